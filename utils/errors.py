@@ -1,0 +1,13 @@
+"""The two errors that a user can cause.  The entry points print them in one line and exit with their code."""
+
+
+class UsageError(ValueError):
+    """The command asks for something that does not exist or does not fit; the message names what would be right."""
+
+    exit_code = 2
+
+
+class RunError(RuntimeError):
+    """The command was right but could not be carried out; the message says why and what to do."""
+
+    exit_code = 1

@@ -1,0 +1,405 @@
+"""The result record: one strictly validated JSON file a run, written atomically.
+
+    record = read_record(Path("results/1.2.3_cifar10_simclr_seed0.json"))
+    record.metrics["test/classifier_top1"].value
+
+A record holds raw numbers only: accuracies are fractions in [0, 1], times are seconds, sizes are counts.  Rounding
+happens where a number is shown.  Beside `NAME.json` lies `NAME.npz`, the arrays that the figures draw (ARRAYS below),
+and, ignored by git, `NAME.safetensors` with the weights.
+
+Reading trusts nothing.  Types, ranges, unknown and duplicate keys and non-finite numbers are checked field by field,
+and then the fields against each other: an accuracy is correct / n, a confusion matrix sums to n, its diagonal to the
+correct ones.  A record that was edited by hand is therefore usually caught, although nothing here proves that the run
+took place.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SCHEMA = 1
+HEADLINE = "test/classifier_top1"
+MAX_RECORD_BYTES = 5_000_000
+
+# name -> (dtypes, dimensions, required, meaning); N test images, M of them on the map, K of them reconstructed
+ARRAYS = {
+    "test_labels": (("uint16",), 1, True, "(N,) true class of each test image, in the data set's order"),
+    "test_predictions": (("uint16",), 1, True, "(N,) class that the headline classifier predicts for it"),
+    "map_index": (("int32",), 1, True, "(M,) which test images the 2-D map shows"),
+    "map_points": (("float32",), 2, True, "(M, 2) their t-SNE coordinates, computed from the 128-d latents"),
+    "reconstruction_index": (("int32",), 1, False, "(K,) which test images are reconstructed"),
+    "reconstruction_inputs": (("uint8",), 4, False, "(K, H, W, C) those images"),
+    "reconstruction_outputs": (("uint8",), 4, False, "(K, H, W, C) what the decoder returns for them"),
+}
+
+
+class RecordError(ValueError):
+    """A record, or its array file, that cannot be believed.  The message names the file and the field, in one line."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0.0)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Text = Annotated[str, Field(max_length=500)]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$")]
+UTC = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+
+
+class Run(Strict):
+    task: Text  # a key of training.tasks.TASKS
+    dataset: Text  # a key of utils.data.DATASETS, or folder-NAME
+    method: Text
+    objective: Text  # what the loss in the history is, with its unit
+    seed: Count
+    argv: list[Annotated[str, Field(max_length=1000)]]
+    started: UTC
+    seconds: Seconds  # wall time of the whole run, training and scoring
+    status: Literal["complete", "quick", "failed"]
+
+
+class Recipe(Strict):
+    fields: dict[str, bool | int | float | Text | list[int]]  # every hyper-parameter, by its flag's name
+    overridden: list[str]  # those given on the command line
+    hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Recipe":
+        unknown = sorted(set(self.overridden) - set(self.fields))
+        if unknown:
+            raise ValueError(f"overridden names {unknown[0]!r}, which is no field of the recipe")
+        if self.hash != recipe_hash(self.fields):
+            raise ValueError(f"hash is {self.hash}, but the fields hash to {recipe_hash(self.fields)}")
+        return self
+
+
+class Derived(Strict):
+    steps: Count  # optimiser steps that the recipe asks for
+    parameters: dict[str, Count]  # by module: encoder, decoder, projection_head, ...
+    training_flops: Annotated[float, Field(ge=0.0)]  # 2 x multiply-adds, backward counted as twice forward
+    evaluation_flops: Annotated[float, Field(ge=0.0)]
+
+
+class Data(Strict):
+    image_shape: Annotated[list[Positive], Field(min_length=3, max_length=3)]  # C, H, W
+    classes: Annotated[list[Text], Field(min_length=2, max_length=1000)]
+    class_counts: dict[Literal["train", "val", "test"], list[Count]]  # images of each class in each split
+    split_seed: Count
+    sha256: dict[Literal["train_images", "train_labels", "test_images", "test_labels"], Digest]
+    source: Text
+
+    def size(self, split: str) -> int:
+        """Number of images in a split."""
+        return sum(self.class_counts[split])
+
+    @model_validator(mode="after")
+    def _check(self) -> "Data":
+        for split in ("train", "val", "test"):
+            if split not in self.class_counts:
+                raise ValueError(f"class_counts has no {split!r}")
+            if len(self.class_counts[split]) != len(self.classes):
+                raise ValueError(f"class_counts.{split} has not one number for each of {len(self.classes)} classes")
+        if len(self.sha256) != 4:
+            raise ValueError("sha256 must name train_images, train_labels, test_images and test_labels")
+        return self
+
+
+class Selection(Strict):
+    rule: Text  # in words; the test set takes no part in it
+    epoch: Count  # the epoch whose weights were scored
+
+
+class Epoch(Strict):
+    epoch: Positive
+    step: Positive  # optimiser steps done by the end of this epoch
+    lr: Annotated[float, Field(ge=0.0)]  # learning rate at the end of this epoch
+    train_loss: float  # mean over the epoch's steps, in train mode, on augmented images
+    val_loss: float  # after the epoch, on the validation split
+    train_accuracy: Fraction | None = None
+    val_accuracy: Fraction | None = None
+    seconds: Seconds  # since training started
+
+
+class Metric(Strict):
+    value: Annotated[float, Field(ge=0.0)]
+    n: Positive  # images counted
+    correct: Count | None = None  # for an accuracy: value is exactly correct / n
+    split: Literal["train", "val", "test"]
+    protocol: Text  # how it was measured, in words
+
+
+class Confusion(Strict):
+    metric: Text  # the accuracy that it splits up
+    counts: list[list[Count]]  # row: true class, column: predicted class
+
+
+class Artifact(Strict):
+    name: FileName
+    sha256: Digest
+
+
+class Environment(Strict):
+    python: Text
+    torch: Text
+    torchvision: Text
+    numpy: Text
+    platform: Text
+    device: Text
+    cpu: Text
+    cpu_flags: list[Text]  # of those that matter for speed
+    threads: Positive
+    precision: Literal["float32", "bfloat16"]
+    conv_gflops: dict[Literal["float32", "bfloat16"], Annotated[float, Field(ge=0.0)]]  # start-up measurement
+    commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|unknown)$")]
+    dirty: bool | None  # tracked files differ from the commit; None where there is no git
+
+
+class Failure(Strict):
+    reason: Text
+    epoch: Positive
+    step: Positive
+
+
+class Record(Strict):
+    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    run: Run
+    recipe: Recipe
+    derived: Derived
+    data: Data
+    selection: Selection | None  # None in a failed run
+    history: list[Epoch]
+    metrics: dict[str, Metric]
+    confusion: Confusion | None
+    artifacts: dict[Literal["arrays", "checkpoint"], Artifact]
+    environment: Environment
+    failure: Failure | None = None
+
+    @property
+    def headline(self) -> Metric:
+        """Test accuracy of the classifier on the 128-d latent.  KeyError in a failed run."""
+        return self.metrics[HEADLINE]
+
+    @model_validator(mode="after")
+    def _check(self) -> "Record":
+        for name, metric in self.metrics.items():
+            check_metric(name, metric, self.data)
+        check_history(self)
+        if self.recipe.fields.get("method", self.run.method) != self.run.method:
+            raise ValueError(f"run.method is {self.run.method!r}, recipe.fields.method {self.recipe.fields['method']!r}")
+        if self.run.status == "failed":
+            if self.failure is None:
+                raise ValueError("run.status is 'failed' but failure is missing")
+            return self
+        if self.failure is not None:
+            raise ValueError(f"failure is given but run.status is {self.run.status!r}")
+        for needed in (HEADLINE, "test/linear_top1", "test/knn_top1"):
+            if needed not in self.metrics:
+                raise ValueError(f"metrics has no {needed!r}")
+        if self.confusion is None:
+            raise ValueError("confusion is missing")
+        if "arrays" not in self.artifacts:
+            raise ValueError("artifacts has no 'arrays'")
+        if self.selection is None or not self.history or self.selection.epoch > self.history[-1].epoch:
+            raise ValueError("selection.epoch is not an epoch of the history")
+        check_confusion(self.confusion, self.metrics, self.data)
+        return self
+
+
+def check_metric(name: str, metric: Metric, data: Data) -> None:
+    """ValueError unless a metric's name, split, count and value belong together."""
+    split, _, rest = name.partition("/")
+    if split != metric.split:
+        raise ValueError(f"metrics.{name}.split is {metric.split!r}")
+    base, _, class_name = rest.partition("/")
+    expected = data.size(split)
+    if class_name:
+        if class_name not in data.classes:
+            raise ValueError(f"metrics.{name} names no class of the data set")
+        expected = data.class_counts[split][data.classes.index(class_name)]
+    if metric.n != expected:
+        raise ValueError(f"metrics.{name}.n is {metric.n}, but the split has {expected} such images")
+    if base.endswith("_top1"):
+        if metric.correct is None or metric.correct > metric.n:
+            raise ValueError(f"metrics.{name}.correct must be a count from 0 to n")
+        if metric.value != metric.correct / metric.n:
+            raise ValueError(f"metrics.{name}.value is {metric.value}, but correct / n is {metric.correct / metric.n}")
+
+
+def check_history(record: Record) -> None:
+    """ValueError unless epochs are 1, 2, 3, ... and steps and seconds do not run backwards."""
+    step, seconds = 0, 0.0
+    for i, row in enumerate(record.history, start=1):
+        if row.epoch != i:
+            raise ValueError(f"history[{i - 1}].epoch is {row.epoch}, expected {i}")
+        if row.step <= step:
+            raise ValueError(f"history[{i - 1}].step is {row.step}, not above {step}")
+        if row.seconds < seconds:
+            raise ValueError(f"history[{i - 1}].seconds runs backwards")
+        step, seconds = row.step, row.seconds
+    if record.run.status != "failed" and step != record.derived.steps:
+        raise ValueError(f"history ends at step {step}, but derived.steps is {record.derived.steps}")
+    if seconds > record.run.seconds:
+        raise ValueError(f"history ends after {seconds} s, but run.seconds is {record.run.seconds}")
+
+
+def check_confusion(confusion: Confusion, metrics: dict[str, Metric], data: Data) -> None:
+    """ValueError unless the matrix agrees with its metric, with the per-class metrics and with the split."""
+    if confusion.metric not in metrics:
+        raise ValueError(f"confusion.metric names {confusion.metric!r}, which metrics does not have")
+    metric, classes = metrics[confusion.metric], len(data.classes)
+    if len(confusion.counts) != classes or any(len(row) != classes for row in confusion.counts):
+        raise ValueError(f"confusion.counts must be {classes} x {classes}")
+    rows = [sum(row) for row in confusion.counts]
+    if rows != data.class_counts[metric.split]:
+        raise ValueError(f"confusion.counts rows sum to {rows}, not to the {metric.split} split's class counts")
+    diagonal = [confusion.counts[i][i] for i in range(classes)]
+    if sum(diagonal) != metric.correct:
+        raise ValueError(f"confusion.counts has {sum(diagonal)} on its diagonal, but {confusion.metric} counts "
+                         f"{metric.correct} correct")
+    for name, correct in zip(data.classes, diagonal, strict=True):
+        per_class = metrics.get(f"{confusion.metric}/{name}")
+        if per_class is not None and per_class.correct != correct:
+            raise ValueError(f"metrics.{confusion.metric}/{name}.correct is {per_class.correct}, the matrix has {correct}")
+
+
+def recipe_hash(fields: dict[str, Any]) -> str:
+    """First 8 hex digits of the SHA-256 of the fields' canonical JSON."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, allow_nan=False).encode()).hexdigest()[:8]
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_record(path: Path) -> Record:
+    """Read and check one record.  Raises RecordError, in one line that names the file and the field."""
+    try:
+        if path.stat().st_size > MAX_RECORD_BYTES:
+            raise RecordError(f"{path.name}: larger than {MAX_RECORD_BYTES} bytes, which no record is")
+        raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates,
+                         parse_constant=_no_constant)
+        return Record.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "record"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise RecordError(f"{path.name}: {field}: {message}{more}") from None
+    except RecursionError:
+        raise RecordError(f"{path.name}: nested too deeply to be a record") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, RecordError):
+            raise
+        raise RecordError(f"{path.name}: {' '.join(str(error).split())}") from None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in seen:
+            raise ValueError(f"key {key!r} stands twice")
+        seen[key] = value
+    return seen
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number a record may hold")
+
+
+def read_arrays(record: Record, folder: Path) -> dict[str, np.ndarray]:
+    """Arrays of a record (ARRAYS), checked against its digest and its counts.  Raises RecordError."""
+    artifact = record.artifacts["arrays"]
+    path = folder / artifact.name
+    try:
+        if sha256_file(path) != artifact.sha256:
+            raise RecordError(f"{path.name}: its SHA-256 is not the one in the record")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, RecordError):
+            raise
+        raise RecordError(f"{path.name}: {' '.join(str(error).split())}") from None
+    for name, array in arrays.items():
+        if name not in ARRAYS:
+            raise RecordError(f"{path.name}: unknown array {name!r}")
+        dtypes, dimensions, _, _ = ARRAYS[name]
+        if array.dtype.name not in dtypes or array.ndim != dimensions:
+            raise RecordError(f"{path.name}: {name} is {array.ndim}-d {array.dtype.name}, "
+                              f"expected {dimensions}-d {' or '.join(dtypes)}")
+    missing = [name for name, (_, _, required, _) in ARRAYS.items() if required and name not in arrays]
+    if missing:
+        raise RecordError(f"{path.name}: no array {missing[0]!r}")
+    _check_arrays(record, arrays, path.name)
+    return arrays
+
+
+def _check_arrays(record: Record, arrays: dict[str, np.ndarray], name: str) -> None:
+    """RecordError unless the per-image predictions count up to the record's confusion matrix and indices fit."""
+    classes, n = len(record.data.classes), record.data.size("test")
+    labels, predictions = arrays["test_labels"], arrays["test_predictions"]
+    if len(labels) != n or len(predictions) != n:
+        raise RecordError(f"{name}: not one label and one prediction for each of {n} test images")
+    if max(labels.max(), predictions.max()) >= classes:
+        raise RecordError(f"{name}: a class above {classes - 1}")
+    counts = np.zeros((classes, classes), np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    if record.confusion is None or counts.tolist() != record.confusion.counts:
+        raise RecordError(f"{name}: the predictions do not count up to the record's confusion matrix")
+    if arrays["map_points"].shape != (len(arrays["map_index"]), 2):
+        raise RecordError(f"{name}: map_points is not (M, 2)")
+    if not np.isfinite(arrays["map_points"]).all():
+        raise RecordError(f"{name}: map_points is not finite")
+    channels, height, width = record.data.image_shape
+    for key in ("map_index", "reconstruction_index"):
+        index = arrays.get(key, np.zeros(0, np.int32))
+        if len(index) and not 0 <= index.min() <= index.max() < n:
+            raise RecordError(f"{name}: {key} points outside the test set")
+    for key in ("reconstruction_inputs", "reconstruction_outputs"):
+        expected = (len(arrays.get("reconstruction_index", ())), height, width, channels)
+        if key in arrays and arrays[key].shape != expected:
+            raise RecordError(f"{name}: {key} is {arrays[key].shape}, expected {expected}")
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Call write(file) on a temporary file in path's folder, flush it to the disk, then rename it to path.
+
+    Whoever reads path sees the old bytes or the new ones, never a part; a failure leaves no file behind.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # mkstemp makes files that only their owner reads
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Artifact:
+    """Write an .npz of ARRAYS and return its name and digest."""
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+    return Artifact(name=path.name, sha256=sha256_file(path))
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record as indented JSON, atomically."""
+    text = json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
