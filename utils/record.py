@@ -198,7 +198,7 @@ class Record(Strict):
             check_metric(name, metric, self.data)
         check_history(self)
         if self.recipe.fields.get("method", self.run.method) != self.run.method:
-            raise ValueError(f"run.method is {self.run.method!r}, recipe.fields.method {self.recipe.fields['method']!r}")
+            raise ValueError(f"run.method is {self.run.method!r}, but recipe.fields.method is not")
         if self.run.status == "failed":
             if self.failure is None:
                 raise ValueError("run.status is 'failed' but failure is missing")
@@ -272,7 +272,8 @@ def check_confusion(confusion: Confusion, metrics: dict[str, Metric], data: Data
     for name, correct in zip(data.classes, diagonal, strict=True):
         per_class = metrics.get(f"{confusion.metric}/{name}")
         if per_class is not None and per_class.correct != correct:
-            raise ValueError(f"metrics.{confusion.metric}/{name}.correct is {per_class.correct}, the matrix has {correct}")
+            raise ValueError(f"metrics.{confusion.metric}/{name}.correct is {per_class.correct}, but the matrix has "
+                             f"{correct}")
 
 
 def recipe_hash(fields: dict[str, Any]) -> str:

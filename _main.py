@@ -1,0 +1,184 @@
+"""Learn a 128-dimensional latent, score it, write a record.  `python _main.py --help` shows how.
+
+The way through the code: this file -> training/run.py (one run) -> training/<task>.py (its train()) ->
+training/evaluation.py (the scores) -> utils/record.py (what is written).
+"""
+
+import argparse
+import difflib
+import sys
+import tempfile
+from pathlib import Path
+
+from training.tasks import TASKS, Task
+from utils.data import DATASETS, check_dataset, load_dataset
+from utils.errors import RunError, UsageError
+from utils.recipe import Recipe, add_flags, as_json, flag_values
+from utils.record import HEADLINE, RecordError, read_record, recipe_hash
+
+EXAMPLES = f"""\
+examples:
+  python _main.py --task 1.2.3 --dataset cifar10            learn, score and record one latent
+  python _main.py --task 1.2.1 --dataset mnist --quick      the same in seconds, on a few images; no headline counts it
+  python _main.py --task all --dataset digits --seed 0 1 2  every task three times on the embedded set
+  python _main.py --task 1.2.3 --dataset mnist --temperature 0.5 --epochs 20
+  python _main.py --task 1.2.2 --dataset folder:PATH        images of your own, one sub-folder a class
+
+tasks:
+{chr(10).join(f"  {name:10}{task.title}" for name, task in TASKS.items())}
+  all       every one of them
+
+datasets:
+  {', '.join(DATASETS)}, folder:PATH, all ({', '.join(DATASETS)})
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line instead of the whole usage."""
+
+    def error(self, message: str) -> None:
+        for word in message.removeprefix("unrecognized arguments: ").split():
+            close = difflib.get_close_matches(word, self._option_string_actions, n=1)
+            if "unrecognized" in message and close:
+                raise UsageError(f"{message}; did you mean {close[0]}?")
+        raise UsageError(f"{message}; see python _main.py --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Flags of the run, then one for every field of every recipe."""
+    parser = Parser(usage="python _main.py --task TASK --dataset DATASET [options]", description=EXAMPLES,
+                    formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--task", required=True, help=f"{', '.join(TASKS)} or all")
+    parser.add_argument("--dataset", required=True, help=f"{', '.join(DATASETS)}, folder:PATH or all")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], metavar="N",
+                        help="one run each; seeds weights, shuffling and augmentation (default 0)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
+                        help="auto takes CUDA, else MPS, else the CPU")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"),
+                        help="number format of the training; auto takes what a start-up measurement finds faster")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    parser.add_argument("--quick", action="store_true",
+                        help="a few images, one epoch: shows that everything works; never part of a headline")
+    parser.add_argument("--fresh", action="store_true",
+                        help="of several runs, also train those that have a complete record already")
+    add_flags(parser, {name: task.recipe for name, task in TASKS.items()})
+    return parser
+
+
+def main(argv: list[str]) -> int:
+    """Run what the command line asks for; returns the exit code."""
+    try:
+        arguments = build_parser().parse_args(argv)
+        tasks = choose_tasks(arguments.task)
+        datasets = list(DATASETS) if arguments.dataset == "all" else [arguments.dataset]
+        for name in datasets:
+            check_dataset(name)
+        if min(arguments.seed) < 0:
+            raise UsageError(f"--seed {min(arguments.seed)}: must be 0 or more")
+        check_flags_fit(arguments, tasks)
+        check_writable(arguments.results_dir)
+        return run_all(arguments, tasks, datasets)
+    except (UsageError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing of the unfinished run was kept", file=sys.stderr)
+        return 130
+
+
+def choose_tasks(name: str) -> dict[str, Task]:
+    """The tasks that a name stands for.  Raises UsageError, with the nearest valid choice."""
+    if name == "all":
+        return TASKS
+    if name not in TASKS:
+        close = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.3)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"--task {name}: no such task; {hint}choose from {', '.join(TASKS)}, all")
+    return {name: TASKS[name]}
+
+
+def check_flags_fit(arguments: argparse.Namespace, tasks: dict[str, Task]) -> None:
+    """UsageError for a recipe flag that one of the chosen tasks does not have."""
+    given = {name for task in TASKS.values() for name in flag_values(arguments, task.recipe)}
+    for name, task in tasks.items():
+        foreign = sorted(given - set(flag_values(arguments, task.recipe)))
+        if foreign:
+            raise UsageError(f"--{foreign[0].replace('_', '-')} is no part of the recipe of task {name}")
+
+
+def check_writable(folder: Path) -> None:
+    """RunError, before anything is trained, unless files can be made in the results folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise RunError(f"--results-dir {folder}: cannot write there ({error.strerror})") from None
+
+
+def run_all(arguments: argparse.Namespace, tasks: dict[str, Task], datasets: list[str]) -> int:
+    """Every task x data set x seed.  Of several, those that are complete are skipped unless --fresh."""
+    from training.loop import Setup  # torch is imported only now, so that --help and errors are quick
+    from training.run import QUICK_IMAGES, run
+    from utils.environment import choose_device
+    from utils.precision import measure_conv
+
+    device = choose_device(arguments.device)
+    conv_gflops = measure_conv(device)
+    precision = max(conv_gflops, key=conv_gflops.get) if arguments.precision == "auto" else arguments.precision
+    speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
+    print(f"device: {device.type}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
+    several = len(tasks) * len(datasets) * len(arguments.seed) > 1
+    for dataset_name in datasets:
+        dataset = load_dataset(dataset_name, arguments.data_dir)
+        if arguments.quick:
+            dataset = dataset.head(**QUICK_IMAGES)
+        for name, task in tasks.items():
+            given = flag_values(arguments, task.recipe)
+            recipe = task.make_recipe(dataset.recipes, given | ({"epochs": 1} if arguments.quick else {}))
+            default = recipe == task.default_recipe(dataset.recipes)
+            for seed in dict.fromkeys(arguments.seed):
+                stem = record_stem(name, dataset.name, recipe, seed, default, arguments.quick)
+                path = arguments.results_dir / f"{stem}.json"
+                if several and not arguments.fresh and not arguments.quick and is_complete(path):
+                    print(f"{path}: complete already, skipped (--fresh trains it again)", flush=True)
+                    continue
+                path = path if arguments.quick else free_path(path)
+                print(f"\ntask {name} ({task.title}), {dataset.name}, {recipe.method}, seed {seed}", flush=True)
+                setup = Setup(device, precision, conv_gflops, seed, arguments.quick)
+                record = run(name, dataset, recipe, sorted(given), setup, path, [Path(sys.argv[0]).name, *sys.argv[1:]])
+                value = record.headline
+                print(f"{name} {dataset.name} {recipe.method} seed {seed}: test accuracy {100 * value.value:.2f} % "
+                      f"({value.correct} of {value.n}){' on a quick run' if arguments.quick else ''} -> {path}",
+                      flush=True)
+    return 0
+
+
+def record_stem(task: str, dataset: str, recipe: Recipe, seed: int, default: bool, quick: bool) -> str:
+    """`1.2.3_cifar10_simclr_seed0`, with the recipe's hash where it is not the default, and `_quick`."""
+    stem = f"{task}_{dataset}_{recipe.method}_seed{seed}"
+    if quick:
+        return f"{stem}_quick"
+    return stem if default else f"{stem}_{recipe_hash(as_json(recipe))}"
+
+
+def is_complete(path: Path) -> bool:
+    """Whether a complete, valid record lies there."""
+    try:
+        return path.exists() and HEADLINE in read_record(path).metrics
+    except RecordError:
+        return False
+
+
+def free_path(path: Path) -> Path:
+    """The path itself, or with _run2, _run3, ... where a record lies there already: no result is overwritten."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.stem}_run{number}.json"), number + 1
+    if candidate != path:
+        print(f"{path} exists and stays; this run is written beside it as {candidate.name}", flush=True)
+    return candidate
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

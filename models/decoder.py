@@ -1,0 +1,61 @@
+"""Decoders: a latent in, an image out.  (B, latent_dim) -> (B, C, H, W) in [0, 1]."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvDecoder(nn.Module):
+    """Linear to a map of a quarter of the height and width, then twice: nearest up-sampling, conv, norm, GELU.
+
+    Up-sampling and convolution instead of transposed convolution, which leaves checkerboards (Odena et al. 2016).
+    image_shape: (C, H, W) with H and W multiples of 4; widths: channels at each of the three resolutions.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, int, int], latent_dim: int) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        if height % 4 or width % 4 or len(widths) != 3:
+            raise ValueError("a conv decoder takes three widths and images whose sides are multiples of 4")
+        self.start = (widths[0], height // 4, width // 4)
+        self.expand = nn.Linear(latent_dim, widths[0] * self.start[1] * self.start[2])
+        self.norm0 = nn.BatchNorm2d(widths[0])
+        self.conv1 = nn.Conv2d(widths[0], widths[1], 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(widths[1])
+        self.conv2 = nn.Conv2d(widths[1], widths[2], 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(widths[2])
+        self.pixels = nn.Conv2d(widths[2], channels, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = self.expand(z).unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
+        x = F.gelu(self.norm0(x))
+        x = F.gelu(self.norm1(self.conv1(F.interpolate(x, scale_factor=2.0))))
+        x = F.gelu(self.norm2(self.conv2(F.interpolate(x, scale_factor=2.0))))
+        return self.pixels(x).float().sigmoid()
+
+
+class MLPDecoder(nn.Module):
+    """Fully connected: one GELU layer a width, then the pixels."""
+
+    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int) -> None:
+        super().__init__()
+        self.image_shape = image_shape
+        channels, height, width = image_shape
+        layers: list[nn.Module] = []
+        previous = latent_dim
+        for w in widths:
+            layers += [nn.Linear(previous, w), nn.GELU()]
+            previous = w
+        self.hidden = nn.Sequential(*layers)
+        self.pixels = nn.Linear(previous, channels * height * width)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.pixels(self.hidden(z)).float().sigmoid().unflatten(1, self.image_shape)
+
+
+def build_decoder(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...],
+                  latent_dim: int) -> ConvDecoder | MLPDecoder:
+    """kind: "conv" or "mlp", as the encoder's.  Raises ValueError where the widths do not fit."""
+    if kind == "mlp":
+        return MLPDecoder(image_shape, widths, latent_dim)
+    return ConvDecoder(image_shape, widths, latent_dim)

@@ -1,0 +1,41 @@
+"""Heads: what stands on a latent while it is learned, and the classifier that scores it."""
+
+from torch import Tensor, nn
+
+
+class ProjectionHead(nn.Module):
+    """linear - norm - ReLU - linear (Chen et al. 2020, section 4.2).  (B, latent_dim) -> (B, out_dim)."""
+
+    def __init__(self, latent_dim: int, hidden_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(latent_dim, hidden_dim, bias=False)
+        self.norm = nn.BatchNorm1d(hidden_dim)
+        self.linear2 = nn.Linear(hidden_dim, out_dim, bias=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.linear2(self.norm(self.linear1(z)).relu())
+
+
+class LinearHead(nn.Module):
+    """One linear layer.  (B, latent_dim) -> (B, classes) float32 logits."""
+
+    def __init__(self, latent_dim: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(latent_dim, classes)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.linear(z).float()
+
+
+class MLPClassifier(nn.Module):
+    """The classifier that scores a frozen latent: two hidden layers.  (B, latent_dim) -> (B, classes) logits."""
+
+    def __init__(self, latent_dim: int, hidden_dim: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim, hidden_dim), nn.BatchNorm1d(hidden_dim), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(hidden_dim, hidden_dim), nn.BatchNorm1d(hidden_dim), nn.ReLU(), nn.Dropout(dropout),
+            nn.Linear(hidden_dim, classes))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z)

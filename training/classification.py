@@ -1,0 +1,40 @@
+"""Task 1.2.2: learn a latent by classification: encoder and classifier, end to end, no decoder.
+
+    python _main.py --task 1.2.2 --dataset cifar10
+
+The classifier is one linear layer on the 128-d latent, trained with cross-entropy and label smoothing.  Its accuracy
+is the headline; linear and kNN scores of the frozen latent stand beside it.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from models.encoder import build_encoder
+from models.heads import LinearHead
+from training.classification_recipe import ClassificationRecipe
+from training.loop import DeviceData, Loop, Setup, Trained, forward_flops
+from utils.augment import to_float
+
+
+def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:
+    """Train encoder and classifier; returns both."""
+    torch.manual_seed(setup.seed)
+    encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
+    encoder.to(setup.device).fit_to_data(data.sample(2000))
+    classifier = LinearHead(recipe.latent_dim, len(data.classes))
+    flops = forward_flops(encoder, *data.image_shape) + forward_flops(classifier, recipe.latent_dim)
+    loop = Loop(recipe, data, setup, {"encoder": encoder, "classifier": classifier}, flops,
+                f"cross-entropy with label smoothing {recipe.label_smoothing}, nats (validation: without smoothing)")
+
+    def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        logits, labels = classifier(encoder(to_float(data.images[index]))), data.labels[index]
+        return F.cross_entropy(logits, labels), logits.argmax(1) == labels
+
+    for _ in loop.epochs():
+        for index in loop.batches():
+            logits, labels = classifier(encoder(loop.augmented(index))), data.labels[index]
+            loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+            loop.step(loss, logits.argmax(1) == labels)
+        loop.end_epoch(loop.validate(validation_loss))
+    return loop.finished()

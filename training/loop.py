@@ -1,0 +1,244 @@
+"""What the four training scripts share: the data on the device, the walk over epochs and batches, and what they return.
+
+A training script stays one visible `train()`:
+
+    loop = Loop(recipe, data, setup, modules, flops_per_image, objective)
+    for _ in loop.epochs():
+        for index in loop.batches():
+            ...
+            loop.step(loss)
+        loop.end_epoch(val_loss)
+    return loop.finished()
+"""
+
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from utils.augment import random_affine, to_float
+from utils.data import Dataset
+from utils.errors import RunError
+from utils.precision import DTYPES, MasterAdamW, cast
+from utils.recipe import Recipe
+from utils.record import Epoch
+
+EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run's settings, outside the recipe.  conv_gflops: the start-up measurement, GFLOP/s by precision."""
+
+    device: torch.device
+    precision: str
+    conv_gflops: dict[str, float]
+    seed: int
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class DeviceData:
+    """A data set on the device.  Images are (N, H, W, C) uint8, labels (N,) int64; train and val index into images."""
+
+    images: Tensor
+    labels: Tensor
+    train: Tensor
+    val: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    image_shape: tuple[int, int, int]  # C, H, W
+    classes: tuple[str, ...]
+
+    @staticmethod
+    def load(dataset: Dataset, device: torch.device) -> "DeviceData":
+        """Copy to the device; on the CPU the arrays are shared, so a memory-mapped set stays on the disk."""
+        def tensor(array: np.ndarray) -> Tensor:
+            with warnings.catch_warnings():  # a read-only map is never written to here
+                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                return torch.from_numpy(array).to(device)
+        return DeviceData(tensor(dataset.train_images), tensor(dataset.train_labels), tensor(dataset.train_index),
+                          tensor(dataset.val_index), tensor(dataset.test_images), tensor(dataset.test_labels),
+                          dataset.image_shape, dataset.classes)
+
+    def sample(self, count: int) -> Tensor:
+        """Up to `count` training images, evenly spaced, (count, C, H, W) in [0, 1]: for statistics of the data."""
+        stride = max(1, len(self.train) // count)
+        return to_float(self.images[self.train[::stride][:count]])
+
+
+@dataclass
+class Trained:
+    """What a training script returns.  modules: by name, in float32 and eval mode; the encoder is "encoder"."""
+
+    modules: dict[str, nn.Module]
+    history: list[Epoch]
+    objective: str
+    steps: int
+    flops: float
+
+
+class Diverged(RunError):
+    """The loss is no longer a finite number."""
+
+    def __init__(self, loss: float, epoch: int, step: int, history: list[Epoch]) -> None:
+        super().__init__(f"the loss is {loss} at step {step}, epoch {epoch}: try a lower --learning-rate")
+        self.epoch, self.step, self.history = epoch, step, history
+
+
+def learning_rate_at(step: int, steps: int, peak: float, warmup: float) -> float:
+    """Linear rise over the first `warmup` fraction of the steps, then half a cosine down to 0."""
+    rise = warmup * steps
+    if step < rise:
+        return peak * (step + 1) / (rise + 1)
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def forward_flops(module: nn.Module, *shape: int) -> float:
+    """FLOPs (2 x multiply-adds of convolutions and matrix products) of a forward pass per item of the given shape."""
+    device = next(module.parameters()).device
+    dtype = torch.float32 if len(shape) == 3 else next(module.parameters()).dtype  # images are always float32
+    was_training = module.training
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module.eval()(torch.zeros(2, *shape, device=device, dtype=dtype))
+    module.train(was_training)
+    return counter.get_total_flops() / 2
+
+
+class Loop:
+    """Epochs, shuffled batches, schedule, optimiser, progress and history of one training.
+
+    modules: everything that is trained, by name; they are moved to the device and to the compute precision here.
+    flops_per_image: of one training image's forward passes (all views, all modules); a backward pass costs twice that.
+    objective: what the loss is, with its unit.
+    """
+
+    def __init__(self, recipe: Recipe, data: DeviceData, setup: Setup, modules: dict[str, nn.Module],
+                 flops_per_image: float, objective: str) -> None:
+        self.recipe, self.data, self.setup, self.modules, self.objective = recipe, data, setup, modules, objective
+        self.device = setup.device
+        self.dtype = DTYPES[setup.precision]
+        # one generator for everything random on the device: shuffling and augmentation
+        self.generator = Generator(self.device).manual_seed(setup.seed)
+        for module in modules.values():
+            cast(module.to(self.device, memory_format=torch.channels_last), self.dtype)
+        self.optimiser = MasterAdamW(modules.values(), recipe.learning_rate, recipe.weight_decay)
+        self.batch_size = min(recipe.batch_size, len(data.train))
+        self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch waits for the next shuffle
+        self.steps = recipe.epochs * self.steps_per_epoch
+        self.flops = 3 * flops_per_image * self.batch_size * self.steps
+        self.step_done = 0
+        self.history: list[Epoch] = []
+
+    def epochs(self) -> Iterator[int]:
+        """Epoch numbers from 1; prints the estimated time first and shows a progress bar where a person watches."""
+        speed = self.setup.conv_gflops[self.setup.precision] * 1e9
+        print(f"training: {self.recipe.epochs} epochs of {self.steps_per_epoch} steps, {self.flops:.2g} FLOP, "
+              f"estimated {in_words(self.flops / speed)} on {self.device.type} in {self.setup.precision}", flush=True)
+        self.started = time.monotonic()
+        with tqdm(total=self.steps, unit="step", disable=None, file=sys.stderr, leave=False) as self.bar:
+            for epoch in range(1, self.recipe.epochs + 1):
+                self.epoch = epoch
+                self.losses: list[float] = []
+                self.correct = self.seen = 0
+                for module in self.modules.values():
+                    module.train()
+                yield epoch
+        self.optimiser.restore_float32()
+        for module in self.modules.values():
+            module.eval()
+
+    def batches(self) -> Iterator[Tensor]:
+        """One epoch of indices into data.images, shuffled, (batch_size,) each."""
+        order = torch.randperm(len(self.data.train), generator=self.generator, device=self.device)
+        for batch in order[: self.steps_per_epoch * self.batch_size].split(self.batch_size):
+            yield self.data.train[batch]
+
+    def augmented(self, index: Tensor, generator: Generator | None = None) -> Tensor:
+        """Images of these indices with the recipe's crop, shift, rotation and flip, (B, C, H, W) in [0, 1]."""
+        r = self.recipe
+        return random_affine(to_float(self.data.images[index]), generator or self.generator, crop_scale=r.crop_scale,
+                             translate=r.translate, degrees=r.rotate_degrees, flip=r.flip)
+
+    def step(self, loss: Tensor, correct: Tensor | None = None) -> None:
+        """One optimiser step.  correct: (B,) bool, where there is something to be right about.  Raises Diverged."""
+        value = loss.item()
+        if not math.isfinite(value):
+            raise Diverged(value, self.epoch, self.step_done + 1, self.history)
+        rate = learning_rate_at(self.step_done, self.steps, self.recipe.learning_rate, self.recipe.warmup)
+        self.optimiser.set_learning_rate(rate)
+        self.optimiser.step(loss)
+        self.step_done += 1
+        self.learning_rate = rate
+        self.losses.append(value)
+        if correct is not None:
+            self.correct += int(correct.sum())
+            self.seen += len(correct)
+        self.bar.set_postfix(epoch=self.epoch, loss=f"{value:.4f}", refresh=False)
+        self.bar.update()
+
+    @torch.no_grad()
+    def validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
+        """Mean loss, and accuracy where there is one, over the validation split, in eval mode.
+
+        loss_of(index, generator) returns a batch's mean loss and (B,) bool or None; the generator is the same every
+        epoch, so that epochs are compared on the same augmented images.
+        """
+        for module in self.modules.values():
+            module.eval()
+        generator = Generator(self.device).manual_seed(0)
+        total, correct, judged = 0.0, 0, False
+        for index in self.data.val.split(min(EVALUATION_BATCH, self.batch_size)):
+            if len(index) < 2:  # a contrast of one image with itself is none
+                continue
+            loss, right = loss_of(index, generator)
+            total += loss.item() * len(index)
+            if right is not None:
+                correct, judged = correct + int(right.sum()), True
+        for module in self.modules.values():
+            module.train()
+        return Validation(total / len(self.data.val), correct / len(self.data.val) if judged else None)
+
+    def end_epoch(self, validation: "Validation") -> None:
+        """Add the epoch's row to the history.  Raises Diverged where the validation loss is not finite."""
+        if not math.isfinite(validation.loss):
+            raise Diverged(validation.loss, self.epoch, self.step_done, self.history)
+        self.history.append(Epoch(
+            epoch=self.epoch, step=self.step_done, lr=self.learning_rate,
+            train_loss=sum(self.losses) / len(self.losses), val_loss=validation.loss,
+            train_accuracy=self.correct / self.seen if self.seen else None, val_accuracy=validation.accuracy,
+            seconds=time.monotonic() - self.started))
+        row = self.history[-1]
+        accuracy = "" if row.val_accuracy is None else f", val accuracy {row.val_accuracy:.4f}"
+        tqdm.write(f"epoch {row.epoch:3d}/{self.recipe.epochs}  train loss {row.train_loss:.4f}, "
+                   f"val loss {row.val_loss:.4f}{accuracy}, {in_words(row.seconds)}", file=sys.stdout)
+        sys.stdout.flush()
+
+    def finished(self) -> Trained:
+        """The trained modules, in float32 and eval mode, with their history."""
+        return Trained(self.modules, self.history, self.objective, self.steps, self.flops)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """loss: mean over the validation split; accuracy: fraction in [0, 1], or None."""
+
+    loss: float
+    accuracy: float | None
+
+
+def in_words(seconds: float) -> str:
+    """12 s, 3.4 min, 1.2 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"

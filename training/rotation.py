@@ -1,0 +1,41 @@
+"""Task rotation: learn a latent by telling rotations of 0, 90, 180 and 270 degrees apart (Gidaris et al. 2018).
+
+    python _main.py --task rotation --dataset mnist
+
+No class labels are used: the label is the rotation that was applied.  The encoder is then frozen and its 128-d latent
+scored by `training/evaluation.py`.
+Departure from the paper: an image appears in one random rotation per epoch, not in all four in one batch.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from models.encoder import build_encoder
+from models.heads import LinearHead
+from training.loop import DeviceData, Loop, Setup, Trained, forward_flops
+from training.rotation_recipe import RotationRecipe
+from utils.augment import rotate_quarters
+
+
+def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
+    """Train encoder and rotation head; returns both."""
+    torch.manual_seed(setup.seed)
+    encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
+    encoder.to(setup.device).fit_to_data(data.sample(2000))
+    head = LinearHead(recipe.latent_dim, 4)
+    flops = forward_flops(encoder, *data.image_shape) + forward_flops(head, recipe.latent_dim)
+    loop = Loop(recipe, data, setup, {"encoder": encoder, "rotation_head": head}, flops,
+                "cross-entropy of four rotations, nats; accuracy is that of the rotation")
+
+    def rotation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        quarters = torch.randint(4, (len(index),), generator=generator, device=index.device)
+        logits = head(encoder(rotate_quarters(loop.augmented(index, generator), quarters)))
+        return F.cross_entropy(logits, quarters), logits.argmax(1) == quarters
+
+    for _ in loop.epochs():
+        for index in loop.batches():
+            loss, correct = rotation_loss(index, loop.generator)
+            loop.step(loss, correct)
+        loop.end_epoch(loop.validate(rotation_loss))
+    return loop.finished()

@@ -1,0 +1,127 @@
+"""Augmentation of whole batches, on the device, from one generator.  (B, C, H, W) floats in [0, 1], and out again.
+
+Two pieces: one affine resampling (crop, shift, rotation, flip together, so that an image is interpolated once) and one
+colour transformation (brightness, contrast, saturation, hue, grey).  No image is handled alone, no Python loop runs.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+
+def to_float(images: Tensor) -> Tensor:
+    """(B, H, W, C) uint8, as the data set is stored -> (B, C, H, W) float32 in [0, 1], channels last in memory."""
+    return images.permute(0, 3, 1, 2).float() / 255
+
+
+def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
+    """(count,) floats, uniform in [low, high), on the generator's device."""
+    return torch.rand(count, generator=generator, device=generator.device) * (high - low) + low
+
+
+def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1.0, translate: float = 0.0,
+                  degrees: float = 0.0, flip: bool = False) -> Tensor:
+    """One random crop, shift, rotation and flip an image, in a single bilinear resampling with reflected borders.
+
+    crop_scale: smallest fraction of the area that a crop keeps (1: no crop); the aspect ratio is then drawn
+    log-uniformly from 3/4 to 4/3, as in torchvision's RandomResizedCrop, whose rejection loop is replaced by clipping.
+    translate: largest shift in pixels, in whole pixels; degrees: largest rotation either way.
+    """
+    b, _, height, width = images.shape
+    if crop_scale == 1 and translate == 0 and degrees == 0:  # nothing to interpolate
+        if not flip:
+            return images
+        mirrored = uniform(b, 0, 1, generator) < 0.5
+        return torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    matrix = torch.zeros(b, 2, 3, device=images.device)
+    scale_x = scale_y = torch.ones(b, device=images.device)
+    if crop_scale < 1:
+        area = uniform(b, crop_scale, 1, generator)
+        ratio = uniform(b, math.log(3 / 4), math.log(4 / 3), generator).exp()
+        scale_x, scale_y = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
+        # the crop's centre is uniform over the places where the crop lies inside the image
+        matrix[:, 0, 2] = uniform(b, -1, 1, generator) * (1 - scale_x)
+        matrix[:, 1, 2] = uniform(b, -1, 1, generator) * (1 - scale_y)
+    if translate > 0:  # whole pixels, so that a shift alone does not blur
+        matrix[:, 0, 2] += uniform(b, -translate - 0.5, translate + 0.5, generator).round() * 2 / width
+        matrix[:, 1, 2] += uniform(b, -translate - 0.5, translate + 0.5, generator).round() * 2 / height
+    angle = uniform(b, -degrees, degrees, generator) * (math.pi / 180) if degrees > 0 else torch.zeros_like(scale_x)
+    mirror = torch.ones_like(scale_x)
+    if flip:
+        mirror = (uniform(b, 0, 1, generator) < 0.5).float() * 2 - 1
+    matrix[:, 0, 0] = scale_x * angle.cos() * mirror
+    matrix[:, 0, 1] = -scale_x * angle.sin()
+    matrix[:, 1, 0] = scale_y * angle.sin() * mirror
+    matrix[:, 1, 1] = scale_y * angle.cos()
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def colour_jitter(images: Tensor, generator: Generator, *, strength: float, probability: float,
+                  grey_probability: float) -> Tensor:
+    """Random brightness, contrast, saturation and hue (SimCLR's colour distortion), then random grey.
+
+    strength s: brightness, contrast and saturation factors are uniform in [1 - s, 1 + s], the hue turns by up to s / 4
+    of a full turn (the proportions of lightly's SimCLR transform: 0.4, 0.4, 0.4, 0.1).  An image is left as it is with
+    1 - probability.  Greyscale images get brightness and contrast alone.
+    Departures from torchvision's ColorJitter: the order is fixed, saturation and hue are one 3 x 3 matrix an image
+    (the hue is a rotation about the grey axis of RGB rather than HSV's angle), and values are clipped once, at the end.
+    """
+    b, channels = images.shape[:2]
+    jittered = uniform(b, 0, 1, generator) < probability
+    s = torch.where(jittered, strength, 0.0)  # (B,)
+
+    def factor() -> Tensor:
+        return (1 + s * uniform(b, -1, 1, generator))[:, None, None, None]
+
+    x = images * factor()
+    grey_mean = luma(x).mean((1, 2, 3), keepdim=True)
+    x = (x - grey_mean) * factor() + grey_mean
+    if channels == 3:
+        grey = uniform(b, 0, 1, generator) < grey_probability
+        saturation = torch.where(grey, 0.0, factor().flatten())
+        turn = s / 4 * uniform(b, -1, 1, generator) * 2 * math.pi
+        x = mix_channels(x, colour_matrix(saturation, turn))
+    return x.clamp(0, 1)
+
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision's rgb_to_grayscale
+
+
+def luma(images: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 1, H, W): perceived brightness of RGB, or the one channel itself."""
+    if images.shape[1] != 3:
+        return images
+    weights = images.new_tensor(LUMA)[None, :, None, None]
+    return (images * weights).sum(1, keepdim=True)
+
+
+def colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:
+    """(B,) saturation factors and (B,) hue turns in radians -> (B, 3, 3) matrices that act on RGB.
+
+    Rodrigues' rotation about (1, 1, 1), then a blend with the luma of the result: saturation 0 gives grey.
+    """
+    identity = torch.eye(3, device=turn.device)
+    axis = torch.full((3,), 3 ** -0.5, device=turn.device)
+    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=turn.device) * 3 ** -0.5
+    cos, sin = turn.cos()[:, None, None], turn.sin()[:, None, None]
+    rotation = identity * cos + cross * sin + torch.outer(axis, axis) * (1 - cos)
+    grey = torch.tensor(LUMA, device=turn.device).expand(3, 3)  # every row gives the luma
+    saturation = saturation[:, None, None]
+    return (saturation * identity + (1 - saturation) * grey) @ rotation
+
+
+def mix_channels(images: Tensor, matrix: Tensor) -> Tensor:
+    """Apply (B, 3, 3) to the channels of (B, 3, H, W)."""
+    return torch.einsum("bij,bjhw->bihw", matrix, images)
+
+
+def rotate_quarters(images: Tensor, quarters: Tensor) -> Tensor:
+    """Turn image i counter-clockwise by quarters[i] x 90 degrees, exactly (no interpolation); square images."""
+    out = images.clone()
+    for k in (1, 2, 3):
+        chosen = quarters == k
+        out[chosen] = images[chosen].rot90(k, (2, 3))
+    return out

@@ -1,0 +1,118 @@
+"""Recipes: the hyper-parameters of a task, as a frozen dataclass, and the command-line flags made from its fields.
+
+    @dataclass(frozen=True)
+    class ContrastiveRecipe(Recipe):
+        temperature: float = knob(0.2, "softmax temperature of the loss", above=0)
+
+Every field is a flag (`temperature` -> `--temperature`) and an entry of the record.  A recipe never changes; what can
+be computed from it is a property or a function.  Imports nothing heavy, because `--help` needs it.
+"""
+
+import argparse
+import dataclasses
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from utils.errors import UsageError
+
+
+def knob(default: Any, help: str, *, above: float | None = None, least: float | None = None, most: float | None = None,
+         choices: tuple[str, ...] | None = None) -> Any:
+    """A recipe's field: its default, its help text with unit and source, and the values that make sense.
+
+    above: exclusive lower bound; least, most: inclusive bounds; choices: the only valid strings.
+    """
+    return field(default=default, metadata={"help": help, "above": above, "least": least, "most": most,
+                                            "choices": choices})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every task has: how long, how fast, how large.  Raises UsageError for a value out of range."""
+
+    epochs: int = knob(10, "passes over the training split", least=1)
+    batch_size: int = knob(250, "images per step", least=2)
+    learning_rate: float = knob(2e-3, "peak learning rate of AdamW", above=0)
+    weight_decay: float = knob(0.02, "decoupled weight decay (Loshchilov and Hutter 2019); none on biases and norms",
+                               least=0)
+    warmup: float = knob(0.1, "fraction of the steps in which the learning rate rises linearly; cosine to 0 after",
+                         least=0, most=0.9)
+    latent_dim: int = knob(128, "dimensions of the latent", least=1)
+    encoder: str = knob("conv", "conv: three convolutional blocks on whitened pixels; mlp: fully connected",
+                        choices=("conv", "mlp"))
+    widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv) or units of its hidden "
+                                   "layers (mlp)", least=1)
+    pooling: str = knob("max", "how the last feature map becomes a vector (conv)", choices=("max", "flatten"))
+    crop_scale: float = knob(1.0, "augmentation: smallest fraction of the area that a random crop keeps; 1 is no crop",
+                             above=0, most=1)
+    translate: int = knob(0, "augmentation: largest random shift, pixels", least=0)
+    rotate_degrees: float = knob(0.0, "augmentation: largest random rotation, degrees", least=0, most=180)
+    flip: bool = knob(False, "augmentation: mirror half of the images left to right")
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            check_value(f, getattr(self, f.name))
+
+
+def check_value(f: dataclasses.Field, value: Any) -> None:
+    """UsageError, naming the flag and the valid values, unless the value fits the field."""
+    allowed, name = f.metadata, flag_name(f)
+    if allowed["choices"] and value not in allowed["choices"]:
+        raise UsageError(f"{name} {value}: choose from {', '.join(allowed['choices'])}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, str | bool):
+            continue
+        if allowed["above"] is not None and not number > allowed["above"]:
+            raise UsageError(f"{name} {number}: must be above {allowed['above']}")
+        if allowed["least"] is not None and not number >= allowed["least"]:
+            raise UsageError(f"{name} {number}: must be at least {allowed['least']}")
+        if allowed["most"] is not None and not number <= allowed["most"]:
+            raise UsageError(f"{name} {number}: must be at most {allowed['most']}")
+        if number != number or number in (float("inf"), float("-inf")):
+            raise UsageError(f"{name} {number}: must be a finite number")
+
+
+def flag_name(f: dataclasses.Field) -> str:
+    """`batch_size` -> `--batch-size`."""
+    return "--" + f.name.replace("_", "-")
+
+
+def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[Recipe]]) -> None:
+    """One flag for every field of every task's recipe, grouped by the task that first has it.
+
+    A field that several tasks share is one flag.  Defaults differ per data set, so a flag that is not given is absent
+    from the parsed namespace.
+    """
+    added: set[str] = set()
+    for title, recipe in [("recipe of every task", Recipe), *((f"recipe of {t}", r) for t, r in recipes.items())]:
+        group = parser.add_argument_group(title)
+        for f in fields(recipe):
+            if f.name not in added:
+                added.add(f.name)
+                add_flag(group, f)
+
+
+def add_flag(group: Any, f: dataclasses.Field) -> None:
+    """One field as one argparse flag."""
+    text = f.metadata["help"].replace("%", "%%")
+    options: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
+    if isinstance(f.default, bool):
+        group.add_argument(flag_name(f), action=argparse.BooleanOptionalAction, **options)
+    elif isinstance(f.default, tuple):
+        group.add_argument(flag_name(f), type=int, nargs="+", metavar="N", **options)
+    elif isinstance(f.default, str):
+        group.add_argument(flag_name(f), metavar="|".join(f.metadata["choices"]), **options)
+    else:
+        kind = type(f.default)
+        group.add_argument(flag_name(f), type=kind, metavar={int: "N", float: "X"}[kind], **options)
+
+
+def flag_values(namespace: argparse.Namespace, recipe: type[Recipe]) -> dict[str, Any]:
+    """The recipe's fields that stand on the command line, as {name: value}."""
+    given = {f.name: getattr(namespace, f.name) for f in fields(recipe) if hasattr(namespace, f.name)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def as_json(recipe: Recipe) -> dict[str, Any]:
+    """Every field, as JSON types (tuples become lists)."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(recipe).items()}
