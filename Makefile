@@ -1,0 +1,25 @@
+# Two commands: `make report` (train every task on the embedded digits, write report.html and report.pdf) and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: report test clean
+
+report: .venv/installed
+	$(BIN)/python _main.py --task all --dataset digits
+	$(BIN)/python _report_evaluation.py
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest
+
+.venv/installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/installed-test: .venv/installed requirements-test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	touch $@
+
+clean:
+	rm -rf .venv report.html report.pdf

@@ -1,0 +1,187 @@
+"""Valid synthetic records with their arrays, for the tests and for looking at the report without training anything.
+
+    python -m tests.factory results-demo       # writes a varied set of records into that folder
+
+The numbers are drawn, not measured; only their form is that of a real run.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utils.record import HEADLINE, Confusion, Record, recipe_hash, write_arrays, write_record
+
+DIGITS = [str(i) for i in range(10)]
+OBJECTS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+SHAPES = {"mnist": [1, 28, 28], "cifar10": [3, 32, 32], "digits": [1, 8, 8]}
+OBJECTIVES = {"1.2.1": "mean absolute pixel error (L1)", "1.2.2": "cross-entropy in nats",
+              "1.2.3": "NT-Xent in nats", "rotation": "cross-entropy of four angles in nats"}
+
+
+def draw_predictions(rng: np.random.Generator, classes: int, n: int, accuracy: float) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and predictions, (n,) each, round(accuracy * n) correct; errors prefer a few other classes."""
+    labels = np.sort(rng.integers(0, classes, n)).astype(np.uint16)
+    labels[:classes] = np.arange(classes)  # every class occurs
+    predictions = labels.copy()
+    wrong = rng.permutation(n)[: n - round(accuracy * n)]
+    step = rng.choice([1, 2, classes - 2 or 1, classes - 1], len(wrong), p=[0.2, 0.5, 0.2, 0.1])
+    predictions[wrong] = (labels[wrong] + np.where(step % classes == 0, 1, step)) % classes
+    return labels, predictions
+
+
+def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int, accuracy: float,
+                reconstructions: int) -> dict[str, np.ndarray]:
+    """Arrays as in utils.record.ARRAYS."""
+    labels, predictions = draw_predictions(rng, classes, n, accuracy)
+    index = np.sort(rng.permutation(n)[:1500]).astype(np.int32)
+    angle = 2 * np.pi * predictions[index] / classes
+    centres = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (30 + 9 * (predictions[index] % 3))[:, None]
+    points = centres + rng.normal(0, 4 + 7 * (1 - accuracy), (len(index), 2))
+    arrays = {"test_labels": labels, "test_predictions": predictions, "map_index": index,
+              "map_points": points.astype(np.float32)}
+    if reconstructions:
+        channels, height, width = shape
+        y, x = np.mgrid[0:height, 0:width] / max(height, width)
+        waves = rng.uniform(1, 9, (reconstructions, channels, 2, 1, 1))
+        images = 127 + 120 * np.sin(waves[:, :, 0] * x + waves[:, :, 1] * y * (1 + x))  # (K, C, H, W)
+        images = images.transpose(0, 2, 3, 1)
+        noise = rng.normal(0, 14, images.shape)
+        arrays["reconstruction_index"] = rng.permutation(n)[:reconstructions].astype(np.int32)
+        arrays["reconstruction_inputs"] = np.clip(images + noise, 0, 255).astype(np.uint8)
+        arrays["reconstruction_outputs"] = np.clip(images * 0.9 + 12, 0, 255).astype(np.uint8)
+    return arrays
+
+
+def draw_history(rng: np.random.Generator, epochs: int, task: str, seconds: float) -> list[dict[str, Any]]:
+    """History rows with falling losses; accuracies where the task has them."""
+    rows = []
+    for epoch in range(1, epochs + 1):
+        fall = np.exp(-3 * epoch / epochs)
+        row = {"epoch": epoch, "step": 45 * epoch, "lr": 1e-3 * (1 + np.cos(np.pi * epoch / epochs)) / 2,
+               "train_loss": 0.08 + 1.9 * fall + rng.normal(0, 0.01), "val_loss": 0.11 + 1.7 * fall,
+               "seconds": seconds * 0.8 * epoch / epochs, "train_accuracy": None, "val_accuracy": None}
+        if task in ("1.2.2", "rotation"):
+            row |= {"train_accuracy": 0.95 - 0.6 * fall, "val_accuracy": 0.92 - 0.55 * fall}
+        rows.append({key: float(value) if isinstance(value, np.floating) else value for key, value in row.items()})
+    return rows
+
+
+def accuracy_metric(correct: int, n: int, split: str, protocol: str) -> dict[str, Any]:
+    return {"value": correct / n, "n": n, "correct": correct, "split": split, "protocol": protocol}
+
+
+def make_metrics(task: str, labels: np.ndarray, predictions: np.ndarray, classes: list[str], validation: int,
+                 reconstructions: int) -> dict[str, Any]:
+    """All metrics of one run, with the per-class accuracies of the headline."""
+    n, correct = len(labels), int((labels == predictions).sum())
+    how = "classifier trained jointly with the encoder" if task == "1.2.2" else "MLP, 2 x 1024, on the frozen latent"
+    metrics = {HEADLINE: accuracy_metric(correct, n, "test", how),
+               "test/linear_top1": accuracy_metric(int(correct * 0.93), n, "test", "logistic regression, frozen"),
+               "test/knn_top1": accuracy_metric(int(correct * 0.9), n, "test", "k = 20, cosine, frozen latent"),
+               "val/classifier_top1": accuracy_metric(int(0.9 * validation), validation, "val", how)}
+    for i, name in enumerate(classes):
+        mine = labels == i
+        right = int((predictions[mine] == i).sum())
+        metrics[f"{HEADLINE}/{name}"] = accuracy_metric(right, int(mine.sum()), "test", how)
+    if reconstructions:
+        metrics["test/reconstruction_mae"] = {"value": 0.0523, "n": n, "correct": None, "split": "test",
+                                              "protocol": "mean absolute error of pixels in [0, 1]"}
+    return metrics
+
+
+def make_environment(device: str) -> dict[str, Any]:
+    return {"python": "3.11.9", "torch": "2.14.1", "torchvision": "0.29.1", "numpy": "2.4.6",
+            "platform": "Linux-6.1-x86_64", "device": device, "cpu": "AMD EPYC 9R14", "cpu_flags": ["avx512_bf16"],
+            "threads": 2, "precision": "bfloat16", "conv_gflops": {"float32": 183.4, "bfloat16": 402.7},
+            "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False}
+
+
+def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", method: str = "simclr", seed: int = 0, *,
+                accuracy: float = 0.75, status: str = "complete", epochs: int = 12, n: int = 1000,
+                classes: list[str] | None = None, fields: dict[str, Any] | None = None, reconstructions: int = 0,
+                started: str = "2025-11-03T09:30:00Z", seconds: float = 754.2, name: str | None = None,
+                argv: list[str] | None = None, source: str = "torchvision", device: str = "cpu",
+                objective: str | None = None, failure: str = "loss is not finite") -> Path:
+    """Write one valid record (and its .npz) and return the JSON's path.  `fields` are overridden recipe fields."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([seed, len(dataset), sum(map(ord, task + method))])
+    classes = classes or (OBJECTS if dataset == "cifar10" else DIGITS)
+    recipe = {"method": method, "epochs": epochs, "batch_size": 500, "learning_rate": 0.001, "latent": 128,
+              "widths": [64, 256, 256], "flip": dataset == "cifar10", "schedule": "cosine"} | (fields or {})
+    name = name or f"{task}_{dataset}_{method}_seed{seed}" + (f"_{recipe_hash(recipe)}" if fields else "")
+    shape = SHAPES.get(dataset, [3, 32, 32])
+    arrays = draw_arrays(rng, shape, len(classes), n, accuracy, reconstructions)
+    labels, predictions = arrays["test_labels"], arrays["test_predictions"]
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    validation = [50] * len(classes)
+    raw: dict[str, Any] = {
+        "schema": 1,
+        "run": {"task": task, "dataset": dataset, "method": method,
+                "objective": objective or OBJECTIVES.get(task, "loss"),
+                "seed": seed, "started": started, "seconds": seconds, "status": status,
+                "argv": argv or ["_main.py", "--task", task, "--dataset", dataset, "--seed", str(seed)]},
+        "recipe": {"fields": recipe, "overridden": sorted(fields or {}), "hash": recipe_hash(recipe)},
+        "derived": {"steps": 45 * epochs, "parameters": {"encoder": 1_234_567, "projection_head": 49_408},
+                    "training_flops": 3.21e15, "evaluation_flops": 4.5e12},
+        "data": {"image_shape": shape, "classes": classes, "split_seed": 0, "source": source,
+                 "class_counts": {"train": [450] * len(classes), "val": validation,
+                                  "test": np.bincount(labels, minlength=len(classes)).tolist()},
+                 "sha256": {key: f"{i}" * 64 for i, key in
+                            enumerate(("train_images", "train_labels", "test_images", "test_labels"))}},
+        "selection": {"rule": "lowest validation loss", "epoch": max(1, epochs - 1)},
+        "history": draw_history(rng, epochs, task, seconds),
+        "metrics": make_metrics(task, labels, predictions, classes, sum(validation), reconstructions),
+        "confusion": {"metric": HEADLINE, "counts": counts.tolist()}, "artifacts": {},
+        "environment": make_environment(device), "failure": None}
+    if status == "failed":
+        raw |= {"selection": None, "metrics": {}, "confusion": None, "history": raw["history"][: epochs // 2],
+                "failure": {"reason": failure, "epoch": epochs // 2 + 1, "step": 45 * (epochs // 2) + 7}}
+    else:
+        artifact = write_arrays(folder / f"{name}.npz", arrays)
+        raw["artifacts"] = {"arrays": artifact.model_dump()}
+        assert Confusion.model_validate(raw["confusion"])
+    path = folder / f"{name}.json"
+    write_record(Record.model_validate(raw), path)
+    return path
+
+
+def edit(path: Path, *keys: str | int, value: Any) -> Path:
+    """Set raw[keys[0]][keys[1]]... = value in a record's JSON, as a hand would."""
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    target = raw
+    for key in keys[:-1]:
+        target = target[key]
+    target[keys[-1]] = value
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    return path
+
+
+def make_demo(folder: Path, n: int = 10_000) -> None:
+    """Several tasks, data sets and seeds; long names, quick, failed, rejected and repeated records."""
+    accuracies = {("1.2.1", "mnist"): 0.981, ("1.2.2", "mnist"): 0.9932, ("1.2.3", "mnist"): 0.976,
+                  ("1.2.1", "cifar10"): 0.588, ("1.2.2", "cifar10"): 0.918, ("rotation", "cifar10"): 0.643}
+    methods = {"1.2.1": "plain", "1.2.2": "joint", "1.2.3": "simclr", "rotation": "rotnet"}
+    for (task, dataset), accuracy in accuracies.items():
+        for seed in range(1 if task == "rotation" else 3):
+            make_record(folder, task, dataset, methods[task], seed, accuracy=accuracy + 0.0013 * seed, n=n,
+                        reconstructions=16 if task == "1.2.1" else 0, seconds=900 + 31.7 * seed)
+    make_record(folder, "1.2.1", "cifar10", "plain", 0, accuracy=0.55, n=n, fields={"epochs": 3, "learning_rate": 0.01},
+                epochs=3, reconstructions=16, seconds=204.5)
+    make_record(folder, "1.2.2", "digits", "joint", 0, accuracy=0.97, n=360, seconds=6.4)
+    make_record(folder, "1.2.2", "folder-garden", "joint", 0, accuracy=0.7, n=800, seconds=64,
+                classes=[f"a rather long flower name, number {i}" for i in range(14)])
+    make_record(folder, "1.2.3", "cifar10", "simclr", 0, status="quick", n=500, epochs=1, name="1.2.3_cifar10_quick")
+    make_record(folder, "1.2.3", "cifar10", "simclr", 1, status="failed", failure="training loss is not finite")
+    make_record(folder, "1.2.1", "mnist", "plain", 0, n=n, accuracy=0.979, name="1.2.1_mnist_older",
+                started="2025-10-01T08:00:00Z", reconstructions=16)
+    edit(make_record(folder, "1.2.3", "cifar10", "simclr", 7, n=500, name="edited"), "metrics", HEADLINE, "value",
+         value=0.99)
+    make_record(folder, "1.2.3", "cifar10", "simclr", 8, n=500, name="lost").with_suffix(".npz").unlink()
+
+
+if __name__ == "__main__":
+    make_demo(Path(sys.argv[1]))

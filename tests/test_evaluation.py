@@ -1,0 +1,123 @@
+"""Scores of a latent against scikit-learn, closed forms and invariants."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from models.encoder import ConvEncoder
+from training import evaluation
+from training.evaluation import Latents
+
+torch.set_num_threads(2)
+
+
+def clusters(n: int, classes: int = 4, d: int = 16, spread: float = 1.0, seed: int = 0) -> Latents:
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, d, generator=torch.Generator().manual_seed(99))
+    labels = torch.randint(classes, (n,), generator=generator)
+    return Latents(centres[labels] + spread * torch.randn(n, d, generator=generator), labels)
+
+
+def splits(spread: float = 1.0) -> dict[str, Latents]:
+    return {name: clusters(n, spread=spread, seed=i) for i, (name, n) in enumerate(
+        {"train": 600, "val": 200, "test": 200}.items())}
+
+
+def test_encode_leaves_the_encoder_bit_identical_and_is_deterministic() -> None:
+    encoder = ConvEncoder((1, 8, 8), (8, 8), 16, "max").train()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    images = torch.randint(0, 256, (30, 8, 8, 1), dtype=torch.uint8)
+    first, second = evaluation.encode(encoder, images), evaluation.encode(encoder, images)
+    assert torch.equal(first, second)
+    assert encoder.training
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    with torch.no_grad():  # the oracle would see it: in train mode the batch norm's buffers move
+        encoder(images.permute(0, 3, 1, 2) / 255.0)
+    assert any(not torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_encode_does_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = ConvEncoder((1, 8, 8), (8, 8), 16, "max")
+    images = torch.randint(0, 256, (30, 8, 8, 1), dtype=torch.uint8)
+    whole = evaluation.encode(encoder, images)
+    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
+    torch.testing.assert_close(evaluation.encode(encoder, images), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_knn_agrees_with_scikit_learn() -> None:
+    train, test = clusters(600, spread=1.5), clusters(300, spread=1.5, seed=1)
+    ours = evaluation.knn_predict(train, test.z, 4)
+    theirs = KNeighborsClassifier(20, metric="cosine").fit(train.z.numpy(), train.labels.numpy())
+    counts = np.sort(theirs.predict_proba(test.z.numpy()), axis=1)
+    untied = counts[:, -1] > counts[:, -2]  # where two classes tie, scikit-learn takes the lower number
+    assert untied.mean() > 0.8
+    assert (ours.numpy() == theirs.predict(test.z.numpy()))[untied].all()
+
+
+def test_knn_breaks_a_tie_by_the_nearer_class() -> None:
+    train = Latents(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.1, 1.0]]), torch.tensor([0, 1, 1, 0]))
+    query = torch.tensor([[1.0, 0.1]])
+    assert evaluation.knn_predict(train, query, 2, k=2).tolist() == [0]
+
+
+def test_linear_probe_separates_what_is_separable_and_not_labels_at_random() -> None:
+    latents = splits(spread=0.3)
+    probe = evaluation.linear_probe(latents)
+    assert (probe(latents["test"].z) == latents["test"].labels).float().mean() > 0.97
+    shuffled = {**latents, "train": Latents(latents["train"].z, latents["train"].labels[torch.randperm(600)])}
+    chance = evaluation.linear_probe(shuffled)(latents["test"].z) == latents["test"].labels
+    assert chance.float().mean() < 0.5
+
+
+def test_classifier_learns_what_no_linear_probe_can() -> None:
+    """Two-dimensional parity: linear probes stay at chance, the MLP does not; so it really has hidden layers."""
+    generator = torch.Generator().manual_seed(0)
+
+    def parity(n: int) -> Latents:
+        z = torch.randn(n, 8, generator=generator)
+        return Latents(z, ((z[:, 0] > 0) ^ (z[:, 1] > 0)).long())
+    latents = {"train": parity(2000), "val": parity(300), "test": parity(500)}
+    classifier, epoch = evaluation.train_classifier(latents, 2, seed=0, epochs=12)
+    accuracy = (evaluation.predict(classifier, latents["test"].z) == latents["test"].labels).float().mean()
+    linear = (evaluation.linear_probe(latents)(latents["test"].z) == latents["test"].labels).float().mean()
+    assert 1 <= epoch <= 12
+    assert accuracy > 0.9
+    assert linear < 0.6
+
+
+def test_classifier_never_sees_the_test_split() -> None:
+    latents = splits()
+    poisoned = {**latents, "test": Latents(torch.full_like(latents["test"].z, torch.nan), latents["test"].labels)}
+    one, _ = evaluation.train_classifier(latents, 4, seed=0, epochs=2)
+    two, _ = evaluation.train_classifier(poisoned, 4, seed=0, epochs=2)
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_scores_do_not_depend_on_scale_or_shift_of_the_latent() -> None:
+    """A latent far from 0 with tiny variance is as good as any other for the standardised probes."""
+    latents = splits()
+    moved = {name: Latents(1e-3 * part.z + 1.0, part.labels) for name, part in latents.items()}
+    a = evaluation.linear_probe(latents)(latents["test"].z)
+    b = evaluation.linear_probe(moved)(moved["test"].z)
+    assert (a == b).float().mean() > 0.99
+
+
+def test_a_collapsed_latent_scores_at_chance_without_an_error() -> None:
+    latents = {name: Latents(torch.ones_like(part.z), part.labels) for name, part in splits().items()}
+    classifier, _ = evaluation.train_classifier(latents, 4, seed=0, epochs=1)
+    for predicted in (evaluation.predict(classifier, latents["test"].z),
+                      evaluation.linear_probe(latents)(latents["test"].z),
+                      evaluation.knn_predict(latents["train"], latents["test"].z, 4)):
+        assert (predicted == latents["test"].labels).float().mean() < 0.5
+
+
+def test_confusion_rows_are_true_classes() -> None:
+    labels, predicted = torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([0, 1, 1, 2, 2, 0])
+    confusion, per_class = evaluation.confusion_of("test/classifier_top1", predicted, labels, ("a", "b", "c"), "p")
+    assert confusion.counts == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
+    assert {name: metric.correct for name, metric in per_class.items()} == {
+        "test/classifier_top1/a": 1, "test/classifier_top1/b": 1, "test/classifier_top1/c": 2}
+    assert per_class["test/classifier_top1/c"].value == 2 / 3

@@ -1,0 +1,61 @@
+"""Recipes: flags made from fields, ranges, and tables that are complete."""
+
+import argparse
+import dataclasses
+
+import pytest
+
+from training.tasks import TASKS
+from utils.data import DATASETS
+from utils.errors import UsageError
+from utils.recipe import Recipe, add_flags, as_json, flag_values
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser()
+    add_flags(p, {name: task.recipe for name, task in TASKS.items()})
+    return p
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_valid_default_recipe_for_every_data_set(task: str) -> None:
+    for spec in DATASETS.values():
+        assert isinstance(TASKS[task].default_recipe(spec.recipes), Recipe)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_field_is_a_flag_that_comes_back(task: str) -> None:
+    recipe = TASKS[task].default_recipe("cifar10")
+    words = []
+    for name, value in as_json(recipe).items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, *map(str, value if isinstance(value, list) else [value])]
+    given = flag_values(parser().parse_args(words), type(recipe))
+    assert dataclasses.replace(TASKS[task].recipe(), **given) == recipe
+
+
+def test_flags_not_given_are_absent() -> None:
+    assert flag_values(parser().parse_args(["--epochs", "3"]), Recipe) == {"epochs": 3}
+
+
+@pytest.mark.parametrize("field, value, word", [
+    ("epochs", 0, "--epochs"), ("learning_rate", 0.0, "above 0"), ("learning_rate", float("nan"), "--learning-rate"),
+    ("learning_rate", float("inf"), "finite"), ("warmup", 1.0, "at most"), ("crop_scale", 0.0, "above"),
+    ("crop_scale", 1.5, "at most"), ("widths", (8, 0), "--widths"), ("pooling", "mean", "choose from max, flatten"),
+    ("batch_size", 1, "at least 2"),
+])
+def test_values_out_of_range_are_refused_by_flag(field: str, value: object, word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        dataclasses.replace(Recipe(), **{field: value})
+
+
+def test_shared_fields_mean_the_same_in_every_task() -> None:
+    """One name for one concept: where two tasks share a field, its help text and bounds are the same object's."""
+    seen: dict[str, dict] = {}
+    for task in TASKS.values():
+        for f in dataclasses.fields(task.recipe):
+            if f.name not in ("method", "pooling"):  # whose choices or reasons differ by task
+                assert seen.setdefault(f.name, dict(f.metadata)) == dict(f.metadata), f.name

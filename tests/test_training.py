@@ -1,0 +1,157 @@
+"""The training loop and one whole run, on the embedded digits."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.decomposition import PCA
+from torch import nn
+
+from models.encoder import MLPEncoder, build_encoder
+from training.loop import DeviceData, Diverged, Loop, Setup, forward_flops, learning_rate_at
+from training.run import run
+from training.tasks import TASKS
+from utils.data import load_dataset
+from utils.precision import MasterAdamW
+from utils.record import Record, read_arrays, read_record
+
+CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0, quick=True)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory):
+    return load_dataset("digits", tmp_path_factory.mktemp("data")).head(train=400, val=80, test=120)
+
+
+def short_run(task: str, dataset, folder: Path, setup: Setup = CPU, **given) -> Record:
+    recipe = dataclasses.replace(TASKS[task].default_recipe("digits"), **{"epochs": 2, **given})
+    return run(task, dataset, recipe, sorted(given), setup, folder / "run.json", ["_main.py"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_same_seed_same_bytes_and_another_seed_others(task: str, digits, tmp_path: Path) -> None:
+    outputs = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        (tmp_path / name).mkdir()
+        record = short_run(task, digits, tmp_path / name, dataclasses.replace(CPU, seed=seed))
+        rows = [(row.train_loss, row.val_loss, row.lr, row.step) for row in record.history]
+        weights = load_file(tmp_path / name / "run.safetensors")
+        outputs.append((rows, read_arrays(record, tmp_path / name), weights, record.metrics))
+    (rows_a, arrays_a, weights_a, metrics_a), (rows_b, arrays_b, weights_b, metrics_b), (rows_c, *_) = outputs
+    assert rows_a == rows_b != rows_c
+    assert metrics_a == metrics_b
+    assert all(np.array_equal(arrays_a[name], arrays_b[name]) for name in arrays_a)
+    assert all(torch.equal(weights_a[name], weights_b[name]) for name in weights_a)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_record_is_valid_and_the_loss_falls(task: str, digits, tmp_path: Path) -> None:
+    record = short_run(task, digits, tmp_path, epochs=6)
+    assert read_record(tmp_path / "run.json") == record
+    assert record.history[-1].train_loss < record.history[0].train_loss
+    assert record.derived.steps == record.history[-1].step == 6 * (400 // record.recipe.fields["batch_size"])
+    assert record.recipe.overridden == ["epochs"]
+    assert record.headline.n == 120
+    assert ("test/reconstruction_mae" in record.metrics) == (task == "1.2.1")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_bfloat16_training_ends_in_float32_close_to_float32(digits, tmp_path: Path) -> None:
+    half = dataclasses.replace(CPU, precision="bfloat16", conv_gflops={"float32": 1.0, "bfloat16": 1.0})
+    losses = {}
+    for setup in (CPU, half):
+        losses[setup.precision] = short_run("1.2.2", digits, tmp_path, setup, epochs=4).history[-1].val_loss
+        assert all(t.dtype != torch.bfloat16 for t in load_file(tmp_path / "run.safetensors").values())
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.25)
+
+
+def test_latents_of_unsupervised_tasks_do_not_depend_on_the_labels(digits, tmp_path: Path) -> None:
+    """Training with shuffled labels must give the same encoder, or a label has leaked into it."""
+    shuffled = dataclasses.replace(digits, train_labels=np.random.RandomState(0).permutation(digits.train_labels))
+    for task, same in (("1.2.1", True), ("1.2.3", True), ("rotation", True), ("1.2.2", False)):
+        weights = []
+        for dataset in (digits, shuffled):
+            short_run(task, dataset, tmp_path, epochs=1)
+            weights.append(load_file(tmp_path / "run.safetensors"))
+        names = [name for name in weights[0] if name.startswith("encoder.")]
+        assert all(torch.equal(weights[0][name], weights[1][name]) for name in names) == same, task
+
+
+def test_nan_loss_stops_and_leaves_a_failed_record(digits, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="step"):
+        short_run("1.2.3", digits, tmp_path, learning_rate=1e30, epochs=3)
+    record = read_record(tmp_path / "run_failed.json")
+    assert record.run.status == "failed"
+    assert record.failure is not None
+    assert record.failure.step >= 1
+    assert f"step {record.failure.step}" in record.failure.reason
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_linear_autoencoder_with_squared_loss_finds_the_subspace_of_pca() -> None:
+    """Baldi and Hornik 1989, through the project's encoder without hidden layers and its optimiser."""
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.tensor([5.0, 4.0, 3.0, 0.3, 0.2, 0.1, 0.1, 0.1])
+    mix = torch.linalg.qr(torch.randn(8, 8, generator=generator))[0]
+    x = (torch.randn(2000, 8, generator=generator) * scales) @ mix
+    x -= x.mean(0)
+    encoder, decoder = MLPEncoder((8, 1, 1), (), 3), nn.Linear(3, 8)
+    optimiser = MasterAdamW([encoder, decoder], 2e-2, 0.0)
+    for step in range(800):
+        optimiser.set_learning_rate(learning_rate_at(step, 800, 2e-2, 0.1))
+        optimiser.step((decoder(encoder(x[:, :, None, None])) - x).square().mean())
+    ours = torch.linalg.qr(decoder.weight.detach())[0]  # (8, 3)
+    pca = torch.from_numpy(PCA(3).fit(x.numpy()).components_.T.copy())
+    cosines = torch.linalg.svdvals(ours.T @ pca)  # of the principal angles: all 1 when the subspaces are one
+    assert cosines.min() > 0.999
+
+
+def test_learning_rate_rises_peaks_and_ends_at_0() -> None:
+    rates = [learning_rate_at(step, 100, 0.5, 0.2) for step in range(100)]
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[20] == max(rates) == 0.5
+    assert rates[20:] == sorted(rates[20:], reverse=True)
+    assert rates[60] == pytest.approx(0.25)  # half-way down the cosine
+    assert 0 <= rates[-1] < 0.001
+
+
+def test_flops_are_counted_by_hand() -> None:
+    encoder = build_encoder("mlp", (1, 8, 8), (32,), 128, "max")
+    assert forward_flops(encoder, 1, 8, 8) == 2 * (64 * 32 + 32 * 128)
+
+
+def test_an_epoch_visits_every_image_once(digits) -> None:
+    data = DeviceData.load(digits, torch.device("cpu"))
+    recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=40, epochs=1)
+    loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)}, 1.0, "none")
+    seen = torch.cat(list(loop.batches()))
+    assert sorted(seen.tolist()) == sorted(data.train.tolist())
+    assert not set(seen.tolist()) & set(data.val.tolist())
+
+
+def test_random_chance_is_ln_of_the_classes_at_the_start(digits, tmp_path: Path) -> None:
+    """Before it has learned anything a four-way rotation loss is near ln 4."""
+    record = short_run("rotation", digits, tmp_path, epochs=1, learning_rate=1e-9)
+    assert record.history[0].train_loss == pytest.approx(math.log(4), abs=0.4)
+
+
+def test_a_run_in_a_fresh_process_gives_the_same_record(digits, tmp_path: Path) -> None:
+    """The command line, twice, in processes of their own: same losses, same predictions."""
+    results = []
+    for name in ("a", "b"):
+        command = [sys.executable, "_main.py", "--task", "1.2.3", "--dataset", "digits", "--quick", "--precision",
+                   "float32", "--results-dir", str(tmp_path / name)]
+        done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True)
+        assert "estimated" in done.stdout
+        assert "1.2.3 digits simclr seed 0: test accuracy" in done.stdout.splitlines()[-1]
+        assert done.stderr == ""  # no progress bar where nobody watches
+        raw = json.loads((tmp_path / name / "1.2.3_digits_simclr_seed0_quick.json").read_text())
+        results.append((raw["metrics"], [row["train_loss"] for row in raw["history"]], raw["artifacts"]))
+    assert results[0] == results[1]
