@@ -134,7 +134,7 @@ class Planned:
 
     task: str
     recipe: Recipe
-    overridden: list[str]  # recipe fields that stand on the command line
+    overridden: list[str]  # recipe fields that the command line changed
     seed: int
     path: Path
 
@@ -146,13 +146,14 @@ def plan(arguments: argparse.Namespace, tasks: dict[str, Task], dataset: str) ->
         given = flag_values(arguments, task.recipe)
         default = task.default_recipe(recipe_family(dataset))
         recipe = dataclasses.replace(default, **given)
+        overridden = sorted(field for field, value in given.items() if value != getattr(default, field))
         stem = f"{name}_{short_name(dataset)}_{recipe.method}"
         suffix = "_quick" if arguments.quick else "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
         if arguments.quick:
             recipe = dataclasses.replace(recipe, epochs=1)
         for seed in dict.fromkeys(arguments.seed):
             path = arguments.results_dir / f"{stem}_seed{seed}{suffix}.json"
-            runs.append(Planned(name, recipe, sorted(given), seed, path))
+            runs.append(Planned(name, recipe, overridden, seed, path))
     return runs
 
 

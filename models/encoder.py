@@ -48,6 +48,7 @@ class Whitening(nn.Module):
     def fit_to_data(self, images: Tensor) -> None:
         """images: (N, C, H, W), normalised."""
         k = self.kernel
+        images = images.cpu()  # in float64, which not every device has
         patches = images.unfold(2, k, 1).unfold(3, k, 1)  # (N, C, H-k+1, W-k+1, k, k)
         flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, self.out_channels // 2).double()
         values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))

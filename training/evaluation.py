@@ -159,7 +159,7 @@ def reconstruction_metrics(decoder: nn.Module, latents: dict[str, Latents], data
         stored, index = images[split]
         total = 0.0
         for z, batch in zip(latents[split].z.split(EVALUATION_BATCH), index.split(EVALUATION_BATCH), strict=True):
-            total += float((decoder(z) - to_float(stored[batch])).abs().mean((1, 2, 3)).double().sum())
+            total += (decoder(z) - to_float(stored[batch])).abs().mean((1, 2, 3)).sum().item()
         out[f"{split}/reconstruction_mae"] = Metric(
             value=total / len(index), n=len(index), split=split,
             protocol="mean absolute error of the pixels, in [0, 1], decoder on the latent, no augmentation")
