@@ -6,21 +6,17 @@ Encoder and decoder minimise the mean absolute error of the pixels (L1).  The de
 encoder, whose 128-d latent is then frozen and scored by `training/evaluation.py`.
 """
 
-import torch
 from torch import Generator, Tensor
 
 from models.decoder import build_decoder
-from models.encoder import build_encoder
 from training.autoencoding_recipe import AutoencodingRecipe
-from training.loop import DeviceData, Loop, Setup, Trained, forward_flops
+from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from utils.augment import to_float
 
 
 def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and decoder; returns both."""
-    torch.manual_seed(setup.seed)
-    encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
-    encoder.to(setup.device).fit_to_data(data.sample(2000))
+    encoder = new_encoder(recipe, data, setup)
     decoder = build_decoder(recipe.encoder, data.image_shape, recipe.decoder_widths, recipe.latent_dim)
     flops = forward_flops(encoder, *data.image_shape) + forward_flops(decoder, recipe.latent_dim)
     loop = Loop(recipe, data, setup, {"encoder": encoder, "decoder": decoder}, flops,

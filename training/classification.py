@@ -6,22 +6,18 @@ The classifier is one linear layer on the 128-d latent, trained with cross-entro
 is the headline; linear and kNN scores of the frozen latent stand beside it.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from models.encoder import build_encoder
 from models.heads import LinearHead
 from training.classification_recipe import ClassificationRecipe
-from training.loop import DeviceData, Loop, Setup, Trained, forward_flops
+from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from utils.augment import to_float
 
 
 def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and classifier; returns both."""
-    torch.manual_seed(setup.seed)
-    encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
-    encoder.to(setup.device).fit_to_data(data.sample(2000))
+    encoder = new_encoder(recipe, data, setup)
     classifier = LinearHead(recipe.latent_dim, len(data.classes))
     flops = forward_flops(encoder, *data.image_shape) + forward_flops(classifier, recipe.latent_dim)
     loop = Loop(recipe, data, setup, {"encoder": encoder, "classifier": classifier}, flops,

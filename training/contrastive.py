@@ -10,19 +10,16 @@ Departures from the paper: a small encoder with a linear 128-d latent, no blur a
 import torch
 from torch import Generator, Tensor
 
-from models.encoder import build_encoder
 from models.heads import ProjectionHead
 from training.contrastive_recipe import ContrastiveRecipe
-from training.loop import DeviceData, Loop, Setup, Trained, forward_flops
+from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from utils.augment import colour_jitter
 from utils.losses import nt_xent
 
 
 def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and projection head; returns both."""
-    torch.manual_seed(setup.seed)
-    encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
-    encoder.to(setup.device).fit_to_data(data.sample(2000))
+    encoder = new_encoder(recipe, data, setup)
     head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
     flops = 2 * (forward_flops(encoder, *data.image_shape) + forward_flops(head, recipe.latent_dim))
     loop = Loop(recipe, data, setup, {"encoder": encoder, "projection_head": head}, flops,

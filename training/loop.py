@@ -24,6 +24,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from models.encoder import build_encoder
 from utils.augment import random_affine, to_float
 from utils.data import Dataset
 from utils.errors import RunError
@@ -32,6 +33,8 @@ from utils.recipe import Recipe
 from utils.record import Epoch
 
 EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken
+NETWORK_EFFICIENCY = 0.65  # of the measured convolution speed, whole steps reach about this; only for the estimate
+SCORING_SECONDS = 1e-3  # classifier, probes and map, per image, on two cores; only for the estimate
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,14 @@ def learning_rate_at(step: int, steps: int, peak: float, warmup: float) -> float
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
+def new_encoder(recipe: Recipe, data: DeviceData, setup: Setup) -> nn.Module:
+    """The recipe's encoder on the device, with weights from the run's seed and statistics from training images."""
+    torch.manual_seed(setup.seed)
+    encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
+    encoder.to(setup.device).fit_to_data(data.sample(2000))
+    return encoder
+
+
 def forward_flops(module: nn.Module, *shape: int) -> float:
     """FLOPs (2 x multiply-adds of convolutions and matrix products) of a forward pass per item of the given shape."""
     device = next(module.parameters()).device
@@ -140,9 +151,11 @@ class Loop:
 
     def epochs(self) -> Iterator[int]:
         """Epoch numbers from 1; prints the estimated time first and shows a progress bar where a person watches."""
-        speed = self.setup.conv_gflops[self.setup.precision] * 1e9
-        print(f"training: {self.recipe.epochs} epochs of {self.steps_per_epoch} steps, {self.flops:.2g} FLOP, "
-              f"estimated {in_words(self.flops / speed)} on {self.device.type} in {self.setup.precision}", flush=True)
+        speed = NETWORK_EFFICIENCY * self.setup.conv_gflops[self.setup.precision] * 1e9
+        scoring = SCORING_SECONDS * (len(self.data.images) + len(self.data.test_images))
+        print(f"training: {self.recipe.epochs} epochs of {self.steps_per_epoch} steps, {self.flops:.2g} FLOP on "
+              f"{self.device.type} in {self.setup.precision}; estimated {in_words(self.flops / speed + scoring)} with "
+              "scoring", flush=True)
         self.started = time.monotonic()
         with tqdm(total=self.steps, unit="step", disable=None, file=sys.stderr, leave=False) as self.bar:
             for epoch in range(1, self.recipe.epochs + 1):

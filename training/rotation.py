@@ -11,18 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from models.encoder import build_encoder
 from models.heads import LinearHead
-from training.loop import DeviceData, Loop, Setup, Trained, forward_flops
+from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from training.rotation_recipe import RotationRecipe
 from utils.augment import rotate_quarters
 
 
 def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and rotation head; returns both."""
-    torch.manual_seed(setup.seed)
-    encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
-    encoder.to(setup.device).fit_to_data(data.sample(2000))
+    encoder = new_encoder(recipe, data, setup)
     head = LinearHead(recipe.latent_dim, 4)
     flops = forward_flops(encoder, *data.image_shape) + forward_flops(head, recipe.latent_dim)
     loop = Loop(recipe, data, setup, {"encoder": encoder, "rotation_head": head}, flops,
