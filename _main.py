@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.tasks import TASKS, Task
+from utils.command_line import Parser, exit_code
 from utils.data import DATASETS, check_dataset, load_dataset, recipe_family, short_name
 from utils.errors import RunError, UsageError
 from utils.recipe import Recipe, add_flags, as_json, flag_values
@@ -35,21 +36,9 @@ datasets:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with errors of one line instead of the whole usage."""
-
-    def error(self, message: str) -> None:
-        for word in message.removeprefix("unrecognized arguments: ").split():
-            close = difflib.get_close_matches(word, self._option_string_actions, n=1)
-            if "unrecognized" in message and close:
-                raise UsageError(f"{message}; did you mean {close[0]}?")
-        raise UsageError(f"{message}; see python _main.py --help")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Flags of the run, then one for every field of every recipe."""
-    parser = Parser(usage="python _main.py --task TASK --dataset DATASET [options]", description=EXAMPLES,
-                    formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = Parser(EXAMPLES, usage="python _main.py --task TASK --dataset DATASET [options]")
     parser.add_argument("--task", required=True, help=f"{', '.join(TASKS)} or all")
     parser.add_argument("--dataset", required=True, help=f"{', '.join(DATASETS)}, folder:PATH or all")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], metavar="N",
@@ -68,35 +57,19 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str]) -> int:
-    """Run what the command line asks for; returns the exit code."""
-    try:
-        arguments = build_parser().parse_args(argv)
-        tasks = choose_tasks(arguments.task)
-        datasets = list(DATASETS) if arguments.dataset == "all" else [arguments.dataset]
-        for name in datasets:
-            check_dataset(name)
-        if min(arguments.seed) < 0:
-            raise UsageError(f"--seed {min(arguments.seed)}: must be 0 or more")
-        check_flags_fit(arguments, tasks)
-        plans = {name: plan(arguments, tasks, name) for name in datasets}
-        check_writable(arguments.results_dir)
-        run_all(arguments, plans)
-    except (UsageError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("\ninterrupted; nothing of the unfinished run was kept", file=sys.stderr)
-        return 130
-    except OSError as error:  # a full disk, a folder that went away
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise  # a fault of the program, whose traceback helps
-        print("error: out of memory: try smaller --widths or a smaller --batch-size", file=sys.stderr)
-        return 1
-    return 0
+def main(argv: list[str]) -> None:
+    """Check everything that the command line asks for, then run it.  Raises UsageError and RunError."""
+    arguments = build_parser().parse_args(argv)
+    tasks = choose_tasks(arguments.task)
+    datasets = list(DATASETS) if arguments.dataset == "all" else [arguments.dataset]
+    for name in datasets:
+        check_dataset(name)
+    if min(arguments.seed) < 0:
+        raise UsageError(f"--seed {min(arguments.seed)}: must be 0 or more")
+    check_flags_fit(arguments, tasks)
+    plans = {name: plan(arguments, tasks, name) for name in datasets}
+    check_writable(arguments.results_dir)
+    run_all(arguments, plans)
 
 
 def choose_tasks(name: str) -> dict[str, Task]:
@@ -217,4 +190,4 @@ def free_path(path: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), "nothing of the unfinished run was kept"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import _main
+from utils.command_line import exit_code
 from utils.record import read_record
 
 ROOT = Path(__file__).parent.parent
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], list[str]]:
     """Exit code, lines of stdout, lines of stderr."""
-    code = _main.main(list(argv))
+    code = exit_code(lambda: _main.main(list(argv)), "")
     captured = capsys.readouterr()
     return code, captured.out.splitlines(), captured.err.splitlines()
 
@@ -134,6 +135,6 @@ def test_help_leads_with_examples_and_loads_no_torch() -> None:
            "run_name='__main__')\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     lines = [line for line in done.stdout.splitlines() if line]
-    assert lines[1] == "examples:"
+    assert lines[0] == "examples:"
     for word in ("1.2.1", "1.2.2", "1.2.3", "rotation", "digits", "mnist", "cifar10", "folder:PATH", "--temperature"):
         assert word in done.stdout

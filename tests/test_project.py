@@ -52,7 +52,7 @@ def test_every_training_command_in_the_readme_parses(argv: list[str], tmp_path: 
 
 @pytest.mark.parametrize("argv", commands("_report_evaluation.py"), ids=" ".join)
 def test_every_report_command_in_the_readme_parses(argv: list[str]) -> None:
-    _report_evaluation.build_parser().parse_args(argv)
+    _report_evaluation.parse(argv)
 
 
 def test_the_readme_shows_commands_of_both_scripts_and_both_targets() -> None:

@@ -1,0 +1,55 @@
+"""Turn the result records into one HTML page and one PDF: see --help for examples."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from utils.command_line import Parser, exit_code
+from utils.errors import UsageError
+
+EXAMPLES = """examples:
+  python _report_evaluation.py                           results/ to report.html and report.pdf
+  python _report_evaluation.py --results-dir elsewhere   the records of another folder
+  python _report_evaluation.py --html a.html --pdf a.pdf
+  python _report_evaluation.py --readme README.md        only rewrite the table between the README's markers
+
+"""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read the command line.  Raises UsageError."""
+    parser = Parser(EXAMPLES, usage="python _report_evaluation.py [options]", description="Turn the result records "
+                    "into one HTML page and one PDF. Records that cannot be believed are listed with the reason.")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR",
+                        help="folder with the records, searched with its sub-folders (default: results)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="where the page goes (default: report.html)")
+    parser.add_argument("--pdf", type=Path, metavar="FILE", help="where the PDF goes (default: report.pdf)")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="rewrite what stands between the lines "
+                        "<!-- results:begin --> and <!-- results:end --> in FILE with the table, and do nothing else")
+    args = parser.parse_args(argv)
+    if args.readme and (args.html or args.pdf):
+        raise UsageError("--readme makes no page and no PDF; leave out --html and --pdf")
+    args.html, args.pdf = args.html or Path("report.html"), args.pdf or Path("report.pdf")
+    if args.html.resolve() == args.pdf.resolve():
+        raise UsageError("--html and --pdf name the same file")
+    return args
+
+
+def main(argv: list[str]) -> None:
+    """Do what the command line asks and say what was done.  Raises UsageError and RunError."""
+    args = parse(argv)
+    from report.build import write_readme, write_report  # here, so that --help does not wait for matplotlib
+
+    if args.readme:
+        used, rejected = write_readme(args.results_dir, args.readme)
+        print(f"table: {args.readme}")
+    else:
+        used, rejected = write_report(args.results_dir, args.html, args.pdf)
+        print(f"HTML:  {args.html}\nPDF:   {args.pdf}")
+    for name, reason in rejected:
+        print(f"rejected {name}: {reason}", file=sys.stderr)
+    print(f"records used: {used}, rejected: {len(rejected)}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), "the files are as they were"))

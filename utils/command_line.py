@@ -1,0 +1,49 @@
+"""What both entry points do alike: help that leads with examples, errors of one line, exit codes."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from utils.errors import RunError, UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with examples before everything else, exact flags only, and UsageError in place of the long usage."""
+
+    def __init__(self, examples: str, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self.examples = examples
+
+    def format_help(self) -> str:
+        return f"{self.examples}\n{super().format_help()}"
+
+    def error(self, message: str) -> NoReturn:
+        hint = ""
+        if message.startswith("unrecognized arguments"):
+            flags, known = [word for word in message.split() if word.startswith("-")], self._option_string_actions
+            near = [match for flag in flags for match in difflib.get_close_matches(flag, known, n=1)]
+            hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"{message}{hint} (see --help)")
+
+
+def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
+    """Do the work.  What a user can cause becomes one line on stderr and a code: 2 usage, 1 failure, 130 Ctrl-C."""
+    try:
+        work()
+    except (UsageError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; {on_interrupt}", file=sys.stderr)
+        return 130
+    except OSError as error:  # a full disk, a folder that went away
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise  # a fault of the program, whose traceback helps
+        print("error: out of memory: try smaller --widths or a smaller --batch-size", file=sys.stderr)
+        return 1
+    return 0
