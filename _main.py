@@ -64,12 +64,16 @@ def main(argv: list[str]) -> None:
     datasets = list(DATASETS) if arguments.dataset == "all" else [arguments.dataset]
     for name in datasets:
         check_dataset(name)
-    if min(arguments.seed) < 0:
-        raise UsageError(f"--seed {min(arguments.seed)}: must be 0 or more")
+    for seed in arguments.seed:
+        if not 0 <= seed < 2**63:
+            raise UsageError(f"--seed {seed}: must be 0 or more, and below 2**63")
+    if arguments.quick and "epochs" in arguments:
+        raise UsageError("--quick trains one epoch; leave out --epochs")
     check_flags_fit(arguments, tasks)
     plans = {name: plan(arguments, tasks, name) for name in datasets}
     check_writable(arguments.results_dir)
-    run_all(arguments, plans)
+    words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
+    run_all(arguments, plans, words)
 
 
 def choose_tasks(name: str) -> dict[str, Task]:
@@ -121,18 +125,21 @@ def plan(arguments: argparse.Namespace, tasks: dict[str, Task], dataset: str) ->
         recipe = dataclasses.replace(default, **given)
         overridden = sorted(field for field, value in given.items() if value != getattr(default, field))
         stem = f"{name}_{short_name(dataset)}_{recipe.method}"
-        suffix = "_quick" if arguments.quick else "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
+        suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
         if arguments.quick:
-            recipe = dataclasses.replace(recipe, epochs=1)
+            recipe, suffix = dataclasses.replace(recipe, epochs=1), f"{suffix}_quick"
         for seed in dict.fromkeys(arguments.seed):
             path = arguments.results_dir / f"{stem}_seed{seed}{suffix}.json"
             runs.append(Planned(name, recipe, overridden, seed, path))
     return runs
 
 
-def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]]) -> None:
-    """Every planned run, data set by data set.  Of several, those that are complete are skipped unless --fresh."""
-    from training.loop import Setup  # torch is imported only now, so that --help and errors are quick
+def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]], argv: list[str]) -> None:
+    """Every planned run, data set by data set.  Of several, those that are complete are skipped unless --fresh.
+
+    A run that diverges does not stop the others; RunError at the end names it.
+    """
+    from training.loop import Diverged, Setup  # torch is imported only now, so that --help and errors are quick
     from training.run import QUICK_IMAGES, run
     from utils.environment import choose_device
     from utils.precision import choose_precision, measure_conv
@@ -142,51 +149,46 @@ def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]]) -> N
     precision = choose_precision(conv_gflops) if arguments.precision == "auto" else arguments.precision
     speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
     print(f"device: {device.type}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
+    if conv_gflops[precision] == 0:
+        raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
+    failures: list[str] = []
     several = sum(len(runs) for runs in plans.values()) > 1
     for dataset_name, runs in plans.items():
-        if several and not arguments.fresh and not arguments.quick:
-            runs = [planned for planned in runs if not skipped(planned.path)]
-        if not runs:
-            continue
         dataset = load_dataset(dataset_name, arguments.data_dir)
         if arguments.quick:
             dataset = dataset.head(**QUICK_IMAGES)
         for planned in runs:
-            path = planned.path if arguments.quick else free_path(planned.path)
             title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
+            done = complete_record(planned.path, planned.recipe, dataset.sha256)
+            if done and several and not arguments.fresh and not arguments.quick:
+                print(f"{title}: complete already in {done}, skipped (--fresh trains it again)", flush=True)
+                continue
             print(f"\n{title} ({TASKS[planned.task].title})", flush=True)
             setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick)
-            record = run(planned.task, dataset, planned.recipe, planned.overridden, setup, path,
-                         [Path(sys.argv[0]).name, *sys.argv[1:]])
+            try:
+                record, path = run(planned.task, dataset, planned.recipe, planned.overridden, setup, planned.path, argv)
+            except Diverged as error:
+                failures.append(f"{title}: {error}; {'; '.join(error.__notes__)}")
+                print(failures[-1], flush=True)
+                continue
             score = record.headline
             print(f"{title}: test accuracy {100 * score.value:.2f} % ({score.correct} of {score.n})"
                   f"{', a quick run' if arguments.quick else ''} -> {path}", flush=True)
+    if failures:
+        raise RunError("; ".join(failures))
 
 
-def skipped(path: Path) -> bool:
-    """Whether a complete record lies there already; says so."""
-    if path.exists() and is_complete(path):
-        print(f"{path}: complete already, skipped (--fresh trains it again)", flush=True)
-        return True
-    return False
-
-
-def is_complete(path: Path) -> bool:
-    """Whether a valid record of a complete run lies there."""
-    try:
-        return read_record(path).run.status == "complete"
-    except RecordError:
-        return False
-
-
-def free_path(path: Path) -> Path:
-    """The path itself, or with _run2, _run3, ... where a record lies there already: no result is overwritten."""
-    candidate, number = path, 2
-    while candidate.exists():
-        candidate, number = path.with_name(f"{path.stem}_run{number}.json"), number + 1
-    if candidate != path:
-        print(f"{path} exists and stays; this run is written beside it as {candidate.name}", flush=True)
-    return candidate
+def complete_record(path: Path, recipe: Recipe, sha256: dict[str, str]) -> Path | None:
+    """A valid record of this complete run, on these images, under this name or with _run2, ...; None without one."""
+    for candidate in [path, *sorted(path.parent.glob(f"{path.stem}_run*.json"))]:
+        try:
+            record = read_record(candidate)
+        except RecordError:
+            continue
+        wanted = (recipe_hash(as_json(recipe)), sha256, "complete")
+        if (record.recipe.hash, record.data.sha256, record.run.status) == wanted:
+            return candidate
+    return None
 
 
 if __name__ == "__main__":

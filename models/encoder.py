@@ -23,7 +23,7 @@ class Normalise(nn.Module):
     def fit_to_data(self, images: Tensor) -> None:
         """images: (N, C, H, W) in [0, 1]."""
         self.mean.copy_(images.mean((0, 2, 3), keepdim=True))
-        self.std.copy_(images.std((0, 2, 3), keepdim=True))
+        self.std.copy_(images.std((0, 2, 3), keepdim=True).clamp(min=1e-3))  # a channel may be constant
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std

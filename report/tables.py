@@ -10,7 +10,7 @@ from statistics import fmean, stdev
 
 from report import format as show
 from report.load import Loaded
-from utils.record import Recipe
+from utils.record import RecipeFields
 
 # The test accuracies that these six tasks are known for, as fractions.  They are the figures to be compared with, not
 # results of this repository.
@@ -115,7 +115,8 @@ def task_place(task: str) -> tuple[int, str]:
 def setting(run: Loaded) -> tuple[str, ...]:
     """What two runs share when only their seeds differ."""
     record = run.record
-    return record.run.dataset, record.run.task, record.run.method, record.recipe.hash
+    return (record.run.dataset, record.run.task, record.run.method, record.recipe.hash,
+            *(digest for _, digest in sorted(record.data.sha256.items())))
 
 
 def drop_repeats(complete: list[Loaded]) -> tuple[list[Loaded], list[tuple[Loaded, str]]]:
@@ -148,7 +149,7 @@ def make_row(runs: list[Loaded], several: bool) -> Row:
         reference=reference, difference=None if reference is None else accuracy - reference)
 
 
-def recipe_label(recipe: Recipe, several: bool) -> str:
+def recipe_label(recipe: RecipeFields, several: bool) -> str:
     """What tells this recipe from the default one; where there are several defaults, the hash of this one."""
     if recipe.overridden:
         return ", ".join(f"{show.plain(name)}={show.field(recipe.fields[name])}" for name in recipe.overridden)

@@ -13,7 +13,8 @@ class AutoencodingRecipe(Recipe):
     pooling: str = knob("flatten", "how the last feature map becomes a vector: a maximum forgets where things are, "
                         "which a decoder must know", choices=("max", "flatten"))
     decoder_widths: tuple[int, ...] = knob((128, 64, 32), "channels of the decoder's three resolutions (conv), or "
-                                           "units of its hidden layers (mlp)", least=1)
+                                           "units of its hidden layers (mlp)", least=1,
+                                           most=65536)
 
 
 RECIPES = {

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.heads import MLPClassifier
-from training.loop import EVALUATION_BATCH, DeviceData, learning_rate_at
+from training.loop import EVALUATION_BATCH, DeviceData, evenly_spaced, learning_rate_at
 from utils.augment import to_float
 from utils.record import Confusion, Metric
 
@@ -169,7 +169,7 @@ def reconstruction_metrics(decoder: nn.Module, latents: dict[str, Latents], data
 @torch.no_grad()
 def reconstructions(decoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str, np.ndarray]:
     """The record's reconstruction arrays, for a few evenly spaced test images."""
-    index = evenly_spaced(len(z), RECONSTRUCTIONS)
+    index = evenly_spaced(len(z), RECONSTRUCTIONS).numpy()
     outputs = (decoder(z[index]) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     return {"reconstruction_index": index.astype(np.int32),
             "reconstruction_inputs": data.test_images[index].cpu().numpy(),
@@ -180,12 +180,8 @@ def latent_map(z: Tensor) -> dict[str, np.ndarray]:
     """The record's map arrays: t-SNE (van der Maaten and Hinton 2008, scikit-learn) of some test latents."""
     from sklearn.manifold import TSNE
 
-    index = evenly_spaced(len(z), MAP_POINTS)
-    points = TSNE(perplexity=min(30.0, (len(index) - 1) / 3), init="pca", random_state=0).fit_transform(
-        z[index].cpu().numpy())
+    index = evenly_spaced(len(z), MAP_POINTS).numpy()
+    shown = z[index].cpu().numpy()
+    start = "pca" if shown.std(0).max() > 0 else "random"  # a collapsed latent has no principal axes to start from
+    points = TSNE(perplexity=min(30.0, (len(index) - 1) / 3), init=start, random_state=0).fit_transform(shown)
     return {"map_index": index.astype(np.int32), "map_points": points.astype(np.float32)}
-
-
-def evenly_spaced(n: int, count: int) -> np.ndarray:
-    """Up to `count` indices below n, evenly spaced."""
-    return np.linspace(0, n - 1, min(n, count)).round().astype(np.int64)

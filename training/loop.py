@@ -7,7 +7,7 @@ A training script stays one visible `train()`:
         for index in loop.batches():
             ...
             loop.step(loss)
-        loop.end_epoch(val_loss)
+        loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 """
 
@@ -74,8 +74,14 @@ class DeviceData:
 
     def sample(self, count: int) -> Tensor:
         """Up to `count` training images, evenly spaced, (count, C, H, W) in [0, 1]: for statistics of the data."""
-        stride = max(1, len(self.train) // count)
-        return to_float(self.images[self.train[::stride][:count]])
+        index = evenly_spaced(len(self.train), count).to(self.train.device)
+        return to_float(self.images[self.train[index]])
+
+
+def evenly_spaced(n: int, count: int) -> Tensor:
+    """Up to `count` indices below n, evenly spaced, int64: a folder of images is stored class by class."""
+    count = min(n, count)
+    return torch.arange(count) * n // count
 
 
 @dataclass
@@ -165,9 +171,6 @@ class Loop:
                 for module in self.modules.values():
                     module.train()
                 yield epoch
-        self.optimiser.restore_float32()
-        for module in self.modules.values():
-            module.eval()
 
     def batches(self) -> Iterator[Tensor]:
         """One epoch of indices into data.images, shuffled, (batch_size,) each."""
@@ -208,17 +211,20 @@ class Loop:
         for module in self.modules.values():
             module.eval()
         generator = Generator(self.device).manual_seed(0)
-        total, correct, judged = 0.0, 0, False
+        total, correct, seen, judged = 0.0, 0, 0, False
         for index in self.data.val.split(min(EVALUATION_BATCH, self.batch_size)):
             if len(index) < 2:  # a contrast of one image with itself is none
                 continue
             loss, right = loss_of(index, generator)
             total += loss.item() * len(index)
+            seen += len(index)
             if right is not None:
                 correct, judged = correct + int(right.sum()), True
         for module in self.modules.values():
             module.train()
-        return Validation(total / len(self.data.val), correct / len(self.data.val) if judged else None)
+        if not seen:
+            raise RunError("the validation split has fewer than two images: give each class more")
+        return Validation(total / seen, correct / seen if judged else None)
 
     def end_epoch(self, validation: "Validation") -> None:
         """Add the epoch's row to the history.  Raises Diverged where the validation loss is not finite."""
@@ -237,6 +243,9 @@ class Loop:
 
     def finished(self) -> Trained:
         """The trained modules, in float32 and eval mode, with their history."""
+        self.optimiser.restore_float32()
+        for module in self.modules.values():
+            module.eval()
         return Trained(self.modules, self.history, self.objective, self.steps, self.flops)
 
 

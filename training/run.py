@@ -5,7 +5,6 @@ import importlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -19,13 +18,12 @@ from utils.environment import describe
 from utils.recipe import Recipe, as_json
 from utils.record import (
     HEADLINE,
-    Artifact,
     Confusion,
     Data,
     Derived,
-    Epoch,
     Failure,
     Metric,
+    RecipeFields,
     Record,
     Run,
     Selection,
@@ -33,7 +31,6 @@ from utils.record import (
     write_arrays,
     write_record,
 )
-from utils.record import Recipe as RecipeEntry
 
 QUICK_IMAGES = {"train": 1000, "val": 200, "test": 500}  # what --quick trains and scores on
 QUICK_CLASSIFIER_EPOCHS = 5
@@ -51,60 +48,68 @@ class Scores:
 
 
 def run(task: str, dataset: Dataset, recipe: Recipe, overridden: list[str], setup: Setup, target: Path,
-        argv: list[str]) -> Record:
-    """Train, score and write `target` (.json, with .npz and .safetensors beside it).  Returns the record.
+        argv: list[str]) -> tuple[Record, Path]:
+    """Train, score and write `target` (.json, with .npz and .safetensors beside it).
 
-    Raises Diverged, after writing a record that says `failed`, when the loss is no longer finite.
+    Returns the record and where it lies: where a complete record is there already, it stays, and the new one gets a
+    name of its own.  Raises Diverged, after writing a record that says `failed`, when the loss is no longer finite.
     """
-    started, clock = datetime.datetime.now(datetime.UTC), time.monotonic()
-    environment = describe(setup.device, setup.precision, setup.conv_gflops)  # now: the code may be edited meanwhile
+    clock = time.monotonic()
+    fields = as_json(recipe)
+    # what is known before the training is checked before the training
+    begun = Run(task=task, dataset=dataset.name, method=recipe.method, objective="", seed=setup.seed, argv=argv,
+                started=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), seconds=0.0,
+                status="quick" if setup.quick else "complete")
+    known = {"schema": 1,
+             "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
+             "data": Data(image_shape=list(dataset.image_shape), classes=list(dataset.classes),
+                          class_counts=dataset.class_counts(), split_seed=dataset.split_seed, sha256=dataset.sha256,
+                          source=dataset.source),
+             "environment": describe(setup.device, setup.precision, setup.conv_gflops)}
     data = DeviceData.load(dataset, setup.device)
-    train = importlib.import_module(TASKS[task].script).train
-
-    def record(objective: str, history: list[Epoch], steps: int, status: str, **rest: Any) -> Record:
-        fields = as_json(recipe)
-        return Record(
-            schema=1,
-            run=Run(task=task, dataset=dataset.name, method=recipe.method, objective=objective, seed=setup.seed,
-                    argv=argv, started=started.strftime("%Y-%m-%dT%H:%M:%SZ"), seconds=time.monotonic() - clock,
-                    status=status),
-            recipe=RecipeEntry(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
-            data=Data(image_shape=list(dataset.image_shape), classes=list(dataset.classes),
-                      class_counts=dataset.class_counts(), split_seed=dataset.split_seed, sha256=dataset.sha256,
-                      source=dataset.source),
-            derived=Derived(steps=steps, parameters=rest.pop("parameters", {}),
-                            training_flops=rest.pop("training_flops", 0.0),
-                            evaluation_flops=rest.pop("evaluation_flops", 0.0)),
-            history=history, environment=environment, **rest)
-
     try:
-        trained = train(recipe, data, setup)
+        trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
     except Diverged as error:
-        failed = record("", error.history, error.step, "failed", selection=None, metrics={}, confusion=None,
-                        artifacts={}, failure=Failure(reason=str(error), epoch=error.epoch, step=error.step))
-        write_record(failed, target.with_name(target.stem + "_failed.json"))
+        path = target.with_name(f"{target.stem}_failed.json")
+        write_record(Record(
+            **known, run=begun.model_copy(update={"seconds": time.monotonic() - clock, "status": "failed"}),
+            derived=Derived(steps=error.step - 1, parameters={}, training_flops=0.0, evaluation_flops=0.0),
+            selection=None, history=error.history, metrics={}, confusion=None, artifacts={},
+            failure=Failure(reason=str(error), epoch=error.epoch, step=error.step)), path)
+        error.add_note(f"recorded in {path}")
         raise
-    scores = score(task, trained, data, setup)
-    artifacts: dict[str, Artifact] = {
-        "arrays": write_arrays(target.with_suffix(".npz"), scores.arrays),
-        "checkpoint": save_checkpoint(target.with_suffix(".safetensors"), scores.modules)}
-    done = record(
-        trained.objective, trained.history, trained.steps, "quick" if setup.quick else "complete",
-        parameters={name: sum(p.numel() for p in module.parameters()) for name, module in scores.modules.items()},
-        training_flops=trained.flops, evaluation_flops=scores.flops,
-        selection=Selection(rule="the last epoch", epoch=len(trained.history)),
+    scores = score(trained, data, setup)
+    if not setup.quick:
+        target = free_path(target)
+    artifacts = {"arrays": write_arrays(target.with_suffix(".npz"), scores.arrays),
+                 "checkpoint": save_checkpoint(target.with_suffix(".safetensors"), scores.modules)}
+    record = Record(
+        **known, run=begun.model_copy(update={"seconds": time.monotonic() - clock, "objective": trained.objective}),
+        derived=Derived(
+            steps=trained.steps, training_flops=trained.flops, evaluation_flops=scores.flops,
+            parameters={name: sum(p.numel() for p in module.parameters()) for name, module in scores.modules.items()}),
+        selection=Selection(rule="the last epoch", epoch=len(trained.history)), history=trained.history,
         metrics=scores.metrics, confusion=scores.confusion, artifacts=artifacts)
-    write_record(done, target)
-    return done
+    write_record(record, target)
+    return record, target
 
 
-def score(task: str, trained: Trained, data: DeviceData, setup: Setup) -> Scores:
+def free_path(path: Path) -> Path:
+    """The path itself, or with _run2, _run3, ... where a record lies there already: no result is overwritten."""
+    candidate, number = path, 2
+    while candidate.exists():
+        candidate, number = path.with_name(f"{path.stem}_run{number}.json"), number + 1
+    return candidate
+
+
+def score(trained: Trained, data: DeviceData, setup: Setup) -> Scores:
     """Every score of a frozen latent.  Prints what it is doing, since it takes a few minutes on real data."""
     clock = time.monotonic()
     encoder = trained.modules["encoder"]
     print("scoring: latents", end="", flush=True)
     latents = evaluation.encode_splits(encoder, data)
     modules, arrays = dict(trained.modules), {}
+    flops = (len(data.images) + len(data.test_images)) * forward_flops(encoder, *data.image_shape)
     print(", classifier", end="", flush=True)
     if "classifier" in modules:
         classifier, protocol = modules["classifier"], "classifier trained jointly with the encoder"
@@ -112,6 +117,7 @@ def score(task: str, trained: Trained, data: DeviceData, setup: Setup) -> Scores
         epochs = QUICK_CLASSIFIER_EPOCHS if setup.quick else evaluation.CLASSIFIER_EPOCHS
         classifier, kept = evaluation.train_classifier(latents, len(data.classes), setup.seed, epochs)
         modules["classifier"] = classifier
+        flops += 3 * epochs * len(data.train) * forward_flops(classifier, latents["train"].z.shape[1])
         protocol = (f"MLP of two hidden layers of {evaluation.CLASSIFIER_HIDDEN} units on the frozen latent, "
                     f"epoch {kept} of {epochs} by validation accuracy")
     predictions = {split: evaluation.predict(classifier, latents[split].z) for split in evaluation.SPLITS}
@@ -129,10 +135,6 @@ def score(task: str, trained: Trained, data: DeviceData, setup: Setup) -> Scores
     arrays["test_labels"] = data.test_labels.cpu().numpy().astype(np.uint16)
     arrays["test_predictions"] = predictions["test"].cpu().numpy().astype(np.uint16)
     print(f" ({in_words(time.monotonic() - clock)})", flush=True)
-    images = len(data.images) + len(data.test_images)
-    flops = images * forward_flops(encoder, *data.image_shape)
-    if task != "1.2.2":
-        flops += 3 * forward_flops(classifier, latents["train"].z.shape[1]) * len(data.train) * epochs
     return Scores(metrics, confusion, arrays, modules, flops)
 
 

@@ -45,8 +45,9 @@ def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1
         matrix[:, 0, 2] = uniform(b, -1, 1, generator) * (1 - scale_x)
         matrix[:, 1, 2] = uniform(b, -1, 1, generator) * (1 - scale_y)
     if translate > 0:  # whole pixels, so that a shift alone does not blur
-        matrix[:, 0, 2] += uniform(b, -translate - 0.5, translate + 0.5, generator).round() * 2 / width
-        matrix[:, 1, 2] += uniform(b, -translate - 0.5, translate + 0.5, generator).round() * 2 / height
+        for axis, side in ((0, width), (1, height)):
+            shift = uniform(b, -translate - 0.5, translate + 0.5, generator).round().clamp(-translate, translate)
+            matrix[:, axis, 2] += shift * 2 / side
     angle = uniform(b, -degrees, degrees, generator) * (math.pi / 180) if degrees > 0 else torch.zeros_like(scale_x)
     mirror = torch.ones_like(scale_x)
     if flip:

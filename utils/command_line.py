@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 from utils.errors import RunError, UsageError
 
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed")
+
 
 class Parser(argparse.ArgumentParser):
     """argparse with examples before everything else, exact flags only, and UsageError in place of the long usage."""
@@ -42,7 +44,7 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise  # a fault of the program, whose traceback helps
         print("error: out of memory: try smaller --widths or a smaller --batch-size", file=sys.stderr)
         return 1

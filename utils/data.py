@@ -109,13 +109,13 @@ class Dataset:
         return {split: np.bincount(labels[split], minlength=len(self.classes)).tolist() for split in labels}
 
     def head(self, train: int, val: int, test: int) -> "Dataset":
-        """A smaller data set for quick runs: at most so many random images of each split, always the same ones.
+        """A smaller data set for quick runs: about so many random images of each split, always the same ones.
 
-        sha256 stays that of the full arrays.
+        Classes keep their shares, and each keeps at least one image.  sha256 stays that of the full arrays.
         """
-        train_rows = _some(self.train_index, train)
-        val_rows = _some(self.val_index, val)
-        test_rows = _some(np.arange(len(self.test_labels)), test)
+        train_rows = self.train_index[_some(self.train_labels[self.train_index], train)]
+        val_rows = self.val_index[_some(self.train_labels[self.val_index], val)]
+        test_rows = _some(self.test_labels, test)
         rows = np.sort(np.concatenate([train_rows, val_rows]))
         return replace(
             self, train_images=np.asarray(self.train_images[rows]), train_labels=self.train_labels[rows],
@@ -123,8 +123,9 @@ class Dataset:
             train_index=np.searchsorted(rows, train_rows), val_index=np.searchsorted(rows, val_rows))
 
 
-def _some(index: np.ndarray, count: int) -> np.ndarray:
-    return np.sort(np.random.RandomState(SPLIT_SEED).permutation(index)[:count])
+def _some(labels: np.ndarray, count: int) -> np.ndarray:
+    """Indices of about `count` of (N,) labels, sorted."""
+    return stratified_split(labels, min(1.0, count / len(labels)), SPLIT_SEED)[1]
 
 
 def _say(text: str) -> None:

@@ -37,11 +37,11 @@ class Recipe:
                                least=0)
     warmup: float = knob(0.1, "fraction of the steps in which the learning rate rises linearly; cosine to 0 after",
                          least=0, most=0.9)
-    latent_dim: int = knob(128, "dimensions of the latent", least=1)
+    latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: three convolutional blocks on whitened pixels; mlp: fully connected",
                         choices=("conv", "mlp"))
     widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv) or units of its hidden "
-                                   "layers (mlp)", least=1)
+                                   "layers (mlp)", least=1, most=65536)
     pooling: str = knob("max", "how the last feature map becomes a vector (conv)", choices=("max", "flatten"))
     crop_scale: float = knob(1.0, "augmentation: smallest fraction of the area that a random crop keeps; 1 is no crop",
                              above=0, most=1)

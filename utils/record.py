@@ -13,6 +13,7 @@ correct ones.  A record that was edited by hand is therefore usually caught, alt
 took place.
 """
 
+import datetime
 import hashlib
 import json
 import os
@@ -23,11 +24,10 @@ from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-SCHEMA = 1
 HEADLINE = "test/classifier_top1"
-MAX_RECORD_BYTES = 5_000_000
+MAX_RECORD_BYTES = 20_000_000  # the confusion matrix of a thousand classes fits
 MAX_ARRAY_BYTES = 200_000_000  # of the arrays together, unpacked
 
 # name -> (dtypes, dimensions, required, meaning); N test images, M of them on the map, K of them reconstructed
@@ -46,6 +46,11 @@ class RecordError(ValueError):
     """A record, or its array file, that cannot be believed.  The message names the file and the field, in one line."""
 
 
+def _a_moment(text: str) -> str:
+    datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")  # ValueError for a 13th month
+    return text
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -57,7 +62,7 @@ Seconds = Annotated[float, Field(ge=0.0)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=500)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$")]
-UTC = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+UTC = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"), AfterValidator(_a_moment)]
 
 
 class Run(Strict):
@@ -72,23 +77,25 @@ class Run(Strict):
     status: Literal["complete", "quick", "failed"]
 
 
-class Recipe(Strict):
+class RecipeFields(Strict):
     fields: dict[str, bool | int | float | Text | list[int]]  # every hyper-parameter, by its flag's name
     overridden: list[str]  # those given on the command line
     hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 
     @model_validator(mode="after")
-    def _check(self) -> "Recipe":
+    def _check(self) -> "RecipeFields":
         unknown = sorted(set(self.overridden) - set(self.fields))
         if unknown:
             raise ValueError(f"overridden names {unknown[0]!r}, which is no field of the recipe")
+        if len(set(self.overridden)) < len(self.overridden):
+            raise ValueError("overridden names a field twice")
         if self.hash != recipe_hash(self.fields):
             raise ValueError(f"hash is {self.hash}, but the fields hash to {recipe_hash(self.fields)}")
         return self
 
 
 class Derived(Strict):
-    steps: Count  # optimiser steps that the recipe asks for
+    steps: Count  # optimiser steps done
     parameters: dict[str, Count]  # by module: encoder, decoder, projection_head, ...
     training_flops: Annotated[float, Field(ge=0.0)]  # 2 x multiply-adds, backward counted as twice forward
     evaluation_flops: Annotated[float, Field(ge=0.0)]
@@ -113,6 +120,8 @@ class Data(Strict):
                 raise ValueError(f"class_counts has no {split!r}")
             if len(self.class_counts[split]) != len(self.classes):
                 raise ValueError(f"class_counts.{split} has not one number for each of {len(self.classes)} classes")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes names a class twice")
         if len(self.sha256) != 4:
             raise ValueError("sha256 must name train_images, train_labels, test_images and test_labels")
         return self
@@ -120,7 +129,7 @@ class Data(Strict):
 
 class Selection(Strict):
     rule: Text  # in words; the test set takes no part in it
-    epoch: Count  # the epoch whose weights were scored
+    epoch: Positive  # the epoch whose weights were scored
 
 
 class Epoch(Strict):
@@ -177,7 +186,7 @@ class Failure(Strict):
 class Record(Strict):
     schema_version: Annotated[Literal[1], Field(alias="schema")]
     run: Run
-    recipe: Recipe
+    recipe: RecipeFields
     derived: Derived
     data: Data
     selection: Selection | None  # None in a failed run
@@ -203,6 +212,8 @@ class Record(Strict):
         if self.run.status == "failed":
             if self.failure is None:
                 raise ValueError("run.status is 'failed' but failure is missing")
+            if self.metrics or self.artifacts or self.confusion or self.selection:
+                raise ValueError("a failed run has no metrics, confusion, artifacts or selection")
             return self
         if self.failure is not None:
             raise ValueError(f"failure is given but run.status is {self.run.status!r}")
@@ -215,6 +226,9 @@ class Record(Strict):
             raise ValueError("artifacts has no 'arrays'")
         if self.selection is None or not self.history or self.selection.epoch > self.history[-1].epoch:
             raise ValueError("selection.epoch is not an epoch of the history")
+        if len(self.history) != self.recipe.fields.get("epochs", len(self.history)):
+            raise ValueError(f"history has {len(self.history)} epochs, but recipe.fields.epochs is "
+                             f"{self.recipe.fields['epochs']}")
         check_confusion(self.confusion, self.metrics, self.data)
         return self
 
@@ -237,6 +251,10 @@ def check_metric(name: str, metric: Metric, data: Data) -> None:
             raise ValueError(f"metrics.{name}.correct must be a count from 0 to n")
         if metric.value != metric.correct / metric.n:
             raise ValueError(f"metrics.{name}.value is {metric.value}, but correct / n is {metric.correct / metric.n}")
+    elif metric.correct is not None:
+        raise ValueError(f"metrics.{name}.correct is given, but only accuracies (..._top1) count correct images")
+    if base == "reconstruction_mae" and metric.value > 1:
+        raise ValueError(f"metrics.{name}.value is {metric.value}, but pixels lie in [0, 1]")
 
 
 def check_history(record: Record) -> None:
@@ -258,8 +276,8 @@ def check_history(record: Record) -> None:
 
 def check_confusion(confusion: Confusion, metrics: dict[str, Metric], data: Data) -> None:
     """ValueError unless the matrix agrees with its metric, with the per-class metrics and with the split."""
-    if confusion.metric not in metrics:
-        raise ValueError(f"confusion.metric names {confusion.metric!r}, which metrics does not have")
+    if confusion.metric != HEADLINE:
+        raise ValueError(f"confusion.metric is {confusion.metric!r}, not {HEADLINE!r}")
     metric, classes = metrics[confusion.metric], len(data.classes)
     if len(confusion.counts) != classes or any(len(row) != classes for row in confusion.counts):
         raise ValueError(f"confusion.counts must be {classes} x {classes}")
@@ -272,6 +290,8 @@ def check_confusion(confusion: Confusion, metrics: dict[str, Metric], data: Data
                          f"{metric.correct} correct")
     for name, correct in zip(data.classes, diagonal, strict=True):
         per_class = metrics.get(f"{confusion.metric}/{name}")
+        if per_class is None and data.class_counts[metric.split][data.classes.index(name)]:
+            raise ValueError(f"metrics has no {confusion.metric}/{name!s}")
         if per_class is not None and per_class.correct != correct:
             raise ValueError(f"metrics.{confusion.metric}/{name}.correct is {per_class.correct}, but the matrix has "
                              f"{correct}")
