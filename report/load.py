@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from report.format import plain, shorten
+from utils.data import DATASETS
 from utils.errors import RunError
 from utils.record import Record, RecordError, read_arrays, read_record, sha256_file
 
@@ -46,5 +47,8 @@ def load_results(folder: Path) -> tuple[list[Loaded], list[Rejected]]:
 
 def _load_one(path: Path, name: str) -> Loaded:
     record = read_record(path)
+    known = DATASETS.get(record.run.dataset)
+    if known and record.data.sha256 != known.sha256:
+        raise RecordError(f"{path.name}: data.sha256 is not that of {record.run.dataset}")
     arrays = {} if record.run.status == "failed" else read_arrays(record, path.parent)
     return Loaded(name, sha256_file(path), record, arrays)

@@ -110,6 +110,7 @@ def test_a_collapsed_latent_scores_at_chance_without_an_error() -> None:
                       evaluation.linear_probe(latents)(latents["test"].z),
                       evaluation.knn_predict(latents["train"], latents["test"].z, 4)):
         assert (predicted == latents["test"].labels).float().mean() < 0.5
+    assert np.isfinite(evaluation.latent_map(latents["test"].z)["map_points"]).all()
 
 
 def test_confusion_rows_are_true_classes() -> None:

@@ -30,6 +30,9 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--task", "1.2.3", "--dataset", "digits", "--temperature", "0"], ["--temperature", "above 0"]),
     (["--task", "1.2.3", "--dataset", "digits", "--epochs", "x"], ["--epochs", "'x'"]),
     (["--task", "1.2.3", "--dataset", "digits", "--seed", "-1"], ["--seed", "0 or more"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--seed", str(2**64)], ["--seed", "below"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--latent-dim", "1"], ["--latent-dim", "at least 2"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--quick", "--epochs", "3"], ["--quick", "--epochs"]),
     (["--task", "1.2.3", "--dataset", "digits", "--method", "dcll"], ["--method dcll", "simclr"]),
     (["--task", "1.2.3", "--dataset", "digits", "--device", "tpu"], ["--device", "cpu"]),
     (["--task", "1.2.3", "--dataset", "digits", "--batch", "3"], ["--batch", "did you mean --batch-size?"]),
@@ -65,12 +68,16 @@ def test_unwritable_results_folder_is_said_before_training(capsys, tmp_path) -> 
     assert "cannot write there" in err[0]
 
 
-def test_no_model_too_large_for_memory_ends_in_a_traceback(capsys, tmp_path) -> None:
-    code, _, err = call(capsys, "--task", "1.2.2", "--dataset", "digits", "--encoder", "mlp", "--widths",
-                        "4000000", "4000000", "--results-dir", str(tmp_path))
-    assert (code, len(err)) == (1, 1)
-    assert "out of memory" in err[0]
-    assert list(tmp_path.iterdir()) == []
+def test_what_does_not_fit_in_memory_is_one_line(capsys) -> None:
+    import torch
+    assert exit_code(lambda: torch.empty(10**15), "") == 1
+    assert "out of memory" in capsys.readouterr().err
+    with pytest.raises(RuntimeError, match="illegal memory access"):  # a fault of the program keeps its traceback
+        exit_code(raise_fault, "")
+
+
+def raise_fault() -> None:
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
 def test_diverged_training_is_exit_1_and_a_failed_record(capsys, tmp_path) -> None:
@@ -78,7 +85,24 @@ def test_diverged_training_is_exit_1_and_a_failed_record(capsys, tmp_path) -> No
                         "--results-dir", str(tmp_path))
     assert (code, len(err)) == (1, 1)
     assert "at step" in err[0]
-    assert [path.name for path in tmp_path.iterdir()] == ["1.2.2_digits_joint_seed0_quick_failed.json"]
+    assert len(list(tmp_path.iterdir())) == 1
+    assert read_record(next(tmp_path.glob("*_quick_failed.json"))).run.status == "failed"
+
+
+def test_a_run_that_diverges_does_not_stop_the_others(capsys, tmp_path, monkeypatch) -> None:
+    from training import autoencoding
+    from training.loop import Diverged
+
+    def diverge(*_: object) -> None:
+        raise Diverged(float("nan"), 1, 3, [])
+    monkeypatch.setattr(autoencoding, "train", diverge)
+    code, out, err = call(capsys, "--task", "all", "--dataset", "digits", "--quick", "--results-dir", str(tmp_path))
+    assert (code, len(err)) == (1, 1)
+    assert "1.2.1 digits" in err[0]
+    assert "step 3" in err[0]
+    assert "_failed.json" in err[0]
+    assert len(list(tmp_path.glob("*_quick.json"))) == 3
+    assert sum("test accuracy" in line for line in out) == 3
 
 
 def test_complete_runs_are_skipped_kept_and_repeated_on_request(capsys, tmp_path) -> None:

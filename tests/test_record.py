@@ -16,6 +16,7 @@ from utils.record import (
     RecordError,
     read_arrays,
     read_record,
+    recipe_hash,
     sha256_file,
     write_atomically,
     write_record,
@@ -85,6 +86,15 @@ EDITS = {  # name -> (keys, value, what the message must hold)
     "seconds backwards": (("history", 3, "seconds"), 0.0, "history[3].seconds"),
     "history too long for the run": (("run", "seconds"), 1.0, "run.seconds"),
     "history empty": (("history",), [], "history"),
+    "confusion of another metric": (("confusion", "metric"), "test/knn_top1", "confusion.metric"),
+    "a 13th month": (("run", "started"), "2025-13-03T09:30:00Z", "run.started"),
+    "a class twice": (("data", "classes"), ["0", *map(str, range(9))], "classes names a class twice"),
+    "override twice": (("recipe", "overridden"), ["epochs", "epochs"], "twice"),
+    "correct images of an error": (("metrics", "test/reconstruction_mae"),
+                                   {"value": 0.1, "n": 200, "correct": 3, "split": "test", "protocol": "x"}, "correct"),
+    "an error above 1": (("metrics", "test/reconstruction_mae"),
+                         {"value": 50.0, "n": 200, "correct": None, "split": "test", "protocol": "x"}, "[0, 1]"),
+    "selection of epoch 0": (("selection", "epoch"), 0, "selection.epoch"),
     "selection outside": (("selection", "epoch"), 99, "selection.epoch"),
     "recipe edited": (("recipe", "fields", "epochs"), 13, "recipe"),
     "override of nothing": (("recipe", "overridden"), ["speed"], "speed"),
@@ -107,6 +117,28 @@ def test_a_hand_edit_is_refused(path: Path, name: str) -> None:
         read_record(path)
     assert str(caught.value).startswith("run.json: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_failed_run_with_scores_is_refused(path: Path) -> None:
+    edit(path, "failure", value={"reason": "x", "epoch": 1, "step": 1})
+    edit(path, "run", "status", value="failed")
+    with pytest.raises(RecordError, match="a failed run has no metrics"):
+        read_record(path)
+
+
+def test_epochs_that_are_not_the_recipes_are_refused(path: Path) -> None:
+    raw = json.loads(path.read_text())
+    raw["recipe"]["fields"]["epochs"] += 1
+    raw["recipe"]["hash"] = recipe_hash(raw["recipe"]["fields"])
+    path.write_text(json.dumps(raw))
+    with pytest.raises(RecordError, match=r"recipe\.fields\.epochs"):
+        read_record(path)
+
+
+def test_test_labels_must_be_those_of_the_digest(path: Path) -> None:
+    edit(path, "data", "sha256", "test_labels", value="0" * 64)
+    with pytest.raises(RecordError, match="test_labels"):
+        read_arrays(read_record(path), path.parent)
 
 
 def test_a_missing_key_is_refused(path: Path) -> None:
@@ -205,8 +237,8 @@ def test_an_archive_that_grows_too_large_is_refused_before_it_is_unpacked(path: 
 
 
 def test_a_bad_record_does_not_stop_the_others(path: Path) -> None:
-    make_record(path.parent, "1.2.2", "mnist", "joint", n=50, name="good")
-    make_record(path.parent / "deeper", "1.2.2", "mnist", "joint", seed=1, n=50, name="good")
+    make_record(path.parent, "1.2.2", "folder-toy", "joint", n=50, name="good")
+    make_record(path.parent / "deeper", "1.2.2", "folder-toy", "joint", seed=1, n=50, name="good")
     path.write_bytes(b"{")
     loaded, rejected = load_results(path.parent)
     assert [run.name for run in loaded] == ["deeper/good.json", "good.json"]

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +27,7 @@ from report.build import build_html, build_pdf, write_readme
 from report.load import load_results
 from tests.factory import edit, make_record
 from utils.command_line import exit_code
+from utils.data import DATASETS
 from utils.record import HEADLINE, read_record
 
 SCRIPT = Path(__file__).parent.parent / "_report_evaluation.py"
@@ -95,6 +97,14 @@ def headline(html: str) -> list[list[str]]:
         else:
             found.append([dataset, *cells])
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_pinned_data() -> Iterator[None]:
+    """Synthetic records carry the names of real data sets, but not their images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("report.load.DATASETS", {})
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -373,15 +383,18 @@ def test_repeats_count_once_and_the_newest_counts(tmp_path: Path) -> None:
 
 def test_warnings_name_dirty_trees_and_differing_data(tmp_path: Path) -> None:
     edit(make_record(tmp_path, seed=0, n=50), "environment", "dirty", value=True)
-    edit(make_record(tmp_path, seed=1, n=50, device="cuda"), "data", "sha256", "test_images", value="f" * 64)
-    told = " ".join(tables.warnings_of(tables.summarise(load_results(tmp_path)[0])))
+    make_record(tmp_path, seed=1, n=50, device="cuda")
+    edit(make_record(tmp_path, seed=2, n=50), "data", "sha256", "test_images", value="f" * 64)
+    results = tables.summarise(load_results(tmp_path)[0])
+    assert [len(row.runs) for row in results.rows] == [2, 1]  # other images are no further seed
+    told = " ".join(tables.warnings_of(results))
     assert "1 run came from a working tree that differed" in told
     assert "SHA-256 differ (2 versions)" in told and "2 different machines" in told
 
 
 def test_the_same_records_give_the_same_bytes_in_another_process(tmp_path: Path) -> None:
-    make_record(tmp_path / "results", "1.2.1", "mnist", "plain", n=80, epochs=2, reconstructions=2)
-    make_record(tmp_path / "results", "1.2.2", "mnist", "joint", n=80, epochs=2)
+    make_record(tmp_path / "results", "1.2.1", "folder-toy", "plain", n=80, epochs=2, reconstructions=2)
+    make_record(tmp_path / "results", "1.2.2", "folder-toy", "joint", n=80, epochs=2)
     written = []
     for seed in ("1", "2"):
         environment = os.environ | {"PYTHONHASHSEED": seed}
@@ -446,6 +459,15 @@ def test_no_torch_is_imported(tmp_path: Path) -> None:
     code = f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})\n" \
            "import report.build\nassert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_known_data_set_must_have_its_own_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("report.load.DATASETS", DATASETS)
+    make_record(tmp_path, dataset="mnist", n=50, epochs=1)
+    make_record(tmp_path, dataset="folder-mine", n=50, epochs=1)
+    loaded, rejected = load_results(tmp_path)
+    assert [run.record.run.dataset for run in loaded] == ["folder-mine"]
+    assert "data.sha256" in rejected[0].reason
 
 
 def test_readme_block(folder: Path, report: tuple, tmp_path: Path) -> None:

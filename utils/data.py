@@ -553,6 +553,11 @@ def _scan(path: Path) -> tuple[tuple[str, ...], list[Listed]]:
     if differing:
         raise UsageError(f"{path}: train and test must have the same classes, but only one has "
                          f"{', '.join(differing[:5])}")
+    for name in classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{path}: the folder name {name!r} is not UTF-8 text; rename it") from None
     if not 2 <= len(classes) <= FOLDER_MAX_CLASSES:
         raise UsageError(f"{path} has {len(classes)} class folders; the images must lie in 2 to {FOLDER_MAX_CLASSES} "
                          "sub-folders, one a class")

@@ -377,6 +377,11 @@ def read_arrays(record: Record, folder: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def labels_digest(labels: np.ndarray, classes: int) -> str:
+    """SHA-256 of (N,) labels in the smallest unsigned type that holds them, as data.sha256 has it."""
+    return hashlib.sha256(labels.astype(np.min_scalar_type(classes - 1)).tobytes()).hexdigest()
+
+
 def _check_arrays(record: Record, arrays: dict[str, np.ndarray], name: str) -> None:
     """RecordError unless the per-image predictions count up to the record's confusion matrix and indices fit."""
     classes, n = len(record.data.classes), record.data.size("test")
@@ -385,6 +390,8 @@ def _check_arrays(record: Record, arrays: dict[str, np.ndarray], name: str) -> N
         raise RecordError(f"{name}: not one label and one prediction for each of {n} test images")
     if max(labels.max(), predictions.max()) >= classes:
         raise RecordError(f"{name}: a class above {classes - 1}")
+    if record.run.status == "complete" and labels_digest(labels, classes) != record.data.sha256["test_labels"]:
+        raise RecordError(f"{name}: test_labels are not those of the record's data.sha256")
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (labels, predictions), 1)
     if record.confusion is None or counts.tolist() != record.confusion.counts:
@@ -393,6 +400,8 @@ def _check_arrays(record: Record, arrays: dict[str, np.ndarray], name: str) -> N
         raise RecordError(f"{name}: map_points is not (M, 2)")
     if not np.isfinite(arrays["map_points"]).all():
         raise RecordError(f"{name}: map_points is not finite")
+    if len([key for key in arrays if key.startswith("reconstruction_")]) not in (0, 3):
+        raise RecordError(f"{name}: reconstruction_index, _inputs and _outputs come together or not at all")
     channels, height, width = record.data.image_shape
     for key in ("map_index", "reconstruction_index"):
         index = arrays.get(key, np.zeros(0, np.int32))
