@@ -795,7 +795,8 @@ def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
 def test_decode_image_of_16_bits(tmp_path: Path) -> None:
     pixels = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 64
     Image.fromarray(pixels).save(tmp_path / "deep.png")
-    assert np.array_equal(image_folder.decode_image(tmp_path / "deep.png"), np.repeat((pixels // 256)[..., None], 3, axis=2))
+    decoded = image_folder.decode_image(tmp_path / "deep.png")
+    assert np.array_equal(decoded, np.repeat((pixels // 256)[..., None], 3, axis=2))
 
 
 def refused(path: Path, tmp_path: Path) -> str:
