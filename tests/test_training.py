@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from models.encoder import MLPEncoder, build_encoder
-from training.loop import DeviceData, Diverged, Loop, Setup, forward_flops, learning_rate_at
+from training.loop import DeviceData, Diverged, Loop, Setup, evenly_spaced, forward_flops, learning_rate_at
 from training.run import run
 from training.tasks import TASKS
 from utils.data import load_dataset
@@ -32,7 +32,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory):
 
 def short_run(task: str, dataset, folder: Path, setup: Setup = CPU, **given) -> Record:
     recipe = dataclasses.replace(TASKS[task].default_recipe("digits"), **{"epochs": 2, **given})
-    return run(task, dataset, recipe, sorted(given), setup, folder / "run.json", ["_main.py"])
+    return run(task, dataset, recipe, sorted(given), setup, folder / "run.json", ["_main.py"])[0]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -129,6 +129,7 @@ def test_flops_are_counted_by_hand() -> None:
 
 def test_an_epoch_visits_every_image_once(digits) -> None:
     data = DeviceData.load(digits, torch.device("cpu"))
+    data = dataclasses.replace(data, train=data.train[:360])  # a whole number of batches
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=40, epochs=1)
     loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)}, 1.0, "none")
     seen = torch.cat(list(loop.batches()))
@@ -155,3 +156,23 @@ def test_a_run_in_a_fresh_process_gives_the_same_record(digits, tmp_path: Path) 
         raw = json.loads((tmp_path / name / "1.2.3_digits_simclr_seed0_quick.json").read_text())
         results.append((raw["metrics"], [row["train_loss"] for row in raw["history"]], raw["artifacts"]))
     assert results[0] == results[1]
+
+
+def test_statistics_of_the_data_see_every_class() -> None:
+    """A folder is stored class by class; a sample must reach its end however the counts divide."""
+    for n, count in ((3999, 2000), (4001, 2000), (10, 3), (3, 10)):
+        index = evenly_spaced(n, count)
+        assert len(index) == min(n, count)
+        gaps = (index[1:] - index[:-1]).float()
+        assert index[0] == 0
+        assert n - 1 - index[-1] <= gaps.max()
+        assert gaps.max() - gaps.min() <= 1
+
+
+def test_validation_counts_the_images_it_judged(digits) -> None:
+    """A single image left over for the last batch has no contrast, and is not counted as a wrong one either."""
+    data = dataclasses.replace(DeviceData.load(digits, torch.device("cpu")), val=torch.arange(11))
+    recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=5)
+    loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)}, 1.0, "none")
+    result = loop.validate(lambda index, _: (torch.tensor(1.0), torch.ones(len(index), dtype=torch.bool)))
+    assert (result.loss, result.accuracy) == (1.0, 1.0)
