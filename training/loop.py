@@ -33,7 +33,7 @@ from utils.recipe import Recipe
 from utils.record import Epoch
 
 EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken
-NETWORK_EFFICIENCY = 0.65  # of the measured convolution speed, whole steps reach about this; only for the estimate
+NETWORK_EFFICIENCY = 0.75  # of the measured convolution speed, whole steps reach about this; only for the estimate
 SCORING_SECONDS = 1e-3  # classifier, probes and map, per image, on two cores; only for the estimate
 
 
