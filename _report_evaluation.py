@@ -1,6 +1,7 @@
 """Turn the result records into one HTML page and one PDF: see --help for examples."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -30,7 +31,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if args.readme and (args.html or args.pdf):
         raise UsageError("--readme makes no page and no PDF; leave out --html and --pdf")
     args.html, args.pdf = args.html or Path("report.html"), args.pdf or Path("report.pdf")
-    if args.html.resolve() == args.pdf.resolve():
+    for path in (args.html, args.pdf):
+        if path.suffix in (".json", ".npz", ".safetensors"):
+            raise UsageError(f"{path}: a report does not go where records lie; name it .html or .pdf")
+    if os.path.realpath(args.html) == os.path.realpath(args.pdf):
         raise UsageError("--html and --pdf name the same file")
     return args
 

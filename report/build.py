@@ -67,15 +67,18 @@ def write_report(results_dir: Path, html: Path, pdf: Path) -> tuple[int, list[tu
     """
     loaded, rejected = load_results(results_dir)
     page, drawings = make_page(loaded, rejected)
-    write_file(html, build_html(page, drawings))
-    write_file(pdf, build_pdf(page, drawings))
+    page_bytes, pdf_bytes = build_html(page, drawings), build_pdf(page, drawings)  # both, before either is written
+    write_file(html, page_bytes)
+    write_file(pdf, pdf_bytes)
     return len(loaded), [(item.name, item.reason) for item in rejected]
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Write atomically.  RunError in one line where that fails."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise RunError(f"{path}: cannot be written: it is no regular file")
     try:
-        write_atomically(path, lambda file: file.write(data))
+        write_atomically(path.resolve(), lambda file: file.write(data))  # through a link, not over it
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -122,7 +122,7 @@ def overview(rows: list[Row], missing: list[Missing]) -> Drawing:
         panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
         for axes, (dataset, lines) in zip(panels, groups, strict=True):
             _overview_panel(axes, lines)
-            axes.set_title(dataset_name(dataset), parse_math=False)
+            axes.set_title(show.shorten(dataset_name(dataset), 40), parse_math=False)
         panels[-1].set_xlabel("test accuracy (%)")
         data = save(figure)
     told = [f"{task_name(row.task)} on {dataset_name(row.dataset)} {show.percent(row.accuracy)} %" for row in rows]
@@ -139,7 +139,7 @@ def _overview_panel(axes: Axes, lines: list[Row | Missing]) -> None:
         if line.reference is not None:
             x = 100 * line.reference
             axes.plot([x, x], [y - 0.32, y + 0.32], color=ORANGE, linewidth=2.2, solid_capstyle="butt")
-        label = task_name(line.task)
+        label = show.shorten(task_name(line.task), 30)
         if isinstance(line, Missing):
             labels.append(label + " (missing)")
             continue

@@ -7,6 +7,7 @@ import numpy as np
 
 from report.format import plain, shorten
 from utils.data import DATASETS
+from utils.data_parts import SPLIT_SEED
 from utils.errors import RunError
 from utils.record import Record, RecordError, read_arrays, read_record, sha256_file
 
@@ -47,8 +48,20 @@ def load_results(folder: Path) -> tuple[list[Loaded], list[Rejected]]:
 
 def _load_one(path: Path, name: str) -> Loaded:
     record = read_record(path)
-    known = DATASETS.get(record.run.dataset)
-    if known and record.data.sha256 != known.sha256:
-        raise RecordError(f"{path.name}: data.sha256 is not that of {record.run.dataset}")
+    check_known(record, path.name)
     arrays = {} if record.run.status == "failed" else read_arrays(record, path.parent)
     return Loaded(name, sha256_file(path), record, arrays)
+
+
+def check_known(record: Record, name: str) -> None:
+    """RecordError unless the record's data set is a folder, or a known one with its own images, shape and classes."""
+    dataset, data = record.run.dataset, record.data
+    known = DATASETS.get(dataset)
+    if known is None:
+        if not dataset.startswith("folder-"):
+            raise RecordError(f"{name}: run.dataset is {dataset!r}, which is no data set of this project")
+        return
+    for field, expected in (("sha256", known.sha256), ("image_shape", list(known.image_shape)),
+                            ("classes", list(known.classes)), ("split_seed", SPLIT_SEED)):
+        if getattr(data, field) != expected:
+            raise RecordError(f"{name}: data.{field} is not that of {dataset}")

@@ -197,6 +197,10 @@ def warnings_of(results: Results) -> list[str]:
         if len(digests) > 1:
             found.append(f"The runs on {dataset_name(dataset)} did not all read the same images and labels: their "
                          f"SHA-256 differ ({len(digests)} versions). Their accuracies do not compare.")
+    copies = Counter(run.record.artifacts["arrays"].sha256 for run in results.counted)
+    for digest in sorted(digest for digest, number in copies.items() if number > 1):
+        names = [run.name for run in results.counted if run.record.artifacts["arrays"].sha256 == digest]
+        found.append(f"{show.listing(names)} share one array file: they are one run, counted {len(names)} times.")
     for row in results.rows:
         machines = {(run.record.environment.device, run.record.environment.cpu) for run in row.runs}
         if len(machines) > 1:

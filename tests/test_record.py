@@ -1,8 +1,10 @@
 """The record: what is written is read back; what a hand has changed is refused, with file and field named."""
 
 import json
+import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +96,13 @@ EDITS = {  # name -> (keys, value, what the message must hold)
                                    {"value": 0.1, "n": 200, "correct": 3, "split": "test", "protocol": "x"}, "correct"),
     "an error above 1": (("metrics", "test/reconstruction_mae"),
                          {"value": 50.0, "n": 200, "correct": None, "split": "test", "protocol": "x"}, "[0, 1]"),
+    "seed that was not asked for": (("run", "seed"), 7, "run.argv does not ask"),
+    "task that was not asked for": (("run", "task"), "1.2.2", "--task"),
+    "quick run called complete": (("run", "argv"), ["_main.py", "--quick"], "--quick"),
+    "count of 100 digits": (("derived", "steps"), 10**100, "derived.steps"),
+    "seconds of 1e308": (("run", "seconds"), 1e308, "run.seconds"),
+    "metric without a name": (("metrics", "test/"), {"value": 0.1, "n": 200, "correct": None, "split": "test",
+                                                     "protocol": "x"}, "names no score"),
     "selection of epoch 0": (("selection", "epoch"), 0, "selection.epoch"),
     "selection outside": (("selection", "epoch"), 99, "selection.epoch"),
     "recipe edited": (("recipe", "fields", "epochs"), 13, "recipe"),
@@ -138,6 +147,20 @@ def test_epochs_that_are_not_the_recipes_are_refused(path: Path) -> None:
 def test_test_labels_must_be_those_of_the_digest(path: Path) -> None:
     edit(path, "data", "sha256", "test_labels", value="0" * 64)
     with pytest.raises(RecordError, match="test_labels"):
+        read_arrays(read_record(path), path.parent)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(RecordError, match="no regular file"):
+        read_record(tmp_path / "pipe.json")
+
+
+def test_a_member_that_is_no_array_is_refused(path: Path) -> None:
+    with zipfile.ZipFile(path.with_suffix(".npz"), "w") as archive:
+        archive.writestr("test_labels.npy", b"garbage")
+    edit(path, "artifacts", "arrays", "sha256", value=sha256_file(path.with_suffix(".npz")))
+    with pytest.raises(RecordError, match="no array"):
         read_arrays(read_record(path), path.parent)
 
 

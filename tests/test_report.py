@@ -24,10 +24,10 @@ import _report_evaluation
 from report import figures, page, tables
 from report import format as show
 from report.build import build_html, build_pdf, write_readme
+from report.load import check_known as CHECK_KNOWN
 from report.load import load_results
 from tests.factory import edit, make_record
 from utils.command_line import exit_code
-from utils.data import DATASETS
 from utils.record import HEADLINE, read_record
 
 SCRIPT = Path(__file__).parent.parent / "_report_evaluation.py"
@@ -103,7 +103,7 @@ def headline(html: str) -> list[list[str]]:
 def no_pinned_data() -> Iterator[None]:
     """Synthetic records carry the names of real data sets, but not their images."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("report.load.DATASETS", {})
+        patch.setattr("report.load.check_known", lambda record, name: None)
         yield
 
 
@@ -311,7 +311,8 @@ def test_text_of_a_record_is_shown_and_never_obeyed(tmp_path: Path) -> None:
     for i in range(3):
         a, b, c, *_ = PAYLOADS[2 * i:] + PAYLOADS
         make_record(tmp_path, f"1.2.3{a}", f"folder-{b}", c, i, n=60, epochs=2, name=f"bad{i}", source=b, objective=c,
-                    classes=[a, b, f"{c} again"], argv=PAYLOADS, device=a, fields={f"field {a}": b, c: a})
+                    classes=[a, b, f"{c} again"], argv=["--seed", str(i), "--x", *PAYLOADS], device=a,
+                    fields={f"field {a}": b, c: a})
     for i, payload in enumerate(PAYLOADS):
         make_record(tmp_path, payload, payload, payload, i, status="failed", failure=payload, name=f"failed{i}")
     (tmp_path / "<img src=x>.json").write_text('{"<script>alert(2)</script>": 1}')
@@ -430,6 +431,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(("argv", "code", "told"), [
     (["--no-such"], 2, "unrecognized arguments: --no-such"),
     (["--html", "a", "--pdf", "a"], 2, "name the same file"),
+    (["--html", "results/run.json"], 2, "does not go where records lie"),
     (["--readme", "README.md", "--html", "a"], 2, "--readme makes no page"),
     (["--html", "no/such/folder/a.html"], 1, "cannot be written: No such file or directory"),
     (["--pdf", "."], 1, "cannot be written"),
@@ -462,12 +464,14 @@ def test_no_torch_is_imported(tmp_path: Path) -> None:
 
 
 def test_a_known_data_set_must_have_its_own_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("report.load.DATASETS", DATASETS)
+    monkeypatch.setattr("report.load.check_known", CHECK_KNOWN)
     make_record(tmp_path, dataset="mnist", n=50, epochs=1)
     make_record(tmp_path, dataset="folder-mine", n=50, epochs=1)
     loaded, rejected = load_results(tmp_path)
     assert [run.record.run.dataset for run in loaded] == ["folder-mine"]
     assert "data.sha256" in rejected[0].reason
+    edit(make_record(tmp_path / "other", dataset="folder-mine", n=50, epochs=1), "run", "dataset", value="MNIST")
+    assert load_results(tmp_path / "other")[0] == []
 
 
 def test_readme_block(folder: Path, report: tuple, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory):
 
 def short_run(task: str, dataset, folder: Path, setup: Setup = CPU, **given) -> Record:
     recipe = dataclasses.replace(TASKS[task].default_recipe("digits"), **{"epochs": 2, **given})
-    return run(task, dataset, recipe, sorted(given), setup, folder / "run.json", ["_main.py"])[0]
+    return run(task, dataset, recipe, sorted(given), setup, folder / "run.json",
+               ["_main.py", "--seed", str(setup.seed)])[0]
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -32,6 +33,8 @@ class Parser(argparse.ArgumentParser):
 
 def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     """Do the work.  What a user can cause becomes one line on stderr and a code: 2 usage, 1 failure, 130 Ctrl-C."""
+    if sys.stderr is None:  # closed by the caller; messages then go nowhere
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:
         work()
     except (UsageError, RunError) as error:

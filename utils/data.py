@@ -19,6 +19,7 @@ Measured on two cores (AMD EPYC) that other work shared, torchvision's servers o
 import contextlib
 import difflib
 import hashlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -201,12 +202,12 @@ def check_dataset(name: str) -> None:
     if name in DATASETS or (name.startswith(FOLDER) and name != FOLDER):
         return
     choices = [*DATASETS, f"{FOLDER}PATH"]
-    if name != FOLDER and Path(name).is_dir():
+    if name not in ("", FOLDER) and len(name) < 200 and Path(name).is_dir():
         near = [f"{FOLDER}{name}"]
     else:
-        near = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5)
+        near = name and difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else "."
-    raise UsageError(f"unknown data set {name!r}{hint}  Choose from {', '.join(choices)}.")
+    raise UsageError(f"unknown data set {name[:80]!r}{hint}  Choose from {', '.join(choices)}.")
 
 
 def recipe_family(name: str) -> str:
@@ -218,8 +219,15 @@ def short_name(name: str) -> str:
     """The name in records and file names: a key of DATASETS, or folder-NAME without characters that a name may lack."""
     if name in DATASETS:
         return name
-    folder = Path(name.removeprefix(FOLDER)).expanduser().resolve().name
-    return f"folder-{re.sub('[^A-Za-z0-9._-]+', '-', folder)[:60] or 'images'}"
+    return f"folder-{re.sub('[^A-Za-z0-9._-]+', '-', _folder_path(name).name)[:60] or 'images'}"
+
+
+def _folder_path(name: str) -> Path:
+    """The absolute path of folder:PATH.  Raises UsageError for an unknown ~user or a loop of links."""
+    try:
+        return Path(name.removeprefix(FOLDER)).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{name}: {reason(error)}") from None
 
 
 def load_dataset(name: str, data_dir: Path) -> Dataset:
@@ -230,7 +238,7 @@ def load_dataset(name: str, data_dir: Path) -> Dataset:
     """
     check_dataset(name)
     if name.startswith(FOLDER):
-        return _load_folder(Path(name.removeprefix(FOLDER)), data_dir)
+        return _load_folder(name, data_dir)
     spec = DATASETS[name]
     if spec.cached:
         with _locked(data_dir, name):
@@ -322,12 +330,11 @@ def _from_source(name: str, spec: DatasetSpec, source: Source, data_dir: Path) -
         return _verified(source.decode(source.fetch(data_dir, temporary)), spec)
 
 
-def _load_folder(path: Path, data_dir: Path) -> Dataset:
-    """A folder of images as memory-mapped arrays.  Raises UsageError unless it has one sub-folder a class."""
-    path = path.expanduser().resolve()
+def _load_folder(name: str, data_dir: Path) -> Dataset:
+    """folder:PATH as memory-mapped arrays.  Raises UsageError unless it has one sub-folder of images a class."""
+    path, name = _folder_path(name), short_name(name)
     classes, images, key = image_folder.scan(path)
-    name = short_name(f"{FOLDER}{path}")
-    cache = data_dir / f"{name}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     with _locked(data_dir, name):
         arrays, sha256 = image_folder.read_or_build(path, classes, images, key, cache)
     side = image_folder.FOLDER_SIDE

@@ -85,7 +85,7 @@ def _scan(path: Path) -> tuple[tuple[str, ...], list[Listed]]:
     differing = sorted(set(classes).symmetric_difference(*others)) if others else []
     if differing:
         raise UsageError(f"{path}: train and test must have the same classes, but only one has "
-                         f"{', '.join(differing[:5])}")
+                         f"{', '.join(map(repr, differing[:5]))}")
     for name in classes:
         try:
             name.encode()
@@ -111,7 +111,7 @@ def _check_counts(path: Path, classes: tuple[str, ...], images: list[Listed], no
 
 
 def _unreadable_text(names: list[str]) -> str:
-    some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    some = ", ".join(map(ascii, names[:3])) + (", ..." if len(names) > 3 else "")
     return f"{len(names)} unreadable and left out: {some}" if names else ""
 
 

@@ -56,13 +56,14 @@ class Strict(BaseModel):
 
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Seconds = Annotated[float, Field(ge=0.0, le=1e9)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=500)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$")]
-UTC = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"), AfterValidator(_a_moment)]
+UTC = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"),
+                AfterValidator(_a_moment)]
 
 
 class Run(Strict):
@@ -78,7 +79,7 @@ class Run(Strict):
 
 
 class RecipeFields(Strict):
-    fields: dict[str, bool | int | float | Text | list[int]]  # every hyper-parameter, by its flag's name
+    fields: dict[Text, bool | int | float | Text | list[int]]  # every hyper-parameter, by its flag's name
     overridden: list[str]  # those given on the command line
     hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 
@@ -96,7 +97,7 @@ class RecipeFields(Strict):
 
 class Derived(Strict):
     steps: Count  # optimiser steps done
-    parameters: dict[str, Count]  # by module: encoder, decoder, projection_head, ...
+    parameters: dict[Text, Count]  # by module: encoder, decoder, projection_head, ...
     training_flops: Annotated[float, Field(ge=0.0)]  # 2 x multiply-adds, backward counted as twice forward
     evaluation_flops: Annotated[float, Field(ge=0.0)]
 
@@ -191,7 +192,7 @@ class Record(Strict):
     data: Data
     selection: Selection | None  # None in a failed run
     history: list[Epoch]
-    metrics: dict[str, Metric]
+    metrics: dict[Text, Metric]
     confusion: Confusion | None
     artifacts: dict[Literal["arrays", "checkpoint"], Artifact]
     environment: Environment
@@ -207,6 +208,7 @@ class Record(Strict):
         for name, metric in self.metrics.items():
             check_metric(name, metric, self.data)
         check_history(self)
+        check_argv(self.run)
         if self.recipe.fields.get("method", self.run.method) != self.run.method:
             raise ValueError(f"run.method is {self.run.method!r}, but recipe.fields.method is not")
         if self.run.status == "failed":
@@ -233,12 +235,40 @@ class Record(Strict):
         return self
 
 
+def check_argv(run: Run) -> None:
+    """ValueError where the command line asked for another task, data set, seed or kind of run."""
+    for flag, value in (("--task", run.task), ("--dataset", run.dataset)):
+        given = flag_words(run.argv, flag)
+        if given and given[-1] not in (value, "all") and not given[-1].startswith("folder:"):
+            raise ValueError(f"run.argv has {flag} {given[-1]}, but the record is of {value}")
+    if str(run.seed) not in (flag_words(run.argv, "--seed") or ["0"]):
+        raise ValueError(f"run.seed is {run.seed}, which run.argv does not ask for")
+    if "--quick" in run.argv and run.status == "complete":
+        raise ValueError("run.argv has --quick, but run.status is 'complete'")
+
+
+def flag_words(argv: list[str], flag: str) -> list[str]:
+    """The words that follow a flag's last occurrence, up to the next flag; [] where it does not occur."""
+    words: list[str] = []
+    current = ""
+    for word in argv:
+        if word.startswith("--"):
+            current, _, value = word.partition("=")
+            if current == flag:
+                words = [value] if value else []
+        elif current == flag:
+            words.append(word)
+    return words
+
+
 def check_metric(name: str, metric: Metric, data: Data) -> None:
     """ValueError unless a metric's name, split, count and value belong together."""
     split, _, rest = name.partition("/")
     if split != metric.split:
         raise ValueError(f"metrics.{name}.split is {metric.split!r}")
     base, _, class_name = rest.partition("/")
+    if not base:
+        raise ValueError(f"metrics.{name} names no score")
     expected = data.size(split)
     if class_name:
         if class_name not in data.classes:
@@ -311,6 +341,8 @@ def sha256_file(path: Path) -> str:
 def read_record(path: Path) -> Record:
     """Read and check one record.  Raises RecordError, in one line that names the file and the field."""
     try:
+        if path.exists() and not path.is_file():
+            raise RecordError(f"{path.name}: is no regular file")
         if path.stat().st_size > MAX_RECORD_BYTES:
             raise RecordError(f"{path.name}: larger than {MAX_RECORD_BYTES} bytes, which no record is")
         raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates,
@@ -350,6 +382,8 @@ def read_arrays(record: Record, folder: Path) -> dict[str, np.ndarray]:
     artifact = record.artifacts["arrays"]
     path = folder / artifact.name
     try:
+        if path.exists() and not path.is_file():
+            raise RecordError(f"{path.name}: is no regular file")
         if sha256_file(path) != artifact.sha256:
             raise RecordError(f"{path.name}: its SHA-256 is not the one in the record")
         with zipfile.ZipFile(path) as archive:  # before anything is unpacked: a few bytes can grow to gigabytes
@@ -357,6 +391,8 @@ def read_arrays(record: Record, folder: Path) -> dict[str, np.ndarray]:
                 raise RecordError(f"{path.name}: its arrays take more than {MAX_ARRAY_BYTES} bytes")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # numpy hands other members over as is
+            raise ValueError("a member is no array")
     except RecordError:
         raise
     except OSError as error:
