@@ -77,6 +77,11 @@ class Run(Strict):
     seconds: Seconds  # wall time of the whole run, training and scoring
     status: Literal["complete", "quick", "failed"]
 
+    @model_validator(mode="after")
+    def _check(self) -> "Run":
+        check_argv(self)
+        return self
+
 
 class RecipeFields(Strict):
     fields: dict[Text, bool | int | float | Text | list[int]]  # every hyper-parameter, by its flag's name
@@ -208,7 +213,6 @@ class Record(Strict):
         for name, metric in self.metrics.items():
             check_metric(name, metric, self.data)
         check_history(self)
-        check_argv(self.run)
         if self.recipe.fields.get("method", self.run.method) != self.run.method:
             raise ValueError(f"run.method is {self.run.method!r}, but recipe.fields.method is not")
         if self.run.status == "failed":
@@ -241,10 +245,18 @@ def check_argv(run: Run) -> None:
         given = flag_words(run.argv, flag)
         if given and given[-1] not in (value, "all") and not given[-1].startswith("folder:"):
             raise ValueError(f"run.argv has {flag} {given[-1]}, but the record is of {value}")
-    if str(run.seed) not in (flag_words(run.argv, "--seed") or ["0"]):
+    if run.seed not in (as_int(word) for word in flag_words(run.argv, "--seed") or ["0"]):
         raise ValueError(f"run.seed is {run.seed}, which run.argv does not ask for")
     if "--quick" in run.argv and run.status == "complete":
         raise ValueError("run.argv has --quick, but run.status is 'complete'")
+
+
+def as_int(word: str) -> int | None:
+    """The number as the command line reads it (007 and 1_000 included), or None."""
+    try:
+        return int(word)
+    except ValueError:
+        return None
 
 
 def flag_words(argv: list[str], flag: str) -> list[str]:
