@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.record import HEADLINE, Confusion, Record, labels_digest, recipe_hash, write_arrays, write_record
+from utils.record import HEADLINE, SCORES, Confusion, Record, labels_digest, recipe_hash, write_arrays, write_record
 
 DIGITS = [str(i) for i in range(10)]
 OBJECTS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -42,8 +42,17 @@ def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int
     points = centres + rng.normal(0, 4 + 7 * (1 - accuracy), (len(index), 2))
     arrays = {"test_labels": labels, "test_predictions": predictions, "map_index": index,
               "map_points": points.astype(np.float32)}
+    arrays |= {key: (points[:, ::sign] + rng.normal(0, spread, points.shape)).astype(np.float32)
+               for key, sign, spread in (("map_pca", -1, 12), ("pixel_tsne", 1, 25), ("pixel_pca", -1, 40))}
+    arrays["map_neighbours"] = ((np.arange(len(index))[:, None] + 1 + np.arange(5)) % len(index)).astype(np.uint16)
+    channels, height, width = shape
+    image = (height, width, channels)
+    arrays |= {"neighbour_index": rng.permutation(n)[:6].astype(np.int32),
+               "neighbour_inputs": rng.integers(0, 256, (6, *image), dtype=np.uint8),
+               "neighbour_images": rng.integers(0, 256, (6, 4, *image), dtype=np.uint8),
+               "neighbour_labels": rng.integers(0, classes, (6, 4)).astype(np.uint16),
+               "neighbour_cosine": np.sort(rng.uniform(0.5, 1, (6, 4)))[:, ::-1].astype(np.float32)}
     if reconstructions:
-        channels, height, width = shape
         y, x = np.mgrid[0:height, 0:width] / max(height, width)
         waves = rng.uniform(1, 9, (reconstructions, channels, 2, 1, 1))
         images = 127 + 120 * np.sin(waves[:, :, 0] * x + waves[:, :, 1] * y * (1 + x))  # (K, C, H, W)
@@ -52,6 +61,11 @@ def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int
         arrays["reconstruction_index"] = rng.permutation(n)[:reconstructions].astype(np.int32)
         arrays["reconstruction_inputs"] = np.clip(images + noise, 0, 255).astype(np.uint8)
         arrays["reconstruction_outputs"] = np.clip(images * 0.9 + 12, 0, 255).astype(np.uint8)
+        arrays["reconstruction_error"] = np.sort(rng.uniform(0.01, 0.2, reconstructions)).astype(np.float32)
+        arrays["interpolation_index"] = rng.integers(0, n, (4, 2)).astype(np.int32)
+        mix = np.linspace(0, 1, 7)[:, None, None, None]
+        ends = images[rng.integers(0, reconstructions, (4, 2))]  # (4, 2, H, W, C)
+        arrays["interpolation_images"] = (ends[:, :1] * (1 - mix) + ends[:, 1:] * mix).clip(0, 255).astype(np.uint8)
     return arrays
 
 
@@ -86,9 +100,18 @@ def make_metrics(task: str, labels: np.ndarray, predictions: np.ndarray, classes
         mine = labels == i
         right = int((predictions[mine] == i).sum())
         metrics[f"{HEADLINE}/{name}"] = accuracy_metric(right, int(mine.sum()), "test", how)
+    others = {"effective_rank": 47.31, "alignment": 0.3127, "uniformity": -2.914, "tsne_agreement": 0.8317,
+              "pca_agreement": 0.4113, "pixel_tsne_agreement": 0.7219, "pixel_pca_agreement": 0.3371}
     if reconstructions:
-        metrics["test/reconstruction_mae"] = {"value": 0.0523, "n": n, "correct": None, "split": "test",
-                                              "protocol": "mean absolute error of pixels in [0, 1]"}
+        others |= {"reconstruction_mae": 0.0523, "interpolation_step_within": 1.214, "interpolation_step_between": 1.377}
+        for split, images in (("train", 450 * len(classes)), ("val", validation)):
+            metrics[f"{split}/reconstruction_mae"] = {"value": 0.0511, "n": images, "correct": None, "split": split,
+                                                      "protocol": "mean absolute error of pixels in [0, 1]"}
+    for score, value in others.items():
+        metrics[f"test/{score}"] = {"value": value, "n": n, "correct": None, "split": "test",
+                                    "protocol": SCORES[score][3]}
+    if task == "1.2.3":
+        metrics["test/projection_linear_top1"] = accuracy_metric(int(correct * 0.85), n, "test", "behind the head")
     return metrics
 
 
@@ -104,13 +127,18 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
                 classes: list[str] | None = None, fields: dict[str, Any] | None = None, reconstructions: int = 0,
                 started: str = "2025-11-03T09:30:00Z", seconds: float = 754.2, name: str | None = None,
                 argv: list[str] | None = None, source: str = "torchvision", device: str = "cpu",
-                objective: str | None = None, failure: str = "loss is not finite") -> Path:
-    """Write one valid record (and its .npz) and return the JSON's path.  `fields` are overridden recipe fields."""
+                objective: str | None = None, failure: str = "loss is not finite",
+                init: dict[str, Any] | None = None) -> Path:
+    """Write one valid record (and its .npz) and return the JSON's path.
+
+    fields: overridden recipe fields; epochs 0: nothing was trained, as in a control; init: the record's run.init.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, len(dataset), sum(map(ord, task + method))])
     classes = classes or (OBJECTS if dataset == "cifar10" else DIGITS)
     recipe = {"method": method, "epochs": epochs, "batch_size": 500, "learning_rate": 0.001, "latent": 128,
-              "widths": [64, 256, 256], "flip": dataset == "cifar10", "schedule": "cosine"} | (fields or {})
+              "encoder": "conv", "widths": [64, 256, 256], "flip": dataset == "cifar10", "schedule": "cosine",
+              "labels": 1.0, "subset": 0, "finetune": False} | (fields or {})
     name = name or f"{task}_{dataset}_{method}_seed{seed}" + (f"_{recipe_hash(recipe)}" if fields else "")
     shape = SHAPES.get(dataset, [3, 32, 32])
     arrays = draw_arrays(rng, shape, len(classes), n, accuracy, reconstructions)
@@ -122,17 +150,20 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
         "schema": 1,
         "run": {"task": task, "dataset": dataset, "method": method,
                 "objective": objective or OBJECTIVES.get(task, "loss"),
-                "seed": seed, "started": started, "seconds": seconds, "status": status,
-                "argv": argv or ["_main.py", "--task", task, "--dataset", dataset, "--seed", str(seed)]},
+                "seed": seed, "started": started, "seconds": seconds, "status": status, "init": init,
+                "argv": argv or ["_main.py", "--task", task, "--dataset", dataset, "--seed", str(seed),
+                                 *(["--init", f"results/{init['record']}"] if init else [])]},
         "recipe": {"fields": recipe, "overridden": sorted(fields or {}), "hash": recipe_hash(recipe)},
         "derived": {"steps": 45 * epochs, "parameters": {"encoder": 1_234_567, "projection_head": 49_408},
                     "training_flops": 3.21e15, "evaluation_flops": 4.5e12},
         "data": {"image_shape": shape, "classes": classes, "split_seed": 0, "source": source,
                  "class_counts": {"train": [450] * len(classes), "val": validation,
-                                  "test": np.bincount(labels, minlength=len(classes)).tolist()},
+                                  "test": np.bincount(labels, minlength=len(classes)).tolist(),
+                                  **({} if recipe["labels"] == 1 else
+                                     {"labelled": [max(1, round(450 * recipe["labels"]))] * len(classes)})},
                  "sha256": {"train_images": "0" * 64, "train_labels": "1" * 64, "test_images": "2" * 64,
                             "test_labels": labels_digest(labels, len(classes))}},
-        "selection": {"rule": "lowest validation loss", "epoch": max(1, epochs - 1)},
+        "selection": {"rule": "lowest validation loss", "epoch": max(min(1, epochs), epochs - 1)},
         "history": draw_history(rng, epochs, task, seconds),
         "metrics": make_metrics(task, labels, predictions, classes, sum(validation), reconstructions),
         "confusion": {"metric": HEADLINE, "counts": counts.tolist()}, "artifacts": {},
@@ -169,6 +200,27 @@ def make_demo(folder: Path, n: int = 10_000) -> None:
         for seed in range(1 if task == "rotation" else 3):
             make_record(folder, task, dataset, methods[task], seed, accuracy=accuracy + 0.0013 * seed, n=n,
                         reconstructions=16 if task == "1.2.1" else 0, seconds=900 + 31.7 * seed)
+    for method, accuracy in (("dcl", 0.977), ("vicreg", 0.972), ("byol", 0.974), ("moco", 0.969)):
+        make_record(folder, "1.2.3", "mnist", method, 0, accuracy=accuracy, n=n, seconds=800)
+    for method, accuracy in (("denoising", 0.982), ("masked", 0.984)):
+        make_record(folder, "1.2.1", "mnist", method, 0, accuracy=accuracy, n=n, seconds=800, reconstructions=18)
+    for dataset, low, high in (("mnist", 0.91, 0.965), ("cifar10", 0.41, 0.52)):
+        make_record(folder, "control", dataset, "random", 0, accuracy=low, n=n, seconds=61, epochs=0)
+        make_record(folder, "control", dataset, "pca", 0, accuracy=high, n=n, seconds=61, epochs=0)
+    init = {"record": "1.2.3_mnist_simclr_seed0.json", "task": "1.2.3", "method": "simclr", "seed": 0,
+            "recipe_hash": "0" * 8, "sha256": "4" * 64}
+    for share, gap in ((0.01, 0.06), (0.1, 0.02), (0.5, 0.006), (1.0, 0.0)):
+        labels = {"labels": share} if share < 1 else {}
+        if labels:
+            make_record(folder, "1.2.2", "mnist", "joint", 0, accuracy=0.993 - 2 * gap, n=n, fields=labels)
+            make_record(folder, "control", "mnist", "random", 0, accuracy=0.91 - 2 * gap, n=n, fields=labels, epochs=0)
+            make_record(folder, "1.2.3", "mnist", "simclr", 0, accuracy=0.976 - gap, n=n, epochs=0, init=init,
+                        fields=labels | {"epochs": 0})
+        make_record(folder, "1.2.3", "mnist", "simclr", 0, accuracy=0.99 - gap, n=n, epochs=0, init=init,
+                    fields=labels | {"epochs": 0, "finetune": True})
+    make_record(folder, "1.2.1", "mnist", "plain", 0, accuracy=0.985, n=n, init=init, reconstructions=18,
+                name="1.2.1_mnist_plain_seed0_from-1.2.3-simclr")
+    make_record(folder, "1.2.3", "cifar10", "simclr", 0, accuracy=0.71, n=n, fields={"encoder": "resnet18"})
     make_record(folder, "1.2.1", "cifar10", "plain", 0, accuracy=0.55, n=n, fields={"epochs": 3, "learning_rate": 0.01},
                 epochs=3, reconstructions=16, seconds=204.5)
     make_record(folder, "1.2.2", "digits", "joint", 0, accuracy=0.97, n=360, seconds=6.4)

@@ -227,8 +227,8 @@ ARRAY_EDITS = {
     "other type": ({"test_labels": np.zeros(200, np.int64)}, "test_labels is 1-d int64"),
     "unknown array": ({"weights": np.zeros(1)}, "unknown array 'weights'"),
     "map not finite": ({"map_points": np.full((200, 2), np.nan, np.float32)}, "not finite"),
-    "map of other length": ({"map_points": np.zeros((1, 2), np.float32)}, "map_points is not"),
-    "index outside": ({"map_index": np.full(200, 200, np.int32)}, "map_index points outside"),
+    "map of other length": ({"map_points": np.zeros((1, 2), np.float32)}, "map_points is (1, 2)"),
+    "index outside": ({"map_index": np.full(200, 200, np.int32)}, "map_index has an entry"),
     "images of other size": ({"reconstruction_inputs": np.zeros((3, 9, 9, 1), np.uint8)}, "reconstruction_inputs is"),
     "pickled objects": ({"test_labels": np.array([{}] * 200)}, "pickle"),
 }

@@ -16,6 +16,7 @@ took place.
 import datetime
 import hashlib
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -30,16 +31,60 @@ HEADLINE = "test/classifier_top1"
 MAX_RECORD_BYTES = 20_000_000  # the confusion matrix of a thousand classes fits
 MAX_ARRAY_BYTES = 200_000_000  # of the arrays together, unpacked
 
-# name -> (dtypes, dimensions, required, meaning); N test images, M of them on the map, K of them reconstructed
-ARRAYS = {
-    "test_labels": (("uint16",), 1, True, "(N,) true class of each test image, in the data set's order"),
-    "test_predictions": (("uint16",), 1, True, "(N,) class that the headline classifier predicts for it"),
-    "map_index": (("int32",), 1, True, "(M,) which test images the 2-D map shows"),
-    "map_points": (("float32",), 2, True, "(M, 2) their t-SNE coordinates, computed from the 128-d latents"),
-    "reconstruction_index": (("int32",), 1, False, "(K,) which test images are reconstructed"),
-    "reconstruction_inputs": (("uint8",), 4, False, "(K, H, W, C) those images"),
-    "reconstruction_outputs": (("uint8",), 4, False, "(K, H, W, C) what the decoder returns for them"),
+# Every score that a record may hold, by the part of its name after the split: (lowest, highest, sampled, meaning).
+# Accuracies end in _top1 and carry the number of correct images; sampled: of some images or pairs, not of all.
+SCORES = {
+    "classifier_top1": (0, 1, False, "accuracy of the classifier on the latent: the headline"),
+    "linear_top1": (0, 1, False, "accuracy of a linear probe on the latent"),
+    "knn_top1": (0, 1, False, "accuracy of the nearest training latents' vote"),
+    "projection_linear_top1": (0, 1, False, "accuracy of a linear probe behind the projection head"),
+    "reconstruction_mae": (0, 1, False, "mean absolute error of the reconstructed pixels, which lie in [0, 1]"),
+    "effective_rank": (1, math.inf, False, "dimensions that the latent uses: the exponential of the entropy of its "
+                                           "normalised singular values (Roy and Vetterli 2007; RankMe, Garrido 2023)"),
+    "alignment": (0, 4, True, "mean squared distance of two augmented views' normalised latents (Wang and Isola 2020)"),
+    "uniformity": (-8, 0, True, "log of the mean of exp(-2 squared distance) over pairs of normalised latents (Wang and "
+                                "Isola 2020)"),
+    "tsne_agreement": (0, 1, True, "share of the 10 nearest points of the same class, t-SNE map of the latents"),
+    "pca_agreement": (0, 1, True, "share of the 10 nearest points of the same class, PCA map of the latents"),
+    "pixel_tsne_agreement": (0, 1, True, "share of the 10 nearest points of the same class, t-SNE map of raw pixels"),
+    "pixel_pca_agreement": (0, 1, True, "share of the 10 nearest points of the same class, PCA map of raw pixels"),
+    "interpolation_step_within": (1, math.inf, True, "largest over mean step between successive images decoded along "
+                                                     "a straight line in the latent, pairs of one class; 1 is even"),
+    "interpolation_step_between": (1, math.inf, True, "the same for pairs of two classes"),
 }
+
+# name -> (dtypes, dimensions, meaning); N test images, M of them on the maps, K of them reconstructed, P pairs of them
+# interpolated in S steps, Q of them shown with their k nearest training images
+ARRAYS = {
+    "test_labels": (("uint16",), 1, "(N,) true class of each test image, in the data set's order"),
+    "test_predictions": (("uint16",), 1, "(N,) class that the headline classifier predicts for it"),
+    "map_index": (("int32",), 1, "(M,) which test images the 2-D maps show"),
+    "map_points": (("float32",), 2, "(M, 2) their t-SNE coordinates, computed from the 128-d latents"),
+    "map_pca": (("float32",), 2, "(M, 2) their first two principal components, of the 128-d latents"),
+    "pixel_tsne": (("float32",), 2, "(M, 2) their t-SNE coordinates, computed from the raw pixels"),
+    "pixel_pca": (("float32",), 2, "(M, 2) their first two principal components, of the raw pixels"),
+    "map_neighbours": (("uint16",), 2, "(M, k) of each, the places in map_index of the others nearest by cosine of the "
+                                       "latents, nearest first"),
+    "reconstruction_index": (("int32",), 1, "(K,) which test images are reconstructed: the best, the median and the "
+                                            "worst by error, a third each"),
+    "reconstruction_inputs": (("uint8",), 4, "(K, H, W, C) those images"),
+    "reconstruction_outputs": (("uint8",), 4, "(K, H, W, C) what the decoder returns for them"),
+    "reconstruction_error": (("float32",), 1, "(K,) their mean absolute errors, rising"),
+    "interpolation_index": (("int32",), 2, "(P, 2) pairs of test images; the first half within a class, the second "
+                                           "between classes"),
+    "interpolation_images": (("uint8",), 5, "(P, S, H, W, C) decoded at even steps from one latent to the other"),
+    "neighbour_index": (("int32",), 1, "(Q,) some test images"),
+    "neighbour_inputs": (("uint8",), 4, "(Q, H, W, C) those images"),
+    "neighbour_images": (("uint8",), 5, "(Q, k, H, W, C) their nearest training images by cosine of the latents"),
+    "neighbour_labels": (("uint16",), 2, "(Q, k) the classes of those"),
+    "neighbour_cosine": (("float32",), 2, "(Q, k) the cosines, falling"),
+}
+REQUIRED_ARRAYS = ("test_labels", "test_predictions", "map_index", "map_points")
+# arrays that come together or not at all; reconstruction_error and what follows came later than the first records
+ARRAY_GROUPS = (("map_pca", "pixel_tsne", "pixel_pca", "map_neighbours"),
+                ("reconstruction_index", "reconstruction_inputs", "reconstruction_outputs"),
+                ("interpolation_index", "interpolation_images"),
+                ("neighbour_index", "neighbour_inputs", "neighbour_images", "neighbour_labels", "neighbour_cosine"))
 
 
 class RecordError(ValueError):
@@ -66,6 +111,17 @@ UTC = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{
                 AfterValidator(_a_moment)]
 
 
+class Init(Strict):
+    """The run whose encoder this one started from."""
+
+    record: FileName
+    task: Text
+    method: Text
+    recipe_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
+    seed: Count
+    sha256: Digest  # of its checkpoint
+
+
 class Run(Strict):
     task: Text  # a key of training.tasks.TASKS
     dataset: Text  # a key of utils.data.DATASETS, or folder-NAME
@@ -76,6 +132,7 @@ class Run(Strict):
     started: UTC
     seconds: Seconds  # wall time of the whole run, training and scoring
     status: Literal["complete", "quick", "failed"]
+    init: Init | None = None  # None: random weights
 
     @model_validator(mode="after")
     def _check(self) -> "Run":
@@ -110,7 +167,8 @@ class Derived(Strict):
 class Data(Strict):
     image_shape: Annotated[list[Positive], Field(min_length=3, max_length=3)]  # C, H, W
     classes: Annotated[list[Text], Field(min_length=2, max_length=1000)]
-    class_counts: dict[Literal["train", "val", "test"], list[Count]]  # images of each class in each split
+    # images of each class in each split; labelled: those of train whose labels were used, where not all were
+    class_counts: dict[Literal["train", "val", "test", "labelled"], list[Count]]
     split_seed: Count
     sha256: dict[Literal["train_images", "train_labels", "test_images", "test_labels"], Digest]
     source: Text
@@ -124,8 +182,12 @@ class Data(Strict):
         for split in ("train", "val", "test"):
             if split not in self.class_counts:
                 raise ValueError(f"class_counts has no {split!r}")
+        for split in self.class_counts:
             if len(self.class_counts[split]) != len(self.classes):
                 raise ValueError(f"class_counts.{split} has not one number for each of {len(self.classes)} classes")
+        labelled = self.class_counts.get("labelled", self.class_counts["train"])
+        if any(few > all_ for few, all_ in zip(labelled, self.class_counts["train"], strict=True)):
+            raise ValueError("class_counts.labelled has more images of a class than class_counts.train")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("classes names a class twice")
         if len(self.sha256) != 4:
@@ -135,7 +197,7 @@ class Data(Strict):
 
 class Selection(Strict):
     rule: Text  # in words; the test set takes no part in it
-    epoch: Positive  # the epoch whose weights were scored
+    epoch: Count  # the epoch whose weights were scored; 0: none was trained
 
 
 class Epoch(Strict):
@@ -150,7 +212,7 @@ class Epoch(Strict):
 
 
 class Metric(Strict):
-    value: Annotated[float, Field(ge=0.0)]
+    value: float
     n: Positive  # images counted
     correct: Count | None = None  # for an accuracy: value is exactly correct / n
     split: Literal["train", "val", "test"]
@@ -230,7 +292,8 @@ class Record(Strict):
             raise ValueError("confusion is missing")
         if "arrays" not in self.artifacts:
             raise ValueError("artifacts has no 'arrays'")
-        if self.selection is None or not self.history or self.selection.epoch > self.history[-1].epoch:
+        if self.selection is None or not (self.selection.epoch in {row.epoch for row in self.history}
+                                          or self.selection.epoch == len(self.history) == 0):
             raise ValueError("selection.epoch is not an epoch of the history")
         if len(self.history) != self.recipe.fields.get("epochs", len(self.history)):
             raise ValueError(f"history has {len(self.history)} epochs, but recipe.fields.epochs is "
@@ -249,6 +312,8 @@ def check_argv(run: Run) -> None:
         raise ValueError(f"run.seed is {run.seed}, which run.argv does not ask for")
     if "--quick" in run.argv and run.status == "complete":
         raise ValueError("run.argv has --quick, but run.status is 'complete'")
+    if bool(flag_words(run.argv, "--init")) != (run.init is not None):
+        raise ValueError("run.argv and run.init do not agree on whether the encoder came from another run")
 
 
 def as_int(word: str) -> int | None:
@@ -279,15 +344,18 @@ def check_metric(name: str, metric: Metric, data: Data) -> None:
     if split != metric.split:
         raise ValueError(f"metrics.{name}.split is {metric.split!r}")
     base, _, class_name = rest.partition("/")
-    if not base:
-        raise ValueError(f"metrics.{name} names no score")
+    if base not in SCORES:
+        raise ValueError(f"metrics.{name} names no score of this project")
+    lowest, highest, sampled, _ = SCORES[base]
     expected = data.size(split)
     if class_name:
         if class_name not in data.classes:
             raise ValueError(f"metrics.{name} names no class of the data set")
         expected = data.class_counts[split][data.classes.index(class_name)]
-    if metric.n != expected:
+    if metric.n != expected and not sampled:
         raise ValueError(f"metrics.{name}.n is {metric.n}, but the split has {expected} such images")
+    if not lowest <= metric.value <= highest:
+        raise ValueError(f"metrics.{name}.value is {metric.value}, not within [{lowest}, {highest}]")
     if base.endswith("_top1"):
         if metric.correct is None or metric.correct > metric.n:
             raise ValueError(f"metrics.{name}.correct must be a count from 0 to n")
@@ -295,8 +363,6 @@ def check_metric(name: str, metric: Metric, data: Data) -> None:
             raise ValueError(f"metrics.{name}.value is {metric.value}, but correct / n is {metric.correct / metric.n}")
     elif metric.correct is not None:
         raise ValueError(f"metrics.{name}.correct is given, but only accuracies (..._top1) count correct images")
-    if base == "reconstruction_mae" and metric.value > 1:
-        raise ValueError(f"metrics.{name}.value is {metric.value}, but pixels lie in [0, 1]")
 
 
 def check_history(record: Record) -> None:
@@ -414,13 +480,16 @@ def read_arrays(record: Record, folder: Path) -> dict[str, np.ndarray]:
     for name, array in arrays.items():
         if name not in ARRAYS:
             raise RecordError(f"{path.name}: unknown array {name!r}")
-        dtypes, dimensions, _, _ = ARRAYS[name]
+        dtypes, dimensions, _ = ARRAYS[name]
         if array.dtype.name not in dtypes or array.ndim != dimensions:
             raise RecordError(f"{path.name}: {name} is {array.ndim}-d {array.dtype.name}, "
                               f"expected {dimensions}-d {' or '.join(dtypes)}")
-    missing = [name for name, (_, _, required, _) in ARRAYS.items() if required and name not in arrays]
+    missing = [name for name in REQUIRED_ARRAYS if name not in arrays]
     if missing:
         raise RecordError(f"{path.name}: no array {missing[0]!r}")
+    for group in ARRAY_GROUPS:
+        if len(set(group) & set(arrays)) not in (0, len(group)):
+            raise RecordError(f"{path.name}: {', '.join(group)} come together or not at all")
     _check_arrays(record, arrays, path.name)
     return arrays
 
@@ -444,21 +513,44 @@ def _check_arrays(record: Record, arrays: dict[str, np.ndarray], name: str) -> N
     np.add.at(counts, (labels, predictions), 1)
     if record.confusion is None or counts.tolist() != record.confusion.counts:
         raise RecordError(f"{name}: the predictions do not count up to the record's confusion matrix")
-    if arrays["map_points"].shape != (len(arrays["map_index"]), 2):
-        raise RecordError(f"{name}: map_points is not (M, 2)")
-    if not np.isfinite(arrays["map_points"]).all():
-        raise RecordError(f"{name}: map_points is not finite")
-    if len([key for key in arrays if key.startswith("reconstruction_")]) not in (0, 3):
-        raise RecordError(f"{name}: reconstruction_index, _inputs and _outputs come together or not at all")
-    channels, height, width = record.data.image_shape
-    for key in ("map_index", "reconstruction_index"):
+    _check_shapes(record, arrays, name)
+    for key, array in arrays.items():
+        if array.dtype == np.float32 and not np.isfinite(array).all():
+            raise RecordError(f"{name}: {key} is not finite")
+    limits = {"map_index": n, "reconstruction_index": n, "interpolation_index": n, "neighbour_index": n,
+              "neighbour_labels": classes, "map_neighbours": len(arrays["map_index"])}
+    for key, limit in limits.items():
         index = arrays.get(key, np.zeros(0, np.int32))
-        if len(index) and not 0 <= index.min() <= index.max() < n:
-            raise RecordError(f"{name}: {key} points outside the test set")
-    for key in ("reconstruction_inputs", "reconstruction_outputs"):
-        expected = (len(arrays.get("reconstruction_index", ())), height, width, channels)
-        if key in arrays and arrays[key].shape != expected:
-            raise RecordError(f"{name}: {key} is {arrays[key].shape}, expected {expected}")
+        if index.size and not 0 <= index.min() <= index.max() < limit:
+            raise RecordError(f"{name}: {key} has an entry that is not in [0, {limit})")
+
+
+def _check_shapes(record: Record, arrays: dict[str, np.ndarray], name: str) -> None:
+    """RecordError unless arrays that belong together have sizes that fit."""
+    channels, height, width = record.data.image_shape
+    image = (height, width, channels)
+
+    def size(key: str, axis: int = 0) -> int:
+        return arrays[key].shape[axis] if key in arrays else 0
+
+    shown, pairs, asked, nearest = (size("map_index"), size("interpolation_index"), size("neighbour_index"),
+                                    size("neighbour_labels", 1))
+    expected = {
+        **dict.fromkeys(("map_points", "map_pca", "pixel_tsne", "pixel_pca"), (shown, 2)),
+        "map_neighbours": (shown, size("map_neighbours", 1)),
+        "reconstruction_inputs": (size("reconstruction_index"), *image),
+        "reconstruction_outputs": (size("reconstruction_index"), *image),
+        "reconstruction_error": (size("reconstruction_index"),),
+        "interpolation_index": (pairs, 2),
+        "interpolation_images": (pairs, size("interpolation_images", 1), *image),
+        "neighbour_inputs": (asked, *image),
+        "neighbour_images": (asked, nearest, *image),
+        "neighbour_labels": (asked, nearest),
+        "neighbour_cosine": (asked, nearest),
+    }
+    for key, shape in expected.items():
+        if key in arrays and arrays[key].shape != shape:
+            raise RecordError(f"{name}: {key} is {arrays[key].shape}, expected {shape}")
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
