@@ -65,6 +65,7 @@ ARRAYS = {
     "pixel_pca": (("float32",), 2, "(M, 2) their first two principal components, of the raw pixels"),
     "map_neighbours": (("uint16",), 2, "(M, k) of each, the places in map_index of the others nearest by cosine of the "
                                        "latents, nearest first"),
+    "map_images": (("uint8",), 4, "(M, H, W, C) those images themselves; kept in the artifact thumbnails"),
     "reconstruction_index": (("int32",), 1, "(K,) which test images are reconstructed: the best, the median and the "
                                             "worst by error, a third each"),
     "reconstruction_inputs": (("uint8",), 4, "(K, H, W, C) those images"),
@@ -261,7 +262,7 @@ class Record(Strict):
     history: list[Epoch]
     metrics: dict[Text, Metric]
     confusion: Confusion | None
-    artifacts: dict[Literal["arrays", "checkpoint"], Artifact]
+    artifacts: dict[Literal["arrays", "checkpoint", "thumbnails"], Artifact]
     environment: Environment
     failure: Failure | None = None
 
@@ -491,6 +492,12 @@ def read_arrays(record: Record, folder: Path) -> dict[str, np.ndarray]:
         if len(set(group) & set(arrays)) not in (0, len(group)):
             raise RecordError(f"{path.name}: {', '.join(group)} come together or not at all")
     _check_arrays(record, arrays, path.name)
+    if "thumbnails" in record.artifacts:
+        from utils.thumbnails import read_thumbnails  # here, since it imports this module
+
+        sheet = record.artifacts["thumbnails"]
+        arrays["map_images"] = read_thumbnails(folder / sheet.name, sheet.sha256, len(arrays["map_index"]),
+                                               record.data.image_shape)
     return arrays
 
 
@@ -538,6 +545,7 @@ def _check_shapes(record: Record, arrays: dict[str, np.ndarray], name: str) -> N
     expected = {
         **dict.fromkeys(("map_points", "map_pca", "pixel_tsne", "pixel_pca"), (shown, 2)),
         "map_neighbours": (shown, size("map_neighbours", 1)),
+        "map_images": (shown, *image),
         "reconstruction_inputs": (size("reconstruction_index"), *image),
         "reconstruction_outputs": (size("reconstruction_index"), *image),
         "reconstruction_error": (size("reconstruction_index"),),

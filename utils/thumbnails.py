@@ -1,0 +1,54 @@
+"""Small pictures of the test images that the maps show: one sheet a data set, beside the records that share it.
+
+Inside each record's .npz the same 1500 images would lie again and again.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+
+from utils.record import Artifact, RecordError, sha256_file, write_atomically
+
+COLUMNS = 40  # tiles in a row of the sheet
+
+
+def write_thumbnails(folder: Path, dataset: str, images: np.ndarray) -> Artifact:
+    """Write (M, H, W, C) uint8 images, C 1 or 3, as one WebP sheet; the same images give the same file.
+
+    Grey images are kept exactly, colours at quality 80, which a thumbnail does not show.
+    """
+    from PIL import Image
+
+    count, height, width, channels = images.shape
+    rows = -(-count // COLUMNS)
+    sheet = np.zeros((rows * COLUMNS, height, width, channels), np.uint8)
+    sheet[:count] = images
+    pixels = sheet.reshape(rows, COLUMNS, height, width, channels).swapaxes(1, 2)
+    pixels = pixels.reshape(rows * height, COLUMNS * width, channels)
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels)
+    image.save(buffer, "WEBP", lossless=channels == 1, quality=80)
+    path = folder / f"thumbnails_{dataset}_{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.webp"
+    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    return Artifact(name=path.name, sha256=sha256_file(path))
+
+
+def read_thumbnails(path: Path, sha256: str, count: int, image_shape: list[int]) -> np.ndarray:
+    """(count, H, W, C) uint8 images of a sheet.  image_shape: C, H, W.  Raises RecordError where the file does not fit."""
+    from PIL import Image
+
+    channels, height, width = image_shape
+    rows = -(-count // COLUMNS)
+    try:
+        if not path.is_file() or sha256_file(path) != sha256:
+            raise RecordError(f"{path.name}: is not there, or its SHA-256 is not the one in the record")
+        with Image.open(path, formats=("WEBP",)) as image:
+            if image.size != (COLUMNS * width, rows * height):  # before anything is unpacked
+                raise RecordError(f"{path.name}: not a sheet of {count} images of {height} x {width} pixels")
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    except OSError as error:
+        raise RecordError(f"{path.name}: {error.strerror or 'no WebP image'}") from None
+    tiles = pixels.reshape(rows, height, COLUMNS, width, channels).swapaxes(1, 2)
+    return tiles.reshape(rows * COLUMNS, height, width, channels)[:count]
