@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from utils.record import HEADLINE, SCORES, Confusion, Record, labels_digest, recipe_hash, write_arrays, write_record
+from utils.record import (HEADLINE, SCORES, Confusion, Record, labels_digest, read_record, recipe_hash, write_arrays,
+                          write_record)
+from utils.thumbnails import write_thumbnails
 
 DIGITS = [str(i) for i in range(10)]
 OBJECTS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -36,7 +38,7 @@ def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int
                 reconstructions: int) -> dict[str, np.ndarray]:
     """Arrays as in utils.record.ARRAYS."""
     labels, predictions = draw_predictions(rng, classes, n, accuracy)
-    index = np.sort(rng.permutation(n)[:1500]).astype(np.int32)
+    index = np.sort(np.random.default_rng(n).permutation(n)[:1500]).astype(np.int32)  # alike for every seed, too
     angle = 2 * np.pi * predictions[index] / classes
     centres = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (30 + 9 * (predictions[index] % 3))[:, None]
     points = centres + rng.normal(0, 4 + 7 * (1 - accuracy), (len(index), 2))
@@ -67,6 +69,16 @@ def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int
         ends = images[rng.integers(0, reconstructions, (4, 2))]  # (4, 2, H, W, C)
         arrays["interpolation_images"] = (ends[:, :1] * (1 - mix) + ends[:, 1:] * mix).clip(0, 255).astype(np.uint8)
     return arrays
+
+
+def draw_thumbnails(labels: np.ndarray, shape: list[int]) -> np.ndarray:
+    """(M, H, W, C) uint8 images of waves, alike for every seed: the class decides the direction, chance the phase."""
+    channels, height, width = shape
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    phase = np.random.default_rng(len(labels)).uniform(0, 2 * np.pi, (len(labels), channels, 1, 1))
+    angle = labels[:, None, None, None] * 0.6
+    waves = np.sin(9 * (np.cos(angle) * x + np.sin(angle) * y) + phase)  # (M, C, H, W)
+    return (127 + 64 * np.round(waves)).transpose(0, 2, 3, 1).astype(np.uint8)
 
 
 def draw_history(rng: np.random.Generator, epochs: int, task: str, seconds: float) -> list[dict[str, Any]]:
@@ -172,8 +184,10 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
         raw |= {"selection": None, "metrics": {}, "confusion": None, "history": raw["history"][: epochs // 2],
                 "failure": {"reason": failure, "epoch": epochs // 2 + 1, "step": 45 * (epochs // 2) + 7}}
     else:
+        thumbnails = draw_thumbnails(labels[arrays["map_index"]], shape)
+        sheet = write_thumbnails(folder, "".join(filter(str.isalnum, dataset)), thumbnails)
         artifact = write_arrays(folder / f"{name}.npz", arrays)
-        raw["artifacts"] = {"arrays": artifact.model_dump()}
+        raw["artifacts"] = {"arrays": artifact.model_dump(), "thumbnails": sheet.model_dump()}
         assert Confusion.model_validate(raw["confusion"])
     path = folder / f"{name}.json"
     write_record(Record.model_validate(raw), path)
@@ -208,7 +222,7 @@ def make_demo(folder: Path, n: int = 10_000) -> None:
         make_record(folder, "control", dataset, "random", 0, accuracy=low, n=n, seconds=61, epochs=0)
         make_record(folder, "control", dataset, "pca", 0, accuracy=high, n=n, seconds=61, epochs=0)
     init = {"record": "1.2.3_mnist_simclr_seed0.json", "task": "1.2.3", "method": "simclr", "seed": 0,
-            "recipe_hash": "0" * 8, "sha256": "4" * 64}
+            "recipe_hash": read_record(folder / "1.2.3_mnist_simclr_seed0.json").recipe.hash, "sha256": "4" * 64}
     for share, gap in ((0.01, 0.06), (0.1, 0.02), (0.5, 0.006), (1.0, 0.0)):
         labels = {"labels": share} if share < 1 else {}
         if labels:
