@@ -14,21 +14,27 @@ from pathlib import Path
 
 from training.tasks import TASKS, Task
 from utils.command_line import Parser, exit_code
-from utils.data import DATASETS, check_dataset, load_dataset, recipe_family, short_name
+from utils.data import DATASETS, FOLDER, check_dataset, load_dataset, recipe_family, short_name
 from utils.errors import RunError, UsageError
-from utils.recipe import Recipe, add_flags, as_json, flag_values
-from utils.record import RecordError, read_record, recipe_hash
+from utils.recipe import ENCODER_WIDTHS, LatentRecipe, add_flags, as_json, check_method_has, flag_values
+from utils.record import Init, Record, RecordError, read_record, recipe_hash
+
+ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # what --init brings along
 
 EXAMPLES = f"""\
 examples:
   python _main.py --task 1.2.3 --dataset cifar10            learn, score and record one latent
   python _main.py --task 1.2.1 --dataset mnist --quick      the same in seconds, on a few images; no headline counts it
   python _main.py --task all --dataset digits --seed 0 1 2  every task three times on the embedded set
+  python _main.py --task 1.2.3 --dataset mnist --method all  every contrastive method in turn
   python _main.py --task 1.2.3 --dataset mnist --temperature 0.5 --epochs 20
+  python _main.py --task 1.2.3 --dataset mnist --labels 0.01 --finetune   few labels, the encoder trained on with them
+  python _main.py --task 1.2.1 --dataset mnist --init RECORD  start from another run's encoder
+  python _main.py --embed RECORD --images folder:PATH --out latents.npz   latents of images of your own
   python _main.py --task 1.2.2 --dataset folder:PATH        images of your own, one sub-folder a class
 
-tasks:
-{chr(10).join(f"  {name:10}{task.title}" for name, task in TASKS.items())}
+tasks and their methods:
+{chr(10).join(f"  {name:10}{task.title}: {', '.join(task.all_methods)}" for name, task in TASKS.items())}
   all       every one of them
 
 datasets:
@@ -39,8 +45,13 @@ datasets:
 def build_parser() -> argparse.ArgumentParser:
     """Flags of the run, then one for every field of every recipe."""
     parser = Parser(EXAMPLES, usage="python _main.py --task TASK --dataset DATASET [options]")
-    parser.add_argument("--task", required=True, help=f"{', '.join(TASKS)} or all")
-    parser.add_argument("--dataset", required=True, help=f"{', '.join(DATASETS)}, folder:PATH or all")
+    parser.add_argument("--task", help=f"{', '.join(TASKS)} or all")
+    parser.add_argument("--dataset", help=f"{', '.join(DATASETS)}, folder:PATH or all")
+    parser.add_argument("--method", nargs="+", metavar="METHOD",
+                        help="one or more methods of the task (see above), or all; default: its first, of control both")
+    parser.add_argument("--init", type=Path, metavar="RECORD",
+                        help="start from the encoder of this record's run, instead of random weights; it also sets "
+                             "--encoder, --widths, --pooling and --latent-dim")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], metavar="N",
                         help="one run each; seeds weights, shuffling and augmentation (default 0)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
@@ -53,6 +64,11 @@ def build_parser() -> argparse.ArgumentParser:
                         help="a few images, one epoch: shows that everything works; never part of a headline")
     parser.add_argument("--fresh", action="store_true",
                         help="of several runs, also train those that have a complete record already")
+    parser.add_argument("--embed", type=Path, metavar="RECORD",
+                        help="no run: write the latents of --images under this record's encoder to --out")
+    parser.add_argument("--images", metavar="folder:PATH", help="of --embed: all images below a folder")
+    parser.add_argument("--out", type=Path, metavar="FILE.npz",
+                        help="of --embed: latents (N, 128) float32 and files (N,), their paths below the folder")
     add_flags(parser, {name: task.recipe for name, task in TASKS.items()})
     return parser
 
@@ -60,6 +76,12 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     """Check everything that the command line asks for, then run it.  Raises UsageError and RunError."""
     arguments = build_parser().parse_args(argv)
+    if arguments.embed or arguments.images or arguments.out:
+        embed(arguments, argv)
+        return
+    for flag in ("task", "dataset"):
+        if getattr(arguments, flag) is None:
+            raise UsageError(f"--{flag} is needed; see --help for examples")
     tasks = choose_tasks(arguments.task)
     datasets = list(DATASETS) if arguments.dataset == "all" else [arguments.dataset]
     for name in datasets:
@@ -69,8 +91,11 @@ def main(argv: list[str]) -> None:
             raise UsageError(f"--seed {seed}: must be 0 or more, and below 2**63")
     if arguments.quick and "epochs" in arguments:
         raise UsageError("--quick trains one epoch; leave out --epochs")
+    if arguments.method and len(tasks) > 1:
+        raise UsageError("--method belongs to one task; name that with --task")
     check_flags_fit(arguments, tasks)
-    plans = {name: plan(arguments, tasks, name) for name in datasets}
+    init = read_init(arguments.init) if arguments.init else None
+    plans = {name: plan(arguments, tasks, name, init) for name in datasets}
     check_writable(arguments.results_dir)
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
     run_all(arguments, plans, words)
@@ -92,7 +117,7 @@ def check_flags_fit(arguments: argparse.Namespace, tasks: dict[str, Task]) -> No
     given = {name for task in TASKS.values() for name in flag_values(arguments, task.recipe)}
     for name, task in tasks.items():
         foreign = sorted(given - set(flag_values(arguments, task.recipe)))
-        if foreign:
+        if foreign and not (name == "control" and len(tasks) > 1):  # of all tasks, the controls alone train nothing
             raise UsageError(f"--{foreign[0].replace('_', '-')} is no part of the recipe of task {name}")
 
 
@@ -110,28 +135,84 @@ class Planned:
     """One run that the command line asks for."""
 
     task: str
-    recipe: Recipe
+    recipe: LatentRecipe
     overridden: list[str]  # recipe fields that the command line changed
     seed: int
     path: Path
 
 
-def plan(arguments: argparse.Namespace, tasks: dict[str, Task], dataset: str) -> list[Planned]:
-    """The runs on one data set: every task and seed.  Raises UsageError for a recipe value out of range."""
+def plan(arguments: argparse.Namespace, tasks: dict[str, Task], dataset: str, init: Record | None) -> list[Planned]:
+    """The runs on one data set: every task, method and seed.  Raises UsageError for a recipe value out of range."""
     runs = []
     for name, task in tasks.items():
-        given = flag_values(arguments, task.recipe)
-        default = task.default_recipe(recipe_family(dataset))
-        recipe = dataclasses.replace(default, **given)
-        overridden = sorted(field for field, value in given.items() if value != getattr(default, field))
-        stem = f"{name}_{short_name(dataset)}_{recipe.method}"
-        suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
-        if arguments.quick:
-            recipe, suffix = dataclasses.replace(recipe, epochs=1), f"{suffix}_quick"
-        for seed in dict.fromkeys(arguments.seed):
-            path = arguments.results_dir / f"{stem}_seed{seed}{suffix}.json"
-            runs.append(Planned(name, recipe, overridden, seed, path))
+        if init and name == "control":
+            raise UsageError("--init: a control starts from no other run")
+        methods = arguments.method or task.methods
+        for method in dict.fromkeys(task.all_methods if "all" in methods else methods):
+            default = task.default_recipe(recipe_family(dataset), method)
+            recipe, overridden = changed_recipe(arguments, task, recipe_family(dataset), default, init)
+            stem = f"{name}_{short_name(dataset)}_{method}"
+            suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
+            if init:
+                suffix += f"_from-{init.run.task}-{init.run.method}"
+            if arguments.quick:
+                recipe, suffix = dataclasses.replace(recipe, epochs=min(1, recipe.epochs)), f"{suffix}_quick"
+            for seed in dict.fromkeys(arguments.seed):
+                path = arguments.results_dir / f"{stem}_seed{seed}{suffix}.json"
+                runs.append(Planned(name, recipe, overridden, seed, path))
     return runs
+
+
+def changed_recipe(arguments: argparse.Namespace, task: Task, family: str, default: LatentRecipe,
+                   init: Record | None) -> tuple[LatentRecipe, list[str]]:
+    """The recipe that the command line asks for, and the fields in which it asked for another than the default."""
+    given = flag_values(arguments, task.recipe)
+    check_method_has(default, set(given))
+    inherited = {field: init.recipe.fields[field] for field in ENCODER_FIELDS} if init else {}
+    for field, value in inherited.items():
+        inherited[field] = tuple(value) if isinstance(value, list) else value
+        if field in given and given[field] != inherited[field]:
+            raise UsageError(f"--{field.replace('_', '-')}: {arguments.init} has {init.recipe.fields[field]}; leave it "
+                             "out")
+    encoder = (inherited | given).get("encoder")
+    recipe = dataclasses.replace(task.default_recipe(family, default.method, encoder), **(inherited | given))
+    if recipe.epochs == 0 and not init and default.epochs > 0:
+        raise UsageError("--epochs 0 trains nothing; give --init RECORD to score that run's encoder as it is")
+    return recipe, sorted(field for field, value in given.items() if value != getattr(default, field))
+
+
+def read_init(path: Path) -> Record:
+    """The record of --init.  Raises UsageError where it is none that a run can start from."""
+    try:
+        record = read_record(path)
+    except RecordError as error:
+        raise UsageError(f"--init {path}: {error}") from None
+    if "checkpoint" not in record.artifacts:
+        raise UsageError(f"--init {path}: this run has no checkpoint")
+    if record.recipe.fields.get("encoder") not in ENCODER_WIDTHS:
+        raise UsageError(f"--init {path}: starts from a trained encoder: {', '.join(ENCODER_WIDTHS)}")
+    return record
+
+
+def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
+    """Write the latents of a folder of images.  Raises UsageError and RunError."""
+    flags = [word.partition("=")[0] for word in argv if word.startswith("--")]
+    foreign = sorted(set(flags) - {"--embed", "--images", "--out", "--device"})
+    if foreign:
+        raise UsageError(f"{foreign[0]} has no part in --embed, which takes --images, --out and --device")
+    for flag in ("embed", "images", "out"):
+        if getattr(arguments, flag) is None:
+            raise UsageError(f"--{flag} is needed: --embed RECORD --images folder:PATH --out FILE.npz")
+    if not arguments.images.startswith(FOLDER):
+        raise UsageError(f"--images {arguments.images}: write {FOLDER}{arguments.images}")
+    if arguments.out.suffix != ".npz":
+        raise UsageError(f"--out {arguments.out}: name it .npz")
+    from training.embed import embed_folder  # torch is imported only now
+    from utils.environment import choose_device
+
+    count = embed_folder(arguments.embed, Path(arguments.images.removeprefix(FOLDER)).expanduser(), arguments.out,
+                         choose_device(arguments.device))
+    print(f"latents of {count} images -> {arguments.out}")
 
 
 def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]], argv: list[str]) -> None:
@@ -139,8 +220,9 @@ def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]], argv
 
     A run that diverges does not stop the others; RunError at the end names it.
     """
-    from training.loop import Diverged, Setup  # torch is imported only now, so that --help and errors are quick
-    from training.run import QUICK_IMAGES, run
+    from models.saved import load_saved  # torch is imported only now, so that --help and errors are quick
+    from training.loop import Diverged, Setup
+    from training.run import QUICK_IMAGES, described, run
     from utils.environment import choose_device
     from utils.precision import choose_precision, measure_conv
 
@@ -151,22 +233,27 @@ def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]], argv
     print(f"device: {device.type}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
     if conv_gflops[precision] == 0:
         raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
+    init = load_saved(arguments.init) if arguments.init else None
     failures: list[str] = []
     several = sum(len(runs) for runs in plans.values()) > 1
     for dataset_name, runs in plans.items():
         dataset = load_dataset(dataset_name, arguments.data_dir)
+        if init and list(dataset.image_shape) != init.record.data.image_shape:
+            raise UsageError(f"--init {arguments.init}: its encoder takes images of {init.record.data.image_shape} "
+                             f"(channels, height, width), those of {dataset_name} are {list(dataset.image_shape)}")
         if arguments.quick:
             dataset = dataset.head(**QUICK_IMAGES)
         for planned in runs:
             title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
-            done = complete_record(planned.path, planned.recipe, dataset.sha256)
+            done = complete_record(planned.path, planned.recipe, dataset.sha256, described(init))
             if done and several and not arguments.fresh and not arguments.quick:
                 print(f"{title}: complete already in {done}, skipped (--fresh trains it again)", flush=True)
                 continue
             print(f"\n{title} ({TASKS[planned.task].title})", flush=True)
-            setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick)
+            setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick, init)
+            seen = dataset.subset(planned.recipe.subset) if planned.recipe.subset else dataset
             try:
-                record, path = run(planned.task, dataset, planned.recipe, planned.overridden, setup, planned.path, argv)
+                record, path = run(planned.task, seen, planned.recipe, planned.overridden, setup, planned.path, argv)
             except Diverged as error:
                 failures.append(f"{title}: {error}; {'; '.join(error.__notes__)}")
                 print(failures[-1], flush=True)
@@ -178,15 +265,15 @@ def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]], argv
         raise RunError("; ".join(failures))
 
 
-def complete_record(path: Path, recipe: Recipe, sha256: dict[str, str]) -> Path | None:
+def complete_record(path: Path, recipe: LatentRecipe, sha256: dict[str, str], init: Init | None) -> Path | None:
     """A valid record of this complete run, on these images, under this name or with _run2, ...; None without one."""
     for candidate in [path, *sorted(path.parent.glob(f"{path.stem}_run*.json"))]:
         try:
             record = read_record(candidate)
         except RecordError:
             continue
-        wanted = (recipe_hash(as_json(recipe)), sha256, "complete")
-        if (record.recipe.hash, record.data.sha256, record.run.status) == wanted:
+        wanted = (recipe_hash(as_json(recipe)), sha256, "complete", init)
+        if (record.recipe.hash, record.data.sha256, record.run.status, record.run.init) == wanted:
             return candidate
     return None
 

@@ -57,7 +57,7 @@ class MLPDecoder(nn.Module):
 
 def build_decoder(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...],
                   latent_dim: int) -> ConvDecoder | MLPDecoder:
-    """kind: "conv" or "mlp", as the encoder's.  Raises UsageError where the widths do not fit."""
+    """kind: the encoder's; an mlp has an mlp, all others a conv decoder.  UsageError where the widths do not fit."""
     if kind == "mlp":
         return MLPDecoder(image_shape, widths, latent_dim)
     return ConvDecoder(image_shape, widths, latent_dim)

@@ -1,8 +1,10 @@
 """Encoders: images in, a latent out.  (B, C, H, W) floats in [0, 1] -> (B, latent_dim).
 
-Both encoders normalise their input themselves, with the training split's statistics, so that whoever holds the weights
-needs nothing else.  `fit_to_data` must be called once before training.
+Every encoder normalises its input itself, with the training split's statistics, so that whoever holds the weights needs
+nothing else.  `fit_to_data` must be called once before training.  To add one, write its class and its line in ENCODERS.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -77,11 +79,17 @@ class ConvBlock(nn.Module):
         return F.gelu(self.norm2(self.conv2(x)))
 
 
+def pool(features: Tensor, pooling: str) -> Tensor:
+    """(B, W, h, w) -> (B, W) for "max" and "mean"; (B, W h w) for "flatten", which keeps where things are."""
+    if pooling == "flatten":
+        return features.flatten(1)
+    return features.amax((2, 3)) if pooling == "max" else features.mean((2, 3))
+
+
 class ConvEncoder(nn.Module):
     """The small convolutional network of cifar10-airbench with a linear latent on top.
 
-    image_shape: (C, H, W); widths: channels of each block; pooling: "max" over the last feature map, or "flatten",
-    which keeps where things are (an autoencoder needs it).
+    image_shape: (C, H, W); widths: channels of each block; pooling: of the last feature map, see pool().
     """
 
     def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
@@ -101,8 +109,7 @@ class ConvEncoder(nn.Module):
         rows, columns = (height - kernel + 1) // shrink, (width - kernel + 1) // shrink
         if rows < 1 or columns < 1:
             raise UsageError(f"--widths names {len(widths)} blocks, too many for {height} x {width} images: give fewer")
-        features = previous * (rows * columns if pooling == "flatten" else 1)
-        self.latent = nn.Linear(features, latent_dim)
+        self.latent = nn.Linear(previous * (rows * columns if pooling == "flatten" else 1), latent_dim)
 
     def fit_to_data(self, images: Tensor) -> None:
         """Statistics and whitening from training images, (N, C, H, W) in [0, 1]; a few thousand are enough."""
@@ -112,14 +119,14 @@ class ConvEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.gelu(self.whitening(self.normalise(x)))
         x = self.blocks(x.to(self.latent.weight.dtype))  # (B, widths[-1], h, w)
-        x = x.flatten(1) if self.pooling == "flatten" else x.amax((2, 3))
-        return self.latent(x)  # (B, latent_dim)
+        return self.latent(pool(x, self.pooling))  # (B, latent_dim)
 
 
 class MLPEncoder(nn.Module):
     """Fully connected: flatten, one GELU layer a width, linear latent."""
 
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
+                 pooling: str = "flatten") -> None:
         super().__init__()
         channels, height, width = image_shape
         self.normalise = Normalise(channels)
@@ -140,9 +147,128 @@ class MLPEncoder(nn.Module):
         return self.latent(self.hidden(x.to(self.latent.weight.dtype)))  # (B, latent_dim)
 
 
+class ResNet18Encoder(nn.Module):
+    """torchvision's ResNet18 (He et al. 2016) with the small-image stem (Chen et al. 2020, B.9) and a linear latent.
+
+    The stem is a 3x3 convolution of stride 1 without max pooling, so that 32 pixels leave a map of 4 x 4.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
+                 pooling: str) -> None:
+        from torchvision.models import resnet18  # here, since torchvision takes a second to import
+
+        super().__init__()
+        channels, height, width = image_shape
+        if tuple(widths) != (64, 128, 256, 512):
+            raise UsageError("--widths: resnet18 has 64 128 256 512 and no others; leave it out")
+        self.pooling = pooling
+        self.normalise = Normalise(channels)
+        network = resnet18()
+        network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+        del network.avgpool, network.fc  # our own pooling and latent take their place
+        self.network = network
+        places = -(-height // 8) * -(-width // 8)  # three of the four stages halve, rounding up
+        self.latent = nn.Linear(512 * (places if pooling == "flatten" else 1), latent_dim)
+
+    def fit_to_data(self, images: Tensor) -> None:
+        """Statistics from training images, (N, C, H, W) in [0, 1]."""
+        self.normalise.fit_to_data(images)
+
+    def forward(self, x: Tensor) -> Tensor:
+        net = self.network
+        x = net.relu(net.bn1(net.conv1(self.normalise(x).to(self.latent.weight.dtype))))
+        x = net.layer4(net.layer3(net.layer2(net.layer1(x))))  # (B, 512, h, w)
+        return self.latent(pool(x, self.pooling))  # (B, latent_dim)
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and MLP with residuals (Dosovitskiy et al. 2021, eqs. 2 and 3).  (B, N, W) -> (B, N, W).
+
+    Attention is written out, because torch's fused kernels escape its FLOP counter; at 64 tokens they gain little.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query_key_value, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, n, w = x.shape
+        q, k, v = self.query_key_value(self.norm1(x)).view(b, n, 3, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)
+        weights = (q @ k.transpose(2, 3) * (w // self.heads) ** -0.5).softmax(3)  # (B, heads, N, N)
+        x = x + self.out((weights @ v).transpose(1, 2).reshape(b, n, w))
+        return x + self.mlp(self.norm2(x))
+
+
+class VisionTransformerEncoder(nn.Module):
+    """A small vision transformer (Dosovitskiy et al. 2021) with a linear latent.
+
+    widths: one number a block, all alike, multiples of 32 (heads have 32 dimensions).  Patches of 4 pixels, of 2 on
+    images below 16.  Departure: no class token; the last tokens form a map that is pooled as the other encoders' is.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
+                 pooling: str) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        patch = 4 if min(height, width) >= 16 else 2
+        if height % patch or width % patch:
+            raise UsageError(f"--encoder vit: the images' sides must be multiples of {patch}, not {height} x {width}")
+        if len(set(widths)) != 1 or widths[0] % 32:
+            raise UsageError("--widths: vit takes one number a block, all alike and a multiple of 32, as 128 128 128")
+        self.pooling, self.grid, w = pooling, (height // patch, width // patch), widths[0]
+        self.normalise = Normalise(channels)
+        self.patches = nn.Conv2d(channels, w, patch, stride=patch)
+        self.position = nn.Parameter(0.02 * torch.randn(1, self.grid[0] * self.grid[1], w))
+        self.blocks = nn.Sequential(*(TransformerBlock(w, w // 32) for _ in widths))
+        self.norm = nn.LayerNorm(w)
+        self.latent = nn.Linear(w * (self.grid[0] * self.grid[1] if pooling == "flatten" else 1), latent_dim)
+
+    def fit_to_data(self, images: Tensor) -> None:
+        """Statistics from training images, (N, C, H, W) in [0, 1]."""
+        self.normalise.fit_to_data(images)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(self.normalise(x).to(self.latent.weight.dtype)).flatten(2).transpose(1, 2)  # (B, N, W)
+        x = self.norm(self.blocks(x + self.position))
+        return self.latent(pool(x.transpose(1, 2).unflatten(2, self.grid), self.pooling))  # (B, latent_dim)
+
+
+class PCAEncoder(nn.Module):
+    """Principal components of the pixels, a control: the best linear latent for squared error.
+
+    Dimensions beyond the number of pixels stay 0.  widths and pooling have no part in it.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
+                 pooling: str) -> None:
+        super().__init__()
+        pixels = math.prod(image_shape)
+        self.register_buffer("mean", torch.zeros(pixels))
+        self.register_buffer("components", torch.zeros(latent_dim, pixels))
+
+    @torch.no_grad()
+    def fit_to_data(self, images: Tensor) -> None:
+        """Mean and components of training images, (N, C, H, W) in [0, 1]."""
+        from sklearn.decomposition import PCA
+
+        flat = images.flatten(1).cpu().numpy()
+        pca = PCA(min(len(self.components), *flat.shape), svd_solver="covariance_eigh").fit(flat)
+        self.mean.copy_(torch.from_numpy(pca.mean_))
+        self.components[: len(pca.components_)] = torch.from_numpy(pca.components_).to(self.components)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) - self.mean) @ self.components.T  # (B, latent_dim)
+
+
+ENCODERS = {"conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder, "vit": VisionTransformerEncoder,
+            "pca": PCAEncoder}
+
+
 def build_encoder(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
-                  pooling: str) -> ConvEncoder | MLPEncoder:
-    """kind: "conv" or "mlp".  Raises UsageError where the widths do not fit the image."""
-    if kind == "mlp":
-        return MLPEncoder(image_shape, widths, latent_dim)
-    return ConvEncoder(image_shape, widths, latent_dim, pooling)
+                  pooling: str) -> nn.Module:
+    """kind: a key of ENCODERS.  Raises UsageError where the widths do not fit the image."""
+    return ENCODERS[kind](image_shape, widths, latent_dim, pooling)

@@ -2,19 +2,26 @@
 
 from dataclasses import dataclass
 
-from utils.recipe import Recipe, knob
+from utils.recipe import ENCODER_WIDTHS, FrozenRecipe, knob
 
 
 @dataclass(frozen=True)
-class AutoencodingRecipe(Recipe):
+class AutoencodingRecipe(FrozenRecipe):
     """The convolutional autoencoder, as CIFAR-10 has it."""
 
-    method: str = knob("plain", "plain: the input itself is reconstructed", choices=("plain",))
+    method: str = knob("plain", "plain: the input itself is reconstructed; denoising: from a noisy copy (Vincent et al."
+                       " 2008); masked: from a copy with squares missing (He et al. 2022)",
+                       choices=("plain", "denoising", "masked"))
     pooling: str = knob("flatten", "how the last feature map becomes a vector: a maximum forgets where things are, "
-                        "which a decoder must know", choices=("max", "flatten"))
+                        "which a decoder must know", choices=("max", "mean", "flatten"))
     decoder_widths: tuple[int, ...] = knob((128, 64, 32), "channels of the decoder's three resolutions (conv), or "
                                            "units of its hidden layers (mlp)", least=1,
                                            most=65536)
+    noise_std: float = knob(0.3, "standard deviation of the Gaussian noise, of the pixel range", above=0,
+                            methods=("denoising",))
+    mask_ratio: float = knob(0.5, "expected fraction of the squares that are missing", above=0, most=0.95,
+                             methods=("masked",))
+    mask_patch: int = knob(4, "side of those squares, pixels", least=1, methods=("masked",))
 
 
 RECIPES = {
@@ -22,5 +29,9 @@ RECIPES = {
     # no flips: a mirrored digit is another shape; fully connected, as the task asks on MNIST
     "mnist": {"epochs": 20, "encoder": "mlp", "widths": (1024, 512), "decoder_widths": (512, 1024),
               "learning_rate": 1e-3, "translate": 2},
-    "digits": {"epochs": 30, "encoder": "mlp", "widths": (256, 256), "decoder_widths": (256, 256), "batch_size": 64},
+    "digits": {"epochs": 30, "encoder": "mlp", "widths": (256, 256), "decoder_widths": (256, 256), "batch_size": 64,
+               "mask_patch": 2},
 }
+# a decoder like the encoder: fully connected or convolutional
+ENCODERS = {kind: {"widths": widths, "decoder_widths": (512, 1024) if kind == "mlp" else (128, 64, 32)}
+            for kind, widths in ENCODER_WIDTHS.items()}

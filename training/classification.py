@@ -1,26 +1,41 @@
 """Task 1.2.2: learn a latent by classification: encoder and classifier, end to end, no decoder.
 
     python _main.py --task 1.2.2 --dataset cifar10
+    python _main.py --task 1.2.2 --dataset mnist --labels 0.01
 
 The classifier is one linear layer on the 128-d latent, trained with cross-entropy and label smoothing.  Its accuracy
-is the headline; linear and kNN scores of the frozen latent stand beside it.
+is the headline; linear and kNN scores of the frozen latent stand beside it.  `--finetune` of the other tasks trains an
+encoder that was learned without labels on, in the same way.
 """
 
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from models.heads import LinearHead
 from training.classification_recipe import ClassificationRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from utils.augment import to_float
+from utils.recipe import FrozenRecipe
 
 
 def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and classifier; returns both."""
-    encoder = new_encoder(recipe, data, setup)
+    return train_jointly(new_encoder(recipe, data, setup), recipe, data, setup)
+
+
+def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: Setup) -> Trained:
+    """Train a learned encoder on, with a new linear classifier and the labelled images (Chen et al. 2020, B.5)."""
+    views = {name: getattr(recipe, name) for name in ("translate", "rotate_degrees", "flip", "batch_size",
+                                                      "weight_decay", "warmup", "latent_dim")}
+    joint = ClassificationRecipe(epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate, **views)
+    return train_jointly(encoder, joint, data, setup)
+
+
+def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:
+    """Train an encoder, and a new classifier on it, with the labelled images; returns both."""
     classifier = LinearHead(recipe.latent_dim, len(data.classes))
     flops = forward_flops(encoder, *data.image_shape) + forward_flops(classifier, recipe.latent_dim)
-    loop = Loop(recipe, data, setup, {"encoder": encoder, "classifier": classifier}, flops,
+    loop = Loop(recipe, data.of_labelled(), setup, {"encoder": encoder, "classifier": classifier}, flops,
                 f"cross-entropy with label smoothing {recipe.label_smoothing}, nats (validation: without smoothing)")
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,19 @@
-"""Task 1.2.3: learn a latent by contrast of two augmented views, without labels (SimCLR, Chen et al. 2020).
+"""Task 1.2.3: learn a latent by contrast of two augmented views, without labels.
 
     python _main.py --task 1.2.3 --dataset cifar10
+    python _main.py --task 1.2.3 --dataset mnist --method vicreg
 
-Two views of each image should agree, views of different images should not: NT-Xent on the projection head's output.
-The head is then thrown away; the 128-d latent below it is frozen and scored by `training/evaluation.py`.
-Departures from the paper: a small encoder with a linear 128-d latent, no blur at this resolution, AdamW.
+Two views of each image should agree; what keeps the latent from collapsing to a point differs per method:
+
+    simclr  views of different images must not agree: NT-Xent (Chen et al. 2020)
+    dcl     the same, without the positive pair in the denominator (Yeh et al. 2022)
+    vicreg  every dimension must vary over the batch, and differently from the others (Bardes et al. 2022)
+    byol    a prediction head must foretell a slowly following target (Grill et al. 2020)
+    moco    as simclr, against a queue of earlier keys from a slowly following target (He et al. 2020)
+
+The heads are then thrown away; the 128-d latent below them is frozen and scored by `training/evaluation.py`.
+Departures from the papers: a small encoder with a linear 128-d latent, no blur at this resolution, AdamW; BYOL's and
+MoCo's momentum stays what it is at the start; MoCo has SimCLR's head, as in its second version.
 """
 
 import torch
@@ -13,29 +22,70 @@ from torch import Generator, Tensor
 from models.heads import ProjectionHead
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
-from utils.augment import colour_jitter
-from utils.losses import nt_xent
+from training.momentum import MomentumEncoder
+from utils.augment import colour_jitter, random_affine, to_float
+from utils.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
+
+OBJECTIVES = {
+    "simclr": "NT-Xent at temperature {r.temperature}, nats per anchor",
+    "dcl": "decoupled contrastive loss at temperature {r.temperature}, nats per anchor",
+    "vicreg": "VICReg, {r.invariance_weight} invariance + {r.variance_weight} variance + {r.covariance_weight} "
+              "covariance",
+    "byol": "BYOL, 2 - 2 cosine of prediction and target, mean of both directions",
+    "moco": "InfoNCE at temperature {r.temperature} against {r.queue_size} queued keys, nats per query",
+}
 
 
 def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
-    """Train encoder and projection head; returns both."""
+    """Train encoder and heads; returns them all."""
     encoder = new_encoder(recipe, data, setup)
     head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
-    flops = 2 * (forward_flops(encoder, *data.image_shape) + forward_flops(head, recipe.latent_dim))
-    loop = Loop(recipe, data, setup, {"encoder": encoder, "projection_head": head}, flops,
-                f"NT-Xent at temperature {recipe.temperature}, nats per anchor")
-
-    def view(index: Tensor, generator: Generator) -> Tensor:
-        return colour_jitter(loop.augmented(index, generator), generator, strength=recipe.colour_strength,
-                             probability=recipe.colour_probability, grey_probability=recipe.grey_probability)
+    modules = {"encoder": encoder, "projection_head": head}
+    if recipe.method == "byol":
+        predict = ProjectionHead(recipe.projection_dim, recipe.prediction_hidden_dim, recipe.projection_dim)
+        modules["prediction_head"] = predict
+    per_view = forward_flops(encoder, *data.image_shape) + forward_flops(head, recipe.latent_dim)
+    learned, followed = {"byol": (2, 2), "moco": (1, 1)}.get(recipe.method, (2, 0))  # views with and without gradient
+    loop = Loop(recipe, data, setup, modules, learned * per_view, OBJECTIVES[recipe.method].format(r=recipe),
+                frozen_flops=followed * per_view)
+    if followed:
+        target = MomentumEncoder([encoder, head], loop.optimiser, recipe.target_momentum)
+    if recipe.method == "moco":
+        queue = torch.randn(recipe.queue_size, recipe.projection_dim, generator=loop.generator, device=loop.device)
 
     def contrastive_loss(index: Tensor, generator: Generator) -> Tensor:
-        views = torch.cat([view(index, generator), view(index, generator)])  # (2B, C, H, W)
+        view0, view1 = (random_view(data.images[index], recipe, generator) for _ in range(2))  # (B, C, H, W) each
+        if recipe.method == "moco":
+            keys = target(view1)
+            loss = info_nce(head(encoder(view0)), keys, queue, recipe.temperature)
+            if head.training:  # the newest keys drive out the oldest; validation leaves the queue alone
+                queue.copy_(torch.cat([keys, queue])[: len(queue)])
+            return loss
+        views = torch.cat([view0, view1])
         z0, z1 = head(encoder(views)).chunk(2)  # (B, projection_dim) each
-        return nt_xent(z0, z1, recipe.temperature)
+        match recipe.method:
+            case "simclr":
+                return nt_xent(z0, z1, recipe.temperature)
+            case "dcl":
+                return dcl(z0, z1, recipe.temperature)
+            case "vicreg":
+                return vicreg(z0, z1, recipe.invariance_weight, recipe.variance_weight, recipe.covariance_weight)
+            case "byol":
+                target0, target1 = target(views).chunk(2)
+                return (byol_regression(predict(z0), target1) + byol_regression(predict(z1), target0)) / 2
 
     for _ in loop.epochs():
         for index in loop.batches():
             loop.step(contrastive_loss(index, loop.generator))
+            if followed:
+                target.follow()
         loop.end_epoch(loop.validate(lambda index, generator: (contrastive_loss(index, generator), None)))
     return loop.finished()
+
+
+def random_view(images: Tensor, recipe: ContrastiveRecipe, generator: Generator) -> Tensor:
+    """(B, H, W, C) uint8 images -> one augmented view of each, (B, C, H, W) in [0, 1]."""
+    moved = random_affine(to_float(images), generator, crop_scale=recipe.crop_scale, translate=recipe.translate,
+                          degrees=recipe.rotate_degrees, flip=recipe.flip)
+    return colour_jitter(moved, generator, strength=recipe.colour_strength, probability=recipe.colour_probability,
+                         grey_probability=recipe.grey_probability)

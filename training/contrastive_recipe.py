@@ -2,26 +2,43 @@
 
 from dataclasses import dataclass
 
-from utils.recipe import Recipe, knob
+from utils.recipe import FrozenRecipe, knob
 
 
 @dataclass(frozen=True)
-class ContrastiveRecipe(Recipe):
+class ContrastiveRecipe(FrozenRecipe):
     """Agreement of two augmented views (SimCLR), as CIFAR-10 has it."""
 
-    method: str = knob("simclr", "simclr: NT-Xent between two views (Chen et al. 2020)", choices=("simclr",))
-    temperature: float = knob(0.2, "softmax temperature of NT-Xent, unitless", above=0)
+    method: str = knob("simclr", "simclr: NT-Xent (Chen et al. 2020); dcl: decoupled (Yeh et al. 2022); vicreg: "
+                       "variance, invariance, covariance (Bardes et al. 2022); byol: a momentum target is predicted "
+                       "(Grill et al. 2020); moco: a queue of negatives (He et al. 2020)",
+                       choices=("simclr", "dcl", "vicreg", "byol", "moco"))
+    temperature: float = knob(0.2, "softmax temperature, unitless", above=0, methods=("simclr", "dcl", "moco"))
     projection_hidden_dim: int = knob(512, "hidden units of the projection head", least=1, most=65536)
     projection_dim: int = knob(128, "dimensions in which views are compared", least=1, most=65536)
     colour_strength: float = knob(0.4, "largest relative change of brightness, contrast, saturation; hue turns by a "
                                   "quarter of it", least=0, most=1)
     colour_probability: float = knob(0.8, "fraction of the views whose colours change", least=0, most=1)
     grey_probability: float = knob(0.2, "fraction of the views that become grey", least=0, most=1)
+    invariance_weight: float = knob(25.0, "weight of the views' mean squared distance", least=0, methods=("vicreg",))
+    variance_weight: float = knob(25.0, "weight of the hinge on each dimension's deviation", least=0,
+                                  methods=("vicreg",))
+    covariance_weight: float = knob(1.0, "weight of the squared covariances", least=0, methods=("vicreg",))
+    prediction_hidden_dim: int = knob(512, "hidden units of the prediction head", least=1, most=65536,
+                                      methods=("byol",))
+    target_momentum: float = knob(0.99, "share of itself that the momentum encoder keeps at each step", least=0, most=1,
+                                  methods=("byol", "moco"))
+    queue_size: int = knob(4096, "keys of earlier batches, the negatives", least=1, most=10**7, methods=("moco",))
 
 
 RECIPES = {
     "cifar10": {"epochs": 8, "crop_scale": 0.2, "flip": True},
     # milder crops than of photographs: a digit cut in half may be another digit; rotations instead of flips
     "mnist": {"epochs": 6, "widths": (32, 64, 128), "crop_scale": 0.4, "rotate_degrees": 15},
-    "digits": {"epochs": 60, "batch_size": 128, "widths": (32, 64), "crop_scale": 0.5, "rotate_degrees": 10},
+    "digits": {"epochs": 60, "batch_size": 128, "widths": (32, 64), "crop_scale": 0.5, "rotate_degrees": 10,
+               "queue_size": 512},
+}
+METHODS = {
+    "dcl": {"temperature": 0.1},  # as its authors have it; NT-Xent in small batches wants a higher one
+    "vicreg": {"projection_dim": 512},  # its covariance term needs more dimensions than a comparison of cosines
 }

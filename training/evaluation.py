@@ -1,4 +1,4 @@
-"""Scores of a frozen latent: MLP classifier (the headline), linear probe, k nearest neighbours, reconstructions.
+"""Scores of a latent: MLP classifier (the headline), linear probe, k nearest neighbours, reconstructions, geometry.
 
 All scores read the same latents: one view an image, no augmentation, the encoder in eval mode and float32.  Whatever
 is chosen is chosen on the validation split; the test split is read once, here, after the last training step.
@@ -7,23 +7,24 @@ is chosen is chosen on the validation split; the test split is read once, here, 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.heads import MLPClassifier
+from training.contrastive import random_view
 from training.loop import EVALUATION_BATCH, DeviceData, evenly_spaced, learning_rate_at
+from training.tasks import TASKS
 from utils.augment import to_float
-from utils.record import Confusion, Metric
+from utils.record import SCORES, Confusion, Metric
 
 SPLITS = ("train", "val", "test")
 # the classifier of every task, method and data set: two hidden layers of 1024 units
 CLASSIFIER_HIDDEN, CLASSIFIER_DROPOUT, CLASSIFIER_BATCH = 1024, 0.3, 512
 CLASSIFIER_EPOCHS, CLASSIFIER_RATE, CLASSIFIER_DECAY = 25, 2e-3, 0.01
+CLASSIFIER_STEPS = 200  # at least; few labels are gone over more often
 NEIGHBOURS = 20
-MAP_POINTS = 1500  # test images on the 2-D map
-RECONSTRUCTIONS = 16  # test images shown beside their reconstructions
+GEOMETRY_IMAGES = 2000  # test images whose views are compared, for alignment and uniformity
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ def encode(encoder: nn.Module, images: Tensor) -> Tensor:
 
 
 def encode_splits(encoder: nn.Module, data: DeviceData) -> dict[str, Latents]:
-    """Latents of train, validation and test."""
+    """Latents of train, validation and test, and of the labelled part of the first two: labelled and selection."""
     everything = encode(encoder, data.images)
-    return {"train": Latents(everything[data.train], data.labels[data.train]),
-            "val": Latents(everything[data.val], data.labels[data.val]),
+    parts = {"train": data.train, "val": data.val, "labelled": data.labelled, "selection": data.selection}
+    return {**{part: Latents(everything[index], data.labels[index]) for part, index in parts.items()},
             "test": Latents(encode(encoder, data.test_images), data.test_labels)}
 
 
@@ -65,10 +66,15 @@ class Standardised(nn.Module):
         return self.classifier((z - self.mean) / self.std)
 
 
+def classifier_epochs(labelled: int) -> int:
+    """Epochs of the classifier with so many labelled images."""
+    return max(CLASSIFIER_EPOCHS, -(-CLASSIFIER_STEPS // max(1, labelled // CLASSIFIER_BATCH)))
+
+
 def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epochs: int) -> tuple[nn.Module, int]:
     """The MLP classifier on frozen latents, from the epoch that is best on validation; returns it and that epoch."""
     torch.manual_seed(seed)
-    train, val = latents["train"], latents["val"]
+    train, val = latents["labelled"], latents["selection"]
     device = train.z.device
     model = Standardised(MLPClassifier(train.z.shape[1], CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), train.z)
     model.to(device)
@@ -106,7 +112,7 @@ def linear_probe(latents: dict[str, Latents]) -> Callable[[Tensor], Tensor]:
     """Multinomial logistic regression (scikit-learn, L2 with C = 1) on standardised latents; returns z -> classes."""
     from sklearn.linear_model import LogisticRegression
 
-    train = latents["train"]
+    train = latents["labelled"]
     scale = Standardised(nn.Identity(), train.z)
     model = LogisticRegression(C=1.0, max_iter=2000, tol=1e-3)
     model.fit(scale(train.z).cpu().double().numpy(), train.labels.cpu().numpy())
@@ -167,21 +173,40 @@ def reconstruction_metrics(decoder: nn.Module, latents: dict[str, Latents], data
 
 
 @torch.no_grad()
-def reconstructions(decoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str, np.ndarray]:
-    """The record's reconstruction arrays, for a few evenly spaced test images."""
-    index = evenly_spaced(len(z), RECONSTRUCTIONS).numpy()
-    outputs = (decoder(z[index]) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-    return {"reconstruction_index": index.astype(np.int32),
-            "reconstruction_inputs": data.test_images[index].cpu().numpy(),
-            "reconstruction_outputs": outputs.cpu().contiguous().numpy()}
+def geometry_metrics(encoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str, Metric]:
+    """Alignment and uniformity (Wang and Isola 2020, eqs. 1 and 2) and effective rank of test latents, (N, latent_dim).
+
+    The two views of an image are those of task 1.2.3's default recipe for the data set, whatever the task was, so that
+    all runs are measured alike.
+    """
+    recipe = TASKS["1.2.3"].default_recipe(data.recipes)
+    index = evenly_spaced(len(z), GEOMETRY_IMAGES).to(z.device)
+    generator = Generator(z.device).manual_seed(0)
+    view0, view1 = (torch.cat([encoder(random_view(data.test_images[part], recipe, generator)).float()
+                               for part in index.split(EVALUATION_BATCH)]) for _ in range(2))
+    values = {"alignment": (alignment(view0, view1), len(index)),
+              "uniformity": (uniformity(z[index]), len(index)),
+              "effective_rank": (effective_rank(z), len(z))}
+    return {f"test/{name}": Metric(value=value, n=n, split="test", protocol=SCORES[name][3])
+            for name, (value, n) in values.items()}
 
 
-def latent_map(z: Tensor) -> dict[str, np.ndarray]:
-    """The record's map arrays: t-SNE (van der Maaten and Hinton 2008, scikit-learn) of some test latents."""
-    from sklearn.manifold import TSNE
+def alignment(z0: Tensor, z1: Tensor) -> float:
+    """Mean squared distance of the normalised rows of z0 and z1, (N, D) each; in [0, 4]."""
+    return (F.normalize(z0, dim=1) - F.normalize(z1, dim=1)).square().sum(1).mean().clamp(0, 4).item()
 
-    index = evenly_spaced(len(z), MAP_POINTS).numpy()
-    shown = z[index].cpu().numpy()
-    start = "pca" if shown.std(0).max() > 0 else "random"  # a collapsed latent has no principal axes to start from
-    points = TSNE(perplexity=min(30.0, (len(index) - 1) / 3), init=start, random_state=0).fit_transform(shown)
-    return {"map_index": index.astype(np.int32), "map_points": points.astype(np.float32)}
+
+def uniformity(z: Tensor) -> float:
+    """Log of the mean of exp(-2 d^2) over the pairs of normalised rows of (N, D); in [-8, 0], lower is more uniform."""
+    squared = torch.pdist(F.normalize(z, dim=1)).double().square()
+    return squared.mul(-2).exp().mean().log().clamp(-8, 0).item()
+
+
+def effective_rank(z: Tensor) -> float:
+    """Exponential of the entropy of the normalised singular values of the centred (N, D); 1 where all rows coincide."""
+    singular = torch.linalg.svdvals((z - z.mean(0)).double())
+    total = singular.sum()
+    if not total > 0:
+        return 1.0
+    share = singular / total
+    return max(1.0, torch.special.entr(share).sum().exp().item())

@@ -16,7 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,15 +25,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from models.encoder import build_encoder
+from models.saved import Saved
 from utils.augment import random_affine, to_float
 from utils.data import Dataset
 from utils.errors import RunError
 from utils.precision import DTYPES, MasterAdamW, cast
-from utils.recipe import Recipe
+from utils.recipe import LatentRecipe, Recipe
 from utils.record import Epoch
 
 EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken
 NETWORK_EFFICIENCY = 0.75  # of the measured convolution speed, whole steps reach about this; only for the estimate
+NOT_TRAINED = "none: the encoder was scored as it was"
 SCORING_SECONDS = 1e-3  # classifier, probes and map, per image, on two cores; only for the estimate
 
 
@@ -46,31 +48,51 @@ class Setup:
     conv_gflops: dict[str, float]
     seed: int
     quick: bool = False
+    init: Saved | None = None  # the run whose encoder this one starts from
 
 
 @dataclass(frozen=True)
 class DeviceData:
-    """A data set on the device.  Images are (N, H, W, C) uint8, labels (N,) int64; train and val index into images."""
+    """A data set on the device.  Images are (N, H, W, C) uint8, labels (N,) int64.
+
+    train, val, labelled and selection index into images: labelled are those of train whose labels may be used,
+    selection those of val whose labels may choose an epoch.
+    """
 
     images: Tensor
     labels: Tensor
     train: Tensor
     val: Tensor
+    labelled: Tensor
+    selection: Tensor
     test_images: Tensor
     test_labels: Tensor
     image_shape: tuple[int, int, int]  # C, H, W
     classes: tuple[str, ...]
+    recipes: str  # the data set whose recipes it uses
 
     @staticmethod
-    def load(dataset: Dataset, device: torch.device) -> "DeviceData":
-        """Copy to the device; on the CPU the arrays are shared, so a memory-mapped set stays on the disk."""
+    def load(dataset: Dataset, device: torch.device, labels: float = 1.0) -> "DeviceData":
+        """Copy to the device; on the CPU the arrays are shared, so a memory-mapped set stays on the disk.
+
+        labels: the fraction of the training and of the validation images whose labels may be used.
+        """
         def tensor(array: np.ndarray) -> Tensor:
             with warnings.catch_warnings():  # a read-only map is never written to here
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 return torch.from_numpy(array).to(device)
+        labelled, selection = dataset.labelled(labels)
         return DeviceData(tensor(dataset.train_images), tensor(dataset.train_labels), tensor(dataset.train_index),
-                          tensor(dataset.val_index), tensor(dataset.test_images), tensor(dataset.test_labels),
-                          dataset.image_shape, dataset.classes)
+                          tensor(dataset.val_index), tensor(labelled), tensor(selection), tensor(dataset.test_images),
+                          tensor(dataset.test_labels), dataset.image_shape, dataset.classes, dataset.recipes)
+
+    def of_labelled(self) -> "DeviceData":
+        """The same data with the labelled images in place of all training images, over and over up to their number.
+
+        So an epoch is as long whatever the fraction of labels, and few labels are not also few steps.
+        """
+        times = -(-len(self.train) // len(self.labelled))
+        return replace(self, train=self.labelled.repeat(times)[: len(self.train)])
 
     def sample(self, count: int) -> Tensor:
         """Up to `count` training images, evenly spaced, (count, C, H, W) in [0, 1]: for statistics of the data."""
@@ -111,18 +133,26 @@ def learning_rate_at(step: int, steps: int, peak: float, warmup: float) -> float
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def new_encoder(recipe: Recipe, data: DeviceData, setup: Setup) -> nn.Module:
-    """The recipe's encoder on the device, with weights from the run's seed and statistics from training images."""
+def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> nn.Module:
+    """The recipe's encoder on the device, with weights from the run's seed and statistics from training images.
+
+    Where the run starts from another one's encoder: with the weights and statistics of that one.
+    """
     torch.manual_seed(setup.seed)
     encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
-    encoder.to(setup.device).fit_to_data(data.sample(2000))
+    encoder.to(setup.device)
+    if setup.init is None:
+        encoder.fit_to_data(data.sample(len(data.train) if recipe.encoder == "pca" else 2000))
+    else:
+        encoder.load_state_dict(setup.init.encoder.state_dict())
     return encoder
 
 
 def forward_flops(module: nn.Module, *shape: int) -> float:
     """FLOPs (2 x multiply-adds of convolutions and matrix products) of a forward pass per item of the given shape."""
-    device = next(module.parameters()).device
-    dtype = torch.float32 if len(shape) == 3 else next(module.parameters()).dtype  # images are always float32
+    weight = next(module.parameters(), None)  # a control may have none
+    device = next(module.buffers()).device if weight is None else weight.device
+    dtype = torch.float32 if weight is None or len(shape) == 3 else weight.dtype  # images are always float32
     was_training = module.training
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(torch.zeros(2, *shape, device=device, dtype=dtype))
@@ -135,11 +165,11 @@ class Loop:
 
     modules: everything that is trained, by name; they are moved to the device and to the compute precision here.
     flops_per_image: of one training image's forward passes (all views, all modules); a backward pass costs twice that.
-    objective: what the loss is, with its unit.
+    objective: what the loss is, with its unit; frozen_flops: of forward passes without a backward one, per image.
     """
 
     def __init__(self, recipe: Recipe, data: DeviceData, setup: Setup, modules: dict[str, nn.Module],
-                 flops_per_image: float, objective: str) -> None:
+                 flops_per_image: float, objective: str, frozen_flops: float = 0.0) -> None:
         self.recipe, self.data, self.setup, self.modules, self.objective = recipe, data, setup, modules, objective
         self.device = setup.device
         self.dtype = DTYPES[setup.precision]
@@ -151,7 +181,7 @@ class Loop:
         self.batch_size = min(recipe.batch_size, len(data.train))
         self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch waits for the next shuffle
         self.steps = recipe.epochs * self.steps_per_epoch
-        self.flops = 3 * flops_per_image * self.batch_size * self.steps
+        self.flops = (3 * flops_per_image + frozen_flops) * self.batch_size * self.steps
         self.step_done = 0
         self.history: list[Epoch] = []
 
@@ -159,6 +189,8 @@ class Loop:
         """Epoch numbers from 1; prints the estimated time first and shows a progress bar where a person watches."""
         speed = NETWORK_EFFICIENCY * self.setup.conv_gflops[self.setup.precision] * 1e9
         scoring = SCORING_SECONDS * (len(self.data.images) + len(self.data.test_images))
+        if not self.recipe.epochs:
+            return
         print(f"training: {self.recipe.epochs} epochs of {self.steps_per_epoch} steps, {self.flops:.2g} FLOP on "
               f"{self.device.type} in {self.setup.precision}; estimated {in_words(self.flops / speed + scoring)} with "
               "scoring", flush=True)
@@ -242,10 +274,12 @@ class Loop:
         sys.stdout.flush()
 
     def finished(self) -> Trained:
-        """The trained modules, in float32 and eval mode, with their history."""
+        """The trained modules, in float32 and eval mode, with their history.  Without an epoch: the encoder alone."""
         self.optimiser.restore_float32()
         for module in self.modules.values():
             module.eval()
+        if not self.history:
+            return Trained({"encoder": self.modules["encoder"]}, [], NOT_TRAINED, 0, 0.0)
         return Trained(self.modules, self.history, self.objective, self.steps, self.flops)
 
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from utils.recipe import Recipe, knob
+from utils.recipe import FrozenRecipe, knob
 
 
 @dataclass(frozen=True)
-class RotationRecipe(Recipe):
+class RotationRecipe(FrozenRecipe):
     """Telling four rotations apart, as CIFAR-10 has it."""
 
     method: str = knob("rotnet", "rotnet: which of 0, 90, 180, 270 degrees (Gidaris et al. 2018)", choices=("rotnet",))

@@ -7,21 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
-from training import evaluation
+from models.saved import Saved
+from training import evaluation, portrait
+from training.classification import finetune
 from training.loop import DeviceData, Diverged, Setup, Trained, forward_flops, in_words
 from training.tasks import TASKS
 from utils.checkpoint import save_checkpoint
 from utils.data import Dataset
 from utils.environment import describe
-from utils.recipe import Recipe, as_json
+from utils.recipe import LatentRecipe, as_json
 from utils.record import (
     HEADLINE,
     Confusion,
     Data,
     Derived,
     Failure,
+    Init,
     Metric,
     RecipeFields,
     Record,
@@ -31,6 +35,7 @@ from utils.record import (
     write_arrays,
     write_record,
 )
+from utils.thumbnails import write_thumbnails
 
 QUICK_IMAGES = {"train": 1000, "val": 200, "test": 500}  # what --quick trains and scores on
 QUICK_CLASSIFIER_EPOCHS = 5
@@ -47,7 +52,7 @@ class Scores:
     flops: float
 
 
-def run(task: str, dataset: Dataset, recipe: Recipe, overridden: list[str], setup: Setup, target: Path,
+def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str], setup: Setup, target: Path,
         argv: list[str]) -> tuple[Record, Path]:
     """Train, score and write `target` (.json, with .npz and .safetensors beside it).
 
@@ -59,14 +64,14 @@ def run(task: str, dataset: Dataset, recipe: Recipe, overridden: list[str], setu
     # what is known before the training is checked before the training
     begun = Run(task=task, dataset=dataset.name, method=recipe.method, objective="", seed=setup.seed, argv=argv,
                 started=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), seconds=0.0,
-                status="quick" if setup.quick else "complete")
+                status="quick" if setup.quick else "complete", init=described(setup.init))
     known = {"schema": 1,
              "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
              "data": Data(image_shape=list(dataset.image_shape), classes=list(dataset.classes),
-                          class_counts=dataset.class_counts(), split_seed=dataset.split_seed, sha256=dataset.sha256,
-                          source=dataset.source),
+                          class_counts=class_counts(dataset, recipe.labels), split_seed=dataset.split_seed,
+                          sha256=dataset.sha256, source=dataset.source),
              "environment": describe(setup.device, setup.precision, setup.conv_gflops)}
-    data = DeviceData.load(dataset, setup.device)
+    data = DeviceData.load(dataset, setup.device, recipe.labels)
     try:
         trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
     except Diverged as error:
@@ -78,17 +83,21 @@ def run(task: str, dataset: Dataset, recipe: Recipe, overridden: list[str], setu
             failure=Failure(reason=str(error), epoch=error.epoch, step=error.step)), path)
         error.add_note(f"recorded in {path}")
         raise
-    scores = score(trained, data, setup)
+    scores = score(trained, recipe, data, setup)
     if not setup.quick:
         target = free_path(target)
     artifacts = {"arrays": write_arrays(target.with_suffix(".npz"), scores.arrays),
                  "checkpoint": save_checkpoint(target.with_suffix(".safetensors"), scores.modules)}
+    if not setup.quick and dataset.image_shape[0] in (1, 3):
+        shown = dataset.test_images[scores.arrays["map_index"]]
+        artifacts["thumbnails"] = write_thumbnails(target.parent, dataset.name, shown)
     record = Record(
         **known, run=begun.model_copy(update={"seconds": time.monotonic() - clock, "objective": trained.objective}),
         derived=Derived(
             steps=trained.steps, training_flops=trained.flops, evaluation_flops=scores.flops,
             parameters={name: sum(p.numel() for p in module.parameters()) for name, module in scores.modules.items()}),
-        selection=Selection(rule="the last epoch", epoch=len(trained.history)), history=trained.history,
+        selection=Selection(rule="the last epoch" if trained.history else "nothing was trained",
+                            epoch=len(trained.history)), history=trained.history,
         metrics=scores.metrics, confusion=scores.confusion, artifacts=artifacts)
     write_record(record, target)
     return record, target
@@ -102,40 +111,60 @@ def free_path(path: Path) -> Path:
     return candidate
 
 
-def score(trained: Trained, data: DeviceData, setup: Setup) -> Scores:
-    """Every score of a frozen latent.  Prints what it is doing, since it takes a few minutes on real data."""
+def described(init: Saved | None) -> Init | None:
+    """The run whose encoder a run starts from, as its record names it."""
+    if init is None:
+        return None
+    record = init.record
+    return Init(record=init.name, task=record.run.task, method=record.run.method, recipe_hash=record.recipe.hash,
+                seed=record.run.seed, sha256=record.artifacts["checkpoint"].sha256)
+
+
+def class_counts(dataset: Dataset, labels: float) -> dict[str, list[int]]:
+    """Images of each class in each split, and where not all labels are used, in the labelled part of train."""
+    counts = dataset.class_counts()
+    if labels < 1:
+        labelled = dataset.train_labels[dataset.labelled(labels)[0]]
+        counts["labelled"] = np.bincount(labelled, minlength=len(dataset.classes)).tolist()
+    return counts
+
+
+def score(trained: Trained, recipe: LatentRecipe, data: DeviceData, setup: Setup) -> Scores:
+    """Every score of a latent.  Prints what it is doing, since it takes a few minutes on real data."""
     clock = time.monotonic()
-    encoder = trained.modules["encoder"]
+    modules, metrics, flops = dict(trained.modules), {}, 0.0
+    if getattr(recipe, "finetune", False):
+        tuned = finetune(modules["encoder"], recipe, data, setup)
+        modules, flops = tuned.modules, tuned.flops  # what was learned above the latent no longer fits it
+        protocol = (f"linear classifier, trained with the encoder for {recipe.finetune_epochs} epochs on "
+                    f"{len(data.labelled)} labelled images")
+    elif "classifier" in modules:
+        protocol = "classifier trained jointly with the encoder"
+    encoder = modules["encoder"]
     print("scoring: latents", end="", flush=True)
     latents = evaluation.encode_splits(encoder, data)
-    modules, arrays = dict(trained.modules), {}
-    flops = (len(data.images) + len(data.test_images)) * forward_flops(encoder, *data.image_shape)
+    flops += (len(data.images) + len(data.test_images)) * forward_flops(encoder, *data.image_shape)
     print(", classifier", end="", flush=True)
-    if "classifier" in modules:
-        classifier, protocol = modules["classifier"], "classifier trained jointly with the encoder"
-    else:
-        epochs = QUICK_CLASSIFIER_EPOCHS if setup.quick else evaluation.CLASSIFIER_EPOCHS
-        classifier, kept = evaluation.train_classifier(latents, len(data.classes), setup.seed, epochs)
-        modules["classifier"] = classifier
-        flops += 3 * epochs * len(data.train) * forward_flops(classifier, latents["train"].z.shape[1])
+    if "classifier" not in modules:
+        epochs = QUICK_CLASSIFIER_EPOCHS if setup.quick else evaluation.classifier_epochs(len(data.labelled))
+        modules["classifier"], kept = evaluation.train_classifier(latents, len(data.classes), setup.seed, epochs)
+        flops += 3 * epochs * len(data.labelled) * forward_flops(modules["classifier"], recipe.latent_dim)
         protocol = (f"MLP of two hidden layers of {evaluation.CLASSIFIER_HIDDEN} units on the frozen latent, "
                     f"epoch {kept} of {epochs} by validation accuracy")
-    predictions = {split: evaluation.predict(classifier, latents[split].z) for split in evaluation.SPLITS}
-    metrics = evaluation.accuracy_metrics("classifier_top1", protocol, predictions, latents)
-    metrics.update(probe_metrics(latents, len(data.classes)))
-    if "decoder" in modules:
-        print(", reconstructions", end="", flush=True)
-        metrics.update(evaluation.reconstruction_metrics(modules["decoder"], latents, data))
-        arrays.update(evaluation.reconstructions(modules["decoder"], latents["test"].z, data))
+    predictions = {split: evaluation.predict(modules["classifier"], latents[split].z) for split in evaluation.SPLITS}
+    metrics.update(evaluation.accuracy_metrics("classifier_top1", protocol, predictions, latents))
     confusion, per_class = evaluation.confusion_of(HEADLINE, predictions["test"], data.test_labels, data.classes,
                                                    protocol)
     metrics.update(per_class)
-    print(", map", end="", flush=True)
-    arrays.update(evaluation.latent_map(latents["test"].z))
+    metrics.update(probe_metrics(latents, len(data.classes)))
+    if "projection_head" in modules:
+        metrics.update(projection_metrics(modules["projection_head"], latents))
+    metrics.update(evaluation.geometry_metrics(encoder, latents["test"].z, data))
+    arrays, more = portraits(modules, latents, data)
     arrays["test_labels"] = data.test_labels.cpu().numpy().astype(np.uint16)
     arrays["test_predictions"] = predictions["test"].cpu().numpy().astype(np.uint16)
     print(f" ({in_words(time.monotonic() - clock)})", flush=True)
-    return Scores(metrics, confusion, arrays, modules, flops)
+    return Scores(metrics | more, confusion, arrays, modules, flops)
 
 
 def probe_metrics(latents: dict[str, evaluation.Latents], classes: int) -> dict[str, Metric]:
@@ -145,8 +174,33 @@ def probe_metrics(latents: dict[str, evaluation.Latents], classes: int) -> dict[
     probe = evaluation.linear_probe(latents)
     linear = {split: probe(latents[split].z) for split in held_out}
     print(", kNN", end="", flush=True)
-    nearest = {split: evaluation.knn_predict(latents["train"], latents[split].z, classes) for split in held_out}
+    nearest = {split: evaluation.knn_predict(latents["labelled"], latents[split].z, classes) for split in held_out}
     return {**evaluation.accuracy_metrics("linear_top1", "logistic regression on the frozen latent, standardised",
                                           linear, latents),
             **evaluation.accuracy_metrics("knn_top1", f"k = {evaluation.NEIGHBOURS} nearest training latents by "
                                           "cosine, majority", nearest, latents)}
+
+
+def projection_metrics(head: nn.Module, latents: dict[str, evaluation.Latents]) -> dict[str, Metric]:
+    """Linear accuracy behind the projection head, which is thrown away otherwise."""
+    print(", linear probe behind the head", end="", flush=True)
+    with torch.no_grad():
+        behind = {split: evaluation.Latents(head(part.z), part.labels) for split, part in latents.items()}
+    predictions = {"test": evaluation.linear_probe(behind)(behind["test"].z)}
+    return evaluation.accuracy_metrics("projection_linear_top1", "logistic regression on the projection head's output, "
+                                       "standardised", predictions, behind)
+
+
+def portraits(modules: dict[str, nn.Module], latents: dict[str, evaluation.Latents], data: DeviceData,
+              ) -> portrait.Portrait:
+    """What the report's figures show, and the numbers beside them."""
+    print(", maps", end="", flush=True)
+    arrays, metrics = portrait.maps(latents["test"].z, data)
+    arrays.update(portrait.neighbours(latents, data))
+    if "decoder" in modules:
+        print(", reconstructions", end="", flush=True)
+        decoder, z = modules["decoder"], latents["test"].z
+        paths, evenness = portrait.interpolations(decoder, z, data)
+        arrays.update(portrait.reconstructions(decoder, z, data) | paths)
+        metrics.update(evaluation.reconstruction_metrics(decoder, latents, data) | evenness)
+    return arrays, metrics

@@ -96,6 +96,26 @@ class Dataset:
                   "test": self.test_labels}
         return {split: np.bincount(labels[split], minlength=len(self.classes)).tolist() for split in labels}
 
+    def subset(self, count: int) -> "Dataset":
+        """With about so many of the training images, always the same ones; classes keep their shares.
+
+        Raises UsageError where the training split has fewer.
+        """
+        if count > len(self.train_index):
+            raise UsageError(f"--subset {count}: the training split of {self.name} has {len(self.train_index)} images")
+        return replace(self, train_index=self.train_index[_some(self.train_labels[self.train_index], count)])
+
+    def labelled(self, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+        """Which training and which validation images keep their labels: this fraction of each class, at least one.
+
+        Both index into train_images, sorted, and are the same for every run.
+        """
+        if fraction == 1:
+            return self.train_index, self.val_index
+        kept = [index[stratified_split(self.train_labels[index], fraction, SPLIT_SEED)[1]]
+                for index in (self.train_index, self.val_index)]
+        return kept[0], kept[1]
+
     def head(self, train: int, val: int, test: int) -> "Dataset":
         """A smaller data set for quick runs: about so many random images of each split, always the same ones.
 

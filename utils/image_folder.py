@@ -68,7 +68,7 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")))
 
 
-def _images_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
     """All image files below a folder, sorted, without hidden ones such as those that macOS leaves."""
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES and file.is_file()
                   and not any(part.startswith(".") for part in file.relative_to(folder).parts))
@@ -95,7 +95,7 @@ def _scan(path: Path) -> tuple[tuple[str, ...], list[Listed]]:
         raise UsageError(f"{path} has {len(classes)} class folders; the images must lie in 2 to {FOLDER_MAX_CLASSES} "
                          "sub-folders, one a class")
     return classes, [(split, label, file) for split, root in roots.items() for label, name in enumerate(classes)
-                     for file in _images_in(root / name)]
+                     for file in images_in(root / name)]
 
 
 def _check_counts(path: Path, classes: tuple[str, ...], images: list[Listed], note: str = "") -> None:
@@ -121,8 +121,8 @@ def _listing_digest(path: Path, images: list[Listed]) -> str:
     return hashlib.sha256(json.dumps([str(path), FOLDER_SIDE, rows]).encode()).hexdigest()
 
 
-def decode_image(path: Path) -> np.ndarray:
-    """(32, 32, 3) uint8: the image as RGB, its shorter side scaled to 32, its centre cropped.
+def decode_image(path: Path, height: int = FOLDER_SIDE, width: int = FOLDER_SIDE, channels: int = 3) -> np.ndarray:
+    """(height, width, channels) uint8: the image as RGB or grey, scaled to fill that size, its centre cropped.
 
     Raises whatever Pillow raises where it cannot be read, ValueError for 32-bit pixels, whose range nobody knows.
     """
@@ -133,8 +133,10 @@ def decode_image(path: Path) -> np.ndarray:
             raise ValueError("32-bit pixels")
         if image.mode.startswith("I;16"):  # which Pillow would clip to 255, that is to white
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image.draft(None, (2 * FOLDER_SIDE, 2 * FOLDER_SIDE))  # a large JPEG is decoded at a fraction of its size
-        return np.asarray(ImageOps.fit(image.convert("RGB"), (FOLDER_SIDE, FOLDER_SIDE), Image.Resampling.BICUBIC))
+        image.draft(None, (2 * width, 2 * height))  # a large JPEG is decoded at a fraction of its size
+        image = image.convert("RGB" if channels == 3 else "L")
+        fitted = np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC))
+        return fitted.reshape(height, width, channels)
 
 
 def _is_current(cache: Path, key: str) -> bool:

@@ -87,6 +87,11 @@ class MasterAdamW:
         self.adamw = torch.optim.AdamW([{"params": decayed, "weight_decay": weight_decay},
                                         {"params": others, "weight_decay": 0.0}], lr=learning_rate, betas=(0.9, 0.98))
 
+    def masters_of(self, modules: Iterable[nn.Module]) -> list[Tensor]:
+        """The float32 copies of these modules' parameters, in the modules' order."""
+        masters = {id(weight): master for weight, master in zip(self.weights, self.masters, strict=True)}
+        return [masters[id(weight)] for module in modules for weight in module.parameters()]
+
     def set_learning_rate(self, learning_rate: float) -> None:
         for group in self.adamw.param_groups:
             group["lr"] = learning_rate

@@ -17,41 +17,70 @@ from utils.errors import UsageError
 
 
 def knob(default: Any, help: str, *, above: float | None = None, least: float | None = None, most: float | None = None,
-         choices: tuple[str, ...] | None = None) -> Any:
+         choices: tuple[str, ...] | None = None, methods: tuple[str, ...] | None = None) -> Any:
     """A recipe's field: its default, its help text with unit and source, and the values that make sense.
 
-    above: exclusive lower bound; least, most: inclusive bounds; choices: the only valid strings.
+    above: exclusive lower bound; least, most: inclusive bounds; choices: the only valid strings; methods: those that
+    the field has a part in, where not all do.
     """
+    if methods:
+        help = f"{', '.join(methods)}: {help}"
     return field(default=default, metadata={"help": help, "above": above, "least": least, "most": most,
-                                            "choices": choices})
+                                            "choices": choices, "methods": methods})
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What every task has: how long, how fast, how large.  Raises UsageError for a value out of range."""
+class LatentRecipe:
+    """What every latent has, trained or not: the encoder, and what it sees.  UsageError for a value out of range."""
 
-    epochs: int = knob(10, "passes over the training split", least=1)
+    latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
+    encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
+                        "torchvision's with a stem for small images; vit: a small vision transformer",
+                        choices=("conv", "mlp", "resnet18", "vit"))
+    widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv), units of its hidden layers"
+                                   " (mlp) or of its blocks, all alike (vit)", least=1, most=65536)
+    pooling: str = knob("max", "how the last feature map becomes a vector (all but mlp)",
+                        choices=("max", "mean", "flatten"))
+    subset: int = knob(0, "use only so many images of the training split, always the same ones; 0: all", least=0)
+    labels: float = knob(1.0, "use the labels of this fraction of the training images, always the same ones", above=0,
+                         most=1)
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            check_value(f, getattr(self, f.name))
+
+
+@dataclass(frozen=True)
+class Recipe(LatentRecipe):
+    """What every training has: how long, how fast, on which views."""
+
+    epochs: int = knob(10, "passes over the training split; 0, with --init, scores that encoder as it is", least=0)
     batch_size: int = knob(250, "images per step", least=2)
     learning_rate: float = knob(2e-3, "peak learning rate of AdamW", above=0)
     weight_decay: float = knob(0.02, "decoupled weight decay (Loshchilov and Hutter 2019); none on biases and norms",
                                least=0)
     warmup: float = knob(0.1, "fraction of the steps in which the learning rate rises linearly; cosine to 0 after",
                          least=0, most=0.9)
-    latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
-    encoder: str = knob("conv", "conv: three convolutional blocks on whitened pixels; mlp: fully connected",
-                        choices=("conv", "mlp"))
-    widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv) or units of its hidden "
-                                   "layers (mlp)", least=1, most=65536)
-    pooling: str = knob("max", "how the last feature map becomes a vector (conv)", choices=("max", "flatten"))
     crop_scale: float = knob(1.0, "augmentation: smallest fraction of the area that a random crop keeps; 1 is no crop",
                              above=0, most=1)
     translate: int = knob(0, "augmentation: largest random shift, pixels", least=0)
     rotate_degrees: float = knob(0.0, "augmentation: largest random rotation, degrees", least=0, most=180)
     flip: bool = knob(False, "augmentation: mirror half of the images left to right")
 
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            check_value(f, getattr(self, f.name))
+
+@dataclass(frozen=True)
+class FrozenRecipe(Recipe):
+    """What a task has whose encoder is frozen before it is scored."""
+
+    finetune: bool = knob(False, "score the encoder unfrozen: train it on, with a linear classifier and the labels")
+    finetune_epochs: int = knob(4, "of --finetune, each as long as one over the whole training split", least=1)
+    finetune_learning_rate: float = knob(5e-4, "peak learning rate of --finetune", above=0)
+
+
+# what another encoder than the data set's default one brings along
+ENCODER_WIDTHS = {"conv": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512), "vit": (128,) * 4}
+ENCODER_DEFAULTS = {kind: {"widths": widths, "pooling": "mean" if kind in ("resnet18", "vit") else "max"}
+                    for kind, widths in ENCODER_WIDTHS.items()}
 
 
 def check_value(f: dataclasses.Field, value: Any) -> None:
@@ -77,17 +106,27 @@ def flag_name(f: dataclasses.Field) -> str:
     return "--" + f.name.replace("_", "-")
 
 
-def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[Recipe]]) -> None:
+def check_method_has(recipe: LatentRecipe, given: set[str]) -> None:
+    """UsageError for a flag that the recipe's method has no use for."""
+    for f in fields(recipe):
+        methods = f.metadata["methods"]
+        if f.name in given and methods and recipe.method not in methods:
+            raise UsageError(f"{flag_name(f)} has no part in method {recipe.method}, only in {', '.join(methods)}")
+
+
+def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRecipe]]) -> None:
     """One flag for every field of every task's recipe, grouped by the task that first has it.
 
     A field that several tasks share is one flag.  Defaults differ per data set, so a flag that is not given is absent
     from the parsed namespace.
     """
     added: set[str] = set()
-    for title, recipe in [("recipe of every task", Recipe), *((f"recipe of {t}", r) for t, r in recipes.items())]:
+    shared = [("encoder and images of every task", LatentRecipe), ("training of every task but control", Recipe),
+              ("tasks 1.2.1, 1.2.3 and rotation", FrozenRecipe)]
+    for title, recipe in [*shared, *((f"task {name}", r) for name, r in recipes.items())]:
         group = parser.add_argument_group(title)
         for f in fields(recipe):
-            if f.name not in added:
+            if f.name not in added and f.name != "method":  # --method is a flag of the run: it takes several
                 added.add(f.name)
                 add_flag(group, f)
 
@@ -107,12 +146,13 @@ def add_flag(group: Any, f: dataclasses.Field) -> None:
         group.add_argument(flag_name(f), type=kind, metavar={int: "N", float: "X"}[kind], **options)
 
 
-def flag_values(namespace: argparse.Namespace, recipe: type[Recipe]) -> dict[str, Any]:
+def flag_values(namespace: argparse.Namespace, recipe: type[LatentRecipe]) -> dict[str, Any]:
     """The recipe's fields that stand on the command line, as {name: value}."""
-    given = {f.name: getattr(namespace, f.name) for f in fields(recipe) if hasattr(namespace, f.name)}
+    names = [f.name for f in fields(recipe) if f.name != "method"]
+    given = {name: getattr(namespace, name) for name in names if hasattr(namespace, name)}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
-def as_json(recipe: Recipe) -> dict[str, Any]:
+def as_json(recipe: LatentRecipe) -> dict[str, Any]:
     """Every field, as JSON types (tuples become lists)."""
     return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(recipe).items()}

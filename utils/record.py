@@ -42,8 +42,8 @@ SCORES = {
     "effective_rank": (1, math.inf, False, "dimensions that the latent uses: the exponential of the entropy of its "
                                            "normalised singular values (Roy and Vetterli 2007; RankMe, Garrido 2023)"),
     "alignment": (0, 4, True, "mean squared distance of two augmented views' normalised latents (Wang and Isola 2020)"),
-    "uniformity": (-8, 0, True, "log of the mean of exp(-2 squared distance) over pairs of normalised latents (Wang and "
-                                "Isola 2020)"),
+    "uniformity": (-8, 0, True, "log of the mean of exp(-2 squared distance) over pairs of normalised latents (Wang and"
+                                " Isola 2020)"),
     "tsne_agreement": (0, 1, True, "share of the 10 nearest points of the same class, t-SNE map of the latents"),
     "pca_agreement": (0, 1, True, "share of the 10 nearest points of the same class, PCA map of the latents"),
     "pixel_tsne_agreement": (0, 1, True, "share of the 10 nearest points of the same class, t-SNE map of raw pixels"),

@@ -36,7 +36,7 @@ def write_thumbnails(folder: Path, dataset: str, images: np.ndarray) -> Artifact
 
 
 def read_thumbnails(path: Path, sha256: str, count: int, image_shape: list[int]) -> np.ndarray:
-    """(count, H, W, C) uint8 images of a sheet.  image_shape: C, H, W.  Raises RecordError where the file does not fit."""
+    """(count, H, W, C) uint8 images of a sheet.  image_shape: C, H, W.  RecordError where the file does not fit."""
     from PIL import Image
 
     channels, height, width = image_shape

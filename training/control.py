@@ -1,0 +1,14 @@
+"""Task control: latents that nobody learned, so that a score can be seen against what chance weights give.
+
+    python _main.py --task control --dataset mnist
+
+random: the encoder with its first weights, frozen.  pca: the 128 principal components of the training images' pixels.
+"""
+
+from training.control_recipe import ControlRecipe
+from training.loop import NOT_TRAINED, DeviceData, Setup, Trained, new_encoder
+
+
+def train(recipe: ControlRecipe, data: DeviceData, setup: Setup) -> Trained:
+    """The untrained encoder; principal components are fitted, which takes no steps."""
+    return Trained({"encoder": new_encoder(recipe, data, setup).eval()}, [], NOT_TRAINED, 0, 0.0)

@@ -1,0 +1,27 @@
+"""Settings of the controls: nothing is trained, so only the encoder and the images count.  No torch here."""
+
+from dataclasses import dataclass
+
+from utils.errors import UsageError
+from utils.recipe import LatentRecipe, knob
+
+
+@dataclass(frozen=True)
+class ControlRecipe(LatentRecipe):
+    """What a latent is worth that nobody learned."""
+
+    method: str = knob("random", "random: frozen random weights; pca: principal components of the pixels",
+                       choices=("random", "pca"))
+    encoder: str = knob("conv", "of method random: conv, mlp, resnet18 or vit; of method pca: pca",
+                        choices=("conv", "mlp", "resnet18", "vit", "pca"))
+    epochs: int = knob(0, "none", least=0, most=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.method == "pca") != (self.encoder == "pca"):
+            raise UsageError(f"--encoder {self.encoder} has no part in method {self.method} of the controls")
+
+
+# the encoders of task 1.2.3
+RECIPES = {"cifar10": {}, "mnist": {"widths": (32, 64, 128)}, "digits": {"widths": (32, 64)}}
+METHODS = {"pca": {"encoder": "pca", "widths": ()}}

@@ -1,0 +1,52 @@
+"""Latents of images of one's own: `python _main.py --embed RECORD --images folder:PATH --out latents.npz`."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from models.saved import load_saved
+from training.evaluation import encode
+from utils.data_parts import reason, say
+from utils.errors import RunError, UsageError
+from utils.image_folder import decode_image, images_in
+from utils.record import write_atomically
+
+BATCH = 1000  # images that are decoded before they are encoded
+
+
+def embed_folder(record: Path, folder: Path, out: Path, device: torch.device) -> int:
+    """Write `latents` (N, latent_dim) float32 and `files` (N,), paths below the folder; returns N.
+
+    Every image below the folder, in the order of its path, scaled to the size and channels that the encoder was trained
+    on.  Images that cannot be read are named and left out.  Raises UsageError and RunError.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--images: there is no folder {folder}")
+    files = images_in(folder)
+    if not files:
+        raise UsageError(f"--images: {folder} has no image files")
+    if out.exists():
+        raise UsageError(f"--out {out}: is there already; name another file")
+    if not out.resolve().parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.parent}")
+    saved = load_saved(record)
+    encoder = saved.encoder.to(device)
+    channels, height, width = saved.record.data.image_shape
+    latents, names = [], []
+    for start in tqdm(range(0, len(files), BATCH), unit="batch", disable=None, leave=False):
+        images = []
+        for file in files[start:start + BATCH]:
+            try:
+                images.append(decode_image(file, height, width, channels))
+                names.append(file.relative_to(folder).as_posix())
+            except Exception as error:  # Pillow raises a dozen kinds on a damaged file
+                say(f"{file}: left out, cannot be read ({reason(error)})")
+        if images:
+            latents.append(encode(encoder, torch.from_numpy(np.stack(images)).to(device)).cpu().numpy())
+    if not latents:
+        raise RunError(f"{folder}: none of its {len(files)} images can be read")
+    write_atomically(out, lambda file: np.savez_compressed(file, latents=np.concatenate(latents),
+                                                           files=np.array(names)))
+    return len(names)

@@ -1,0 +1,44 @@
+"""The momentum encoder of BYOL and MoCo: a slow average of the network that is trained."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from utils.precision import MasterAdamW
+
+
+class MomentumEncoder:
+    """An exponential moving average of some modules in a row, without gradients (He et al. 2020, eq. 2).
+
+    The average is kept in float32 and rounded into the compute format: a hundredth of a step is lost in bfloat16.
+    Departure from both papers, after Cai et al. 2021 (EMAN): the norms use averaged running statistics instead of the
+    batch's, so that the images of a batch cannot tell each other apart by their common mean; MoCo shuffles batches
+    between devices to the same end, and here is one device.
+    """
+
+    def __init__(self, modules: list[nn.Module], optimiser: MasterAdamW, momentum: float) -> None:
+        self.momentum = momentum
+        self.online = modules
+        self.network = nn.Sequential(*copy.deepcopy(modules)).eval().requires_grad_(False)
+        self.online_masters = optimiser.masters_of(modules)
+        self.masters = [master.detach().clone() for master in self.online_masters]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D), without a gradient."""
+        return self.network(images)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """One step towards the online network; to be called after each step of the optimiser."""
+        parameters = list(self.network.parameters())
+        for mine, master, theirs in zip(parameters, self.masters, self.online_masters, strict=True):
+            master.lerp_(theirs.detach(), 1 - self.momentum)
+            mine.copy_(master)
+        theirs = [buffer for module in self.online for buffer in module.buffers()]
+        for mine, other in zip(self.network.buffers(), theirs, strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(other, 1 - self.momentum)
+            else:
+                mine.copy_(other)

@@ -1,0 +1,153 @@
+"""What the report's figures show of a latent: 2-D maps, neighbours, reconstructions, interpolations.
+
+Each function returns arrays under the names of `utils.record.ARRAYS`, and where there is one the figure's number.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.evaluation import Latents
+from training.loop import EVALUATION_BATCH, DeviceData, evenly_spaced
+from utils.augment import to_float
+from utils.record import SCORES, Metric
+
+MAP_POINTS = 1500  # test images on the maps
+MAP_NEIGHBOURS = 6  # of each, to be shown by the explorer
+AGREEMENT_NEIGHBOURS = 10
+RECONSTRUCTIONS = 8  # best, as many median and as many worst
+PAIRS_SHOWN, PAIRS_MEASURED = 4, 100  # interpolated within a class, and as many between classes
+INTERPOLATION_STEPS = 9  # images from one end to the other
+NEIGHBOUR_QUERIES, NEIGHBOURS_SHOWN = 10, 6
+
+Portrait = tuple[dict[str, np.ndarray], dict[str, Metric]]
+
+
+def maps(z: Tensor, data: DeviceData) -> Portrait:
+    """t-SNE and PCA maps of some test latents and of the same images' raw pixels, and each map's agreement."""
+    index = evenly_spaced(len(z), MAP_POINTS).to(z.device)
+    latents, images = z[index].cpu().numpy(), data.test_images[index.to(data.test_images.device)]
+    pixels = to_float(images).flatten(1).cpu().numpy()
+    points = {"map_points": tsne(latents), "map_pca": first_components(latents),
+              "pixel_tsne": tsne(pixels), "pixel_pca": first_components(pixels)}
+    labels = data.test_labels[index].cpu()
+    scores = {"map_points": "tsne_agreement", "map_pca": "pca_agreement", "pixel_tsne": "pixel_tsne_agreement",
+              "pixel_pca": "pixel_pca_agreement"}
+    metrics = {f"test/{scores[name]}": Metric(value=agreement(torch.from_numpy(points[name]), labels), n=len(index),
+                                              split="test", protocol=SCORES[scores[name]][3]) for name in points}
+    nearest = nearest_rows(z[index], z[index], MAP_NEIGHBOURS + 1)[0][:, 1:]  # the first is the image itself
+    return {"map_index": index.cpu().numpy().astype(np.int32), **points,
+            "map_neighbours": nearest.cpu().numpy().astype(np.uint16)}, metrics
+
+
+def tsne(x: np.ndarray) -> np.ndarray:
+    """(M, D) -> (M, 2) float32: t-SNE (van der Maaten and Hinton 2008, scikit-learn)."""
+    from sklearn.manifold import TSNE
+
+    start = "pca" if x.std(0).max() > 0 else "random"  # a collapsed latent has no principal axes to start from
+    return TSNE(perplexity=min(30.0, (len(x) - 1) / 3), init=start, random_state=0).fit_transform(x).astype(np.float32)
+
+
+def first_components(x: np.ndarray) -> np.ndarray:
+    """(M, D) -> (M, 2) float32: the first two principal components, of the (M, D) themselves."""
+    from sklearn.decomposition import PCA
+
+    if not x.std(0).max() > 0:
+        return np.zeros((len(x), 2), np.float32)
+    return PCA(2, svd_solver="full").fit_transform(x).astype(np.float32)
+
+
+def agreement(points: Tensor, labels: Tensor, k: int = AGREEMENT_NEIGHBOURS) -> float:
+    """Mean share of each point's k nearest others, (M, 2) by Euclidean distance, that have its label; in [0, 1]."""
+    distance = torch.cdist(points.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    distance.fill_diagonal_(float("inf"))
+    nearest = distance.topk(min(k, len(points) - 1), largest=False).indices
+    return (labels[nearest] == labels[:, None]).double().mean().item()
+
+
+def nearest_rows(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(Q, k) indices into bank (N, D) and cosines, nearest first; an exact copy of the query stands first."""
+    cosine = F.normalize(queries.double(), dim=1) @ F.normalize(bank.double(), dim=1).T  # (Q, N)
+    if bank is queries:
+        cosine.fill_diagonal_(2.0)  # itself first, even among copies
+    values, index = cosine.topk(min(k, len(bank)), dim=1)
+    return index, values
+
+
+def neighbours(latents: dict[str, Latents], data: DeviceData) -> dict[str, np.ndarray]:
+    """Some test images, evenly spaced, and their nearest training images by cosine of the latents."""
+    index = evenly_spaced(len(latents["test"].z), NEIGHBOUR_QUERIES).to(data.test_images.device)
+    nearest, cosine = nearest_rows(latents["train"].z, latents["test"].z[index], NEIGHBOURS_SHOWN)
+    stored = data.train[nearest]  # (Q, k) into data.images
+    return {"neighbour_index": index.cpu().numpy().astype(np.int32),
+            "neighbour_inputs": data.test_images[index].cpu().numpy(),
+            "neighbour_images": data.images[stored].cpu().numpy(),
+            "neighbour_labels": data.labels[stored].cpu().numpy().astype(np.uint16),
+            "neighbour_cosine": cosine.cpu().numpy().astype(np.float32)}
+
+
+@torch.no_grad()
+def reconstructions(decoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str, np.ndarray]:
+    """The best, the median and the worst reconstructions of the test images, by mean absolute error, rising."""
+    errors = torch.cat([(decoder(part) - to_float(images)).abs().mean((1, 2, 3)) for part, images in zip(
+        z.split(EVALUATION_BATCH), data.test_images.split(EVALUATION_BATCH), strict=True)])
+    order, k = errors.argsort(), min(RECONSTRUCTIONS, len(errors) // 3)
+    middle = (len(order) - k) // 2
+    index = torch.cat([order[:k], order[middle:middle + k], order[-k:]])
+    return {"reconstruction_index": index.cpu().numpy().astype(np.int32),
+            "reconstruction_inputs": data.test_images[index].cpu().numpy(),
+            "reconstruction_outputs": to_uint8(decoder(z[index])),
+            "reconstruction_error": errors[index].cpu().numpy().astype(np.float32)}
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """(..., C, H, W) floats in [0, 1] -> (..., H, W, C) uint8."""
+    return (images * 255).round().to(torch.uint8).movedim(-3, -1).cpu().contiguous().numpy()
+
+
+@torch.no_grad()
+def interpolations(decoder: nn.Module, z: Tensor, data: DeviceData) -> Portrait:
+    """Straight lines from one test latent to another, decoded: within a class and between classes; how even they are.
+
+    The measure is the largest step between successive images over the mean step (both root mean squared over pixels),
+    mean over pairs: 1 where each step changes the image as much, INTERPOLATION_STEPS - 1 where one step does it all.
+    """
+    pairs = interpolation_pairs(data.test_labels.cpu())
+    shown, metrics = [], {}
+    for kind, chosen in pairs.items():
+        mix = torch.linspace(0, 1, INTERPOLATION_STEPS, device=z.device)[:, None]
+        paths = torch.stack([decoder(z[a] * (1 - mix) + z[b] * mix) for a, b in chosen.tolist()])  # (P, S, C, H, W)
+        shown.append(to_uint8(paths[:PAIRS_SHOWN]))
+        metrics[f"test/interpolation_step_{kind}"] = Metric(
+            value=unevenness(paths), n=len(chosen), split="test", protocol=SCORES[f"interpolation_step_{kind}"][3])
+    index = torch.cat([chosen[:PAIRS_SHOWN] for chosen in pairs.values()])
+    return {"interpolation_index": index.numpy().astype(np.int32),
+            "interpolation_images": np.concatenate(shown)}, metrics
+
+
+def interpolation_pairs(labels: Tensor) -> dict[str, Tensor]:
+    """(P, 2) pairs of images of one class, and as many of two classes, always the same ones."""
+    random = np.random.RandomState(0)
+    order = torch.from_numpy(random.permutation(len(labels)))
+    same: list[tuple[int, int]] = []
+    other: list[tuple[int, int]] = []
+    waiting: dict[int, int] = {}  # class -> an image of it without a partner yet
+    for position, image in enumerate(order.tolist()):
+        label = int(labels[image])
+        if label in waiting:
+            same.append((waiting.pop(label), image))
+        else:
+            waiting[label] = image
+        following = int(order[(position + 1) % len(order)])
+        if labels[following] != label:
+            other.append((image, following))
+    count = min(PAIRS_MEASURED, len(same), len(other))
+    return {"within": torch.tensor(same[:count]), "between": torch.tensor(other[:count])}
+
+
+def unevenness(paths: Tensor) -> float:
+    """(P, S, C, H, W) -> largest over mean step, mean over the P paths; a path that does not move counts as even."""
+    steps = (paths[:, 1:] - paths[:, :-1]).double().square().mean((2, 3, 4)).sqrt()  # (P, S - 1)
+    mean = steps.mean(1)
+    return torch.where(mean > 0, steps.amax(1) / mean.clamp(min=1e-12), 1.0).mean().clamp(min=1.0).item()
