@@ -1,0 +1,76 @@
+"""Run the experiments behind the report's chapter on theory: see --help for examples."""
+
+import argparse
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from utils.command_line import Parser, exit_code
+from utils.errors import RunError, UsageError
+
+EXAMPLES = """examples:
+  python _theory.py                        all experiments, about half a minute on one core, to results/theory.json
+  python _theory.py --out elsewhere.json
+
+"""
+SEED = 0
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read the command line.  Raises UsageError."""
+    parser = Parser(EXAMPLES, usage="python _theory.py [options]", description="Run the small experiments behind the "
+                    "report's chapter on theory, on the embedded digits, and write what they measured as one JSON "
+                    "file. The report reads theory.json in the folder of the records.")
+    parser.add_argument("--out", type=Path, default=Path("results/theory.json"), metavar="FILE",
+                        help="where the numbers go (default: results/theory.json)")
+    args = parser.parse_args(argv)
+    if args.out.suffix != ".json":
+        raise UsageError(f"--out {args.out}: must end in .json")
+    if args.out.exists() and not args.out.is_file():
+        raise UsageError(f"--out {args.out}: is no regular file")
+    if not args.out.parent.is_dir():
+        raise UsageError(f"--out {args.out}: there is no folder {args.out.parent}")
+    return args
+
+
+def run_all(seed: int) -> bytes:
+    """Every experiment with this seed, as theory.json holds it.  Prints each with its seconds."""
+    import scipy
+    import sklearn
+    import torch
+
+    from theory.experiments import EXPERIMENTS
+    from theory.results import TheoryResults
+    from utils.environment import describe
+
+    torch.set_num_threads(1)  # small tensors: more threads only wait for each other
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    measured, seconds = {}, {}
+    for name, experiment in EXPERIMENTS.items():
+        start = time.perf_counter()
+        measured[name] = experiment(seed)
+        seconds[name] = round(time.perf_counter() - start, 2)
+        print(f"{name}: {seconds[name]:.1f} s", flush=True)
+    results = TheoryResults.model_validate({
+        "schema": 1, "seed": seed, "started": started, "seconds": seconds,
+        "environment": describe(torch.device("cpu"), "float32", {}).model_dump(),
+        "libraries": {"scikit-learn": sklearn.__version__, "scipy": scipy.__version__}, "experiments": measured})
+    return results.model_dump_json(by_alias=True, indent=1).encode()
+
+
+def main(argv: list[str]) -> None:
+    """Do what the command line asks.  Raises UsageError and RunError."""
+    args = parse(argv)
+    from utils.record import write_atomically
+
+    data = run_all(SEED)
+    try:
+        write_atomically(args.out.resolve(), lambda file: file.write(data))  # through a link, not over it
+    except OSError as error:
+        raise RunError(f"{args.out}: cannot be written: {error.strerror}") from None
+    print(f"written: {args.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), "nothing was written"))

@@ -1,0 +1,138 @@
+"""Collapse, and what prevents it in each method: every method with and without that part, on digits.
+
+SimCLR and DCL, MoCo: the negatives.  VICReg: the variance term (against one point) and the covariance term (against a
+few dimensions).  BYOL: the predictor, and the gradient that is stopped at the target.  The loss of every ablation is
+the method's own without that part; nothing else changes.
+"""
+
+import copy
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from theory.digits import PIXELS, load, mlp, probe_accuracy, random_view
+from training.evaluation import effective_rank
+from utils.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
+
+HIDDEN, WIDTH = 128, 32
+STEPS, BATCH, LEARNING_RATE = 250, 128, 3e-3
+TEMPERATURE = 0.2
+MOMENTUM = 0.99  # of BYOL's and MoCo's target
+QUEUE = 512  # MoCo's keys
+COLLAPSED = 0.3  # spread below which a latent is called collapsed; 1 is even
+
+# name -> (method, what is left out; "" for the whole method)
+VARIANTS = {
+    "simclr": ("SimCLR (NT-Xent)", ""),
+    "dcl": ("DCL", ""),
+    "positives_only": ("SimCLR, DCL", "the negatives"),
+    "moco": ("MoCo", ""),
+    "moco_positives_only": ("MoCo", "the negatives in the queue"),
+    "vicreg": ("VICReg", ""),
+    "vicreg_no_variance": ("VICReg", "the variance term"),
+    "vicreg_no_covariance": ("VICReg", "the covariance term"),
+    "byol": ("BYOL", ""),
+    "byol_no_average": ("BYOL", "the moving average (SimSiam)"),
+    "byol_no_predictor": ("BYOL", "the predictor"),
+    "byol_no_stop": ("BYOL", "the stopped gradient"),
+    "byol_no_batch_norm": ("BYOL", "batch normalisation"),
+}
+
+
+def spread(z: Tensor) -> float:
+    """Mean standard deviation of the coordinates of the normalised rows of (N, D), times sqrt(D) (Chen and He 2021).
+
+    1 for rows spread evenly over the sphere, 0 where all are one point.
+    """
+    return F.normalize(z, dim=1).std(dim=0, correction=0).mean().item() * math.sqrt(z.shape[1])
+
+
+def rank_about_origin(z: Tensor) -> float:
+    """Exponential of the entropy of the singular values of the normalised rows of (N, D), not centred (RankMe 2023).
+
+    About 1 where all rows are one point.  The centred effective rank cannot see that: what is left of a point once
+    its mean is taken away is noise, and noise has full rank.
+    """
+    singular = torch.linalg.svdvals(F.normalize(z.double(), dim=1))
+    return torch.special.entr(singular / singular.sum()).sum().exp().item()
+
+
+def loss_of(name: str, online: nn.Module, predictor: nn.Module, target: nn.Module, views: tuple[Tensor, Tensor],
+            queue: Tensor) -> tuple[Tensor, Tensor]:
+    """The variant's loss and the target's embeddings (B, WIDTH) of the second view, which the queue takes up."""
+    z0, z1 = online(views[0]), online(views[1])
+    with torch.no_grad():
+        t0, t1 = target(views[0]), target(views[1])
+    match name:
+        case "simclr":
+            loss = nt_xent(z0, z1, TEMPERATURE)
+        case "dcl":
+            loss = dcl(z0, z1, TEMPERATURE)
+        case "positives_only":
+            loss = byol_regression(z0, z1)  # 2 - 2 cosine: NT-Xent's numerator, -cosine / t, up to scale and shift
+        case "moco":
+            loss = info_nce(z0, t1, queue, TEMPERATURE)
+        case "moco_positives_only":
+            loss = byol_regression(z0, t1)
+        case "vicreg":
+            loss = vicreg(z0, z1, 25, 25, 1)
+        case "vicreg_no_variance":
+            loss = vicreg(z0, z1, 25, 0, 1)
+        case "vicreg_no_covariance":
+            loss = vicreg(z0, z1, 25, 25, 0)
+        case "byol" | "byol_no_batch_norm":
+            loss = byol_regression(predictor(z0), t1) + byol_regression(predictor(z1), t0)
+        case "byol_no_average":
+            loss = byol_regression(predictor(z0), z1.detach()) + byol_regression(predictor(z1), z0.detach())
+        case "byol_no_predictor":
+            loss = byol_regression(z0, t1) + byol_regression(z1, t0)
+        case "byol_no_stop":
+            loss = byol_regression(predictor(z0), z1) + byol_regression(predictor(z1), z0)
+        case _:
+            raise ValueError(f"unknown variant {name!r}; choose from {', '.join(VARIANTS)}")
+    return loss, t1
+
+
+def train(name: str, seed: int, steps: int) -> nn.Module:
+    """The encoder of one variant, in eval mode, after so many steps; the same start and batches for all variants."""
+    torch.manual_seed(seed)
+    generator = Generator().manual_seed(seed)
+    batch_norm = name != "byol_no_batch_norm"
+    online = mlp(PIXELS, HIDDEN, WIDTH, batch_norm=batch_norm)
+    predictor = mlp(WIDTH, HIDDEN, WIDTH, batch_norm=batch_norm)
+    target = copy.deepcopy(online)
+    optimiser = torch.optim.Adam([*online.parameters(), *predictor.parameters()], LEARNING_RATE, fused=True)
+    images = torch.from_numpy(load()[0]).float()
+    queue = torch.randn(QUEUE, WIDTH, generator=generator)
+    for _ in range(steps):
+        batch = images[torch.randint(0, len(images), (BATCH,), generator=generator)]
+        views = random_view(batch, generator), random_view(batch, generator)
+        loss, keys = loss_of(name, online, predictor, target, views, queue)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        queue = torch.cat([queue, keys])[-QUEUE:]
+        with torch.no_grad():
+            for kept, new in zip(target.parameters(), online.parameters(), strict=True):
+                kept.lerp_(new, 1 - MOMENTUM)
+    return online.eval()
+
+
+@torch.no_grad()
+def measure(encoder: nn.Module) -> dict:
+    """Spread, both effective ranks and the linear probe of the test digits' embeddings."""
+    train_images, train_labels, test_images, test_labels = load()
+    z, z_test = (encoder(torch.from_numpy(images).float()) for images in (train_images, test_images))
+    return {"spread": spread(z_test), "rank_about_origin": rank_about_origin(z_test),
+            "rank_about_mean": effective_rank(F.normalize(z_test, dim=1)),
+            "linear_accuracy": probe_accuracy(z.double().numpy(), train_labels, z_test.double().numpy(), test_labels)}
+
+
+def collapse(seed: int) -> dict:
+    """Every variant, and the network that all but the last start from."""
+    rows = [{"name": name, "method": method, "without": without, **measure(train(name, seed, STEPS))}
+            for name, (method, without) in VARIANTS.items()]
+    return {"steps": STEPS, "width": WIDTH, "threshold": COLLAPSED, "untrained": measure(train("simclr", seed, 0)),
+            "rows": rows}

@@ -1,0 +1,56 @@
+"""What the experiments share: the embedded digits, their augmentation, a small network, a linear probe."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Generator, Tensor, nn
+
+from utils.data import load_dataset
+
+SIDE = 8  # pixels
+PIXELS = SIDE * SIDE
+NOISE = 0.1  # standard deviation of the augmentation's noise, where pixels lie in [0, 1]
+
+
+@cache
+def load() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Training images (1438, 64) float64 in [0, 1] and labels (1438,), test images (359, 64) and labels (359,)."""
+    data = load_dataset("digits", Path("data"))  # part of scikit-learn: the folder is not touched
+    train, test = (images.reshape(-1, PIXELS) / 255.0 for images in (data.train_images, data.test_images))
+    return train, data.train_labels, test, data.test_labels
+
+
+def random_view(images: Tensor, generator: Generator) -> Tensor:
+    """A shift by up to one pixel each way and Gaussian noise, drawn for each image.  images: (B, 64)."""
+    padded = F.pad(images.view(-1, SIDE, SIDE), (1, 1, 1, 1))  # (B, 10, 10)
+    down, right = torch.randint(0, 3, (2, len(images), 1), generator=generator)  # (B, 1) each
+    rows, columns = torch.arange(SIDE) + down, torch.arange(SIDE) + right  # (B, 8)
+    shifted = padded[torch.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return shifted.flatten(1) + NOISE * torch.randn(images.shape, generator=generator)
+
+
+def turn(images: Tensor, quarters: Tensor) -> Tensor:
+    """Each of (B, 64) images turned by its number of quarter turns, (B,) integers from 0 to 3."""
+    squares = images.view(-1, SIDE, SIDE)
+    turned = torch.stack([torch.rot90(squares, k, (1, 2)) for k in range(4)])  # (4, B, 8, 8)
+    return turned[quarters, torch.arange(len(images))].flatten(1)
+
+
+def mlp(*widths: int, batch_norm: bool = True) -> nn.Sequential:
+    """Linear layers of these widths with batch normalisation and ReLU between them; the last one is bare."""
+    layers: list[nn.Module] = []
+    for before, after in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(before, after), *([nn.BatchNorm1d(after)] if batch_norm else []), nn.ReLU()]
+    return nn.Sequential(*layers[:-2 if batch_norm else -1])
+
+
+def probe_accuracy(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:
+    """Test accuracy of multinomial logistic regression (L2, C = 1) on standardised features, (N, D) and (M, D)."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return float(probe.fit(train, train_labels).score(test, test_labels))

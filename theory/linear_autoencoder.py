@@ -1,0 +1,81 @@
+"""A linear autoencoder with squared loss spans PCA's subspace (Baldi and Hornik 1989), and its axes are not PCA's.
+
+Trained with biases on digits that are not centred: the biases have to find the mean (Bourlard and Kamp 1988).
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from theory.digits import PIXELS, load
+
+LATENT, STEPS = 10, 500
+
+
+def train(images: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Decoder weights (64, LATENT) and reconstructions (N, 64) of a linear autoencoder trained on images (N, 64).
+
+    Mean squared error by L-BFGS on all images at once.  Adam gets there too, but needs many more steps for the axes
+    whose variances lie close together.
+    """
+    torch.manual_seed(seed)
+    x = torch.from_numpy(images)
+    encoder, decoder = nn.Linear(PIXELS, LATENT).double(), nn.Linear(LATENT, PIXELS).double()
+    optimiser = torch.optim.LBFGS([*encoder.parameters(), *decoder.parameters()], max_iter=STEPS, history_size=20,
+                                  tolerance_grad=1e-9, tolerance_change=1e-14, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        error = F.mse_loss(decoder(encoder(x)), x)
+        error.backward()
+        return error
+
+    optimiser.step(loss)
+    with torch.no_grad():
+        return decoder.weight.numpy().copy(), decoder(encoder(x)).numpy()
+
+
+def principal_axes(images: np.ndarray, k: int) -> np.ndarray:
+    """PCA's first k axes of (N, D) images as orthonormal columns (D, k), by the SVD of the centred images."""
+    return np.linalg.svd(images - images.mean(axis=0), full_matrices=False)[2][:k].T
+
+
+def principal_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosines of the principal angles between the spans of the columns of a and b, (D, k) each, falling.
+
+    All are 1 where the spans are one (Bjorck and Golub 1973).
+    """
+    return np.clip(np.linalg.svd(np.linalg.qr(a)[0].T @ np.linalg.qr(b)[0], compute_uv=False), 0, 1)
+
+
+def axis_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """For each column of a, (D, k), its largest |cosine| with a column of b, (D, k), falling."""
+    a, b = a / np.linalg.norm(a, axis=0), b / np.linalg.norm(b, axis=0)
+    return np.sort(np.abs(a.T @ b).max(axis=1).clip(0, 1))[::-1]
+
+
+def pca_error(images: np.ndarray, axes: np.ndarray) -> float:
+    """Mean squared pixel error of (N, D) images projected on orthonormal axes (D, k) through their mean."""
+    centred = images - images.mean(axis=0)
+    return float(np.square(centred - centred @ axes @ axes.T).mean())
+
+
+def linear_autoencoder(seed: int) -> dict:
+    """Trained twice, from two random starts, against PCA and against a random subspace."""
+    images = load()[0]
+    axes = principal_axes(images, LATENT)
+    weights, reconstructed = train(images, seed)
+    other, _ = train(images, seed + 1)
+    random = np.linalg.qr(np.random.default_rng(seed).normal(size=(PIXELS, LATENT)))[0]
+    return {
+        "images": len(images), "pixels": PIXELS, "latent": LATENT, "steps": STEPS,
+        "cosines": principal_cosines(weights, axes).tolist(),
+        "random_cosines": principal_cosines(random, axes).tolist(),
+        "axis_cosines": axis_cosines(weights, axes).tolist(),
+        "other_seed_cosines": principal_cosines(weights, other).tolist(),
+        "other_seed_axis_cosines": axis_cosines(weights, other).tolist(),
+        "autoencoder_error": float(np.square(reconstructed - images).mean()),
+        "pca_error": pca_error(images, axes),
+        "random_error": pca_error(images, random),
+    }

@@ -1,0 +1,112 @@
+"""InfoNCE and NT-Xent as lower bounds on mutual information (Oord et al. 2018; Poole et al. 2019).
+
+Everything is known here: the mutual information I and the best critic, the log density ratio, are closed forms.
+- InfoNCE with N candidates: log N - loss <= I, and <= log N, as the loss is not negative.
+- NT-Xent has 2N - 1 candidates, so log(2N - 1) - loss <= log(2N - 1).  Its denominator holds InfoNCE's, so its loss is
+  the larger one and log N - loss <= I.  For log(2N - 1) - loss that proof fails: the 2N - 2 negatives are pairs of
+  views, not independent draws.  `one_bit` is a case where it lies above I, by a few thousandths of a nat.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.stats import binom
+from torch import Generator, Tensor
+
+from utils.losses import nt_xent
+
+DIMENSIONS = 10  # of the Gaussians
+INFORMATION = (0.5, 2.0, 4.0, 6.0, 8.0)  # nats, of the Gaussians
+CONCENTRATIONS = (2.0, 10.0, 50.0, 500.0)  # of the views on the sphere; the temperature is one over it
+BATCHES = (4, 16, 64, 256)  # N, images in a batch
+ANCHORS = 8192  # batches x N of each measurement
+BIT_BATCHES = (2, 3, 5, 10, 30, 100)
+
+
+def gaussian_correlation(information: float) -> float:
+    """Correlation of each of DIMENSIONS pairs that have so many nats together: I = -d / 2 log(1 - rho^2)."""
+    return math.sqrt(-math.expm1(-2 * information / DIMENSIONS))
+
+
+def gaussian_pairs(n: int, rho: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """x and y, (n, DIMENSIONS) each, standard normal, coordinate by coordinate with correlation rho."""
+    x, noise = torch.randn(2, n, DIMENSIONS, generator=generator, dtype=torch.float64)
+    return x, rho * x + math.sqrt(1 - rho**2) * noise
+
+
+def gaussian_critic(x: Tensor, y: Tensor, rho: float) -> Tensor:
+    """log p(y|x) / p(y) of every pair, (N, N) in nats: row x, column y.  No critic makes the loss smaller."""
+    left, right = x.square().sum(1)[:, None], y.square().sum(1)[None, :]
+    cross = rho * x @ y.T - rho**2 * (left + right) / 2
+    return cross / (1 - rho**2) - x.shape[1] / 2 * math.log1p(-rho**2)
+
+
+def info_nce(scores: Tensor) -> Tensor:
+    """InfoNCE loss (Oord et al. 2018, eq. 4) of a critic's (N, N) scores with the positives on the diagonal, nats."""
+    return F.cross_entropy(scores, torch.arange(len(scores)))
+
+
+def sphere_information(concentration: float) -> float:
+    """I in nats of u uniform on the sphere in three dimensions and v von Mises-Fisher around u.
+
+    I = k coth k - 1 + log(k / sinh k): E[k u.v] minus the log of the mean of exp(k u.v) over the sphere.
+    """
+    k = concentration
+    log_sinh = k + math.log(-math.expm1(-2 * k) / 2)
+    return k / math.tanh(k) - 1 + math.log(k) - log_sinh
+
+
+def sphere_pairs(n: int, concentration: float, generator: Generator) -> tuple[Tensor, Tensor]:
+    """u uniform on the sphere and v around it with density exp(k u.v) (Ulrich 1984), (n, 3) each, unit length.
+
+    The log density ratio is k u.v plus a constant: NT-Xent's own critic at temperature 1 / k.
+    """
+    u, side = F.normalize(torch.randn(2, n, 3, generator=generator, dtype=torch.float64), dim=2)
+    uniform = torch.rand(n, 1, generator=generator, dtype=torch.float64)
+    cosine = 1 + torch.log(uniform + (1 - uniform) * math.exp(-2 * concentration)) / concentration  # (n, 1)
+    side = F.normalize(side - (side * u).sum(1, keepdim=True) * u, dim=1)  # at a right angle to u
+    return u, cosine * u + (1 - cosine.square()).clamp(min=0).sqrt() * side
+
+
+def mean_and_error(losses: list[float]) -> tuple[float, float]:
+    """Mean and its standard error over independent batches."""
+    return float(np.mean(losses)), float(np.std(losses, ddof=1) / math.sqrt(len(losses)))
+
+
+def gaussian_row(information: float, n: int, generator: Generator) -> dict:
+    """InfoNCE's bound for one I and one N."""
+    rho = gaussian_correlation(information)
+    pairs = (gaussian_pairs(n, rho, generator) for _ in range(ANCHORS // n))
+    loss, error = mean_and_error([info_nce(gaussian_critic(x, y, rho)).item() for x, y in pairs])
+    return {"information": information, "n": n, "bound": math.log(n) - loss, "standard_error": error,
+            "ceiling": math.log(n)}
+
+
+def sphere_row(concentration: float, n: int, generator: Generator) -> dict:
+    """NT-Xent's two bounds for one concentration and one N, through the project's own loss."""
+    pairs = (sphere_pairs(n, concentration, generator) for _ in range(ANCHORS // n))
+    loss, error = mean_and_error([nt_xent(u, v, 1 / concentration).item() for u, v in pairs])
+    return {"information": sphere_information(concentration), "temperature": 1 / concentration, "n": n,
+            "bound": math.log(n) - loss, "estimate": math.log(2 * n - 1) - loss, "standard_error": error,
+            "ceiling": math.log(2 * n - 1)}
+
+
+def one_bit_row(n: int) -> dict:
+    """Both views are the same fair bit (I = log 2), the critic perfect: NT-Xent's loss is an exact sum.
+
+    Of the other n - 1 images b have the anchor's bit, b binomial, and each brings two candidates: log(1 + 2 b).
+    """
+    same = np.arange(n)
+    loss = float(binom.pmf(same, n - 1, 0.5) @ np.log1p(2 * same))
+    return {"information": math.log(2), "n": n, "bound": math.log(n) - loss, "estimate": math.log(2 * n - 1) - loss}
+
+
+def mutual_information(seed: int) -> dict:
+    """All three tables."""
+    generator = Generator().manual_seed(seed)
+    return {"dimensions": DIMENSIONS, "anchors": ANCHORS,
+            "gaussian": [gaussian_row(i, n, generator) for i in INFORMATION for n in BATCHES],
+            "sphere": [sphere_row(k, n, generator) for k in CONCENTRATIONS for n in BATCHES],
+            "one_bit": [one_bit_row(n) for n in BIT_BATCHES]}

@@ -1,0 +1,95 @@
+"""What the temperature does: how NT-Xent's pull and push are shared out (Wang and Liu 2021).
+
+The gradient of an anchor's loss with respect to its similarity s_j to a negative j is P_j / t, where P is the softmax
+of the similarities over t; with respect to the positive's it is (P_positive - 1) / t.  So the negatives' weights are
+that softmax: at a low temperature the nearest negatives take nearly all of it, at a high one all share alike.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from theory.digits import load, random_view
+from utils.losses import nt_xent
+
+IMAGES = 128
+TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+HARDEST = 0.1  # the nearest tenth of the negatives
+
+
+def softmax_weights(z: Tensor, temperature: float) -> Tensor:
+    """P, (2N, 2N): row i is the softmax of anchor i's cosines over t, itself left out.  z: (2N, D) unit rows."""
+    similarity = (z @ z.T / temperature).fill_diagonal_(float("-inf"))
+    return similarity.softmax(dim=1)
+
+
+def closed_form_gradient(z: Tensor, temperature: float) -> Tensor:
+    """Gradient of NT-Xent with respect to z, (2N, D), whose rows have unit length: no autograd.
+
+    With G = (P - Y) / (2N t), where Y marks the positives, it is (G + G^T) z without its part along each row, which
+    the normalisation takes away.
+    """
+    anchors = len(z)
+    positive = torch.eye(anchors, dtype=z.dtype).roll(anchors // 2, dims=1)
+    by_similarity = (softmax_weights(z, temperature) - positive) / (anchors * temperature)  # (2N, 2N)
+    gradient = (by_similarity + by_similarity.T) @ z
+    return gradient - (gradient * z).sum(1, keepdim=True) * z
+
+
+def autograd_gradient(z: Tensor, temperature: float) -> Tensor:
+    """The same, by torch through the project's loss."""
+    z = z.clone().requires_grad_()
+    z0, z1 = z.chunk(2)
+    return torch.autograd.grad(nt_xent(z0, z1, temperature), z)[0]
+
+
+def negative_weights(z: Tensor, temperature: float) -> Tensor:
+    """Each anchor's 2N - 2 negatives' shares of their gradient, (2N, 2N - 2), rows sum to 1, nearest negative first."""
+    anchors = len(z)
+    similarity = (z @ z.T).fill_diagonal_(float("-inf"))
+    similarity[torch.arange(anchors), torch.arange(anchors).roll(anchors // 2)] = float("-inf")
+    nearest_first = similarity.sort(dim=1, descending=True).values[:, :anchors - 2]
+    return (nearest_first / temperature).softmax(dim=1)
+
+
+def sharing(z: Tensor, temperature: float) -> dict:
+    """How the negatives share the gradient at one temperature, means over the anchors."""
+    weights = negative_weights(z, temperature)
+    hardest = math.ceil(HARDEST * weights.shape[1])
+    expected, measured = closed_form_gradient(z, temperature), autograd_gradient(z, temperature)
+    return {"temperature": temperature,
+            "nearest": weights[:, 0].mean().item(),
+            "hardest_tenth": weights[:, :hardest].sum(1).mean().item(),
+            "effective_negatives": torch.special.entr(weights).sum(1).exp().mean().item(),
+            "gradient_error": ((expected - measured).norm() / measured.norm()).item()}
+
+
+def same_class(z: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Share of negatives of the anchor's own class: among the nearest tenth, and among all.  labels: (2N,)."""
+    anchors = len(z)
+    similarity = (z @ z.T).fill_diagonal_(float("-inf"))
+    similarity[torch.arange(anchors), torch.arange(anchors).roll(anchors // 2)] = float("-inf")
+    order = similarity.argsort(dim=1, descending=True)[:, :anchors - 2]
+    same = (labels[order] == labels[:, None]).double()
+    return same[:, :math.ceil(HARDEST * (anchors - 2))].mean().item(), same.mean().item()
+
+
+def embeddings(seed: int) -> tuple[Tensor, Tensor]:
+    """(2N, 64) unit rows, two views of N digits as pixels about their mean, and their labels (2N,)."""
+    generator = Generator().manual_seed(seed)
+    images, labels = load()[:2]
+    chosen = torch.randperm(len(images), generator=generator)[:IMAGES]
+    pixels = torch.from_numpy(images)[chosen] - torch.from_numpy(images).mean(0)
+    views = torch.cat([random_view(pixels, generator), random_view(pixels, generator)])
+    return F.normalize(views, dim=1), torch.from_numpy(labels)[chosen].repeat(2)
+
+
+def temperature(seed: int) -> dict:
+    """Shares of the gradient at every temperature, on two views of real digits."""
+    z, labels = embeddings(seed)
+    near, all_ = same_class(z, labels)
+    return {"images": IMAGES, "negatives": len(z) - 2, "hardest": HARDEST,
+            "rows": [sharing(z, t) for t in TEMPERATURES],
+            "same_class_hardest": near, "same_class_all": all_}
