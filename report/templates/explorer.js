@@ -1,0 +1,154 @@
+// What the controls of the interactive explorer do.  report/explorer.py makes them, with Bokeh, and the facts.
+// Text of records is only ever set as textContent.
+"use strict";
+const explorer = (() => {
+  const all = {}; // section's id -> {facts, models, section}
+
+  // Embed every explorer of the page, each from the JSON in its own section.
+  async function start() {
+    for (const section of document.querySelectorAll(".explorer")) {
+      const facts = JSON.parse(section.querySelector(".explorer-facts").textContent);
+      section.querySelector(".explorer-body").hidden = false;
+      const views = await Bokeh.embed.embed_item(facts.item);
+      const [models] = [...views][0].model.tags;
+      all[section.id] = {facts, models, section};
+      const touch = matchMedia("(pointer: coarse)").matches;
+      if (touch) models.pan.active = false; // a finger scrolls the page, until the tool is chosen
+      ink(all[section.id]);
+      redraw(section.id);
+    }
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Object.values(all).forEach(ink));
+    document.documentElement.dataset.explorers = Object.keys(all).length;
+  }
+
+  // Rings have the colour of the page's text, in the light and in the dark theme.
+  function ink({models, section}) {
+    models.ring.line_color = getComputedStyle(section).color;
+  }
+
+  // Another run or map: all of it is shown.
+  function change(id) {
+    all[id].models.plot.reset.emit();
+    redraw(id);
+  }
+
+  // Fill the map from the chosen run, map and colours.
+  function redraw(id) {
+    const {facts, models} = all[id];
+    const run = models.run.value, shared = models.map.value.startsWith("pixel");
+    const maps = facts.maps.filter(([key]) => facts.runs[run].maps.includes(key));
+    if (!maps.some(([key]) => key === models.map.value)) { // this run has no such map
+      models.map.setv({options: maps, value: maps[0][0]});
+      return; // the change of the value draws
+    }
+    if (models.map.options.length !== maps.length) models.map.options = maps;
+    const data = models.store.data, place = shared ? models.map.value : `${run} ${models.map.value}`;
+    const guess = data[`${run} guess`], only = models.only.value, colour = models.colour.value;
+    const columns = {x: data[`${place} x`], y: data[`${place} y`]};
+    const each = (column) => Array.from({length: facts.count}, (_, i) => column(i));
+    const wrong = (i) => data.label[i] !== guess[i];
+    const inside = (i) => only === "all" || data.label[i] === Number(only);
+    columns.truth = each((i) => facts.classes[data.label[i]]);
+    columns.guess = each((i) => facts.classes[guess[i]]);
+    columns.number = each((i) => i + 1);
+    columns.left = each((i) => 100 * (i % facts.columns) / Math.max(1, facts.columns - 1));
+    columns.top = each((i) => 100 * Math.floor(i / facts.columns) / Math.max(1, facts.lines - 1));
+    columns.colour = each((i) => colour === "wrong" ? (wrong(i) ? facts.wrong : facts.right)
+      : facts.colours[colour === "guess" ? guess[i] : data.label[i]]);
+    columns.alpha = each((i) => !inside(i) ? 0.08 : colour === "wrong" && !wrong(i) ? 0.5 : 0.85);
+    columns.size = each((i) => colour === "wrong" && wrong(i) ? 8 : 6);
+    models.drawn.data = columns;
+    legend(all[id], colour);
+    choose(id);
+  }
+
+  // The colours' meaning, below the map.
+  function legend({facts, section}, colour) {
+    const entries = colour === "wrong" ? [["predicted right", facts.right], ["predicted wrong", facts.wrong]]
+      : facts.legend ? facts.classes.map((name, i) => [name, facts.colours[i]]) : [];
+    section.querySelector(".explorer-legend").replaceChildren(...entries.map(([name, value]) => {
+      const item = document.createElement("li");
+      item.textContent = name;
+      item.style.setProperty("--dot", value);
+      return item;
+    }));
+  }
+
+  // Show the image whose number is entered, and its neighbours: as rings, as pictures and in words.
+  function choose(id) {
+    const {facts, models, section} = all[id];
+    const {data} = models.store, run = models.run.value, i = models.number.value - 1;
+    if (!(i >= 0 && i < facts.count)) return; // the field is empty
+    const table = data[`${run} near`], width = table ? table.length / facts.count : 0;
+    const near = Array.from(table ? table.slice(i * width, (i + 1) * width) : []);
+    const points = [i, ...near], {x, y} = models.drawn.data;
+    const sizes = points.map((j) => j === i ? 18 : 11);
+    models.rings.data = {x: points.map((j) => x[j]), y: points.map((j) => y[j]), size: sizes};
+    const truth = facts.classes[data.label[i]], guess = data[`${run} guess`][i];
+    const verdict = data.label[i] === guess ? "right" : "wrong";
+    section.querySelector(".explorer-said").textContent =
+      `Image ${i + 1} of ${facts.count} (number ${data.index[i]} of the test set, counted from 0). ` +
+      `True class: ${truth}. Predicted: ${facts.classes[guess]}, ${verdict}.`;
+    const alike = near.filter((j) => data.label[j] === data.label[i]).length;
+    section.querySelector(".explorer-near-title").textContent = near.length
+      ? `Nearest by cosine of the latents, nearest first; ${alike} of ${near.length} are of its true class:`
+      : "The record of this run holds no neighbours.";
+    picture(section.querySelector(".explorer-image"), facts, i);
+    neighbours(all[id], near);
+  }
+
+  // A button for each neighbour; the buttons stay, so that the keyboard's focus does.
+  function neighbours({facts, models, section}, near) {
+    const list = section.querySelector(".explorer-near");
+    while (list.children.length < near.length) {
+      const item = document.createElement("li"), button = document.createElement("button");
+      button.append(document.createElement("span"), document.createElement("small"));
+      button.type = "button";
+      button.addEventListener("click", () => { models.number.value = Number(button.value); });
+      item.append(button);
+      list.append(item);
+    }
+    Array.from(list.children).forEach((item, k) => {
+      item.hidden = k >= near.length;
+      if (item.hidden) return;
+      const button = item.firstChild, [image, label] = button.children;
+      button.value = near[k] + 1;
+      label.textContent = facts.classes[models.store.data.label[near[k]]];
+      button.title = `image ${near[k] + 1}`;
+      picture(image, facts, near[k]);
+    });
+  }
+
+  // One image of the sheet, as an element's background.
+  function picture(element, facts, i) {
+    element.hidden = !facts.images;
+    const {columns, lines} = facts;
+    element.style.backgroundPosition = `${100 * (i % columns) / Math.max(1, columns - 1)}% ` +
+      `${100 * Math.floor(i / columns) / Math.max(1, lines - 1)}%`;
+  }
+
+  // A point was clicked or touched.
+  function tap(id) {
+    const {models} = all[id], [i] = models.drawn.selected.indices;
+    if (i === undefined) return;
+    models.wheel.active = true; // before, the wheel scrolls the page
+    models.number.value = i + 1;
+  }
+
+  // Go to the next (step 1) or previous (step -1) image whose class is predicted wrong, among the classes shown.
+  function walk(id, step) {
+    const {facts, models, section} = all[id], {data} = models.store;
+    const guess = data[`${models.run.value} guess`], only = models.only.value;
+    for (let k = 1; k <= facts.count; k++) {
+      const i = (models.number.value - 1 + step * k + 2 * facts.count) % facts.count;
+      if (data.label[i] !== guess[i] && (only === "all" || data.label[i] === Number(only))) {
+        models.number.value = i + 1;
+        return;
+      }
+    }
+    section.querySelector(".explorer-said").textContent = "None of the images shown is predicted wrong.";
+  }
+
+  document.addEventListener("DOMContentLoaded", start);
+  return {change, redraw, choose, tap, next: (id) => walk(id, 1), before: (id) => walk(id, -1), all};
+})();
