@@ -16,12 +16,13 @@ from training.contrastive import random_view
 from training.loop import EVALUATION_BATCH, DeviceData, evenly_spaced, learning_rate_at
 from training.tasks import TASKS
 from utils.augment import to_float
+from utils.precision import MasterAdamW, cast
 from utils.record import SCORES, Confusion, Metric
 
 SPLITS = ("train", "val", "test")
 # the classifier of every task, method and data set: two hidden layers of 1024 units
 CLASSIFIER_HIDDEN, CLASSIFIER_DROPOUT, CLASSIFIER_BATCH = 1024, 0.3, 512
-CLASSIFIER_EPOCHS, CLASSIFIER_RATE, CLASSIFIER_DECAY = 25, 2e-3, 0.01
+CLASSIFIER_EPOCHS, CLASSIFIER_RATE, CLASSIFIER_DECAY = 15, 2e-3, 0.01
 CLASSIFIER_STEPS = 200  # at least; few labels are gone over more often
 NEIGHBOURS = 20
 GEOMETRY_IMAGES = 2000  # test images whose views are compared, for alignment and uniformity
@@ -54,7 +55,7 @@ def encode_splits(encoder: nn.Module, data: DeviceData) -> dict[str, Latents]:
 
 
 class Standardised(nn.Module):
-    """A classifier behind (z - mean) / std with the statistics of the training latents."""
+    """A classifier, in its own number format, behind (z - mean) / std with the statistics of the training latents."""
 
     def __init__(self, classifier: nn.Module, z: Tensor) -> None:
         super().__init__()
@@ -63,7 +64,8 @@ class Standardised(nn.Module):
         self.classifier = classifier
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.classifier((z - self.mean) / self.std)
+        weight = next(self.classifier.parameters(), self.mean)
+        return self.classifier(((z - self.mean) / self.std).to(weight.dtype)).float()
 
 
 def classifier_epochs(labelled: int) -> int:
@@ -71,14 +73,18 @@ def classifier_epochs(labelled: int) -> int:
     return max(CLASSIFIER_EPOCHS, -(-CLASSIFIER_STEPS // max(1, labelled // CLASSIFIER_BATCH)))
 
 
-def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epochs: int) -> tuple[nn.Module, int]:
-    """The MLP classifier on frozen latents, from the epoch that is best on validation; returns it and that epoch."""
+def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epochs: int,
+                     dtype: torch.dtype = torch.float32) -> tuple[nn.Module, int]:
+    """The MLP classifier on frozen latents, from the epoch that is best on validation; returns it and that epoch.
+
+    dtype: what it computes in while it is trained; it is handed over in float32.
+    """
     torch.manual_seed(seed)
     train, val = latents["labelled"], latents["selection"]
     device = train.z.device
     model = Standardised(MLPClassifier(train.z.shape[1], CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), train.z)
     model.to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), CLASSIFIER_RATE, weight_decay=CLASSIFIER_DECAY)
+    optimiser = MasterAdamW([cast(model.classifier, dtype)], CLASSIFIER_RATE, CLASSIFIER_DECAY)
     generator = Generator(device).manual_seed(seed)
     batch_size = min(CLASSIFIER_BATCH, len(train.z))
     steps = epochs * (len(train.z) // batch_size)
@@ -87,18 +93,15 @@ def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epoch
         model.train()
         order = torch.randperm(len(train.z), generator=generator, device=device)
         for batch in order[: len(order) // batch_size * batch_size].split(batch_size):
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate_at(step, steps, CLASSIFIER_RATE, 0.1)
-            optimiser.zero_grad()
-            F.cross_entropy(model(train.z[batch]), train.labels[batch], label_smoothing=0.1).backward()
-            optimiser.step()
+            optimiser.set_learning_rate(learning_rate_at(step, steps, CLASSIFIER_RATE, 0.1))
+            optimiser.step(F.cross_entropy(model(train.z[batch]), train.labels[batch], label_smoothing=0.1))
             step += 1
         correct = int((predict(model, val.z) == val.labels).sum())
         if correct > best:
             best, best_epoch = correct, epoch
             kept = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(kept)
-    return model.eval(), best_epoch
+    return model.float().eval(), best_epoch
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from training.tasks import TASKS
 from utils.checkpoint import save_checkpoint
 from utils.data import Dataset
 from utils.environment import describe
+from utils.precision import DTYPES
 from utils.recipe import LatentRecipe, as_json
 from utils.record import (
     HEADLINE,
@@ -147,7 +148,8 @@ def score(trained: Trained, recipe: LatentRecipe, data: DeviceData, setup: Setup
     print(", classifier", end="", flush=True)
     if "classifier" not in modules:
         epochs = QUICK_CLASSIFIER_EPOCHS if setup.quick else evaluation.classifier_epochs(len(data.labelled))
-        modules["classifier"], kept = evaluation.train_classifier(latents, len(data.classes), setup.seed, epochs)
+        modules["classifier"], kept = evaluation.train_classifier(latents, len(data.classes), setup.seed, epochs,
+                                                                         DTYPES[setup.precision])
         flops += 3 * epochs * len(data.labelled) * forward_flops(modules["classifier"], recipe.latent_dim)
         protocol = (f"MLP of two hidden layers of {evaluation.CLASSIFIER_HIDDEN} units on the frozen latent, "
                     f"epoch {kept} of {epochs} by validation accuracy")
