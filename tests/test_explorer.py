@@ -1,0 +1,309 @@
+"""The interactive explorer: its bytes, and what it does in a browser, compared with the arrays of the records."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from report import format as show
+from report.explorer import explorer, head, unique
+from report.figures import ORANGE
+from report.load import Loaded
+from tests.factory import make_record
+from utils.record import read_arrays, read_record, sha256_file
+
+HOSTILE = ["<script>hacked=1</script>", "</script><img src=x onerror=hacked=1>", "@colour{safe} $x $$x^2$$ ${hacked=1}",
+           "' \"onload=hacked=1 &lt;b&gt; \u2028\u202e\x00", "all classes", "-->]]>", "{{7*7}}", "url(https://x.invalid)"]
+NEWER = ("map_pca", "pixel_tsne", "pixel_pca", "map_neighbours", "map_images")
+
+
+def load(path: Path) -> Loaded:
+    """A record with its arrays, whatever images it names."""
+    record = read_record(path)
+    return Loaded(path.name, sha256_file(path), record, read_arrays(record, path.parent))
+
+
+def without(run: Loaded, *names: str) -> Loaded:
+    """A run that lacks some arrays."""
+    return dataclasses.replace(run, arrays={key: array for key, array in run.arrays.items() if key not in names})
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Loaded]]:
+    """Two runs of MNIST, the second an old record; CIFAR-10; and a data set whose every name is an attack."""
+    folder = tmp_path_factory.mktemp("explored")
+    first = load(make_record(folder, "1.2.3", "mnist", "simclr", 0, accuracy=0.9, n=300))
+    second = load(make_record(folder, "1.2.1", "mnist", "plain", 0, accuracy=0.8, n=300))
+    third = load(make_record(folder, "1.2.2", "cifar10", "joint", 0, accuracy=0.9, n=200))
+    bad = load(make_record(folder, "1.2.3", f"folder-{HOSTILE[1]}", HOSTILE[0], 0, n=90, classes=HOSTILE, name="bad"))
+    return [("simclr, seed 0", first), ("plain, seed 0", without(second, *NEWER)), ("joint, seed 0", third),
+            (HOSTILE[1], bad)]
+
+
+class Outline(HTMLParser):
+    """The elements of a page, and whether each is closed in its turn."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_same_runs_give_the_same_bytes(runs: list) -> None:
+    assert explorer(runs) == explorer(runs) and head() == head()
+
+
+def test_nothing_gives_nothing(runs: list) -> None:
+    assert explorer([]) == ""
+    title, run = runs[0]
+    assert explorer([(title, dataclasses.replace(run, arrays={}))]) == ""  # a failed run
+
+
+def test_one_section_a_data_set_and_no_address_in_it(runs: list) -> None:
+    html = str(explorer(runs))
+    outline = Outline(html)
+    names = [attributes["id"] for tag, attributes in outline.tags if tag == "section"]
+    assert names == ["explorer-1", "explorer-2", "explorer-3"]
+    ids = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in outline.tags:
+        assert not {"src", "href", "onload", "onerror"} & set(attributes)
+    assert {tag for tag, _ in outline.tags} == {"style", "section", "h3", "p", "noscript", "div", "ul", "ol", "script"}
+    assert re.findall(r"url\((?!data:image/webp;base64,)", re.sub(r"<script.*?</script>", "", html, flags=re.S)) == []
+
+
+def test_old_records_alone_do_without_images_and_neighbours(runs: list) -> None:
+    title, run = runs[0]
+    html = str(explorer([(title, without(run, *NEWER))]))
+    facts = json.loads(re.search(r'class="explorer-facts">(.*?)</script>', html)[1])
+    assert not facts["images"] and facts["runs"] == [{"maps": ["map_points"], "neighbours": False}]
+    assert "--sheet" not in html and "url(" not in html and "--explorer-1" not in html
+
+
+def test_text_of_a_record_stays_in_strings(runs: list) -> None:
+    html = str(explorer(runs))
+    scripts = re.findall(r'<script type="application/json" class="explorer-facts">(.*?)</script>', html, re.S)
+    assert len(scripts) == html.count("<script") == 3
+    for script in scripts:
+        assert not set("<>&") & set(script)
+    facts = json.loads(scripts[2])
+    assert facts["classes"][0] == HOSTILE[0] and "\u202e" not in "".join(facts["classes"])
+
+
+def test_the_head_holds_bokeh_and_fetches_nothing() -> None:
+    outline = Outline(re.sub(r"(?s)(<script>).*?(</script>)", r"\1\2", str(head())))
+    assert {tag for tag, _ in outline.tags} == {"style", "script"}
+    assert all(not attributes for _, attributes in outline.tags)
+    assert len(head()) < 1_800_000
+
+
+def test_runs_of_other_test_images_stand_apart(runs: list) -> None:
+    title, run = runs[0]
+    other = dataclasses.replace(run, arrays=run.arrays | {"map_index": run.arrays["map_index"][::-1]})
+    html = str(explorer([(title, run), (title, other)]))
+    assert re.findall(r"<h3[^>]*>(.*?)</h3>", html) == ["MNIST", "MNIST (2)"]
+
+
+def test_options_are_told_apart_by_their_text() -> None:
+    assert unique(["a", "a", "b", "a (2)", "a"]) == ["a", "a (2)", "b", "a (2) (2)", "a (3)"]
+
+
+def test_twenty_runs_are_quick_and_small(tmp_path: Path) -> None:
+    grey = load(make_record(tmp_path, "1.2.3", "mnist", "simclr", 0, n=10_000))
+    colour = load(make_record(tmp_path, "1.2.3", "cifar10", "simclr", 0, n=10_000))
+    explorer([("", grey)])
+    start = time.process_time()
+    html = explorer([(f"seed {seed}", run) for seed in range(10) for run in (grey, colour)])
+    assert time.process_time() - start < 4  # about 0.7 s on a quiet machine
+    sheets = sum(len(sheet) for sheet in re.findall(r"url\(([^)]*)\)", html))
+    assert (len(html) - sheets) / 20 < 50_000  # bytes a run: two maps of its own, neighbours, predictions
+    assert len(html) < 2_500_000
+
+
+# What the browser does: each step writes what it finds into `found`, which is compared with the arrays here
+DRIVER = """
+const found = {errors: [], steps: {}};
+window.addEventListener("error", ({message}) => { // the loop is no error: the observer is called in the next frame
+  if (!message.startsWith("ResizeObserver loop")) found.errors.push(message);
+});
+window.addEventListener("unhandledrejection", (event) => found.errors.push(String(event.reason)));
+document.addEventListener("securitypolicyviolation", (event) => found.errors.push("blocked " + event.blockedURI));
+for (const kind of ["error", "warn"]) console[kind] = (...words) => found.errors.push(words.join(" "));
+const wait = (ms = 50) => new Promise((done) => setTimeout(done, ms));
+// every element that matches, within shadow roots, too
+function* deep(root, selector) {
+  for (const element of root.querySelectorAll("*")) {
+    if (element.matches(selector)) yield element;
+    if (element.shadowRoot) yield* deep(element.shadowRoot, selector);
+  }
+}
+function seen(id) {
+  const {models, section} = explorer.all[id], near = [...section.querySelectorAll(".explorer-near li")];
+  return {number: models.number.value, said: section.querySelector(".explorer-said").textContent,
+          near: near.filter((item) => !item.hidden).map((item) => item.firstChild.value - 1),
+          names: near.filter((item) => !item.hidden).map((item) => item.textContent),
+          image: section.querySelector(".explorer-image").style.backgroundPosition, rings: models.rings.data.x.length,
+          x: [...models.drawn.data.x], y: [...models.drawn.data.y], colour: models.drawn.data.colour,
+          alpha: models.drawn.data.alpha, maps: models.map.options.map(([key]) => key),
+          legend: [...section.querySelectorAll(".explorer-legend li")].map((item) => item.textContent)};
+}
+// move the pointer to a point of the map
+async function hover(id, i) {
+  const {models, section} = explorer.all[id], [events] = deep(section, ".bk-events");
+  const view = Bokeh.index.find_one(models.plot);
+  const {left, bottom, width, height} = view.frame.bbox, {x_range, y_range} = models.plot, {x, y} = models.drawn.data;
+  scrollTo(0, scrollY + events.getBoundingClientRect().top);
+  const box = events.getBoundingClientRect();
+  const clientX = box.left + left + width * (x[i] - x_range.start) / (x_range.end - x_range.start);
+  const clientY = box.top + bottom - height * (y[i] - y_range.start) / (y_range.end - y_range.start);
+  events.dispatchEvent(new PointerEvent("pointermove", {clientX, clientY, isPrimary: true, view: window}));
+  await wait(300);
+}
+async function drive() {
+  for (let i = 0; i < 400 && !document.documentElement.dataset.explorers; i++) await wait();
+  await wait(500);
+  const m = explorer.all["explorer-1"].models, steps = found.steps;
+  const keep = async (name, id = "explorer-1") => { await wait(); steps[name] = seen(id); };
+  await keep("start");
+  m.drawn.selected.indices = [7];
+  await keep("tapped");
+  m.number.value = 33;
+  await keep("entered");
+  const buttons = [...deep(explorer.all["explorer-1"].section, "button.bk-btn")];
+  buttons[1].click();
+  await keep("next");
+  buttons[0].click();
+  await keep("before");
+  m.colour.value = "wrong";
+  await keep("wrong");
+  m.only.value = "3";
+  await keep("only");
+  m.map.value = "map_pca";
+  await keep("pca");
+  const [select] = deep(explorer.all["explorer-1"].section, "select");
+  select.selectedIndex = 1; // as a keyboard does
+  select.dispatchEvent(new Event("change"));
+  await keep("second");
+  await keep("bad", "explorer-3");
+  await hover("explorer-3", 5);
+  found.tooltips = [...deep(document, ".bk-tooltip-content")].map((element) => element.textContent);
+  found.canvases = [...deep(document, "canvas")].length;
+  found.injected = [typeof hacked, [...deep(document, "img, iframe, object")].length];
+  found.fetched = performance.getEntriesByType("resource").map((entry) => entry.name.slice(0, 60))
+    .filter((name) => !name.startsWith("data:"));
+  document.body.style.cssText = "margin:0;width:350px";
+  await wait(500);
+  found.widths = [...document.querySelectorAll(".explorer")].map((section) => section.scrollWidth);
+}
+document.addEventListener("DOMContentLoaded", async () => {
+  await drive().catch((error) => found.errors.push(error.stack));
+  document.getElementById("found").textContent = JSON.stringify(found);
+});
+"""
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
+
+
+@pytest.fixture(scope="session")
+def found(runs: list, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a browser that may fetch nothing finds."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium on this machine")
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "page.html").write_text(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><script>{DRIVER}</script>{head()}</head>'
+        f'<body>{explorer(runs)}<pre id="found"></pre></body></html>', encoding="utf-8")
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+               "--disable-background-networking", "--disable-component-update", "--disable-sync",
+               f"--user-data-dir={folder / 'profile'}", "--window-size=1200,900", "--virtual-time-budget=30000",
+               "--dump-dom", (folder / "page.html").as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=180).stdout
+    text = re.search(r'<pre id="found">(.+?)</pre>', dom, re.S)
+    assert text, dom[-500:]
+    return json.loads(text[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+def test_a_browser_draws_without_errors_and_fetches_nothing(found: dict) -> None:
+    assert found["errors"] == [] and found["fetched"] == []
+    assert found["canvases"] >= 3 and len(found["steps"]) == 10
+    assert max(found["widths"]) <= 350  # on a phone nothing stands out
+
+
+def places(run: Loaded) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted classes of the images on the map."""
+    index = run.arrays["map_index"]
+    return run.arrays["test_labels"][index], run.arrays["test_predictions"][index]
+
+
+def assert_drawn(step: dict, points: np.ndarray) -> None:
+    """The points drawn are those of the array, but for place and scale, the same scale on both axes."""
+    points, drawn = points.astype(np.float64), np.stack([step["x"], step["y"]], axis=1)
+    scale = np.ptp(drawn, axis=0).max() / np.ptp(points, axis=0).max()
+    assert np.abs((drawn - drawn.mean(0)) - scale * (points - points.mean(0))).max() < 2  # of 65535
+
+
+def test_the_points_are_those_of_the_chosen_run_and_map(runs: list, found: dict) -> None:
+    (_, first), (_, second), *_ = runs
+    assert_drawn(found["steps"]["start"], first.arrays["map_points"])
+    assert_drawn(found["steps"]["pca"], first.arrays["map_pca"])
+    assert_drawn(found["steps"]["second"], second.arrays["map_points"])  # it has no other map of latents
+    assert found["steps"]["second"]["maps"] == ["map_points", "pixel_tsne", "pixel_pca"]
+    assert found["steps"]["second"]["near"] == []
+
+
+def test_colours_tell_classes_or_errors(runs: list, found: dict) -> None:
+    truth, guess = places(runs[0][1])
+    start, wrong, only = (found["steps"][name] for name in ("start", "wrong", "only"))
+    assert len({(label, colour) for label, colour in zip(truth.tolist(), start["colour"], strict=True)}) == 10
+    assert start["legend"] == [str(i) for i in range(10)] and len(wrong["legend"]) == 2
+    assert [colour == ORANGE for colour in wrong["colour"]] == (truth != guess).tolist()
+    assert [alpha > 0.1 for alpha in only["alpha"]] == (truth == 3).tolist()
+
+
+def test_a_chosen_image_comes_with_its_neighbours(runs: list, found: dict) -> None:
+    run = runs[0][1]
+    truth, guess = places(run)
+    step = found["steps"]["tapped"]
+    assert step["number"] == 8 and step["near"] == run.arrays["map_neighbours"][7].tolist()
+    assert step["rings"] == 1 + len(step["near"])
+    assert step["names"] == [str(label) for label in truth[step["near"]]]
+    assert f"True class: {truth[7]}. Predicted: {guess[7]}" in step["said"]
+    assert f"number {run.arrays['map_index'][7]} of the test set" in step["said"]
+    left, top = (float(word.rstrip("%")) for word in step["image"].split())
+    assert (round(left / 100 * 39), top) == (7, 0)  # its tile on the sheet
+
+
+def test_number_and_buttons_serve_without_a_mouse(runs: list, found: dict) -> None:
+    truth, guess = places(runs[0][1])
+    wrong = np.flatnonzero(truth != guess)
+    assert found["steps"]["entered"]["said"].startswith("Image 33 of 300 ")
+    following = int(wrong[wrong > 32][0])
+    assert found["steps"]["next"]["number"] == following + 1 and ", wrong." in found["steps"]["next"]["said"]
+    assert found["steps"]["before"]["number"] == int(wrong[wrong < following][-1]) + 1
+
+
+def test_hostile_names_are_shown_and_not_obeyed(runs: list, found: dict) -> None:
+    assert found["injected"] == ["undefined", 0]
+    assert found["steps"]["bad"]["legend"][:2] == HOSTILE[:2]
+    truth, guess = places(runs[3][1])
+    names = [" ".join(show.plain(name).split()) for name in HOSTILE]
+    near = {f"{names[truth[i]]}predicted {names[guess[i]]}image {i + 1}" for i in range(len(truth))}
+    assert len(found["tooltips"]) == 1 and " ".join(found["tooltips"][0].split()) in near
