@@ -59,7 +59,10 @@ CONTROLS = """:host { --background-color: var(--paper); --color: var(--ink); --b
 select.bk-input { appearance: auto !important; background-image: none !important; }
 .bk-spin-btn-up::before { border-bottom-color: var(--ink) !important; }
 .bk-spin-btn-down::before { border-top-color: var(--ink) !important; }
-.bk-btn { padding: 0 .5rem; } select.bk-input { padding: 0 .3rem; }
+.bk-btn { padding: 0 .5rem; }
+.bk-btn:hover, .bk-btn:focus, .bk-btn:active { color: var(--ink) !important; background: var(--soft) !important; }
+.bk-btn:focus:not(:focus-visible) { outline: none; }
+select.bk-input { padding: 0 .3rem; }
 .bk-input:focus-visible, .bk-btn:focus-visible { outline: 3px solid var(--link); outline-offset: 1px; }"""
 TOOLTIP = """<div style="display:flex;gap:.5rem;align-items:center;margin:-5px;padding:.4rem .5rem;line-height:1.35;
 background:var(--paper);color:var(--ink)">{image}<div><b>@truth</b><br>predicted @guess<br>image @number</div></div>"""

@@ -208,8 +208,6 @@ async function drive() {
   found.injected = [typeof hacked, [...deep(document, "img, iframe, object")].length];
   found.fetched = performance.getEntriesByType("resource").map((entry) => entry.name.slice(0, 60))
     .filter((name) => !name.startsWith("data:"));
-  document.body.style.cssText = "margin:0;width:350px";
-  await wait(500);
   found.widths = [...document.querySelectorAll(".explorer")].map((section) => section.scrollWidth);
 }
 document.addEventListener("DOMContentLoaded", async () => {
@@ -230,7 +228,7 @@ def found(runs: list, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     (folder / "page.html").write_text(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><script>{DRIVER}</script>{head()}</head>'
-        f'<body>{explorer(runs)}<pre id="found"></pre></body></html>', encoding="utf-8")
+        f'<body style="margin: 0; width: 350px">{explorer(runs)}<pre id="found"></pre></body></html>', encoding="utf-8")
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
                "--disable-background-networking", "--disable-component-update", "--disable-sync",
                f"--user-data-dir={folder / 'profile'}", "--window-size=1200,900", "--virtual-time-budget=30000",
