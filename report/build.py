@@ -1,7 +1,8 @@
 """Fill the two templates from one page dictionary, and rewrite the README's table.
 
-The HTML is one file without scripts or network access; the PDF is set by Typst with the fonts in its package and
-matplotlib's DejaVu Sans, never those of the machine.  The same records give the same bytes.
+The HTML is one file that asks no network for anything, and whose scripts only sort tables and move the explorer; the
+PDF is set by Typst with the fonts in its package and matplotlib's DejaVu Sans, never those of the machine.  The same
+records give the same bytes.
 """
 
 import base64
@@ -15,22 +16,28 @@ import matplotlib
 import typst
 from markupsafe import Markup
 
+from report import equations
 from report.figures import Drawing, inline_svg
-from report.load import load_results
-from report.page import make_page, readme_table
+from report.load import Loaded, load_results
+from report.page import explorable, make_page, readme_table
+from report.tables import summarise
 from utils.errors import RunError
 from utils.record import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
+NONE = Markup("")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
-def build_html(page: dict[str, Any], drawings: dict[str, Drawing]) -> bytes:
-    """The page as one HTML file with its figures inside."""
+def build_html(page: dict[str, Any], drawings: dict[str, Drawing], head: Markup = NONE,
+               explore: Markup = NONE) -> bytes:
+    """The page as one HTML file with its figures inside.  head, explore: what report.explorer makes of the runs."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     images = {file: embed(file, drawing) for file, drawing in drawings.items()}
-    return environment.get_template("report.html.j2").render(page=page, images=images).encode()
+    formulas = equations.render([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
+    return environment.get_template("report.html.j2").render(
+        page=page, images=images, formulas=formulas, head=head if explore else NONE, explore=explore).encode()
 
 
 def embed(file: str, drawing: Drawing) -> Markup:
@@ -66,11 +73,31 @@ def write_report(results_dir: Path, html: Path, pdf: Path) -> tuple[int, list[tu
     Raises RunError where a folder is missing or a file cannot be written.
     """
     loaded, rejected = load_results(results_dir)
-    page, drawings = make_page(loaded, rejected)
-    page_bytes, pdf_bytes = build_html(page, drawings), build_pdf(page, drawings)  # both, before either is written
+    page, drawings = make_page(loaded, rejected, theory(results_dir, loaded))
+    head, explore = explorer_parts(loaded)
+    # both, before either is written
+    page_bytes, pdf_bytes = build_html(page, drawings, head, explore), build_pdf(page, drawings)
     write_file(html, page_bytes)
     write_file(pdf, pdf_bytes)
     return len(loaded), [(item.name, item.reason) for item in rejected]
+
+
+def theory(results_dir: Path, loaded: list[Loaded]) -> tuple[list[dict[str, Any]], dict[str, Drawing]]:
+    """The theory chapter, where its module is there."""
+    try:
+        from report.theory import theory_sections
+    except ImportError:
+        return [], {}
+    return theory_sections(results_dir, loaded)
+
+
+def explorer_parts(loaded: list[Loaded]) -> tuple[Markup, Markup]:
+    """The explorer's head and body, where its module is there."""
+    try:
+        from report.explorer import explorer, head
+    except ImportError:
+        return NONE, NONE
+    return head(), explorer(explorable(summarise(loaded)))
 
 
 def write_file(path: Path, data: bytes) -> None:

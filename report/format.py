@@ -93,3 +93,23 @@ def listing(names: list[str]) -> str:
 def plural(number: int, noun: str) -> str:
     """(1, 'run') -> '1 run'; (2, 'run') -> '2 runs'."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def measure(value: float | None) -> str:
+    """Four significant digits; a dash where there is no number."""
+    return NOTHING if value is None else significant(value)
+
+
+def signed(value: float | None) -> str:
+    """Difference of two errors, always with its sign: '+0.0013'; a dash where there is no number."""
+    if value is None:
+        return NOTHING
+    size = f"{abs(value):.4f}"
+    return size if float(size) == 0 else ("+" if value > 0 else MINUS) + size
+
+
+def probability(p: float) -> str:
+    """'0.0123'; three digits and a power of ten below 0.001; what a float cannot hold as '<1e-300'."""
+    if p < 1e-300:
+        return "<1e-300"
+    return f"{p:.4f}" if p >= 0.001 else f"{p:.2e}".replace("-", MINUS)

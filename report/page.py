@@ -1,55 +1,50 @@
 """What the report shows, as one dictionary of strings: the HTML and the PDF are both filled from it and so agree.
 
 It holds strings, lists and dictionaries only and is written to JSON for the PDF.  Tables look alike throughout:
-{caption, head, rows, right: which columns are numbers, code: which are set in a typewriter face}.
+{caption, head, rows, right: which columns are numbers, code: which are set in a typewriter face} (report.parts).
 """
 
-import shlex
-from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
-from report import figures, tables, texts
+from report import compare, comparisons, figures, tables, texts
 from report import format as show
 from report.figures import Drawing
 from report.load import Loaded, Rejected
-from report.tables import Missing, Results, Row, dataset_name, task_name
-from utils.record import Metric, Record
+from report.parts import figure, table
+from report.runs import run_section
+from report.tables import Missing, Results, Row, dataset_name, method_name, row_name, task_name
 
 HEADLINE_HEAD = ["Task", "Method", "Test accuracy %", "SD (n)", "95 % interval", "Reference %", "Difference (points)",
                  "Linear %", "kNN %", "Minutes", "Seeds"]
+LABEL_COMMANDS = ["python _main.py --task 1.2.2 --dataset mnist --labels 0.01",
+                  "python _main.py --task 1.2.3 --dataset mnist --init RECORD --labels 0.01 --finetune"]
 
 
-def make_page(loaded: list[Loaded], rejected: list[Rejected]) -> tuple[dict[str, Any], dict[str, Drawing]]:
-    """The report's content and its drawings by file name."""
+def make_page(loaded: list[Loaded], rejected: list[Rejected],
+              theory: tuple[list[dict[str, Any]], dict[str, Drawing]] = ((), {})) -> tuple[dict, dict[str, Drawing]]:
+    """The report's content and its drawings by file name.  theory: sections and drawings of report.theory."""
     results = tables.summarise(loaded)
-    drawings: dict[str, Drawing] = {}
+    drawings: dict[str, Drawing] = dict(theory[1])
     page = {
         "title": texts.TITLE,
         "verdict": verdict(results, rejected),
         "headline": headline_table(results),
-        "overview": figure("overview", figures.overview(results.rows, results.missing), drawings),
+        "overview": figure("overview", figures.overview(results.headline, results.missing), drawings),
         "warnings": tables.warnings_of(results),
+        "variations": variations_table(results),
         "reading": [{"term": term, "text": text} for term, text in texts.READING],
+        "methods": texts.METHODS,
+        "labels": comparisons.label_section(results, drawings) | {"commands": LABEL_COMMANDS},
+        "mcnemar": comparisons.mcnemar_tables(results),
+        "balance": comparisons.balance_tables(results),
         "tasks": task_sections(results, drawings),
+        "theory": list(theory[0]),
+        "runs": comparisons.all_runs(results) if results.rows else [],
         "others": [table for table in other_tables(results, rejected) if table["rows"]],
         "limits": limits(results),
     }
     return page, drawings
-
-
-def table(caption: str, head: list[str], rows: list[list[str]], right: Sequence[int] = (),
-          code: Sequence[int] = ()) -> dict[str, Any]:
-    """One table as the templates read it (see the top of this file)."""
-    return {"caption": caption, "head": head, "rows": rows, "right": list(right), "code": list(code)}
-
-
-def figure(name: str, drawing: Drawing | None, drawings: dict[str, Drawing]) -> dict[str, str] | None:
-    """Keep a drawing under a file name and return what the templates need of it; None stays None."""
-    if drawing is None:
-        return None
-    file = f"{name}.{drawing.suffix}"
-    drawings[file] = drawing
-    return {"file": file, "alt": drawing.alt, "caption": drawing.caption}
 
 
 def verdict(results: Results, rejected: list[Rejected]) -> list[str]:
@@ -66,24 +61,69 @@ def verdict(results: Results, rejected: list[Rejected]) -> list[str]:
     if results.missing:
         names = [f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing]
         sentences.append(f"Missing: {show.listing(names)}.")
-    compared = [row for row in results.rows if row.default and row.difference is not None]
+    compared = [row for row in results.headline if row.difference is not None]
     for word, chosen in (("above", [row for row in compared if row.difference > 0]),
                          ("not above", [row for row in compared if row.difference <= 0])):
         if chosen:
             sentences.append(f"Mean test accuracy is {word} the known reference in {len(chosen)} of {len(compared)} "
-                             f"rows: {show.listing([compared_name(row, compared) for row in chosen])}.")
-    inside = [compared_name(row, compared) for row in compared if row.low <= row.reference <= row.high]
+                             f"rows: {differences(chosen, compared)}.")
+    inside = [row for row in compared if row.low <= row.reference <= row.high]
     if inside:
-        sentences.append(f"The 95 % interval contains the reference for {show.listing(inside)}: "
+        sentences.append(f"The 95 % interval contains the reference for {differences(inside, compared)}: "
                          "there the difference can be chance.")
-    return sentences + left_out(results, rejected)
+    return sentences + findings(results) + left_out(results, rejected)
 
 
-def compared_name(row: Row, compared: list[Row]) -> str:
-    """'1.2.3 on CIFAR-10 (+1.20 points)', with the method where that cell has several rows."""
-    several = sum((other.task, other.dataset) == (row.task, row.dataset) for other in compared) > 1
-    method = f" with {' '.join(filter(None, (show.plain(row.method), row.recipe)))}" if several else ""
-    return f"{row.task} on {dataset_name(row.dataset)}{method} ({show.points(row.difference)} points)"
+def findings(results: Results) -> list[str]:
+    """What stands out on each data set: the highest row, the controls, McNemar's pairs, the fewest labels."""
+    told = []
+    for dataset, rows in comparisons.by_name(results.headline):
+        best = max(rows, key=lambda row: row.accuracy)
+        controls = [f"{method_name(row.task, row.method)} {show.percent(row.accuracy)} %" for row in rows
+                    if row.task == "control"]
+        pairs = compare.mcnemar_pairs(rows)
+        parts = []
+        if len(rows) > 1:
+            parts.append(f"highest of {len(rows)} rows is {row_name(best)} with {show.percent(best.accuracy)} % "
+                         f"(n = {len(best.runs)})")
+        if controls:
+            parts.append(f"the controls give {show.listing(controls)}")
+        if pairs:
+            apart = sum(pair.adjusted < comparisons.SIGNIFICANT for pair in pairs)
+            parts.append(f"{apart} of {show.plural(len(pairs), 'pair')} differ by McNemar's test after Holm's "
+                         "correction")
+        if parts:
+            told.append(f"On {dataset_name(dataset)} {'; '.join(parts)}.")
+    return told + label_findings(results)
+
+
+def label_findings(results: Results) -> list[str]:
+    """Each line's accuracy with the fewest labels, one sentence a data set."""
+    told = []
+    for dataset, rows in comparisons.by_name(results.rows):
+        lines = compare.label_lines(rows)
+        if lines:
+            lowest = min(line.points[0][0] for line in lines)
+            found = [f"{line.name} {show.percent(line.points[0][1].accuracy)} %" for line in lines
+                     if line.points[0][0] == lowest]
+            told.append(f"With {100 * lowest:g} % of the labels of {dataset_name(dataset)}: {'; '.join(found)}.")
+    return told
+
+
+def differences(chosen: list[Row], compared: list[Row]) -> str:
+    """'1.2.1 on MNIST (plain +0.88, masked +1.05) and 1.2.2 on MNIST (+0.08)', in percentage points."""
+    told = []
+    for (task, dataset), group in groupby(chosen, key=lambda row: (row.task, row.dataset)):
+        several = sum((row.task, row.dataset) == (task, dataset) for row in compared) > 1
+        gaps = [f"{method_and_recipe(row)} {show.points(row.difference)}" if several else show.points(row.difference)
+                for row in group]
+        told.append(f"{task} on {dataset_name(dataset)} ({', '.join(gaps)} points)")
+    return show.listing(told)
+
+
+def method_and_recipe(row: Row) -> str:
+    """'simclr', or with what tells the recipe from another default one."""
+    return " ".join(filter(None, [method_name(row.task, row.method), row.recipe]))
 
 
 def left_out(results: Results, rejected: list[Rejected]) -> list[str]:
@@ -97,182 +137,74 @@ def left_out(results: Results, rejected: list[Rejected]) -> list[str]:
 def headline_table(results: Results) -> dict[str, Any]:
     """Rows in groups by data set.  A missing result has its command in place of the numbers."""
     groups = []
-    for dataset, lines in tables.by_dataset(results.rows, results.missing):
+    for dataset, lines in tables.by_dataset(results.headline, results.missing):
         name = dataset_name(dataset) + (" (embedded toy set, 8x8 pixels)" if dataset == "digits" else "")
         groups.append({"name": name, "rows": [headline_row(line) for line in lines]})
-    return {"caption": "Test accuracy of the classifier on the 128-d latent, mean over seeds, per task and data set.",
+    return {"caption": "Test accuracy of the classifier on the 128-d latent, mean over seeds, per task and data set: "
+                       "every method with its default recipe, and the controls.",
             "head": HEADLINE_HEAD, "groups": groups}
+
+
+def variations_table(results: Results) -> dict[str, Any] | None:
+    """The rows that the headline table leaves out, with what was changed; None where there are none."""
+    if not results.variations:
+        return None
+    rows = [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
+             show.percent(row.accuracy), comparisons.spread(row), show.interval(row.low, row.high),
+             show.percent(row.linear), show.percent(row.knn), show.minutes(row.seconds), seeds(row)]
+            for row in results.variations]
+    head = ["Data set", "Task", "Method", "Changes", "Test accuracy %", "SD (n)", "95 % interval", "Linear %", "kNN %",
+            "Minutes", "Seeds"]
+    return table("Variations: other encoders, fewer labels or images, an encoder from another run, any changed recipe. "
+                 "They fill no place of the table above.", head, rows, right=range(4, 11))
+
+
+def seeds(row: Row) -> str:
+    """'0, 1, 2'."""
+    return ", ".join(str(run.record.run.seed) for run in row.runs)
 
 
 def headline_row(line: Row | Missing) -> dict[str, Any]:
     """The cells below HEADLINE_HEAD, or the command where the result is missing."""
     if isinstance(line, Missing):
         return {"task": task_name(line.task), "missing": line.command, "reference": show.percent(line.reference)}
-    recipe = line.recipe if line.default else f"not the default recipe: {line.recipe}"
-    return {"task": task_name(line.task), "method": show.plain(line.method), "recipe": recipe, "cells": [
-        show.percent(line.accuracy), f"{show.percent(line.deviation)} ({len(line.runs)})",
-        show.interval(line.low, line.high), show.percent(line.reference), show.points(line.difference),
-        show.percent(line.linear), show.percent(line.knn), show.minutes(line.seconds),
-        ", ".join(str(run.record.run.seed) for run in line.runs)]}
+    cells = [show.percent(line.accuracy), comparisons.spread(line), show.interval(line.low, line.high),
+             show.percent(line.reference), show.points(line.difference), show.percent(line.linear),
+             show.percent(line.knn), show.minutes(line.seconds), seeds(line)]
+    return {"task": task_name(line.task), "method": method_name(line.task, line.method), "recipe": line.recipe,
+            "cells": cells}
 
 
 def task_sections(results: Results, drawings: dict[str, Drawing]) -> list[dict[str, Any]]:
-    """One section a task with one part a run, in the order of the headline table."""
+    """One section a task: its methods side by side, then one part a row, in the order of the tables."""
     tasks = sorted({row.task for row in results.rows}, key=tables.task_place)
     sections, number = [], 0
     for position, task in enumerate(tasks, start=1):
         runs = []
         for row in (row for row in results.rows if row.task == task):
-            for run in row.runs:
-                number += 1
-                runs.append(run_section(f"run-{number}", run, row, drawings))
-        sections.append({"id": f"task-{position}", "title": f"Task {task_name(task)}",
-                         "about": texts.ABOUT.get(task, ""), "runs": runs})
+            number += 1
+            runs.append(run_section(f"run-{number}", row, drawings))
+        sections.append({"id": f"task-{position}",
+                         "title": "Controls" if task == "control" else f"Task {task_name(task)}",
+                         "about": texts.ABOUT.get(task, ""), "runs": runs,
+                         "comparison": comparisons.task_comparison(task, f"task-{position}", results, drawings),
+                         "before": before_and_after(results, runs) if task == "1.2.1" else []})
     return sections
 
 
-def run_section(name: str, run: Loaded, row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
-    """Everything about one run."""
-    record = run.record
-    title = f"{dataset_name(record.run.dataset)}, {show.plain(record.run.method)}, seed {record.run.seed}"
-    drawn = [("curves", figures.curves(record)), ("confusion", figures.confusion(record)),
-             ("map", figures.latent_map(record, run.arrays)),
-             ("reconstructions", figures.reconstructions(record, run.arrays))]
-    return {
-        "id": name, "title": title,
-        "recipe_note": row.recipe if row.default else f"Not the default recipe: {row.recipe}.",
-        "lead": lead(record), "metrics": metrics_table(record), "classes": class_table(record),
-        **{kind: figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in drawn},
-        "notes": notes(record), "history": history_table(record), "recipe": recipe_table(record),
-        "provenance": provenance(run),
-    }
+def before_and_after(results: Results, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The plain autoencoder beside the others: a table a data set and below it each one's reconstructions."""
+    found = []
+    for dataset, one in comparisons.before_and_after(results):
+        shown = [run["reconstructions"] | {"caption": f"{run['title']}: {run['reconstructions']['caption']}"}
+                 for run in runs if run["default"] and run["reconstructions"] and run["dataset"] == dataset]
+        found.append({"table": one, "figures": shown})
+    return found
 
 
-def lead(record: Record) -> str:
-    """The run's headline in one sentence."""
-    metric = record.headline
-    low, high = tables.wilson_interval(metric.value, metric.n)
-    return (f"Test accuracy {show.percent(metric.value)} % ({show.count(metric.correct)} of "
-            f"{show.count(metric.n)} images; 95 % interval {show.interval(low, high)}), "
-            f"in {show.duration(record.run.seconds)}.")
-
-
-def metrics_table(record: Record) -> dict[str, Any]:
-    """Every score but the accuracies of single classes: one row a score, one column a split."""
-    whole = [name for name in record.metrics if name.count("/") == 1]
-    splits = [split for split in ("test", "val", "train") if any(name.startswith(f"{split}/") for name in whole)]
-    rows = []
-    for score in sorted({name.partition("/")[2] for name in whole}):
-        found = {split: record.metrics[f"{split}/{score}"] for split in splits if f"{split}/{score}" in whole}
-        protocols = sorted({show.plain(metric.protocol) for metric in found.values()})
-        rows.append([show.plain(score), *[metric_cell(found.get(split)) for split in splits], "; ".join(protocols)])
-    head = ["Score", *[split.capitalize() for split in splits], "How it was measured"]
-    return table("Scores.", head, rows, right=range(1, 1 + len(splits)), code=[0])
-
-
-def metric_cell(metric: Metric | None) -> str:
-    """'75.31 % (7,531 of 10,000)' for an accuracy, else the value and how many images it is a mean of."""
-    if metric is None:
-        return show.NOTHING
-    if metric.correct is None:
-        return f"{show.significant(metric.value)} ({show.count(metric.n)})"
-    return f"{show.percent(metric.value)} % ({show.count(metric.correct)} of {show.count(metric.n)})"
-
-
-def class_table(record: Record) -> dict[str, Any] | None:
-    """Accuracy of each class under every metric that is split by class; None without such metrics."""
-    split_up = sorted({name.rpartition("/" + label)[0] for label in record.data.classes for name in record.metrics
-                       if name.count("/") > 1 and name.endswith("/" + label)} & set(record.metrics))
-    if not split_up or len(record.data.classes) > figures.MOST_NAMED:
-        return None
-    rows = []
-    for label, images in zip(record.data.classes, record.data.class_counts["test"], strict=True):
-        found = [record.metrics.get(f"{name}/{label}") for name in split_up]
-        rows.append([show.plain(label), show.count(images),
-                     *[show.percent(metric.value) if metric else show.NOTHING for metric in found]])
-    head = ["Class", "Test images", *[f"{show.plain(name)} %" for name in split_up]]
-    return table("Accuracy by class.", head, rows, right=list(range(1, len(head))))
-
-
-def notes(record: Record) -> list[str]:
-    """What is not shown, and why."""
-    classes = len(record.data.classes)
-    if classes <= figures.MOST_NAMED:
-        return []
-    return [f"With {show.count(classes)} classes the confusion matrix, the table of classes and the map's legend "
-            "cannot be read and are left out; the record holds the numbers."]
-
-
-def history_table(record: Record) -> dict[str, Any]:
-    """The numbers behind the curves."""
-    rows = [[str(row.epoch), show.count(row.step), f"{row.lr:.3g}", show.significant(row.train_loss),
-             show.significant(row.val_loss), show.percent(row.train_accuracy), show.percent(row.val_accuracy),
-             show.duration(row.seconds)] for row in record.history]
-    head = ["Epoch", "Step", "Learning rate", "Train loss", "Val. loss", "Train acc. %", "Val. acc. %", "Time"]
-    return table("The numbers behind the curves.", head, rows, right=list(range(8)))
-
-
-def recipe_table(record: Record) -> dict[str, Any]:
-    """Every hyper-parameter, and whether the command line set it."""
-    changed = set(record.recipe.overridden)
-    rows = [[show.plain(name), show.field(value), "given on the command line" if name in changed else "default"]
-            for name, value in record.recipe.fields.items()]
-    return table(f"Recipe (hash {record.recipe.hash}).", ["Field", "Value", "Set by"], rows, code=[0, 1])
-
-
-def provenance(run: Loaded) -> dict[str, Any]:
-    """Where the run comes from and what it ran on, as a two-column table."""
-    record = run.record
-    facts = run_facts(record) + machine_facts(record) + data_facts(record)
-    facts.append(("record", f"{run.name}, SHA-256 {run.sha256}"))
-    facts += [(kind, f"{artifact.name}, SHA-256 {artifact.sha256}")
-              for kind, artifact in sorted(record.artifacts.items())]
-    return table("Provenance.", ["What", "Value"], [[what, show.plain(value)] for what, value in facts], code=[1])
-
-
-def run_facts(record: Record) -> list[tuple[str, str]]:
-    """The command, the code and the work done."""
-    parameters = [f"{show.plain(name)} {show.count(number)}" for name, number in record.derived.parameters.items()]
-    tree = {True: ", with changes that are not in the commit", False: "", None: ", no git"}[record.environment.dirty]
-    facts = [
-        ("command", shlex.join(["python", *record.run.argv])),
-        ("started", show.timestamp(record.run.started)),
-        ("wall time", show.duration(record.run.seconds)),
-        ("commit", record.environment.commit + tree),
-        ("parameters", ", ".join(parameters) or "none"),
-        ("steps", show.count(record.derived.steps)),
-        ("training FLOPs (counted)", show.flops(record.derived.training_flops)),
-        ("evaluation FLOPs (counted)", show.flops(record.derived.evaluation_flops)),
-    ]
-    if record.selection is not None:
-        facts.append(("epoch scored", f"{record.selection.epoch} ({record.selection.rule})"))
-    return facts
-
-
-def machine_facts(record: Record) -> list[tuple[str, str]]:
-    """What the run ran on."""
-    machine = record.environment
-    speeds = [f"{name} {speed:.0f} GFLOP/s" for name, speed in machine.conv_gflops.items()]
-    return [
-        ("device", f"{machine.device}, {show.plural(machine.threads, 'thread')}, {machine.precision}"),
-        ("processor", machine.cpu + (f" ({', '.join(machine.cpu_flags)})" if machine.cpu_flags else "")),
-        ("convolution speed, measured", ", ".join(speeds) or "not measured"),
-        ("versions", f"Python {machine.python}, torch {machine.torch}, torchvision {machine.torchvision}, "
-                     f"numpy {machine.numpy}"),
-        ("platform", machine.platform),
-    ]
-
-
-def data_facts(record: Record) -> list[tuple[str, str]]:
-    """What the run read."""
-    data = record.data
-    sizes = ", ".join(f"{split} {show.count(data.size(split))}" for split in ("train", "val", "test"))
-    return [
-        ("images", f"{sizes} (split seed {data.split_seed}); {len(data.classes)} classes; "
-                   f"{' x '.join(map(str, data.image_shape))} (C x H x W)"),
-        ("source", data.source),
-        *[(f"SHA-256 of {name.replace('_', ' ')}", digest) for name, digest in sorted(data.sha256.items())],
-    ]
+def explorable(results: Results) -> list[tuple[str, Loaded]]:
+    """A title and the run of the lowest seed of each headline row, for the explorer."""
+    return [(f"{dataset_name(row.dataset)}, {row_name(row)}", row.runs[0]) for row in results.headline]
 
 
 def other_tables(results: Results, rejected: list[Rejected]) -> list[dict[str, Any]]:

@@ -5,12 +5,13 @@ Nothing here rounds or formats; report.page does, through report.format.
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from report import format as show
 from report.load import Loaded
-from utils.record import RecipeFields
+from utils.record import Record
 
 # The test accuracies that these six tasks are known for, as fractions.  They are the figures to be compared with, not
 # results of this repository.
@@ -19,7 +20,10 @@ REFERENCE = {
     ("1.2.1", "cifar10"): 0.5534, ("1.2.2", "cifar10"): 0.8227, ("1.2.3", "cifar10"): 0.7499,
 }
 TASKS = {"1.2.1": "autoencoding", "1.2.2": "classification-guided", "1.2.3": "contrastive",
-         "rotation": "rotation prediction"}
+         "rotation": "rotation prediction", "control": "control"}
+METHODS = ("plain", "denoising", "masked", "joint", "simclr", "dcl", "vicreg", "byol", "moco", "rotnet", "random",
+           "pca")
+CONTROLS = {"random": "frozen random encoder", "pca": "PCA"}  # methods of task control
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "Digits"}
 NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
@@ -31,7 +35,7 @@ class Row:
     dataset: str
     task: str
     method: str
-    default: bool  # no field of the recipe was given on the command line
+    default: bool  # the method's own recipe, from random weights
     recipe: str  # what was changed; "" for the default recipe, its hash where one method has several
     runs: tuple[Loaded, ...]  # by seed
     accuracies: tuple[float, ...]  # test/classifier_top1, in the same order
@@ -68,8 +72,18 @@ class Results:
 
     @property
     def counted(self) -> list[Loaded]:
-        """The runs behind the headline table."""
+        """The complete runs, without repeats."""
         return [run for row in self.rows for run in row.runs]
+
+    @property
+    def headline(self) -> list[Row]:
+        """The default recipes and the controls: what is compared first."""
+        return [row for row in self.rows if row.default]
+
+    @property
+    def variations(self) -> list[Row]:
+        """Other encoders, fewer labels or images, another run's encoder to start from, any other changed recipe."""
+        return [row for row in self.rows if not row.default]
 
 
 def wilson_interval(accuracy: float, n: int, z: float = NORMAL_95) -> tuple[float, float]:
@@ -89,9 +103,10 @@ def summarise(loaded: list[Loaded]) -> Results:
     groups: dict[tuple[str, ...], list[Loaded]] = {}
     for run in counted:
         groups.setdefault(setting(run), []).append(run)
-    defaults = Counter(key[:3] for key, runs in groups.items() if not runs[0].record.recipe.overridden)
-    rows = [make_row(runs, several=defaults[key[:3]] > 1) for key, runs in groups.items()]
-    rows.sort(key=lambda row: (*place(row.dataset, row.task), not row.default, row.method, row.recipe))
+    alike = Counter((key[:3], changes(runs[0].record)) for key, runs in groups.items())
+    rows = [make_row(runs, several=alike[key[:3], changes(runs[0].record)] > 1) for key, runs in groups.items()]
+    rows.sort(key=lambda row: (*place(row.dataset, row.task), not row.default, method_place(row.method), row.recipe,
+                               row.runs[0].name))
     return Results(rows, find_missing(rows), repeats, with_status(loaded, "quick"), with_status(loaded, "failed"))
 
 
@@ -112,11 +127,31 @@ def task_place(task: str) -> tuple[int, str]:
     return known.index(task) if task in known else len(known), task
 
 
+def method_place(method: str) -> tuple[int, str]:
+    """Sorting key: the known methods in their order, others after them by name."""
+    return METHODS.index(method) if method in METHODS else len(METHODS), method
+
+
 def setting(run: Loaded) -> tuple[str, ...]:
     """What two runs share when only their seeds differ."""
     record = run.record
-    return (record.run.dataset, record.run.task, record.run.method, record.recipe.hash,
+    init = record.run.init
+    origin = (init.task, init.method, init.recipe_hash) if init else ("", "", "")
+    return (record.run.dataset, record.run.task, record.run.method, record.recipe.hash, *origin,
             *(digest for _, digest in sorted(record.data.sha256.items())))
+
+
+def overridden(record: Record) -> list[str]:
+    """The recipe fields that the command line changed, but the method, which has a column of its own."""
+    return [name for name in record.recipe.overridden if name != "method"]
+
+
+def changes(record: Record) -> str:
+    """What tells a run from its method's default, in words: 'from 1.2.3 simclr, labels=0.01'; "" where nothing does."""
+    init = record.run.init
+    origin = [f"from {show.plain(init.task)} {show.plain(init.method)}"] if init else []
+    return ", ".join(origin + [f"{show.plain(name)}={show.field(record.recipe.fields[name])}"
+                               for name in overridden(record)])
 
 
 def drop_repeats(complete: list[Loaded]) -> tuple[list[Loaded], list[tuple[Loaded, str]]]:
@@ -134,31 +169,27 @@ def drop_repeats(complete: list[Loaded]) -> tuple[list[Loaded], list[tuple[Loade
 
 
 def make_row(runs: list[Loaded], several: bool) -> Row:
-    """Put the seeds of one setting together.  several: its method has more than one default recipe."""
+    """Put the seeds of one setting together.  several: the same changes were made to more than one recipe."""
     first = runs[0].record
     accuracies = tuple(run.record.headline.value for run in runs)
     accuracy = fmean(accuracies)
     low, high = wilson_interval(accuracy, min(run.record.headline.n for run in runs))
     reference = REFERENCE.get((first.run.task, first.run.dataset))
+    changed = changes(first)
     return Row(
-        dataset=first.run.dataset, task=first.run.task, method=first.run.method, default=not first.recipe.overridden,
-        recipe=recipe_label(first.recipe, several), runs=tuple(runs), accuracies=accuracies, accuracy=accuracy,
+        dataset=first.run.dataset, task=first.run.task, method=first.run.method, default=not changed,
+        recipe=", ".join(filter(None, [changed, f"recipe {first.recipe.hash}" if several else ""])),
+        runs=tuple(runs), accuracies=accuracies, accuracy=accuracy,
         deviation=stdev(accuracies) if len(accuracies) > 1 else None, low=low, high=high,
         linear=mean_of(runs, "test/linear_top1"), knn=mean_of(runs, "test/knn_top1"),
         seconds=fmean(run.record.run.seconds for run in runs),
         reference=reference, difference=None if reference is None else accuracy - reference)
 
 
-def recipe_label(recipe: RecipeFields, several: bool) -> str:
-    """What tells this recipe from the default one; where there are several defaults, the hash of this one."""
-    if recipe.overridden:
-        return ", ".join(f"{show.plain(name)}={show.field(recipe.fields[name])}" for name in recipe.overridden)
-    return f"recipe {recipe.hash}" if several else ""
-
-
-def mean_of(runs: list[Loaded], metric: str) -> float:
-    """Mean of a metric over runs."""
-    return fmean(run.record.metrics[metric].value for run in runs)
+def mean_of(runs: Sequence[Loaded], metric: str) -> float | None:
+    """Mean of a metric over runs; None where one of them lacks it."""
+    found = [run.record.metrics.get(metric) for run in runs]
+    return None if None in found else fmean(one.value for one in found)
 
 
 def find_missing(rows: list[Row]) -> list[Missing]:
@@ -207,6 +238,17 @@ def warnings_of(results: Results) -> list[str]:
             found.append(f"The seeds of {row.task} on {dataset_name(row.dataset)} ran on {len(machines)} different "
                          "machines: their mean time means little.")
     return found
+
+
+def method_name(task: str, method: str) -> str:
+    """'simclr', 'frozen random encoder'; an unknown method by its own name."""
+    return CONTROLS.get(method, show.plain(method)) if task == "control" else show.plain(method)
+
+
+def row_name(row: Row) -> str:
+    """'1.2.3 simclr', 'control: PCA', '1.2.2 joint (labels=0.1)'."""
+    name = f"{show.plain(row.task)}{':' if row.task == 'control' else ''} {method_name(row.task, row.method)}"
+    return name + (f" ({row.recipe})" if row.recipe else "")
 
 
 def task_name(task: str) -> str:
