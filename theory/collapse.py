@@ -63,7 +63,7 @@ def loss_of(name: str, online: nn.Module, predictor: nn.Module, target: nn.Modul
             queue: Tensor) -> tuple[Tensor, Tensor]:
     """The variant's loss and the target's embeddings (B, WIDTH) of the second view, which the queue takes up."""
     z0, z1 = online(views[0]), online(views[1])
-    with torch.no_grad():
+    with torch.no_grad():  # the target's answer is taken as given: no gradient flows into it
         t0, t1 = target(views[0]), target(views[1])
     match name:
         case "simclr":
@@ -95,6 +95,13 @@ def loss_of(name: str, online: nn.Module, predictor: nn.Module, target: nn.Modul
     return loss, t1
 
 
+@torch.no_grad()
+def follow(target: nn.Module, online: nn.Module) -> None:
+    """Move the target's weights towards the online ones: MOMENTUM old, the rest new."""
+    for old, new in zip(target.parameters(), online.parameters(), strict=True):
+        old.lerp_(new, 1 - MOMENTUM)
+
+
 def train(name: str, seed: int, steps: int) -> nn.Module:
     """The encoder of one variant, in eval mode, after so many steps; the same start and batches for all variants."""
     torch.manual_seed(seed)
@@ -114,9 +121,7 @@ def train(name: str, seed: int, steps: int) -> nn.Module:
         loss.backward()
         optimiser.step()
         queue = torch.cat([queue, keys])[-QUEUE:]
-        with torch.no_grad():
-            for kept, new in zip(target.parameters(), online.parameters(), strict=True):
-                kept.lerp_(new, 1 - MOMENTUM)
+        follow(target, online)
     return online.eval()
 
 

@@ -13,11 +13,14 @@ from pydantic import Field, ValidationError, model_validator
 from utils.record import UTC, Count, Environment, Fraction, Positive, RecordError, Seconds, Strict, Text
 
 MAX_BYTES = 200_000
-
+CORNERS = ("collapsed", "two opposite points", "uniform, views unrelated", "uniform, views alike")
+VARIANTS = ("simclr", "dcl", "positives_only", "moco", "moco_positives_only", "vicreg", "vicreg_no_variance",
+            "vicreg_no_covariance", "byol", "byol_no_average", "byol_no_predictor", "byol_no_stop",
+            "byol_no_batch_norm")
 
 Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
 AtLeast0 = Annotated[float, Field(ge=0, le=1e6)]
-Above0 = Annotated[float, Field(gt=0, le=1e6)]
+Above0 = Annotated[float, Field(ge=1e-6, le=1e6)]
 Cosines = Annotated[list[Fraction], Field(min_length=2, max_length=64)]
 Series = Annotated[list[Finite], Field(min_length=2, max_length=1000)]
 Image = Annotated[list[Finite], Field(min_length=64, max_length=64)]  # 8 x 8
@@ -175,7 +178,13 @@ class Corner(Strict):
 class AlignmentUniformity(Strict):
     points: Positive
     rows: Annotated[list[Uniformity], Field(min_length=2, max_length=100)]
-    corners: Annotated[list[Corner], Field(min_length=2, max_length=20)]
+    corners: list[Corner]
+
+    @model_validator(mode="after")
+    def _check(self) -> "AlignmentUniformity":
+        if tuple(corner.name for corner in self.corners) != CORNERS:
+            raise ValueError(f"the corners must be {', '.join(CORNERS)}")
+        return self
 
 
 class Probe(Strict):
@@ -221,12 +230,12 @@ class Collapse(Strict):
     width: Positive
     threshold: Above0
     untrained: Embedding
-    rows: Annotated[list[Variant], Field(min_length=2, max_length=40)]
+    rows: list[Variant]
 
     @model_validator(mode="after")
     def _check(self) -> "Collapse":
-        if len({row.name for row in self.rows}) < len(self.rows):
-            raise ValueError("a variant stands twice")
+        if tuple(row.name for row in self.rows) != VARIANTS:
+            raise ValueError(f"the variants must be {', '.join(VARIANTS)}")
         return self
 
 
@@ -245,7 +254,7 @@ class TheoryResults(Strict):
     schema_version: Annotated[Literal[1], Field(alias="schema")]
     seed: Count
     started: UTC
-    seconds: dict[Text, Seconds]  # by experiment
+    seconds: dict[Text, Seconds]  # processor time, by experiment: wall time says more of the machine's other work
     environment: Environment
     libraries: dict[Text, Text]  # versions of scikit-learn and SciPy, which the environment does not name
     experiments: Experiments
