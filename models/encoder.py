@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from utils.errors import UsageError
+from utils.recipe import check_widths
 
 
 class Normalise(nn.Module):
@@ -159,8 +160,7 @@ class ResNet18Encoder(nn.Module):
 
         super().__init__()
         channels, height, width = image_shape
-        if tuple(widths) != (64, 128, 256, 512):
-            raise UsageError("--widths: resnet18 has 64 128 256 512 and no others; leave it out")
+        check_widths("resnet18", widths)
         self.pooling = pooling
         self.normalise = Normalise(channels)
         network = resnet18()
@@ -217,8 +217,7 @@ class VisionTransformerEncoder(nn.Module):
         patch = 4 if min(height, width) >= 16 else 2
         if height % patch or width % patch:
             raise UsageError(f"--encoder vit: the images' sides must be multiples of {patch}, not {height} x {width}")
-        if len(set(widths)) != 1 or widths[0] % 32:
-            raise UsageError("--widths: vit takes one number a block, all alike and a multiple of 32, as 128 128 128")
+        check_widths("vit", widths)
         self.pooling, self.grid, w = pooling, (height // patch, width // patch), widths[0]
         self.normalise = Normalise(channels)
         self.patches = nn.Conv2d(channels, w, patch, stride=patch)

@@ -6,7 +6,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from models.encoder import ConvEncoder
-from training import evaluation
+from training import evaluation, portrait
 from training.evaluation import Latents
 
 
@@ -18,8 +18,9 @@ def clusters(n: int, classes: int = 4, d: int = 16, spread: float = 1.0, seed: i
 
 
 def splits(spread: float = 1.0) -> dict[str, Latents]:
-    return {name: clusters(n, spread=spread, seed=i) for i, (name, n) in enumerate(
+    made = {name: clusters(n, spread=spread, seed=i) for i, (name, n) in enumerate(
         {"train": 600, "val": 200, "test": 200}.items())}
+    return {**made, "labelled": made["train"], "selection": made["val"]}
 
 
 def test_encode_leaves_the_encoder_bit_identical_and_is_deterministic() -> None:
@@ -64,7 +65,7 @@ def test_linear_probe_separates_what_is_separable_and_not_labels_at_random() -> 
     latents = splits(spread=0.3)
     probe = evaluation.linear_probe(latents)
     assert (probe(latents["test"].z) == latents["test"].labels).float().mean() > 0.97
-    shuffled = {**latents, "train": Latents(latents["train"].z, latents["train"].labels[torch.randperm(600)])}
+    shuffled = {**latents, "labelled": Latents(latents["train"].z, latents["train"].labels[torch.randperm(600)])}
     chance = evaluation.linear_probe(shuffled)(latents["test"].z) == latents["test"].labels
     assert chance.float().mean() < 0.5
 
@@ -76,7 +77,7 @@ def test_classifier_learns_what_no_linear_probe_can() -> None:
     def parity(n: int) -> Latents:
         z = torch.randn(n, 8, generator=generator)
         return Latents(z, ((z[:, 0] > 0) ^ (z[:, 1] > 0)).long())
-    latents = {"train": parity(1500), "val": parity(200), "test": parity(500)}
+    latents = {"labelled": parity(1500), "selection": parity(200), "test": parity(500)}
     classifier, epoch = evaluation.train_classifier(latents, 2, seed=0, epochs=8)
     accuracy = (evaluation.predict(classifier, latents["test"].z) == latents["test"].labels).float().mean()
     linear = (evaluation.linear_probe(latents)(latents["test"].z) == latents["test"].labels).float().mean()
@@ -85,9 +86,10 @@ def test_classifier_learns_what_no_linear_probe_can() -> None:
     assert linear < 0.6
 
 
-def test_classifier_never_sees_the_test_split() -> None:
+@pytest.mark.parametrize("hidden", ["test", "train", "val"])
+def test_classifier_sees_the_labelled_and_the_selection_part_alone(hidden: str) -> None:
     latents = splits()
-    poisoned = {**latents, "test": Latents(torch.full_like(latents["test"].z, torch.nan), latents["test"].labels)}
+    poisoned = {**latents, hidden: Latents(torch.full_like(latents[hidden].z, torch.nan), latents[hidden].labels)}
     one, _ = evaluation.train_classifier(latents, 4, seed=0, epochs=2)
     two, _ = evaluation.train_classifier(poisoned, 4, seed=0, epochs=2)
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
@@ -110,7 +112,10 @@ def test_a_collapsed_latent_scores_at_chance_without_an_error() -> None:
                       evaluation.linear_probe(latents)(latents["test"].z),
                       evaluation.knn_predict(latents["train"], latents["test"].z, 4)):
         assert (predicted == latents["test"].labels).float().mean() < 0.5
-    assert np.isfinite(evaluation.latent_map(latents["test"].z)["map_points"]).all()
+    assert np.isfinite(portrait.tsne(latents["test"].z.numpy())).all()
+    assert np.isfinite(portrait.first_components(latents["test"].z.numpy())).all()
+    assert evaluation.effective_rank(latents["test"].z) == 1.0
+    assert evaluation.uniformity(latents["test"].z) == pytest.approx(0, abs=1e-9)
 
 
 def test_confusion_rows_are_true_classes() -> None:
@@ -120,3 +125,47 @@ def test_confusion_rows_are_true_classes() -> None:
     assert {name: metric.correct for name, metric in per_class.items()} == {
         "test/classifier_top1/a": 1, "test/classifier_top1/b": 1, "test/classifier_top1/c": 2}
     assert per_class["test/classifier_top1/c"].value == 2 / 3
+
+
+def test_bfloat16_changes_the_classifier_by_rounding_alone() -> None:
+    latents = splits()
+    one, _ = evaluation.train_classifier(latents, 4, seed=0, epochs=4)
+    two, _ = evaluation.train_classifier(latents, 4, seed=0, epochs=4, dtype=torch.bfloat16)
+    assert all(p.dtype == torch.float32 for p in two.parameters())
+    same = evaluation.predict(one, latents["test"].z) == evaluation.predict(two, latents["test"].z)
+    assert same.float().mean() > 0.95
+
+
+def test_few_labels_are_gone_over_more_often() -> None:
+    assert evaluation.classifier_epochs(54_000) == evaluation.CLASSIFIER_EPOCHS
+    assert evaluation.classifier_epochs(540) == evaluation.CLASSIFIER_STEPS
+    assert evaluation.classifier_epochs(1) == evaluation.CLASSIFIER_STEPS
+
+
+def test_alignment_is_the_mean_squared_distance_on_the_sphere() -> None:
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(50, 7)), generator.normal(size=(50, 7))
+    unit = [x / np.sqrt((x * x).sum(1, keepdims=True)) for x in (a, b)]
+    expected = np.mean([sum((p - q) ** 2) for p, q in zip(*unit, strict=True)])
+    assert evaluation.alignment(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, rel=1e-6)
+    assert evaluation.alignment(torch.from_numpy(a), torch.from_numpy(3 * a)) == pytest.approx(0, abs=1e-12)
+    assert evaluation.alignment(torch.from_numpy(a), torch.from_numpy(-a)) == pytest.approx(4)
+
+
+def test_uniformity_agrees_with_its_definition_and_with_lightly_s_authors() -> None:
+    """Equation 2 of Wang and Isola 2020, pair by pair; two opposite points: log exp(-2 * 4) = -8."""
+    z = np.random.default_rng(1).normal(size=(40, 5))
+    unit = z / np.sqrt((z * z).sum(1, keepdims=True))
+    pairs = [np.exp(-2 * ((unit[i] - unit[j]) ** 2).sum()) for i in range(40) for j in range(i)]
+    assert evaluation.uniformity(torch.from_numpy(z)) == pytest.approx(np.log(np.mean(pairs)), rel=1e-6)
+    assert evaluation.uniformity(torch.tensor([[1.0, 0.0], [-2.0, 0.0]])) == pytest.approx(-8)
+
+
+def test_effective_rank_counts_equal_directions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(200, 7, generator=generator) - 0)[0]
+    basis = torch.linalg.qr(basis - basis.mean(0))[0]  # centred, orthonormal columns: seven equal singular values
+    assert evaluation.effective_rank(basis) == pytest.approx(7, abs=1e-3)
+    assert evaluation.effective_rank(torch.outer(torch.arange(20.0), torch.ones(9))) == pytest.approx(1, abs=1e-5)
+    uneven = evaluation.effective_rank(basis * torch.tensor([1.0, 1, 1, 1, 1, 1, 1e-6]))
+    assert 6 <= uneven < 6.01

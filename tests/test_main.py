@@ -21,7 +21,8 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
 
 
 @pytest.mark.parametrize("argv, words", [
-    (["--task", "1.2.4", "--dataset", "digits"], ["1.2.4", "did you mean 1.2.", "1.2.1, 1.2.2, 1.2.3, rotation, all"]),
+    (["--task", "1.2.4", "--dataset", "digits"], ["1.2.4", "did you mean 1.2.",
+                                                  "1.2.1, 1.2.2, 1.2.3, rotation, control, all"]),
     (["--task", "rotations", "--dataset", "digits"], ["did you mean rotation?"]),
     (["--task", "1.2.3", "--dataset", "cifar"], ["did you mean cifar10?", "folder:PATH"]),
     (["--task", "1.2.3", "--dataset", "digits", "--temprature", "1"], ["--temprature", "did you mean --temperature?"]),
@@ -42,9 +43,25 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--dataset", "digits"], ["--task"]),
     (["--task", "1.2.3"], ["--dataset"]),
     ([], ["--task"]),
+    (["--task", "all", "--dataset", "digits", "--method", "dcl"], ["--method", "one task"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--method", "simclr", "masked"], ["--method masked", "vicreg"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--method", "vicreg", "--temperature", "1"],
+     ["--temperature", "vicreg", "simclr, dcl, moco"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--epochs", "0"], ["--epochs 0", "--init"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--finetune"], ["--finetune", "no part", "1.2.2"]),
+    (["--task", "control", "--dataset", "digits", "--learning-rate", "1"], ["--learning-rate", "no part", "control"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--labels", "1.5"], ["--labels", "at most 1"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--init", "nowhere.json"], ["--init nowhere.json", "No such file"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--encoder", "resnet18", "--widths", "8"], ["--widths", "resnet18"]),
+    (["--embed", "a.json", "--images", "folder:x"], ["--out is needed"]),
+    (["--embed", "a.json", "--images", "x", "--out", "b.npz"], ["--images x", "folder:x"]),
+    (["--embed", "a.json", "--images", "folder:x", "--out", "b.txt"], ["--out b.txt", ".npz"]),
+    (["--embed", "a.json", "--images", "folder:no-such", "--out", "b.npz"], ["no folder no-such"]),
+    (["--embed", "a.json", "--images", "folder:x", "--out", "b.npz", "--task", "1.2.3"], ["--task", "--embed"]),
 ])
 def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, argv: list[str], words: list[str]) -> None:
-    code, out, err = call(capsys, *argv, *(["--results-dir", str(tmp_path / "results")] if argv else []))
+    results = [] if not argv or "--embed" in argv else ["--results-dir", str(tmp_path / "results")]
+    code, out, err = call(capsys, *argv, *results)
     assert code == 2
     assert out == []
     assert len(err) == 1
@@ -104,8 +121,8 @@ def test_a_run_that_diverges_does_not_stop_the_others(capsys, tmp_path, monkeypa
     assert "1.2.1 digits" in err[0]
     assert "step 3" in err[0]
     assert "_failed.json" in err[0]
-    assert len(list(tmp_path.glob("*_quick.json"))) == 3
-    assert sum("test accuracy" in line for line in out) == 3
+    assert len(list(tmp_path.glob("*_quick.json"))) == 5  # of the controls two
+    assert sum("test accuracy" in line for line in out) == 5
 
 
 def test_complete_runs_are_skipped_kept_and_repeated_on_request(capsys, tmp_path) -> None:
@@ -155,6 +172,110 @@ def test_a_folder_of_images_is_a_data_set(capsys, tmp_path) -> None:
     assert code == 0, out
     record = read_record(tmp_path / "results" / "1.2.2_folder-my-images_joint_seed0_quick.json")
     assert record.data.classes == ["blue<b>", "red"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The record of a short contrastive run on digits, with its checkpoint."""
+    folder = tmp_path_factory.mktemp("trained")
+    words = "--task 1.2.3 --dataset digits --epochs 1 --widths 8 16 --precision float32 --results-dir"
+    assert exit_code(lambda: _main.main([*words.split(), str(folder)]), "") == 0
+    return next(folder.glob("*.json"))
+
+
+def test_an_encoder_is_shared_scored_again_and_tuned_with_few_labels(capsys, tmp_path, trained: Path) -> None:
+    from safetensors.torch import load_file
+
+    start = ["--dataset", "digits", "--init", str(trained), "--precision", "float32", "--results-dir", str(tmp_path)]
+    first = read_record(trained)
+    for words in (["--task", "1.2.3", "--epochs", "0"], ["--task", "1.2.1", "--epochs", "1"],
+                  ["--task", "1.2.3", "--epochs", "0", "--labels", "0.1"],
+                  ["--task", "1.2.3", "--epochs", "0", "--labels", "0.1", "--finetune", "--finetune-epochs", "1"]):
+        assert call(capsys, *words, *start)[0] == 0
+    records = {(r.run.task, r.recipe.fields["labels"], r.recipe.fields.get("finetune")): r
+               for r in map(read_record, tmp_path.glob("*.json"))}
+    assert len(records) == 4
+    assert all("_from-1.2.3-simclr" in path.stem for path in tmp_path.glob("*.json"))
+    for record in records.values():
+        assert record.run.init is not None
+        assert record.run.init.sha256 == first.artifacts["checkpoint"].sha256
+        assert record.recipe.fields["widths"] == [8, 16]
+    again = records["1.2.3", 1.0, False]
+    assert (again.history, again.derived.steps, again.selection.epoch) == ([], 0, 0)
+    assert again.headline == first.headline  # the same encoder, frozen, scored in the same way
+    few = records["1.2.3", 0.1, False]
+    assert 10 <= sum(few.data.class_counts["labelled"]) < 0.15 * sum(few.data.class_counts["train"])
+    weights = {key: load_file(tmp_path / record.artifacts["checkpoint"].name) for key, record in records.items()}
+    source = load_file(trained.with_suffix(".safetensors"))
+    name = "encoder.blocks.0.conv2.weight"
+    assert (weights["1.2.3", 0.1, False][name] == source[name]).all()  # frozen
+    assert not (weights["1.2.3", 0.1, True][name] == source[name]).all()  # unfrozen
+    assert not (weights["1.2.1", 1.0, False][name] == source[name]).all()  # trained on, with a decoder
+    code, _, err = call(capsys, "--task", "1.2.3", "--widths", "9", *start)
+    assert (code, len(err)) == (2, 1)
+    assert "--widths" in err[0]
+
+
+def test_a_damaged_or_foreign_start_is_one_line(capsys, tmp_path, trained: Path) -> None:
+    import shutil
+
+    for path in trained.parent.iterdir():
+        shutil.copy(path, tmp_path)
+    record, weights = tmp_path / trained.name, tmp_path / f"{trained.stem}.safetensors"
+    start = ["--task", "1.2.3", "--init", str(record), "--epochs", "0", "--results-dir", str(tmp_path / "out")]
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    code, _, err = call(capsys, *start, "--dataset", "digits")
+    assert (code, len(err)) == (1, 1)
+    assert "SHA-256" in err[0]
+    weights.unlink()
+    code, _, err = call(capsys, *start, "--dataset", "digits")
+    assert (code, len(err)) == (1, 1)
+    assert "run the record's command again: python _main.py --task 1.2.3" in err[0]
+    assert not list((tmp_path / "out").glob("*.json"))
+
+
+def test_a_subset_and_few_labels_are_what_they_say(capsys, tmp_path) -> None:
+    words = ["--task", "1.2.2", "--dataset", "digits", "--subset", "300", "--labels", "0.1", "--epochs", "1",
+             "--results-dir", str(tmp_path)]
+    assert call(capsys, *words)[0] == 0
+    record = read_record(next(tmp_path.glob("*.json")))
+    assert 290 <= sum(record.data.class_counts["train"]) <= 310
+    assert 25 <= sum(record.data.class_counts["labelled"]) <= 35
+    assert sum(record.data.class_counts["test"]) == 359
+    assert record.derived.steps == 300 // 64  # an epoch is as long as with all labels
+    code, _, err = call(capsys, "--task", "1.2.2", "--dataset", "digits", "--subset", "99999", "--results-dir",
+                        str(tmp_path))
+    assert (code, len(err)) == (2, 1)
+    assert "--subset 99999" in err[0]
+
+
+def test_images_of_one_s_own_are_embedded(capsys, tmp_path, trained: Path) -> None:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from models.saved import load_encoder
+
+    pixels = np.random.RandomState(0).randint(0, 256, (3, 8, 8), np.uint8)
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    for i, name in enumerate(("b.png", "a.png", "deep/c.png")):
+        Image.fromarray(pixels[i]).save(tmp_path / "mine" / name)
+    (tmp_path / "mine" / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "latents.npz"
+    words = ["--embed", str(trained), "--images", f"folder:{tmp_path / 'mine'}", "--out", str(out)]
+    code, lines, err = call(capsys, *words)
+    assert (code, lines) == (0, [f"latents of 3 images -> {out}"])
+    assert "broken.png" in err[0]
+    with np.load(out, allow_pickle=False) as file:
+        assert file["files"].tolist() == ["a.png", "b.png", "deep/c.png"]
+        latents = file["latents"]
+    assert latents.shape == (3, 128)
+    with torch.no_grad():
+        expected = load_encoder(trained)(torch.from_numpy(pixels[[1, 0, 2]])[:, None].float() / 255)
+    np.testing.assert_allclose(latents, expected.numpy(), rtol=1e-4, atol=1e-5)
+    code, _, err = call(capsys, *words)  # nothing is overwritten
+    assert (code, len(err)) == (2, 1)
+    assert "is there already" in err[0]
 
 
 def test_help_leads_with_examples_and_loads_no_torch() -> None:

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from torch import nn
+from torchvision.models import resnet18
 
 from models.decoder import build_decoder
-from models.encoder import ConvEncoder, MLPEncoder, Whitening, build_encoder
+from models.encoder import ConvEncoder, MLPEncoder, TransformerBlock, Whitening, build_encoder
 from models.heads import LinearHead, MLPClassifier, ProjectionHead
 from utils.errors import UsageError
 from utils.precision import cast
@@ -19,9 +21,11 @@ def images(n: int = 64, shape: tuple[int, int, int] = (3, 32, 32)) -> torch.Tens
 
 @pytest.mark.parametrize("shape, widths", [((3, 32, 32), (8, 16, 16)), ((1, 28, 28), (8, 16, 16)),
                                            ((1, 8, 8), (8, 16))])
-@pytest.mark.parametrize("kind, pooling", [("conv", "max"), ("conv", "flatten"), ("mlp", "max")])
+@pytest.mark.parametrize("kind, pooling", [("conv", "max"), ("conv", "flatten"), ("mlp", "max"), ("vit", "mean"),
+                                           ("vit", "flatten"), ("resnet18", "mean"), ("resnet18", "flatten")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_every_encoder_gives_a_128d_latent(shape, widths, kind, pooling, dtype) -> None:
+    widths = {"vit": (32, 32), "resnet18": (64, 128, 256, 512)}.get(kind, widths)
     encoder = build_encoder(kind, shape, widths, 128, pooling)
     encoder.fit_to_data(images(32, shape))
     z = cast(encoder, dtype)(images(4, shape))
@@ -96,3 +100,67 @@ def test_impossible_shapes_are_refused_by_flag() -> None:
         build_decoder("conv", (3, 32, 32), (8, 8), 128)
     with pytest.raises(UsageError, match="--decoder-widths"):
         build_decoder("conv", (1, 30, 30), (8, 8, 8), 128)
+
+
+def test_resnet18_is_torchvision_s_behind_its_stem() -> None:
+    """Same weights, same features, computed by torchvision's own forward pass."""
+    torch.manual_seed(0)
+    encoder = build_encoder("resnet18", (3, 32, 32), (64, 128, 256, 512), 16, "mean").eval()
+    network = resnet18()
+    network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    network.maxpool = network.fc = nn.Identity()
+    missing = network.load_state_dict(encoder.network.state_dict(), strict=False)
+    assert missing.missing_keys == missing.unexpected_keys == []
+    x = images(4)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(x), encoder.latent(network.eval()(encoder.normalise(x))))
+    assert sum(p.numel() for p in network.parameters()) == 11_168_832  # as published, without the classifier
+
+
+def test_transformer_block_is_torch_s_pre_norm_layer() -> None:
+    torch.manual_seed(0)
+    ours = TransformerBlock(64, 2).eval()
+    theirs = nn.TransformerEncoderLayer(64, 2, 256, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
+    theirs.load_state_dict({
+        "self_attn.in_proj_weight": ours.query_key_value.weight, "self_attn.in_proj_bias": ours.query_key_value.bias,
+        "self_attn.out_proj.weight": ours.out.weight, "self_attn.out_proj.bias": ours.out.bias,
+        "linear1.weight": ours.mlp[0].weight, "linear1.bias": ours.mlp[0].bias,
+        "linear2.weight": ours.mlp[2].weight, "linear2.bias": ours.mlp[2].bias,
+        "norm1.weight": ours.norm1.weight, "norm1.bias": ours.norm1.bias,
+        "norm2.weight": ours.norm2.weight, "norm2.bias": ours.norm2.bias})
+    x = torch.randn(3, 9, 64)
+    torch.testing.assert_close(ours(x), theirs.eval()(x), rtol=1e-4, atol=1e-5)
+
+
+def test_vision_transformer_knows_where_patches_are() -> None:
+    """Without position embeddings a mean over tokens would not see that patches were exchanged."""
+    torch.manual_seed(0)
+    encoder = build_encoder("vit", (1, 8, 8), (32, 32), 16, "mean")
+    encoder.fit_to_data(images(32, (1, 8, 8)))
+    x = images(4, (1, 8, 8))
+    exchanged = x.roll(2, 3)  # by whole patches
+    with torch.no_grad():
+        assert not torch.allclose(encoder(x), encoder(exchanged), atol=1e-4)
+        encoder.position.zero_()
+        torch.testing.assert_close(encoder(x), encoder(exchanged), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 16)])
+def test_pca_encoder_agrees_with_scikit_learn(shape: tuple[int, int, int]) -> None:
+    x = images(300, shape)
+    encoder = build_encoder("pca", shape, (), 128, "max")
+    encoder.fit_to_data(x)
+    flat = x.flatten(1).double().numpy()
+    expected = torch.from_numpy(PCA(min(128, flat.shape[1])).fit_transform(flat)).float()
+    ours = encoder(x)
+    assert (ours[:, expected.shape[1]:] == 0).all()  # there are no more components than pixels
+    torch.testing.assert_close(ours[:, :20].abs(), expected[:, :20].abs(), rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind, shape, widths, word", [
+    ("vit", (1, 30, 30), (32, 32), "multiples of 4"), ("vit", (1, 28, 28), (32, 64), "all alike"),
+    ("vit", (1, 28, 28), (40, 40), "multiple of 32"), ("resnet18", (1, 28, 28), (64, 64), "64 128 256 512"),
+])
+def test_other_encoders_refuse_what_they_cannot_be(kind, shape, widths, word) -> None:
+    with pytest.raises(UsageError, match=word):
+        build_encoder(kind, shape, widths, 128, "mean")

@@ -43,11 +43,15 @@ def commands(script: str) -> list[list[str]]:
 @pytest.mark.parametrize("argv", commands("_main.py"), ids=" ".join)
 def test_every_training_command_in_the_readme_parses(argv: list[str], tmp_path: Path) -> None:
     arguments = _main.build_parser().parse_args(argv)
+    if arguments.embed:
+        assert arguments.images and arguments.out
+        return
     tasks = _main.choose_tasks(arguments.task)
     _main.check_flags_fit(arguments, tasks)
     for name in _main.DATASETS if arguments.dataset == "all" else [arguments.dataset]:
         _main.check_dataset(name)
-        assert _main.plan(arguments, tasks, name)
+        if arguments.init is None:  # what it brings along is known once it was trained
+            assert _main.plan(arguments, tasks, name, None)
 
 
 @pytest.mark.parametrize("argv", commands("_report_evaluation.py"), ids=" ".join)

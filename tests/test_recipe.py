@@ -8,7 +8,7 @@ import pytest
 from training.tasks import TASKS
 from utils.data import DATASETS
 from utils.errors import UsageError
-from utils.recipe import Recipe, add_flags, as_json, flag_values
+from utils.recipe import LatentRecipe, Recipe, add_flags, as_json, check_method_has, flag_values
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +20,14 @@ def parser() -> argparse.ArgumentParser:
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_a_valid_default_recipe_for_every_data_set(task: str) -> None:
     for spec in DATASETS.values():
-        assert isinstance(TASKS[task].default_recipe(spec.recipes), Recipe)
+        for method in TASKS[task].all_methods:
+            recipe = TASKS[task].default_recipe(spec.recipes, method)
+            assert isinstance(recipe, LatentRecipe)
+            assert recipe.method == method
+            for encoder in ("conv", "mlp", "resnet18", "vit") if method != "pca" else ():
+                assert TASKS[task].default_recipe(spec.recipes, method, encoder).encoder == encoder
+            if recipe.encoder != "pca":
+                assert TASKS[task].default_recipe(spec.recipes, method, recipe.encoder) == recipe
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -28,6 +35,8 @@ def test_every_field_is_a_flag_that_comes_back(task: str) -> None:
     recipe = TASKS[task].default_recipe("cifar10")
     words = []
     for name, value in as_json(recipe).items():
+        if name == "method":  # a flag of the run, which takes several
+            continue
         flag = "--" + name.replace("_", "-")
         if isinstance(value, bool):
             words.append(flag if value else flag.replace("--", "--no-", 1))
@@ -42,9 +51,11 @@ def test_flags_not_given_are_absent() -> None:
 
 
 @pytest.mark.parametrize("field, value, word", [
-    ("epochs", 0, "--epochs"), ("learning_rate", 0.0, "above 0"), ("learning_rate", float("nan"), "--learning-rate"),
+    ("epochs", -1, "--epochs"), ("labels", 0.0, "above 0"), ("labels", 1.5, "at most 1"), ("subset", -5, "at least 0"),
+    ("learning_rate", 0.0, "above 0"), ("learning_rate", float("nan"), "--learning-rate"),
     ("learning_rate", float("inf"), "finite"), ("warmup", 1.0, "at most"), ("crop_scale", 0.0, "above"),
-    ("crop_scale", 1.5, "at most"), ("widths", (8, 0), "--widths"), ("pooling", "mean", "choose from max, flatten"),
+    ("crop_scale", 1.5, "at most"), ("widths", (8, 0), "--widths"),
+    ("pooling", "average", "choose from max, mean, flatten"),
     ("batch_size", 1, "at least 2"),
 ])
 def test_values_out_of_range_are_refused_by_flag(field: str, value: object, word: str) -> None:
@@ -52,10 +63,28 @@ def test_values_out_of_range_are_refused_by_flag(field: str, value: object, word
         dataclasses.replace(Recipe(), **{field: value})
 
 
+CONTROLS_OWN = {(TASKS["control"].title, "encoder"), (TASKS["control"].title, "epochs")}
+
+
 def test_shared_fields_mean_the_same_in_every_task() -> None:
     """One name for one concept: where two tasks share a field, its help text and bounds are the same object's."""
     seen: dict[str, dict] = {}
     for task in TASKS.values():
         for f in dataclasses.fields(task.recipe):
-            if f.name not in ("method", "pooling"):  # whose choices or reasons differ by task
+            # whose choices or reasons differ by task, and what a control has none of
+            if f.name not in ("method", "pooling") and (task.title, f.name) not in CONTROLS_OWN:
                 assert seen.setdefault(f.name, dict(f.metadata)) == dict(f.metadata), f.name
+
+
+def test_a_flag_of_another_method_is_refused() -> None:
+    recipe = TASKS["1.2.3"].default_recipe("mnist", "vicreg")
+    with pytest.raises(UsageError, match="--temperature has no part in method vicreg, only in simclr, dcl, moco"):
+        check_method_has(recipe, {"temperature", "epochs"})
+    check_method_has(recipe, {"variance_weight", "epochs"})
+
+
+def test_a_control_cannot_be_called_what_it_is_not() -> None:
+    with pytest.raises(UsageError, match="--encoder"):
+        dataclasses.replace(TASKS["control"].default_recipe("mnist", "random"), encoder="pca", widths=())
+    with pytest.raises(UsageError, match="--encoder"):
+        TASKS["control"].default_recipe("mnist", "pca", "vit")

@@ -27,7 +27,8 @@ Portrait = tuple[dict[str, np.ndarray], dict[str, Metric]]
 def maps(z: Tensor, data: DeviceData) -> Portrait:
     """t-SNE and PCA maps of some test latents and of the same images' raw pixels, and each map's agreement."""
     index = evenly_spaced(len(z), MAP_POINTS).to(z.device)
-    latents, images = z[index].cpu().numpy(), data.test_images[index.to(data.test_images.device)]
+    shown, images = z[index], data.test_images[index.to(data.test_images.device)]
+    latents = shown.cpu().numpy()
     pixels = to_float(images).flatten(1).cpu().numpy()
     points = {"map_points": tsne(latents), "map_pca": first_components(latents),
               "pixel_tsne": tsne(pixels), "pixel_pca": first_components(pixels)}
@@ -36,7 +37,7 @@ def maps(z: Tensor, data: DeviceData) -> Portrait:
               "pixel_pca": "pixel_pca_agreement"}
     metrics = {f"test/{scores[name]}": Metric(value=agreement(torch.from_numpy(points[name]), labels), n=len(index),
                                               split="test", protocol=SCORES[scores[name]][3]) for name in points}
-    nearest = nearest_rows(z[index], z[index], MAP_NEIGHBOURS + 1)[0][:, 1:]  # the first is the image itself
+    nearest = nearest_rows(shown, shown, MAP_NEIGHBOURS + 1)[0][:, 1:]  # the first is the image itself
     return {"map_index": index.cpu().numpy().astype(np.int32), **points,
             "map_neighbours": nearest.cpu().numpy().astype(np.uint16)}, metrics
 

@@ -48,6 +48,7 @@ class LatentRecipe:
     def __post_init__(self) -> None:
         for f in fields(self):
             check_value(f, getattr(self, f.name))
+        check_widths(self.encoder, self.widths)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,14 @@ class FrozenRecipe(Recipe):
 ENCODER_WIDTHS = {"conv": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512), "vit": (128,) * 4}
 ENCODER_DEFAULTS = {kind: {"widths": widths, "pooling": "mean" if kind in ("resnet18", "vit") else "max"}
                     for kind, widths in ENCODER_WIDTHS.items()}
+
+
+def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
+    """UsageError unless the encoder can have these widths."""
+    if encoder == "resnet18" and tuple(widths) != ENCODER_WIDTHS["resnet18"]:
+        raise UsageError("--widths: resnet18 has 64 128 256 512 and no others; leave it out")
+    if encoder == "vit" and (len(set(widths)) != 1 or widths[0] % 32):
+        raise UsageError("--widths: vit takes one number a block, all alike and a multiple of 32, as 128 128 128")
 
 
 def check_value(f: dataclasses.Field, value: Any) -> None:
