@@ -17,10 +17,12 @@ import typst
 from markupsafe import Markup
 
 from report import equations
+from report.explorer import explorer, head
 from report.figures import Drawing, inline_svg
-from report.load import Loaded, load_results
+from report.load import load_results
 from report.page import explorable, make_page, readme_table
 from report.tables import summarise
+from report.theory import theory_sections
 from utils.errors import RunError
 from utils.record import write_atomically
 
@@ -29,15 +31,14 @@ NONE = Markup("")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
-def build_html(page: dict[str, Any], drawings: dict[str, Drawing], head: Markup = NONE,
-               explore: Markup = NONE) -> bytes:
-    """The page as one HTML file with its figures inside.  head, explore: what report.explorer makes of the runs."""
+def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Markup = NONE) -> bytes:
+    """The page as one HTML file with its figures inside.  explore: what report.explorer makes of the runs."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     images = {file: embed(file, drawing) for file, drawing in drawings.items()}
     formulas = equations.render([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
     return environment.get_template("report.html.j2").render(
-        page=page, images=images, formulas=formulas, head=head if explore else NONE, explore=explore).encode()
+        page=page, images=images, formulas=formulas, head=head() if explore else NONE, explore=explore).encode()
 
 
 def embed(file: str, drawing: Drawing) -> Markup:
@@ -73,31 +74,13 @@ def write_report(results_dir: Path, html: Path, pdf: Path) -> tuple[int, list[tu
     Raises RunError where a folder is missing or a file cannot be written.
     """
     loaded, rejected = load_results(results_dir)
-    page, drawings = make_page(loaded, rejected, theory(results_dir, loaded))
-    head, explore = explorer_parts(loaded)
+    page, drawings = make_page(loaded, rejected, theory_sections(results_dir, loaded))
+    explore = explorer(explorable(summarise(loaded)))
     # both, before either is written
-    page_bytes, pdf_bytes = build_html(page, drawings, head, explore), build_pdf(page, drawings)
+    page_bytes, pdf_bytes = build_html(page, drawings, explore), build_pdf(page, drawings)
     write_file(html, page_bytes)
     write_file(pdf, pdf_bytes)
     return len(loaded), [(item.name, item.reason) for item in rejected]
-
-
-def theory(results_dir: Path, loaded: list[Loaded]) -> tuple[list[dict[str, Any]], dict[str, Drawing]]:
-    """The theory chapter, where its module is there."""
-    try:
-        from report.theory import theory_sections
-    except ImportError:
-        return [], {}
-    return theory_sections(results_dir, loaded)
-
-
-def explorer_parts(loaded: list[Loaded]) -> tuple[Markup, Markup]:
-    """The explorer's head and body, where its module is there."""
-    try:
-        from report.explorer import explorer, head
-    except ImportError:
-        return NONE, NONE
-    return head(), explorer(explorable(summarise(loaded)))
 
 
 def write_file(path: Path, data: bytes) -> None:

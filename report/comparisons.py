@@ -64,7 +64,8 @@ def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]
             shown = show.percent if score.endswith(("_top1", "_agreement")) else show.measure
             lines.append([what, *[shown(value) for value in values]])
     lines.append(["Minutes", *[show.minutes(row.seconds) for row in rows]])
-    return table(f"{task_name(task).capitalize()}: methods side by side on {dataset_name(dataset)}.", head, lines, right=range(1, len(head)))
+    return table(f"{task_name(task).capitalize()}: methods side by side on {dataset_name(dataset)}.", head, lines,
+                 right=range(1, len(head)))
 
 
 def spread(row: Row) -> str:

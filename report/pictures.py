@@ -65,6 +65,13 @@ def class_colour(label: int, classes: int) -> str:
     return matplotlib.colors.to_hex(matplotlib.colormaps["turbo"](0.1 + 0.82 * label / (classes - 1)))
 
 
+def legend(record: Record) -> list[dict[str, str]]:
+    """Name and colour of each class on the maps; none above the number of names that can be read."""
+    classes = record.data.classes
+    return [{"name": show.shorten(show.plain(name), 24), "colour": class_colour(label, len(classes))}
+            for label, name in enumerate(classes)] if len(classes) <= MOST_NAMED else []
+
+
 def maps(record: Record, arrays: dict[str, np.ndarray]) -> list[tuple[str, Drawing]]:
     """The 2-D maps that a record has, as (array's name, drawing); the drawing's caption is its title."""
     index = arrays["map_index"][:MOST_POINTS]
@@ -102,7 +109,8 @@ def map_svg(points_bytes: bytes, labels_bytes: bytes, names: tuple[str, ...]) ->
     words, texts = [], []
     for label in present if len(present) <= MOST_NAMED else []:
         x, y = np.median(places[labels == label], axis=0)
-        words.append(word(x, y + 5, 14, anchor="middle", **{"font-weight": "bold"}, **HALO))
+        size = 15 if len(names[label]) < 3 else 12
+        words.append(word(x, y + size / 3, size, anchor="middle", **{"font-weight": "bold"}, **HALO))
         texts.append(names[label])
     return svg(MAP, MAP, dots(places, labels, len(names)), (0, 0, MAP, MAP), words, texts, smooth=True)
 
