@@ -26,12 +26,15 @@ examples:
   python _main.py --task 1.2.3 --dataset cifar10            learn, score and record one latent
   python _main.py --task 1.2.1 --dataset mnist --quick      the same in seconds, on a few images; no headline counts it
   python _main.py --task all --dataset digits --seed 0 1 2  every task three times on the embedded set
-  python _main.py --task 1.2.3 --dataset mnist --method all  every contrastive method in turn
-  python _main.py --task 1.2.3 --dataset mnist --temperature 0.5 --epochs 20
-  python _main.py --task 1.2.3 --dataset mnist --labels 0.01 --finetune   few labels, the encoder trained on with them
-  python _main.py --task 1.2.1 --dataset mnist --init RECORD  start from another run's encoder
-  python _main.py --embed RECORD --images folder:PATH --out latents.npz   latents of images of your own
+  python _main.py --task 1.2.3 --dataset mnist --method all every contrastive method in turn
   python _main.py --task 1.2.2 --dataset folder:PATH        images of your own, one sub-folder a class
+  python _main.py --task 1.2.3 --dataset mnist --temperature 0.5 --epochs 20
+  python _main.py --task 1.2.3 --dataset mnist --labels 0.01 --finetune
+                                                            train the encoder on, with a hundredth of the labels
+  python _main.py --task 1.2.1 --dataset mnist --init results/1.2.3_mnist_simclr_seed0.json
+                                                            start from the encoder of another run
+  python _main.py --embed results/1.2.3_mnist_simclr_seed0.json --images folder:PATH --out latents.npz
+                                                            latents of images of your own
 
 tasks and their methods:
 {chr(10).join(f"  {name:10}{task.title}: {', '.join(task.all_methods)}" for name, task in TASKS.items())}

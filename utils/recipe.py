@@ -42,8 +42,8 @@ class LatentRecipe:
     pooling: str = knob("max", "how the last feature map becomes a vector (all but mlp)",
                         choices=("max", "mean", "flatten"))
     subset: int = knob(0, "use only so many images of the training split, always the same ones; 0: all", least=0)
-    labels: float = knob(1.0, "use the labels of this fraction of the training images, always the same ones", above=0,
-                         most=1)
+    labels: float = knob(1.0, "classify with the labels of this fraction of the training images, always the same ones; "
+                         "1: all", above=0, most=1)
 
     def __post_init__(self) -> None:
         for f in fields(self):
