@@ -26,8 +26,9 @@ def run_section(name: str, row: Row, drawings: dict[str, Drawing]) -> dict[str, 
         "lead": lead(row), "metrics": metrics_table(record), "classes": class_table(record),
         **{kind: figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in drawn},
         "maps": [figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in pictures.maps(record, run.arrays)],
-        "legend": pictures.legend(record), "confusion": confusion(record), "notes": notes(record), "history": history_table(record) if record.history
-        else None, "recipe": recipe_table(record), "provenance": provenance(run),
+        "legend": pictures.legend(record), "confusion": confusion(record), "notes": notes(record),
+        "history": history_table(record) if record.history else None,
+        "recipe": recipe_table(record), "provenance": provenance(run),
     }
 
 

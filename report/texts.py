@@ -113,9 +113,9 @@ METHODS = [
      "source": "Bardes et al. 2022, eqs. 1 to 6",
      "text": "The two views' projections Z and Z' are to agree (invariance), every dimension is to keep a standard "
              "deviation of 1 over the batch (variance v) and no two are to correlate (covariance c).",
-     "typst": "cal(L) = lambda/(N D) sum_(i=1)^N ||z_i - z'_i||^2 + mu/2 (v(Z) + v(Z')) + nu (c(Z) + c(Z')), quad "
-              "v(Z) = 1/D sum_d max(0, 1 - sqrt(\"Var\"(z^d) + epsilon)), quad c(Z) = 1/D sum_(d != e) "
-              "\"Cov\"(Z)_(d e)^2",
+     "typst": "cal(L) &= lambda/(N D) sum_(i=1)^N ||z_i - z'_i||^2 + mu/2 (v(Z) + v(Z')) + nu (c(Z) + c(Z')) \\ "
+              "v(Z) &= 1/D sum_d max(0, 1 - sqrt(\"Var\"(z^d) + epsilon)) \\ "
+              "c(Z) &= 1/D sum_(d != e) \"Cov\"(Z)_(d e)^2",
      "alt": "a weighted sum of the squared distance of the views, a hinge on each dimension's standard deviation "
             "and the squared off-diagonal covariances"},
     {"name": "1.2.3 byol",
