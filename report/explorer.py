@@ -42,12 +42,12 @@ from report.figures import MOST_NAMED, MUTED, ORANGE
 from report.load import Loaded
 from report.pictures import MAPS, MOST_POINTS, class_colour
 from report.tables import dataset_name
+from utils.thumbnails import COLUMNS, arrange
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_RUNS = 40  # of a data set: each costs the page some 40 kB
 MOST_NEIGHBOURS = 8  # shown of a point
 MOST_PIXELS = 64  # height or width of an image; larger ones are no thumbnails
-COLUMNS = 40  # images in a line of the sheet
 GREYS = 16  # shades of a grey thumbnail: a third of the bytes, and no eye sees it
 QUALITY = 80  # of a colour thumbnail, WebP's scale
 ASPECT = 0.94  # width over height, with the toolbar above the map: the map itself is about square
@@ -191,14 +191,9 @@ def _axes(name: str, points: np.ndarray | None) -> Iterator[tuple[str, np.ndarra
 
 def sheet_of(images: np.ndarray) -> str:
     """All images (M, H, W, C) in lines of COLUMNS on one sheet, as a data URI."""
-    count, height, width, channels = images.shape
-    lines = -(-count // COLUMNS)
-    tiles = np.zeros((lines * COLUMNS, height, width, channels), np.uint8)
-    tiles[:count] = images
-    sheet = tiles.reshape(lines, COLUMNS, height, width, channels).swapaxes(1, 2)
-    sheet = sheet.reshape(lines * height, COLUMNS * width, channels)
+    sheet = arrange(images)
     buffer = io.BytesIO()
-    if channels == 1:
+    if images.shape[3] == 1:
         coarse = np.round(sheet[:, :, 0] / 255 * (GREYS - 1)) * (255 / (GREYS - 1))
         Image.fromarray(coarse.astype(np.uint8)).save(buffer, "WEBP", lossless=True, method=2)
     else:

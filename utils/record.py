@@ -419,6 +419,11 @@ def sha256_file(path: Path) -> str:
 
 def read_record(path: Path) -> Record:
     """Read and check one record.  Raises RecordError, in one line that names the file and the field."""
+    return read_strictly(path, Record)
+
+
+def read_strictly(path: Path, model: type[Strict]) -> Any:
+    """A JSON file as a strict model.  Raises RecordError, in one line that names the file and the field."""
     try:
         if path.exists() and not path.is_file():
             raise RecordError(f"{path.name}: is no regular file")
@@ -426,7 +431,7 @@ def read_record(path: Path) -> Record:
             raise RecordError(f"{path.name}: larger than {MAX_RECORD_BYTES} bytes, which no record is")
         raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates,
                          parse_constant=_no_constant)
-        return Record.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "record"

@@ -21,18 +21,22 @@ def write_thumbnails(folder: Path, dataset: str, images: np.ndarray) -> Artifact
     """
     from PIL import Image
 
-    count, height, width, channels = images.shape
-    rows = -(-count // COLUMNS)
-    sheet = np.zeros((rows * COLUMNS, height, width, channels), np.uint8)
-    sheet[:count] = images
-    pixels = sheet.reshape(rows, COLUMNS, height, width, channels).swapaxes(1, 2)
-    pixels = pixels.reshape(rows * height, COLUMNS * width, channels)
+    pixels, grey = arrange(images), images.shape[3] == 1
     buffer = io.BytesIO()
-    image = Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels)
-    image.save(buffer, "WEBP", lossless=channels == 1, quality=80)
+    Image.fromarray(pixels.squeeze(2) if grey else pixels).save(buffer, "WEBP", lossless=grey, quality=80)
     path = folder / f"thumbnails_{dataset}_{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.webp"
     write_atomically(path, lambda file: file.write(buffer.getvalue()))
     return Artifact(name=path.name, sha256=sha256_file(path))
+
+
+def arrange(images: np.ndarray) -> np.ndarray:
+    """(M, H, W, C) -> one picture (rows H, COLUMNS W, C) with the images in lines of COLUMNS, black where none is left."""
+    count, height, width, channels = images.shape
+    rows = -(-count // COLUMNS)
+    tiles = np.zeros((rows * COLUMNS, height, width, channels), np.uint8)
+    tiles[:count] = images
+    return tiles.reshape(rows, COLUMNS, height, width, channels).swapaxes(1, 2).reshape(
+        rows * height, COLUMNS * width, channels)
 
 
 def read_thumbnails(path: Path, sha256: str, count: int, image_shape: list[int]) -> np.ndarray:
