@@ -46,6 +46,17 @@ def test_a_record_round_trips(path: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
     arrays = read_arrays(record, tmp_path)
     assert (arrays["test_labels"] == arrays["test_predictions"]).sum() == record.headline.correct
+    assert "map_images" not in arrays  # the sheet of thumbnails was not copied, and is not missed
+
+
+def test_a_changed_sheet_of_thumbnails_is_refused(original: Path, path: Path) -> None:
+    record = read_record(path)
+    sheet = path.parent / record.artifacts["thumbnails"].name
+    shutil.copy(original.parent / sheet.name, sheet)
+    assert read_arrays(record, path.parent)["map_images"].shape == (200, 28, 28, 1)
+    sheet.write_bytes(sheet.read_bytes() + b" ")
+    with pytest.raises(RecordError, match="SHA-256"):
+        read_arrays(record, path.parent)
 
 
 def test_a_failed_record_round_trips(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ is the headline; linear and kNN scores of the frozen latent stand beside it.  `-
 encoder that was learned without labels on, in the same way.
 """
 
+from dataclasses import replace
+
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.heads import LinearHead
-from training.classification_recipe import ClassificationRecipe
+from training.classification_recipe import RECIPES, ClassificationRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from utils.augment import to_float
 from utils.recipe import FrozenRecipe
@@ -24,10 +26,13 @@ def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Train
 
 
 def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: Setup) -> Trained:
-    """Train a learned encoder on, with a new linear classifier and the labelled images (Chen et al. 2020, B.5)."""
-    views = {name: getattr(recipe, name) for name in ("translate", "rotate_degrees", "flip", "batch_size",
-                                                      "weight_decay", "warmup", "latent_dim")}
-    joint = ClassificationRecipe(epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate, **views)
+    """Train a learned encoder on, with a new linear classifier and the labelled images (Chen et al. 2020, B.5).
+
+    But for its length and learning rate as task 1.2.2 does by default on these data, so that the two can be compared.
+    """
+    joint = ClassificationRecipe(**RECIPES[data.recipes])
+    joint = replace(joint, epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate,
+                    latent_dim=recipe.latent_dim)
     return train_jointly(encoder, joint, data, setup)
 
 

@@ -73,9 +73,10 @@ class Recipe(LatentRecipe):
 class FrozenRecipe(Recipe):
     """What a task has whose encoder is frozen before it is scored."""
 
-    finetune: bool = knob(False, "score the encoder unfrozen: train it on, with a linear classifier and the labels")
+    finetune: bool = knob(False, "score the encoder unfrozen: train it on, with a linear classifier and the labels, "
+                          "as task 1.2.2 does")
     finetune_epochs: int = knob(4, "of --finetune, each as long as one over the whole training split", least=1)
-    finetune_learning_rate: float = knob(5e-4, "peak learning rate of --finetune", above=0)
+    finetune_learning_rate: float = knob(1e-3, "peak learning rate of --finetune", above=0)
 
 
 # what another encoder than the data set's default one brings along

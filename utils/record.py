@@ -497,10 +497,10 @@ def read_arrays(record: Record, folder: Path) -> dict[str, np.ndarray]:
         if len(set(group) & set(arrays)) not in (0, len(group)):
             raise RecordError(f"{path.name}: {', '.join(group)} come together or not at all")
     _check_arrays(record, arrays, path.name)
-    if "thumbnails" in record.artifacts:
+    sheet = record.artifacts.get("thumbnails")
+    if sheet and (folder / sheet.name).exists():  # a record without its sheet is still a record
         from utils.thumbnails import read_thumbnails  # here, since it imports this module
 
-        sheet = record.artifacts["thumbnails"]
         arrays["map_images"] = read_thumbnails(folder / sheet.name, sheet.sha256, len(arrays["map_index"]),
                                                record.data.image_shape)
     return arrays

@@ -30,7 +30,7 @@ def write_thumbnails(folder: Path, dataset: str, images: np.ndarray) -> Artifact
 
 
 def arrange(images: np.ndarray) -> np.ndarray:
-    """(M, H, W, C) -> one picture (rows H, COLUMNS W, C) with the images in lines of COLUMNS, black where none is left."""
+    """(M, H, W, C) -> one (rows H, COLUMNS W, C) with the images in lines of COLUMNS, the last one filled up."""
     count, height, width, channels = images.shape
     rows = -(-count // COLUMNS)
     tiles = np.zeros((rows * COLUMNS, height, width, channels), np.uint8)
