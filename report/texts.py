@@ -91,13 +91,13 @@ METHODS = [
     {"name": "1.2.2 joint: cross-entropy with label smoothing",
      "source": "Szegedy et al. 2016",
      "text": "Encoder and a linear classifier p are trained together. C classes; the true one, y, has the target 1 "
-             "- s + s/C, the others s/C.",
+             "− s + s/C, the others s/C.",
      "typst": "cal(L) = -1/N sum_(i=1)^N sum_(c=1)^C ((1 - s) [c = y_i] + s/C) log p_c (f(x_i))",
      "alt": "the loss is the mean cross-entropy of the predicted class probabilities with smoothed one-hot targets"},
     {"name": "1.2.3 simclr: NT-Xent",
      "source": "Chen et al. 2020, eq. 1",
      "text": "Two augmented views of each of N images give 2N projections z. Each anchor i is to pick its partner "
-             "j(i) among the 2N - 1 others by cosine similarity s over the temperature.",
+             "j(i) among the 2N − 1 others by cosine similarity s over the temperature.",
      "typst": "cal(L) = -1/(2N) sum_(i=1)^(2N) log (exp(s(z_i, z_(j(i))) \\/ tau)) / (sum_(k != i) exp(s(z_i, z_k) "
               "\\/ tau)), quad s(u, v) = (u^top v) / (||u|| thin ||v||)",
      "alt": "the mean over 2N anchors of minus the log of the softmax, over the other projections, of the cosine "
