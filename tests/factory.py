@@ -12,8 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from utils.record import (HEADLINE, SCORES, Confusion, Record, labels_digest, read_record, recipe_hash, write_arrays,
-                          write_record)
+from utils.record import (
+    HEADLINE,
+    SCORES,
+    Confusion,
+    Record,
+    labels_digest,
+    read_record,
+    recipe_hash,
+    write_arrays,
+    write_record,
+)
 from utils.thumbnails import write_thumbnails
 
 DIGITS = [str(i) for i in range(10)]
@@ -115,7 +124,8 @@ def make_metrics(task: str, labels: np.ndarray, predictions: np.ndarray, classes
     others = {"effective_rank": 47.31, "alignment": 0.3127, "uniformity": -2.914, "tsne_agreement": 0.8317,
               "pca_agreement": 0.4113, "pixel_tsne_agreement": 0.7219, "pixel_pca_agreement": 0.3371}
     if reconstructions:
-        others |= {"reconstruction_mae": 0.0523, "interpolation_step_within": 1.214, "interpolation_step_between": 1.377}
+        others |= {"reconstruction_mae": 0.0523, "interpolation_step_within": 1.214,
+                   "interpolation_step_between": 1.377}
         for split, images in (("train", 450 * len(classes)), ("val", validation)):
             metrics[f"{split}/reconstruction_mae"] = {"value": 0.0511, "n": images, "correct": None, "split": split,
                                                       "protocol": "mean absolute error of pixels in [0, 1]"}
