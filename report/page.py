@@ -7,7 +7,7 @@ It holds strings, lists and dictionaries only and is written to JSON for the PDF
 from itertools import groupby
 from typing import Any
 
-from report import compare, comparisons, figures, tables, texts
+from report import compare, comparisons, figures, pictures, tables, texts
 from report import format as show
 from report.figures import Drawing
 from report.load import Loaded, Rejected
@@ -188,17 +188,21 @@ def task_sections(results: Results, drawings: dict[str, Drawing]) -> list[dict[s
                          "title": "Controls" if task == "control" else f"Task {task_name(task)}",
                          "about": texts.ABOUT.get(task, ""), "runs": runs,
                          "comparison": comparisons.task_comparison(task, f"task-{position}", results, drawings),
-                         "before": before_and_after(results, runs) if task == "1.2.1" else []})
+                         "before": before_and_after(results, runs, drawings) if task == "1.2.1" else []})
     return sections
 
 
-def before_and_after(results: Results, runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The plain autoencoder beside the others: a table a data set and below it each one's reconstructions."""
+def before_and_after(results: Results, runs: list[dict[str, Any]],
+                     drawings: dict[str, Drawing]) -> list[dict[str, Any]]:
+    """The plain autoencoder beside the others: a table a data set, and the same images from each or else its own."""
     found = []
     for dataset, one in comparisons.before_and_after(results):
+        named = [(show.plain(row.method), row.runs[0].arrays) for row in results.headline
+                 if row.task == "1.2.1" and dataset_name(row.dataset) == dataset]
+        together = figure(f"before-{len(found) + 1}", pictures.side_by_side(named), drawings)
         shown = [run["reconstructions"] | {"caption": f"{run['title']}: {run['reconstructions']['caption']}"}
                  for run in runs if run["default"] and run["reconstructions"] and run["dataset"] == dataset]
-        found.append({"table": one, "figures": shown})
+        found.append({"table": one, "figures": [together] if together else shown})
     return found
 
 

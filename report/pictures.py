@@ -260,4 +260,31 @@ def neighbours(record: Record, arrays: dict[str, np.ndarray]) -> Drawing | None:
                    f"cosine; {NOT_SAME}marks another class. {same} of {total} are of the same class.")
 
 
+def side_by_side(named: list[tuple[str, dict[str, np.ndarray]]]) -> Drawing | None:
+    """The same test images as several decoders return them, below each other; None where fewer than two have them.
+
+    named: (what to write beside a row, the arrays of a run).  Runs that show other images than the first are left out.
+    """
+    named = [(name, arrays) for name, arrays in named if drawable(arrays, "neighbour_outputs")]
+    named = [one for one in named if np.array_equal(one[1]["neighbour_inputs"], named[0][1]["neighbour_inputs"])]
+    if len(named) < 2:
+        return None
+    inputs = named[0][1]["neighbour_inputs"][:MOST_IMAGES]
+    rows = [list(inputs), *(list(arrays["neighbour_outputs"][:MOST_IMAGES]) for _, arrays in named)]
+    cell, left, gap = 48.0, 84.0, max(1, inputs.shape[1] // 14)
+    step_x = cell * (1 + gap / inputs.shape[2])
+    step_y = cell * inputs.shape[1] / inputs.shape[2] + step_x - cell
+    texts = ["test image", *(show.shorten(name, 14) for name, _ in named)]
+    words = [word(0, i * step_y + step_y / 2 + 2, 10, **{"font-weight": "bold"}) for i in range(len(rows))]
+    wide, tall = len(inputs) * step_x - (step_x - cell), len(rows) * step_y - (step_x - cell)
+    data = svg(left + wide, tall, sheet(rows, gap), (left, 0, wide, tall), words, texts)
+    errors = [(name, np.abs(arrays["neighbour_outputs"][:MOST_IMAGES].astype(np.float64) - inputs).mean() / 255)
+              for name, arrays in named]
+    told = "; ".join(f"{name} {error:.4f}" for name, error in errors)
+    return Drawing("svg", data, f"{show.plural(len(inputs), 'test image')} and what {len(named)} decoders return for "
+                   f"them. Mean absolute error on these: {told}.",
+                   f"The same {show.plural(len(inputs), 'test image')}, evenly spaced over the test set, as each "
+                   f"autoencoder returns them. Mean absolute error on these: {told}.")
+
+
 NOT_SAME = "\N{NOT EQUAL TO}\N{NO-BREAK SPACE}"

@@ -73,6 +73,7 @@ def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int
         arrays["reconstruction_inputs"] = np.clip(images + noise, 0, 255).astype(np.uint8)
         arrays["reconstruction_outputs"] = np.clip(images * 0.9 + 12, 0, 255).astype(np.uint8)
         arrays["reconstruction_error"] = np.sort(rng.uniform(0.01, 0.2, reconstructions)).astype(np.float32)
+        arrays["neighbour_outputs"] = np.clip(arrays["neighbour_inputs"] * 0.8 + 20, 0, 255).astype(np.uint8)
         arrays["interpolation_index"] = rng.integers(0, n, (4, 2)).astype(np.int32)
         mix = np.linspace(0, 1, 7)[:, None, None, None]
         ends = images[rng.integers(0, reconstructions, (4, 2))]  # (4, 2, H, W, C)

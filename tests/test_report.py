@@ -978,3 +978,18 @@ def test_a_browser_shows_the_page_without_sideways_scrolling(report: tuple, tmp_
     assert found, dom[-500:]
     assert int(found[1]) <= int(found[2]) == width
     assert int(found[3]) == report[0].count("<svg")
+
+
+def test_decoders_are_compared_on_the_same_images(tmp_path: Path) -> None:
+    for method in ("plain", "masked"):
+        make_record(tmp_path, "1.2.1", "mnist", method, accuracy=0.98, n=60, reconstructions=6)
+    arrays = {run.record.run.method: run.arrays for run in load_results(tmp_path)[0]}
+    arrays["masked"]["neighbour_inputs"] = arrays["plain"]["neighbour_inputs"]
+    drawn = pictures.side_by_side(list(arrays.items()))
+    for name, one in arrays.items():
+        error = np.mean([abs(int(a) - int(b)) / 255 for a, b in zip(
+            one["neighbour_inputs"].ravel(), one["neighbour_outputs"].ravel(), strict=True)])
+        assert f"{name} {error:.4f}" in drawn.caption
+        assert f"{name} {error:.4f}" in drawn.alt
+    other = arrays["masked"] | {"neighbour_inputs": arrays["masked"]["neighbour_inputs"][::-1]}
+    assert pictures.side_by_side([("plain", arrays["plain"]), ("masked", other)]) is None  # other images

@@ -173,7 +173,7 @@ def test_momentum_encoder_is_the_exponential_average_of_its_path(dtype: torch.dt
     torch.manual_seed(0)
     online = cast(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), dtype)
     optimiser = MasterAdamW([online], 1e-3, 0.0)
-    target = MomentumEncoder([online], optimiser, 0.9)
+    target = MomentumEncoder([online], optimiser, 0.9, batch_statistics=False)
     master = optimiser.masters_of([online])[0]
     path, buffers = [master.detach().clone()], [online[1].running_mean.clone()]
     for _ in range(20):

@@ -49,7 +49,10 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     loop = Loop(recipe, data, setup, modules, learned * per_view, OBJECTIVES[recipe.method].format(r=recipe),
                 frozen_flops=followed * per_view)
     if followed:
-        target = MomentumEncoder([encoder, head], loop.optimiser, recipe.target_momentum)
+        # with averaged statistics BYOL collapsed (see benchmarks/NOTES.md); with a batch's own, MoCo's queries could
+        # tell the keys of their batch from older ones by the common mean, against which the paper shuffles devices
+        target = MomentumEncoder([encoder, head], loop.optimiser, recipe.target_momentum,
+                                 batch_statistics=recipe.method == "byol")
     if recipe.method == "moco":
         queue = torch.randn(recipe.queue_size, recipe.projection_dim, generator=loop.generator, device=loop.device)
 

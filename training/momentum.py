@@ -12,15 +12,14 @@ class MomentumEncoder:
     """An exponential moving average of some modules in a row, without gradients (He et al. 2020, eq. 2).
 
     The average is kept in float32 and rounded into the compute format: a hundredth of a step is lost in bfloat16.
-    Departure from both papers, after Cai et al. 2021 (EMAN): the norms use averaged running statistics instead of the
-    batch's, so that the images of a batch cannot tell each other apart by their common mean; MoCo shuffles batches
-    between devices to the same end, and here is one device.
+    batch_statistics: the norms use the batch's mean and deviation, as in training; False: their running averages.
     """
 
-    def __init__(self, modules: list[nn.Module], optimiser: MasterAdamW, momentum: float) -> None:
+    def __init__(self, modules: list[nn.Module], optimiser: MasterAdamW, momentum: float,
+                 batch_statistics: bool) -> None:
         self.momentum = momentum
         self.online = modules
-        self.network = nn.Sequential(*copy.deepcopy(modules)).eval().requires_grad_(False)
+        self.network = nn.Sequential(*copy.deepcopy(modules)).train(batch_statistics).requires_grad_(False)
         self.online_masters = optimiser.masters_of(modules)
         self.masters = [master.detach().clone() for master in self.online_masters]
 

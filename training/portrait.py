@@ -90,7 +90,10 @@ def neighbours(latents: dict[str, Latents], data: DeviceData) -> dict[str, np.nd
 
 @torch.no_grad()
 def reconstructions(decoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str, np.ndarray]:
-    """The best, the median and the worst reconstructions of the test images, by mean absolute error, rising."""
+    """The best, the median and the worst reconstructions of the test images, by mean absolute error, rising.
+
+    And those of the test images whose neighbours are shown, which are the same for every run.
+    """
     errors = torch.cat([(decoder(part) - to_float(images)).abs().mean((1, 2, 3)) for part, images in zip(
         z.split(EVALUATION_BATCH), data.test_images.split(EVALUATION_BATCH), strict=True)])
     order, k = errors.argsort(), min(RECONSTRUCTIONS, len(errors) // 3)
@@ -99,7 +102,8 @@ def reconstructions(decoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str
     return {"reconstruction_index": index.cpu().numpy().astype(np.int32),
             "reconstruction_inputs": data.test_images[index].cpu().numpy(),
             "reconstruction_outputs": to_uint8(decoder(z[index])),
-            "reconstruction_error": errors[index].cpu().numpy().astype(np.float32)}
+            "reconstruction_error": errors[index].cpu().numpy().astype(np.float32),
+            "neighbour_outputs": to_uint8(decoder(z[evenly_spaced(len(z), NEIGHBOUR_QUERIES).to(z.device)]))}
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

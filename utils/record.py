@@ -79,6 +79,8 @@ ARRAYS = {
     "neighbour_images": (("uint8",), 5, "(Q, k, H, W, C) their nearest training images by cosine of the latents"),
     "neighbour_labels": (("uint16",), 2, "(Q, k) the classes of those"),
     "neighbour_cosine": (("float32",), 2, "(Q, k) the cosines, falling"),
+    "neighbour_outputs": (("uint8",), 4, "(Q, H, W, C) what the decoder returns for neighbour_inputs, which are the "
+                                         "same for every run: methods side by side"),
 }
 REQUIRED_ARRAYS = ("test_labels", "test_predictions", "map_index", "map_points")
 # arrays that come together or not at all; reconstruction_error and what follows came later than the first records
@@ -557,6 +559,7 @@ def _check_shapes(record: Record, arrays: dict[str, np.ndarray], name: str) -> N
         "interpolation_index": (pairs, 2),
         "interpolation_images": (pairs, size("interpolation_images", 1), *image),
         "neighbour_inputs": (asked, *image),
+        "neighbour_outputs": (asked, *image),
         "neighbour_images": (asked, nearest, *image),
         "neighbour_labels": (asked, nearest),
         "neighbour_cosine": (asked, nearest),

@@ -3,6 +3,7 @@
 Inside each record's .npz the same 1500 images would lie again and again.
 """
 
+import functools
 import hashlib
 import io
 from pathlib import Path
@@ -41,13 +42,18 @@ def arrange(images: np.ndarray) -> np.ndarray:
 
 def read_thumbnails(path: Path, sha256: str, count: int, image_shape: list[int]) -> np.ndarray:
     """(count, H, W, C) uint8 images of a sheet.  image_shape: C, H, W.  RecordError where the file does not fit."""
+    if not path.is_file() or sha256_file(path) != sha256:
+        raise RecordError(f"{path.name}: is not there, or its SHA-256 is not the one in the record")
+    return _decode(path, sha256, count, *image_shape)
+
+
+@functools.lru_cache(maxsize=16)  # all records of a data set share one sheet
+def _decode(path: Path, sha256: str, count: int, channels: int, height: int, width: int) -> np.ndarray:
+    """The images of a sheet, not to be written to.  sha256 tells files apart that lay at one path."""
     from PIL import Image
 
-    channels, height, width = image_shape
     rows = -(-count // COLUMNS)
     try:
-        if not path.is_file() or sha256_file(path) != sha256:
-            raise RecordError(f"{path.name}: is not there, or its SHA-256 is not the one in the record")
         with Image.open(path, formats=("WEBP",)) as image:
             if image.size != (COLUMNS * width, rows * height):  # before anything is unpacked
                 raise RecordError(f"{path.name}: not a sheet of {count} images of {height} x {width} pixels")
@@ -55,4 +61,6 @@ def read_thumbnails(path: Path, sha256: str, count: int, image_shape: list[int])
     except OSError as error:
         raise RecordError(f"{path.name}: {error.strerror or 'no WebP image'}") from None
     tiles = pixels.reshape(rows, height, COLUMNS, width, channels).swapaxes(1, 2)
-    return tiles.reshape(rows * COLUMNS, height, width, channels)[:count]
+    images = tiles.reshape(rows * COLUMNS, height, width, channels)[:count]
+    images.flags.writeable = False
+    return images
