@@ -143,9 +143,14 @@ def test_linear_autoencoder_spans_the_subspace_of_pca_and_not_its_axes() -> None
 
 def test_the_weights_themselves_are_checked_against_scikit_learn() -> None:
     images = digits.load()[0]
-    weights, reconstructed = linear_autoencoder.train(images, seed=3)
-    assert finds_the_subspace_of_pca(weights, images)
-    pca = PCA(10).fit(images)
+    weights, reconstructed = linear_autoencoder.train(images, _theory.SEED)
+    other, _ = linear_autoencoder.train(images, _theory.SEED + 1)
+    assert finds_the_subspace_of_pca(weights, images) and finds_the_subspace_of_pca(other, images)
+    pca, found = PCA(10).fit(images), measured("linear_autoencoder")
+    for name, a, b in (("cosines", weights, pca.components_.T), ("other_seed_cosines", weights, other)):
+        np.testing.assert_allclose(found[name], np.sort(np.cos(subspace_angles(a, b)))[::-1], rtol=1e-8)
+        best = np.abs((a / np.linalg.norm(a, axis=0)).T @ (b / np.linalg.norm(b, axis=0))).max(axis=1)
+        np.testing.assert_allclose(found[name.replace("cosines", "axis_cosines")], np.sort(best)[::-1], rtol=1e-8)
     assert np.square(reconstructed - pca.inverse_transform(pca.transform(images))).mean() < 1e-5
     assert not finds_the_subspace_of_pca(np.linalg.svd(images)[2][:10].T, images), "PCA of uncentred data passes"
     assert not finds_the_subspace_of_pca(PCA(11).fit(images).components_[1:].T, images), "other directions pass"
