@@ -80,7 +80,8 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("folder, forbidden", [
     ("models", {"training", "report", "argparse", "_main"}),
     ("utils", {"training", "models", "report", "_main"}),
-    ("training", {"report", "_main", "argparse"}),
+    ("training", {"report", "theory", "_main", "argparse"}),
+    ("theory", {"report", "_main", "argparse"}),
     ("report", {"training", "models", "torch", "torchvision", "_main"}),
 ])
 def test_imports_point_one_way(folder: str, forbidden: set[str]) -> None:

@@ -4,15 +4,13 @@
     results.experiments.linear_autoencoder.cosines
 """
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from utils.record import UTC, Count, Environment, Fraction, Positive, RecordError, Seconds, Strict, Text
+from utils.record import UTC, Count, Environment, Fraction, Positive, Seconds, Strict, Text, read_strictly
 
-MAX_BYTES = 200_000
 CORNERS = ("collapsed", "two opposite points", "uniform, views unrelated", "uniform, views alike")
 VARIANTS = ("simclr", "dcl", "positives_only", "moco", "moco_positives_only", "vicreg", "vicreg_no_variance",
             "vicreg_no_covariance", "byol", "byol_no_average", "byol_no_predictor", "byol_no_stop",
@@ -262,31 +260,4 @@ class TheoryResults(Strict):
 
 def read_theory(path: Path) -> TheoryResults | None:
     """theory.json, or None where there is none.  Raises RecordError, in one line, where it cannot be believed."""
-    try:
-        if not path.exists() and not path.is_symlink():
-            return None
-        if not path.is_file():
-            raise RecordError(f"{path.name}: is no regular file")
-        if path.stat().st_size > MAX_BYTES:
-            raise RecordError(f"{path.name}: larger than {MAX_BYTES} bytes, which these results are not")
-        raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates)
-        return TheoryResults.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "results"
-        raise RecordError(f"{path.name}: {field}: {first['msg'].removeprefix('Value error, ')}") from None
-    except RecursionError:
-        raise RecordError(f"{path.name}: nested too deeply") from None
-    except RecordError:
-        raise
-    except OSError as error:
-        raise RecordError(f"{path.name}: {error.strerror}") from None
-    except ValueError as error:  # no JSON, no UTF-8, a number with thousands of digits
-        raise RecordError(f"{path.name}: {' '.join(str(error).split())}") from None
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
-    return found
+    return read_strictly(path, TheoryResults) if path.exists() or path.is_symlink() else None

@@ -39,8 +39,9 @@ SCORES = {
     "knn_top1": (0, 1, False, "accuracy of the nearest training latents' vote"),
     "projection_linear_top1": (0, 1, False, "accuracy of a linear probe behind the projection head"),
     "reconstruction_mae": (0, 1, False, "mean absolute error of the reconstructed pixels, which lie in [0, 1]"),
-    "effective_rank": (1, math.inf, False, "dimensions that the latent uses: the exponential of the entropy of its "
-                                           "normalised singular values (Roy and Vetterli 2007; RankMe, Garrido 2023)"),
+    "effective_rank": (1, math.inf, False, "dimensions that the latent uses: exponential of the entropy of its "
+                                           "normalised singular values, centred (Roy and Vetterli 2007; RankMe, "
+                                           "Garrido 2023, does not centre)"),
     "alignment": (0, 4, True, "mean squared distance of two augmented views' normalised latents (Wang and Isola 2020)"),
     "uniformity": (-8, 0, True, "log of the mean of exp(-2 squared distance) over pairs of normalised latents (Wang and"
                                 " Isola 2020)"),
