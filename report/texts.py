@@ -84,7 +84,7 @@ METHODS = [
               "sigma^2 I)",
      "alt": "as L1 reconstruction, but the encoder sees x plus Gaussian noise of standard deviation sigma"},
     {"name": "1.2.1 masked",
-     "source": "He et al. 2022, MAE; here a convolutional network and all pixels in the loss",
+     "source": "He et al. 2022, MAE; here with all pixels in the loss",
      "text": "The encoder sees the image with a random part of its patches blanked by the mask m.",
      "typst": "cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(m_i dot.o x_i)) ||)_1, quad m_i in {0, 1}^D",
      "alt": "as L1 reconstruction, but the encoder sees x times a random mask of zeros and ones"},
