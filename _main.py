@@ -14,12 +14,18 @@ from pathlib import Path
 
 from training.tasks import TASKS, Task
 from utils.command_line import Parser, exit_code
-from utils.data import DATASETS, FOLDER, check_dataset, load_dataset, recipe_family, short_name
+from utils.data import DATASETS, FOLDER, check_dataset, folder_path, load_dataset, recipe_family, short_name
 from utils.errors import RunError, UsageError
-from utils.recipe import ENCODER_WIDTHS, LatentRecipe, add_flags, as_json, check_method_has, flag_values
+from utils.recipe import (
+    ENCODER_FIELDS,
+    ENCODER_WIDTHS,
+    LatentRecipe,
+    add_flags,
+    as_json,
+    check_methods_have,
+    flag_values,
+)
 from utils.record import Init, Record, RecordError, read_record, recipe_hash
-
-ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # what --init brings along
 
 EXAMPLES = f"""\
 examples:
@@ -97,9 +103,9 @@ def main(argv: list[str]) -> None:
     if arguments.method and len(tasks) > 1:
         raise UsageError("--method belongs to one task; name that with --task")
     check_flags_fit(arguments, tasks)
-    init = read_init(arguments.init) if arguments.init else None
+    init = read_init(arguments.init, arguments.quick) if arguments.init else None
     plans = {name: plan(arguments, tasks, name, init) for name in datasets}
-    check_writable(arguments.results_dir)
+    check_writable(arguments.results_dir, "--results-dir")
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
     run_all(arguments, plans, words)
 
@@ -124,13 +130,13 @@ def check_flags_fit(arguments: argparse.Namespace, tasks: dict[str, Task]) -> No
             raise UsageError(f"--{foreign[0].replace('_', '-')} is no part of the recipe of task {name}")
 
 
-def check_writable(folder: Path) -> None:
-    """RunError, before anything is trained, unless files can be made in the results folder."""
+def check_writable(folder: Path, flag: str) -> None:
+    """RunError, before anything is trained, unless files can be made in the folder that the flag names."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise RunError(f"--results-dir {folder}: cannot write there ({error.strerror})") from None
+        raise RunError(f"{flag} {folder}: cannot write there ({error.strerror})") from None
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,9 @@ def plan(arguments: argparse.Namespace, tasks: dict[str, Task], dataset: str, in
         if init and name == "control":
             raise UsageError("--init: a control starts from no other run")
         methods = arguments.method or task.methods
-        for method in dict.fromkeys(task.all_methods if "all" in methods else methods):
+        methods = list(dict.fromkeys(task.all_methods if "all" in methods else methods))
+        check_methods_have(task.recipe, methods, set(flag_values(arguments, task.recipe)))
+        for method in methods:
             default = task.default_recipe(recipe_family(dataset), method)
             recipe, overridden = changed_recipe(arguments, task, recipe_family(dataset), default, init)
             stem = f"{name}_{short_name(dataset)}_{method}"
@@ -159,7 +167,8 @@ def plan(arguments: argparse.Namespace, tasks: dict[str, Task], dataset: str, in
             if init:
                 suffix += f"_from-{init.run.task}-{init.run.method}"
             if arguments.quick:
-                recipe, suffix = dataclasses.replace(recipe, epochs=min(1, recipe.epochs)), f"{suffix}_quick"
+                recipe = dataclasses.replace(recipe, epochs=1) if recipe.epochs else recipe
+                suffix += "_quick"
             for seed in dict.fromkeys(arguments.seed):
                 path = arguments.results_dir / f"{stem}_seed{seed}{suffix}.json"
                 runs.append(Planned(name, recipe, overridden, seed, path))
@@ -170,7 +179,7 @@ def changed_recipe(arguments: argparse.Namespace, task: Task, family: str, defau
                    init: Record | None) -> tuple[LatentRecipe, list[str]]:
     """The recipe that the command line asks for, and the fields in which it asked for another than the default."""
     given = flag_values(arguments, task.recipe)
-    check_method_has(default, set(given))
+    given = {field: value for field, value in given.items() if default.uses(field)}
     inherited = {field: init.recipe.fields[field] for field in ENCODER_FIELDS} if init else {}
     for field, value in inherited.items():
         inherited[field] = tuple(value) if isinstance(value, list) else value
@@ -181,15 +190,19 @@ def changed_recipe(arguments: argparse.Namespace, task: Task, family: str, defau
     recipe = dataclasses.replace(task.default_recipe(family, default.method, encoder), **(inherited | given))
     if recipe.epochs == 0 and not init and default.epochs > 0:
         raise UsageError("--epochs 0 trains nothing; give --init RECORD to score that run's encoder as it is")
+    if recipe.epochs == 0 and recipe.method == "joint":
+        raise UsageError("--epochs 0: task 1.2.2 is the joint training; score the encoder under the task it came from")
     return recipe, sorted(field for field, value in given.items() if value != getattr(default, field))
 
 
-def read_init(path: Path) -> Record:
-    """The record of --init.  Raises UsageError where it is none that a run can start from."""
+def read_init(path: Path, quick: bool) -> Record:
+    """The record of --init.  Raises UsageError where it is none that a run, quick or not, can start from."""
     try:
         record = read_record(path)
     except RecordError as error:
         raise UsageError(f"--init {path}: {error}") from None
+    if record.run.status == "quick" and not quick:
+        raise UsageError(f"--init {path}: this was a quick run; a run that counts starts from one that counts")
     if "checkpoint" not in record.artifacts:
         raise UsageError(f"--init {path}: this run has no checkpoint")
     if record.recipe.fields.get("encoder") not in ENCODER_WIDTHS:
@@ -206,14 +219,15 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
     for flag in ("embed", "images", "out"):
         if getattr(arguments, flag) is None:
             raise UsageError(f"--{flag} is needed: --embed RECORD --images folder:PATH --out FILE.npz")
-    if not arguments.images.startswith(FOLDER):
-        raise UsageError(f"--images {arguments.images}: write {FOLDER}{arguments.images}")
+    if not arguments.images.startswith(FOLDER) or arguments.images == FOLDER:
+        raise UsageError(f"--images {arguments.images}: write {FOLDER}PATH")
     if arguments.out.suffix != ".npz":
-        raise UsageError(f"--out {arguments.out}: name it .npz")
+        raise UsageError(f"--out {arguments.out}: name it FILE.npz")
     from training.embed import embed_folder  # torch is imported only now
     from utils.environment import choose_device
 
-    count = embed_folder(arguments.embed, Path(arguments.images.removeprefix(FOLDER)).expanduser(), arguments.out,
+    check_writable(arguments.out.absolute().parent, "--out")
+    count = embed_folder(arguments.embed, folder_path(arguments.images), arguments.out,
                          choose_device(arguments.device))
     print(f"latents of {count} images -> {arguments.out}")
 
@@ -244,8 +258,7 @@ def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]], argv
         if init and list(dataset.image_shape) != init.record.data.image_shape:
             raise UsageError(f"--init {arguments.init}: its encoder takes images of {init.record.data.image_shape} "
                              f"(channels, height, width), those of {dataset_name} are {list(dataset.image_shape)}")
-        if arguments.quick:
-            dataset = dataset.head(**QUICK_IMAGES)
+        whole = dataset
         for planned in runs:
             title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
             done = complete_record(planned.path, planned.recipe, dataset.sha256, described(init))
@@ -254,9 +267,11 @@ def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]], argv
                 continue
             print(f"\n{title} ({TASKS[planned.task].title})", flush=True)
             setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick, init)
-            seen = dataset.subset(planned.recipe.subset) if planned.recipe.subset else dataset
+            dataset = whole.subset(planned.recipe.subset) if planned.recipe.subset else whole
+            if arguments.quick:
+                dataset = dataset.head(**QUICK_IMAGES)
             try:
-                record, path = run(planned.task, seen, planned.recipe, planned.overridden, setup, planned.path, argv)
+                record, path = run(planned.task, dataset, planned.recipe, planned.overridden, setup, planned.path, argv)
             except Diverged as error:
                 failures.append(f"{title}: {error}; {'; '.join(error.__notes__)}")
                 print(failures[-1], flush=True)

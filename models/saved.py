@@ -5,6 +5,7 @@
     z = encoder(images)  # (B, C, H, W) float32 in [0, 1] -> (B, 128)
 """
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 from models.encoder import build_encoder
-from utils.errors import RunError
+from utils.errors import RunError, UsageError
+from utils.recipe import ENCODER_FIELDS, LatentRecipe
 from utils.record import Record, RecordError, read_record, sha256_file
 
 
@@ -44,12 +46,19 @@ def load_saved(path: Path) -> Saved:
     checkpoint = path.parent / artifact.name
     if not checkpoint.is_file():
         raise RunError(f"{checkpoint}: no such file; weights are not committed, so run the record's command again: "
-                       f"{' '.join(['python', *record.run.argv])}")
+                       f"{shlex.join(['python', *record.run.argv])}")
     if sha256_file(checkpoint) != artifact.sha256:
         raise RunError(f"{checkpoint}: its SHA-256 is not the one in {path.name}")
-    fields = record.recipe.fields
-    encoder = build_encoder(fields["encoder"], tuple(record.data.image_shape), tuple(fields["widths"]),
-                            fields["latent_dim"], fields["pooling"])
+    try:
+        known = {name: record.recipe.fields[name] for name in ENCODER_FIELDS}
+        known["widths"] = tuple(known["widths"])
+        if not all(type(number) is int for number in (*known["widths"], known["latent_dim"])):
+            raise TypeError("widths and latent_dim must be whole numbers")
+        LatentRecipe(**(known | {"encoder": "mlp"} if known["encoder"] == "pca" else known))  # checks the values
+        encoder = build_encoder(known["encoder"], tuple(record.data.image_shape), known["widths"], known["latent_dim"],
+                                known["pooling"])
+    except (KeyError, TypeError, UsageError) as error:
+        raise RunError(f"{path}: its recipe describes no encoder of this project: {error}") from None
     encoder.load_state_dict(encoder_weights(checkpoint, encoder))
     return Saved(record, path.name, encoder.eval())
 

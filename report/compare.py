@@ -11,7 +11,7 @@ from scipy.special import bdtr
 
 from report import format as show
 from report.load import Loaded
-from report.tables import Row, method_name, overridden
+from report.tables import Row, dataset_name, method_name, overridden
 from utils.record import Record
 
 # What a record from before these fields stands for
@@ -123,9 +123,12 @@ def origin(row: Row, defaults: set[tuple[str, str, str]]) -> str:
     if init is None:
         return ""
     default = (init.task, init.method, init.recipe_hash) in defaults
-    if default and (init.task, init.method) == (row.task, row.method):
+    own = (init.task, init.dataset, init.method, init.labels) == (row.task, row.dataset, row.method, 0)
+    if default and own:
         return ""
-    return f"{init.task} {init.method}" + ("" if default else f" recipe {init.recipe_hash}")
+    seen = f", which had seen {100 * init.labels:g} % of the labels" if init.labels else ""
+    elsewhere = f" on {dataset_name(init.dataset)}" if init.dataset != row.dataset else ""
+    return f"{init.task} {init.method}{elsewhere}" + ("" if default else f" recipe {init.recipe_hash}") + seen
 
 
 def line_name(key: tuple[str, ...]) -> str:

@@ -136,7 +136,7 @@ def setting(run: Loaded) -> tuple[str, ...]:
     """What two runs share when only their seeds differ."""
     record = run.record
     init = record.run.init
-    origin = (init.task, init.method, init.recipe_hash) if init else ("", "", "")
+    origin = (init.task, init.dataset, init.method, init.recipe_hash, str(init.labels)) if init else ("",) * 5
     return (record.run.dataset, record.run.task, record.run.method, record.recipe.hash, *origin,
             *(digest for _, digest in sorted(record.data.sha256.items())))
 
@@ -150,6 +150,10 @@ def changes(record: Record) -> str:
     """What tells a run from its method's default, in words: 'from 1.2.3 simclr, labels=0.01'; "" where nothing does."""
     init = record.run.init
     origin = [f"from {show.plain(init.task)} {show.plain(init.method)}"] if init else []
+    if init and init.dataset != record.run.dataset:
+        origin[0] += f" on {dataset_name(init.dataset)}"
+    if init and init.labels > record.recipe.fields.get("labels", 1.0):
+        origin[0] += f", which had seen {100 * init.labels:g} % of the labels"
     return ", ".join(origin + [f"{show.plain(name)}={show.field(record.recipe.fields[name])}"
                                for name in overridden(record)])
 

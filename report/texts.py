@@ -78,7 +78,7 @@ METHODS = [
      "typst": "cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(x_i)) ||)_1",
      "alt": "the loss is the mean over N images and D values of the absolute difference of x and g of f of x"},
     {"name": "1.2.1 denoising",
-     "source": "Vincent et al. 2008",
+     "source": "Vincent et al. 2010",
      "text": "The encoder sees the image with added Gaussian noise; the clean image is to be given back.",
      "typst": "cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(x_i + epsilon_i)) ||)_1, quad epsilon_i tilde cal(N)(0, "
               "sigma^2 I)",

@@ -232,7 +232,8 @@ def make_demo(folder: Path, n: int = 10_000) -> None:
     for dataset, low, high in (("mnist", 0.91, 0.965), ("cifar10", 0.41, 0.52)):
         make_record(folder, "control", dataset, "random", 0, accuracy=low, n=n, seconds=61, epochs=0)
         make_record(folder, "control", dataset, "pca", 0, accuracy=high, n=n, seconds=61, epochs=0)
-    init = {"record": "1.2.3_mnist_simclr_seed0.json", "task": "1.2.3", "method": "simclr", "seed": 0,
+    init = {"record": "1.2.3_mnist_simclr_seed0.json", "task": "1.2.3", "dataset": "mnist", "labels": 0.0,
+            "method": "simclr", "seed": 0,
             "recipe_hash": read_record(folder / "1.2.3_mnist_simclr_seed0.json").recipe.hash, "sha256": "4" * 64}
     for share, gap in ((0.01, 0.06), (0.1, 0.02), (0.5, 0.006), (1.0, 0.0)):
         labels = {"labels": share} if share < 1 else {}

@@ -1,5 +1,6 @@
 """The command line, as a user meets it: help, errors of one line, what is skipped and what is never overwritten."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 import _main
 from utils.command_line import exit_code
-from utils.record import read_record
+from utils.record import read_record, recipe_hash
 
 ROOT = Path(__file__).parent.parent
 
@@ -53,10 +54,14 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--task", "1.2.3", "--dataset", "digits", "--labels", "1.5"], ["--labels", "at most 1"]),
     (["--task", "1.2.3", "--dataset", "digits", "--init", "nowhere.json"], ["--init nowhere.json", "No such file"]),
     (["--task", "1.2.3", "--dataset", "digits", "--encoder", "resnet18", "--widths", "8"], ["--widths", "resnet18"]),
+    (["--task", "control", "--dataset", "digits", "--method", "pca", "--encoder", "vit"], ["--encoder", "pca"]),
+    (["--task", "control", "--dataset", "digits", "--epochs", "3"], ["--epochs", "no part", "control"]),
     (["--embed", "a.json", "--images", "folder:x"], ["--out is needed"]),
-    (["--embed", "a.json", "--images", "x", "--out", "b.npz"], ["--images x", "folder:x"]),
+    (["--embed", "a.json", "--images", "x", "--out", "b.npz"], ["--images x", "folder:PATH"]),
+    (["--embed", "a.json", "--images", "folder:", "--out", "b.npz"], ["folder:PATH"]),
+    (["--embed", "a.json", "--images", "folder:~no-such-user/x", "--out", "b.npz"], ["no-such-user"]),
     (["--embed", "a.json", "--images", "folder:x", "--out", "b.txt"], ["--out b.txt", ".npz"]),
-    (["--embed", "a.json", "--images", "folder:no-such", "--out", "b.npz"], ["no folder no-such"]),
+    (["--embed", "a.json", "--images", "folder:no-such", "--out", "b.npz"], ["there is no folder", "no-such"]),
     (["--embed", "a.json", "--images", "folder:x", "--out", "b.npz", "--task", "1.2.3"], ["--task", "--embed"]),
 ])
 def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, argv: list[str], words: list[str]) -> None:
@@ -203,6 +208,11 @@ def test_an_encoder_is_shared_scored_again_and_tuned_with_few_labels(capsys, tmp
     again = records["1.2.3", 1.0, False]
     assert (again.history, again.derived.steps, again.selection.epoch) == ([], 0, 0)
     assert again.headline == first.headline  # the same encoder, frozen, scored in the same way
+    tuned = records["1.2.3", 0.1, True]
+    assert (len(tuned.history), tuned.selection.epoch) == (1, 1)
+    assert tuned.derived.steps == tuned.history[-1].step > 0
+    assert tuned.derived.training_flops > 0
+    assert "cross-entropy" in tuned.run.objective
     few = records["1.2.3", 0.1, False]
     assert 10 <= sum(few.data.class_counts["labelled"]) < 0.15 * sum(few.data.class_counts["train"])
     weights = {key: load_file(tmp_path / record.artifacts["checkpoint"].name) for key, record in records.items()}
@@ -223,6 +233,18 @@ def test_a_damaged_or_foreign_start_is_one_line(capsys, tmp_path, trained: Path)
         shutil.copy(path, tmp_path)
     record, weights = tmp_path / trained.name, tmp_path / f"{trained.stem}.safetensors"
     start = ["--task", "1.2.3", "--init", str(record), "--epochs", "0", "--results-dir", str(tmp_path / "out")]
+    good = record.read_text(encoding="utf-8")
+    for field, value in (("encoder", '"foo"'), ("widths", '"abc"'), ("pooling", '"zzz"'), ("latent_dim", "-3")):
+        fields = json.loads(good)["recipe"]["fields"] | {field: json.loads(value)}
+        raw = json.loads(good)
+        raw["recipe"] |= {"fields": fields, "hash": recipe_hash(fields)}
+        record.write_text(json.dumps(raw), encoding="utf-8")
+        embed = ["--embed", str(record), "--images", f"folder:{tmp_path}", "--out", str(tmp_path / "o.npz")]
+        for words in (start, embed):
+            code, _, err = call(capsys, *words, *(["--dataset", "digits"] if words is start else []))
+            assert code in (1, 2), (field, err)
+            assert len(err) == 1, (field, err)
+    record.write_text(good, encoding="utf-8")
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     code, _, err = call(capsys, *start, "--dataset", "digits")
     assert (code, len(err)) == (1, 1)
@@ -232,6 +254,39 @@ def test_a_damaged_or_foreign_start_is_one_line(capsys, tmp_path, trained: Path)
     assert (code, len(err)) == (1, 1)
     assert "run the record's command again: python _main.py --task 1.2.3" in err[0]
     assert not list((tmp_path / "out").glob("*.json"))
+
+
+def test_a_run_that_counts_starts_from_one_that_counts(capsys, tmp_path) -> None:
+    quick = ["--task", "1.2.2", "--dataset", "digits", "--quick", "--results-dir", str(tmp_path)]
+    assert call(capsys, *quick)[0] == 0
+    record = next(tmp_path.glob("*.json"))
+    code, _, err = call(capsys, "--task", "1.2.3", "--dataset", "digits", "--epochs", "0", "--init", str(record),
+                        "--results-dir", str(tmp_path))
+    assert (code, len(err)) == (2, 1)
+    assert "quick run" in err[0]
+    # a quick one may start from it, and says how many labels that encoder has seen: all
+    code, _, err = call(capsys, *quick, "--task", "1.2.3", "--init", str(record), "--labels", "0.1")
+    assert code == 0, err
+    started = read_record(next(tmp_path.glob("1.2.3*.json"))).run.init
+    assert (started.labels, started.dataset) == (1.0, "digits")
+
+
+def test_of_all_tasks_the_controls_ignore_what_they_have_not(capsys, tmp_path) -> None:
+    arguments = _main.build_parser().parse_args(["--task", "all", "--dataset", "digits", "--epochs", "3", "--encoder",
+                                                 "mlp", "--widths", "32"])
+    _main.check_flags_fit(arguments, _main.TASKS)
+    runs = {(run.task, run.recipe.method): run.recipe for run in _main.plan(arguments, _main.TASKS, "digits", None)}
+    assert runs["control", "random"].encoder == "mlp"
+    assert runs["control", "pca"].encoder == "pca"
+    assert runs["1.2.3", "simclr"].epochs == 3
+
+
+def test_a_fine_tuning_that_diverges_is_one_line_and_a_failed_record(capsys, tmp_path, trained: Path) -> None:
+    code, _, err = call(capsys, "--task", "1.2.3", "--dataset", "digits", "--init", str(trained), "--epochs", "0",
+                        "--finetune", "--finetune-learning-rate", "1e30", "--results-dir", str(tmp_path))
+    assert (code, len(err)) == (1, 1)
+    assert "--finetune-learning-rate" in err[0]
+    assert read_record(next(tmp_path.glob("*_failed.json"))).run.status == "failed"
 
 
 def test_a_subset_and_few_labels_are_what_they_say(capsys, tmp_path) -> None:

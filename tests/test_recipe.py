@@ -8,7 +8,7 @@ import pytest
 from training.tasks import TASKS
 from utils.data import DATASETS
 from utils.errors import UsageError
-from utils.recipe import LatentRecipe, Recipe, add_flags, as_json, check_method_has, flag_values
+from utils.recipe import LatentRecipe, Recipe, add_flags, as_json, check_methods_have, flag_values
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,7 +63,7 @@ def test_values_out_of_range_are_refused_by_flag(field: str, value: object, word
         dataclasses.replace(Recipe(), **{field: value})
 
 
-CONTROLS_OWN = {(TASKS["control"].title, "encoder"), (TASKS["control"].title, "epochs")}
+CONTROLS_OWN = {(TASKS["control"].title, name) for name in ("encoder", "widths", "pooling")}
 
 
 def test_shared_fields_mean_the_same_in_every_task() -> None:
@@ -77,10 +77,13 @@ def test_shared_fields_mean_the_same_in_every_task() -> None:
 
 
 def test_a_flag_of_another_method_is_refused() -> None:
-    recipe = TASKS["1.2.3"].default_recipe("mnist", "vicreg")
+    recipe = TASKS["1.2.3"].recipe
     with pytest.raises(UsageError, match="--temperature has no part in method vicreg, only in simclr, dcl, moco"):
-        check_method_has(recipe, {"temperature", "epochs"})
-    check_method_has(recipe, {"variance_weight", "epochs"})
+        check_methods_have(recipe, ["vicreg"], {"temperature", "epochs"})
+    check_methods_have(recipe, ["vicreg"], {"variance_weight", "epochs"})
+    check_methods_have(recipe, ["vicreg", "dcl"], {"temperature"})  # of several, those that have it use it
+    assert TASKS["1.2.3"].default_recipe("mnist", "dcl").uses("temperature")
+    assert not TASKS["1.2.3"].default_recipe("mnist", "vicreg").uses("temperature")
 
 
 def test_a_control_cannot_be_called_what_it_is_not() -> None:

@@ -7,7 +7,7 @@ Encoder and decoder minimise the mean absolute error of the pixels (L1).  The de
 encoder, whose 128-d latent is then frozen and scored by `training/evaluation.py`.  What the encoder sees:
 
     plain      the image itself
-    denoising  the image with Gaussian noise (Vincent et al. 2008)
+    denoising  the image with Gaussian noise (Vincent et al. 2010)
     masked     the image with squares missing (He et al. 2022)
 
 The target is the intact image in all three.  Departures: the noise is not clipped; the masked autoencoder keeps a place

@@ -10,7 +10,7 @@ class AutoencodingRecipe(FrozenRecipe):
     """The convolutional autoencoder, as CIFAR-10 has it."""
 
     method: str = knob("plain", "plain: the input itself is reconstructed; denoising: from a noisy copy (Vincent et al."
-                       " 2008); masked: from a copy with squares missing (He et al. 2022)",
+                       " 2010); masked: from a copy with squares missing (He et al. 2022)",
                        choices=("plain", "denoising", "masked"))
     pooling: str = knob("flatten", "how the last feature map becomes a vector: a maximum forgets where things are, "
                         "which a decoder must know", choices=("max", "mean", "flatten"))

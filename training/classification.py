@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 
 from models.heads import LinearHead
 from training.classification_recipe import RECIPES, ClassificationRecipe
-from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
+from training.loop import DeviceData, Diverged, Loop, Setup, Trained, forward_flops, new_encoder
 from utils.augment import to_float
 from utils.recipe import FrozenRecipe
 
@@ -33,7 +33,10 @@ def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: 
     joint = ClassificationRecipe(**RECIPES[data.recipes])
     joint = replace(joint, epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate,
                     latent_dim=recipe.latent_dim)
-    return train_jointly(encoder, joint, data, setup)
+    try:
+        return train_jointly(encoder, joint, data, setup)
+    except Diverged as error:
+        raise Diverged(error.loss, error.epoch, error.step, error.history, "--finetune-learning-rate") from None
 
 
 def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:

@@ -12,8 +12,9 @@ Two views of each image should agree; what keeps the latent from collapsing to a
     moco    as simclr, against a queue of earlier keys from a slowly following target (He et al. 2020)
 
 The heads are then thrown away; the 128-d latent below them is frozen and scored by `training/evaluation.py`.
-Departures from the papers: a small encoder with a linear 128-d latent, no blur at this resolution, AdamW; BYOL's and
-MoCo's momentum stays what it is at the start; MoCo has SimCLR's head, as in its second version.
+Departures from the papers: a small encoder with a linear 128-d latent, no blur at this resolution, AdamW, one head of
+two layers for every method (VICReg's has three, of 8192); the momentum is 0.99, as training is short, and BYOL's does
+not rise.
 """
 
 import torch
@@ -46,7 +47,10 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
         modules["prediction_head"] = predict
     per_view = forward_flops(encoder, *data.image_shape) + forward_flops(head, recipe.latent_dim)
     learned, followed = {"byol": (2, 2), "moco": (1, 1)}.get(recipe.method, (2, 0))  # views with and without gradient
-    loop = Loop(recipe, data, setup, modules, learned * per_view, OBJECTIVES[recipe.method].format(r=recipe),
+    flops = learned * per_view
+    if recipe.method == "byol":
+        flops += 2 * forward_flops(predict, recipe.projection_dim)
+    loop = Loop(recipe, data, setup, modules, flops, OBJECTIVES[recipe.method].format(r=recipe),
                 frozen_flops=followed * per_view)
     if followed:
         # with averaged statistics BYOL collapsed (see benchmarks/NOTES.md); with a batch's own, MoCo's queries could

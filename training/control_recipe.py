@@ -1,6 +1,7 @@
 """Settings of the controls: nothing is trained, so only the encoder and the images count.  No torch here."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from utils.errors import UsageError
 from utils.recipe import LatentRecipe, knob
@@ -13,9 +14,10 @@ class ControlRecipe(LatentRecipe):
     method: str = knob("random", "random: frozen random weights; pca: principal components of the pixels",
                        choices=("random", "pca"))
     encoder: str = knob("conv", "of method random: conv, mlp, resnet18 or vit; of method pca: pca",
-                        choices=("conv", "mlp", "resnet18", "vit", "pca"))
-    epochs: int = knob(0, "none", least=0, most=0)
-
+                        choices=("conv", "mlp", "resnet18", "vit", "pca"), methods=("random",))
+    widths: tuple[int, ...] = knob((64, 256, 256), "as of every task", least=1, most=65536, methods=("random",))
+    pooling: str = knob("max", "as of every task", choices=("max", "mean", "flatten"), methods=("random",))
+    epochs: ClassVar[int] = 0  # nothing is trained
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.method == "pca") != (self.encoder == "pca"):

@@ -1,5 +1,6 @@
 """Latents of images of one's own: `python _main.py --embed RECORD --images folder:PATH --out latents.npz`."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,6 @@ def embed_folder(record: Path, folder: Path, out: Path, device: torch.device) ->
         raise UsageError(f"--images: {folder} has no image files")
     if out.exists():
         raise UsageError(f"--out {out}: is there already; name another file")
-    if not out.resolve().parent.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {out.parent}")
     saved = load_saved(record)
     encoder = saved.encoder.to(device)
     channels, height, width = saved.record.data.image_shape
@@ -39,7 +38,9 @@ def embed_folder(record: Path, folder: Path, out: Path, device: torch.device) ->
         images = []
         for file in files[start:start + BATCH]:
             try:
-                images.append(decode_image(file, height, width, channels))
+                with warnings.catch_warnings():  # Pillow's, about images that it reads all the same
+                    warnings.simplefilter("ignore")
+                    images.append(decode_image(file, height, width, channels))
                 names.append(file.relative_to(folder).as_posix())
             except Exception as error:  # Pillow raises a dozen kinds on a damaged file
                 say(f"{file}: left out, cannot be read ({reason(error)})")

@@ -55,17 +55,19 @@ def encode_splits(encoder: nn.Module, data: DeviceData) -> dict[str, Latents]:
 
 
 class Standardised(nn.Module):
-    """A classifier, in its own number format, behind (z - mean) / std with the statistics of the training latents."""
+    """A classifier, in its own number format, behind (z - mean) / deviation of the training latents."""
 
     def __init__(self, classifier: nn.Module, z: Tensor) -> None:
         super().__init__()
+        std = z.std(0)
         self.register_buffer("mean", z.mean(0))
-        self.register_buffer("std", z.std(0) + 1e-6 * z.std() + 1e-12)  # a dead dimension stays 0
+        # what does not vary in training tells nothing, and would explode where it does vary
+        self.register_buffer("scale", torch.where(std > 1e-4 * std.max(), 1 / std.clamp(min=1e-30), 0.0))
         self.classifier = classifier
 
     def forward(self, z: Tensor) -> Tensor:
         weight = next(self.classifier.parameters(), self.mean)
-        return self.classifier(((z - self.mean) / self.std).to(weight.dtype)).float()
+        return self.classifier(((z - self.mean) * self.scale).to(weight.dtype)).float()
 
 
 def classifier_epochs(labelled: int) -> int:
@@ -97,7 +99,7 @@ def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epoch
             optimiser.step(F.cross_entropy(model(train.z[batch]), train.labels[batch], label_smoothing=0.1))
             step += 1
         correct = int((predict(model, val.z) == val.labels).sum())
-        if correct > best:
+        if correct >= best:  # of equals the last, which few selection images would else lose to the first
             best, best_epoch = correct, epoch
             kept = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(kept)
@@ -201,13 +203,13 @@ def alignment(z0: Tensor, z1: Tensor) -> float:
 
 def uniformity(z: Tensor) -> float:
     """Log of the mean of exp(-2 d^2) over the pairs of normalised rows of (N, D); in [-8, 0], lower is more uniform."""
-    squared = torch.pdist(F.normalize(z, dim=1)).double().square()
+    squared = torch.pdist(F.normalize(z, dim=1).cpu()).double().square()  # float64 is not on every device
     return squared.mul(-2).exp().mean().log().clamp(-8, 0).item()
 
 
 def effective_rank(z: Tensor) -> float:
     """Exponential of the entropy of the normalised singular values of the centred (N, D); 1 where all rows coincide."""
-    singular = torch.linalg.svdvals((z - z.mean(0)).double())
+    singular = torch.linalg.svdvals((z - z.mean(0)).cpu().double())
     total = singular.sum()
     if not total > 0:
         return 1.0

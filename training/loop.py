@@ -117,12 +117,23 @@ class Trained:
     flops: float
 
 
-class Diverged(RunError):
-    """The loss is no longer a finite number."""
+    def then(self, second: "Trained") -> "Trained":
+        """Two stages as one training: the second's modules, and its history after this one's."""
+        epochs, seconds = len(self.history), self.history[-1].seconds if self.history else 0.0
+        later = [row.model_copy(update={"epoch": epochs + row.epoch, "step": self.steps + row.step,
+                                        "seconds": seconds + row.seconds}) for row in second.history]
+        objective = f"{self.objective}; then {second.objective}" if self.history else second.objective
+        return Trained(second.modules, self.history + later, objective, self.steps + second.steps,
+                       self.flops + second.flops)
 
-    def __init__(self, loss: float, epoch: int, step: int, history: list[Epoch]) -> None:
-        super().__init__(f"the loss is {loss} at step {step}, epoch {epoch}: try a lower --learning-rate")
-        self.epoch, self.step, self.history = epoch, step, history
+
+class Diverged(RunError):
+    """The loss is no longer a finite number.  flag: what to lower."""
+
+    def __init__(self, loss: float, epoch: int, step: int, history: list[Epoch],
+                 flag: str = "--learning-rate") -> None:
+        super().__init__(f"the loss is {loss} at step {step}, epoch {epoch}: try a lower {flag}")
+        self.loss, self.epoch, self.step, self.history = loss, epoch, step, history
 
 
 def learning_rate_at(step: int, steps: int, peak: float, warmup: float) -> float:

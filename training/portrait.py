@@ -69,7 +69,7 @@ def agreement(points: Tensor, labels: Tensor, k: int = AGREEMENT_NEIGHBOURS) -> 
 
 def nearest_rows(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """(Q, k) indices into bank (N, D) and cosines, nearest first; an exact copy of the query stands first."""
-    cosine = F.normalize(queries.double(), dim=1) @ F.normalize(bank.double(), dim=1).T  # (Q, N)
+    cosine = F.normalize(queries, dim=1).float() @ F.normalize(bank, dim=1).float().T  # (Q, N)
     if bank is queries:
         cosine.fill_diagonal_(2.0)  # itself first, even among copies
     values, index = cosine.topk(min(k, len(bank)), dim=1)
@@ -96,7 +96,7 @@ def reconstructions(decoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str
     """
     errors = torch.cat([(decoder(part) - to_float(images)).abs().mean((1, 2, 3)) for part, images in zip(
         z.split(EVALUATION_BATCH), data.test_images.split(EVALUATION_BATCH), strict=True)])
-    order, k = errors.argsort(), min(RECONSTRUCTIONS, len(errors) // 3)
+    order, k = errors.argsort(), max(1, min(RECONSTRUCTIONS, len(errors) // 3))
     middle = (len(order) - k) // 2
     index = torch.cat([order[:k], order[middle:middle + k], order[-k:]])
     return {"reconstruction_index": index.cpu().numpy().astype(np.int32),
@@ -121,6 +121,8 @@ def interpolations(decoder: nn.Module, z: Tensor, data: DeviceData) -> Portrait:
     pairs = interpolation_pairs(data.test_labels.cpu())
     shown, metrics = [], {}
     for kind, chosen in pairs.items():
+        if not len(chosen):  # a test set with one image a class
+            return {}, {}
         mix = torch.linspace(0, 1, INTERPOLATION_STEPS, device=z.device)[:, None]
         paths = torch.stack([decoder(z[a] * (1 - mix) + z[b] * mix) for a, b in chosen.tolist()])  # (P, S, C, H, W)
         shown.append(to_uint8(paths[:PAIRS_SHOWN]))
@@ -153,6 +155,6 @@ def interpolation_pairs(labels: Tensor) -> dict[str, Tensor]:
 
 def unevenness(paths: Tensor) -> float:
     """(P, S, C, H, W) -> largest over mean step, mean over the P paths; a path that does not move counts as even."""
-    steps = (paths[:, 1:] - paths[:, :-1]).double().square().mean((2, 3, 4)).sqrt()  # (P, S - 1)
+    steps = (paths[:, 1:] - paths[:, :-1]).cpu().double().square().mean((2, 3, 4)).sqrt()  # (P, S - 1)
     mean = steps.mean(1)
     return torch.where(mean > 0, steps.amax(1) / mean.clamp(min=1e-12), 1.0).mean().clamp(min=1.0).item()

@@ -75,6 +75,8 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
     data = DeviceData.load(dataset, setup.device, recipe.labels)
     try:
         trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
+        if getattr(recipe, "finetune", False):
+            trained = trained.then(finetune(trained.modules["encoder"], recipe, data, setup))
     except Diverged as error:
         path = target.with_name(f"{target.stem}_failed.json")
         write_record(Record(
@@ -117,8 +119,11 @@ def described(init: Saved | None) -> Init | None:
     if init is None:
         return None
     record = init.record
-    return Init(record=init.name, task=record.run.task, method=record.run.method, recipe_hash=record.recipe.hash,
-                seed=record.run.seed, sha256=record.artifacts["checkpoint"].sha256)
+    fields, before = record.recipe.fields, record.run.init
+    own = fields["labels"] if record.run.task == "1.2.2" or fields.get("finetune") else 0.0
+    return Init(record=init.name, task=record.run.task, dataset=record.run.dataset, method=record.run.method,
+                recipe_hash=record.recipe.hash, seed=record.run.seed, labels=max(own, before.labels if before else 0.0),
+                sha256=record.artifacts["checkpoint"].sha256)
 
 
 def class_counts(dataset: Dataset, labels: float) -> dict[str, list[int]]:
@@ -133,18 +138,11 @@ def class_counts(dataset: Dataset, labels: float) -> dict[str, list[int]]:
 def score(trained: Trained, recipe: LatentRecipe, data: DeviceData, setup: Setup) -> Scores:
     """Every score of a latent.  Prints what it is doing, since it takes a few minutes on real data."""
     clock = time.monotonic()
-    modules, metrics, flops = dict(trained.modules), {}, 0.0
-    if getattr(recipe, "finetune", False):
-        tuned = finetune(modules["encoder"], recipe, data, setup)
-        modules, flops = tuned.modules, tuned.flops  # what was learned above the latent no longer fits it
-        protocol = (f"linear classifier, trained with the encoder for {recipe.finetune_epochs} epochs on "
-                    f"{len(data.labelled)} labelled images")
-    elif "classifier" in modules:
-        protocol = "classifier trained jointly with the encoder"
-    encoder = modules["encoder"]
+    modules, metrics = dict(trained.modules), {}
+    encoder, protocol = modules["encoder"], "classifier trained jointly with the encoder"
     print("scoring: latents", end="", flush=True)
     latents = evaluation.encode_splits(encoder, data)
-    flops += (len(data.images) + len(data.test_images)) * forward_flops(encoder, *data.image_shape)
+    flops = (len(data.images) + len(data.test_images)) * forward_flops(encoder, *data.image_shape)
     print(", classifier", end="", flush=True)
     if "classifier" not in modules:
         epochs = QUICK_CLASSIFIER_EPOCHS if setup.quick else evaluation.classifier_epochs(len(data.labelled))
@@ -176,11 +174,12 @@ def probe_metrics(latents: dict[str, evaluation.Latents], classes: int) -> dict[
     probe = evaluation.linear_probe(latents)
     linear = {split: probe(latents[split].z) for split in held_out}
     print(", kNN", end="", flush=True)
+    k = min(evaluation.NEIGHBOURS, len(latents["labelled"].z))
     nearest = {split: evaluation.knn_predict(latents["labelled"], latents[split].z, classes) for split in held_out}
     return {**evaluation.accuracy_metrics("linear_top1", "logistic regression on the frozen latent, standardised",
                                           linear, latents),
-            **evaluation.accuracy_metrics("knn_top1", f"k = {evaluation.NEIGHBOURS} nearest training latents by "
-                                          "cosine, majority", nearest, latents)}
+            **evaluation.accuracy_metrics("knn_top1", f"k = {k} nearest labelled training latents by cosine, majority",
+                                          nearest, latents)}
 
 
 def projection_metrics(head: nn.Module, latents: dict[str, evaluation.Latents]) -> dict[str, Metric]:

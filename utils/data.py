@@ -239,10 +239,10 @@ def short_name(name: str) -> str:
     """The name in records and file names: a key of DATASETS, or folder-NAME without characters that a name may lack."""
     if name in DATASETS:
         return name
-    return f"folder-{re.sub('[^A-Za-z0-9._-]+', '-', _folder_path(name).name)[:60] or 'images'}"
+    return f"folder-{re.sub('[^A-Za-z0-9._-]+', '-', folder_path(name).name)[:60] or 'images'}"
 
 
-def _folder_path(name: str) -> Path:
+def folder_path(name: str) -> Path:
     """The absolute path of folder:PATH.  Raises UsageError for an unknown ~user or a loop of links."""
     try:
         return Path(name.removeprefix(FOLDER)).expanduser().resolve()
@@ -352,7 +352,7 @@ def _from_source(name: str, spec: DatasetSpec, source: Source, data_dir: Path) -
 
 def _load_folder(name: str, data_dir: Path) -> Dataset:
     """folder:PATH as memory-mapped arrays.  Raises UsageError unless it has one sub-folder of images a class."""
-    path, name = _folder_path(name), short_name(name)
+    path, name = folder_path(name), short_name(name)
     classes, images, key = image_folder.scan(path)
     cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     with _locked(data_dir, name):

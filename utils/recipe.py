@@ -50,6 +50,11 @@ class LatentRecipe:
             check_value(f, getattr(self, f.name))
         check_widths(self.encoder, self.widths)
 
+    def uses(self, name: str) -> bool:
+        """Whether a field has a part in the recipe's method."""
+        methods = self.__dataclass_fields__[name].metadata["methods"]
+        return not methods or self.method in methods
+
 
 @dataclass(frozen=True)
 class Recipe(LatentRecipe):
@@ -79,6 +84,7 @@ class FrozenRecipe(Recipe):
     finetune_learning_rate: float = knob(1e-3, "peak learning rate of --finetune", above=0)
 
 
+ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # what describes an encoder, and --init brings along
 # what another encoder than the data set's default one brings along
 ENCODER_WIDTHS = {"conv": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512), "vit": (128,) * 4}
 ENCODER_DEFAULTS = {kind: {"widths": widths, "pooling": "mean" if kind in ("resnet18", "vit") else "max"}
@@ -116,12 +122,12 @@ def flag_name(f: dataclasses.Field) -> str:
     return "--" + f.name.replace("_", "-")
 
 
-def check_method_has(recipe: LatentRecipe, given: set[str]) -> None:
-    """UsageError for a flag that the recipe's method has no use for."""
+def check_methods_have(recipe: type[LatentRecipe], methods: list[str], given: set[str]) -> None:
+    """UsageError for a flag that none of the methods has a use for."""
     for f in fields(recipe):
-        methods = f.metadata["methods"]
-        if f.name in given and methods and recipe.method not in methods:
-            raise UsageError(f"{flag_name(f)} has no part in method {recipe.method}, only in {', '.join(methods)}")
+        having = f.metadata["methods"]
+        if f.name in given and having and not set(methods) & set(having):
+            raise UsageError(f"{flag_name(f)} has no part in method {', '.join(methods)}, only in {', '.join(having)}")
 
 
 def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRecipe]]) -> None:

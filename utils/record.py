@@ -118,9 +118,11 @@ UTC = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{
 class Init(Strict):
     """The run whose encoder this one started from."""
 
-    record: FileName
+    record: Text  # its file's name
     task: Text
+    dataset: Text
     method: Text
+    labels: Fraction  # the largest fraction of labels that its encoder was trained with, in that run or before it
     recipe_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     seed: Count
     sha256: Digest  # of its checkpoint
@@ -299,11 +301,26 @@ class Record(Strict):
         if self.selection is None or not (self.selection.epoch in {row.epoch for row in self.history}
                                           or self.selection.epoch == len(self.history) == 0):
             raise ValueError("selection.epoch is not an epoch of the history")
-        if len(self.history) != self.recipe.fields.get("epochs", len(self.history)):
-            raise ValueError(f"history has {len(self.history)} epochs, but recipe.fields.epochs is "
-                             f"{self.recipe.fields['epochs']}")
+        check_recipe(self)
         check_confusion(self.confusion, self.metrics, self.data)
         return self
+
+
+def check_recipe(record: Record) -> None:
+    """ValueError where a finished run does not agree with its recipe.  Records of early runs lack some fields."""
+    fields, epochs = record.recipe.fields, len(record.history)
+    if "epochs" in fields and epochs != fields["epochs"] + (fields["finetune_epochs"] if fields.get("finetune") else 0):
+        raise ValueError(f"history has {epochs} epochs, but recipe.fields.epochs is {fields['epochs']}")
+    if epochs == 0 and record.run.init is None and record.run.task != "control":
+        raise ValueError("history is empty, but the run is no control and started from no other")
+    labelled = record.data.class_counts.get("labelled")
+    if (labelled is not None) != (fields.get("labels", 1.0) < 1):
+        raise ValueError("data.class_counts.labelled and recipe.fields.labels do not agree")
+    if labelled is not None and not all(labelled):
+        raise ValueError("data.class_counts.labelled has a class without an image")
+    rank = record.metrics.get("test/effective_rank")
+    if rank is not None and rank.value > fields.get("latent_dim", math.inf) * (1 + 1e-9):
+        raise ValueError(f"metrics.test/effective_rank.value is {rank.value}, above recipe.fields.latent_dim")
 
 
 def check_argv(run: Run) -> None:
@@ -356,7 +373,7 @@ def check_metric(name: str, metric: Metric, data: Data) -> None:
         if class_name not in data.classes:
             raise ValueError(f"metrics.{name} names no class of the data set")
         expected = data.class_counts[split][data.classes.index(class_name)]
-    if metric.n != expected and not sampled:
+    if metric.n != expected and not (sampled and metric.n < expected):
         raise ValueError(f"metrics.{name}.n is {metric.n}, but the split has {expected} such images")
     if not lowest <= metric.value <= highest:
         raise ValueError(f"metrics.{name}.value is {metric.value}, not within [{lowest}, {highest}]")
@@ -532,12 +549,16 @@ def _check_arrays(record: Record, arrays: dict[str, np.ndarray], name: str) -> N
     for key, array in arrays.items():
         if array.dtype == np.float32 and not np.isfinite(array).all():
             raise RecordError(f"{name}: {key} is not finite")
+    if "neighbour_cosine" in arrays and np.abs(arrays["neighbour_cosine"]).max(initial=0) > 1.001:
+        raise RecordError(f"{name}: neighbour_cosine is not within [-1, 1]")
     limits = {"map_index": n, "reconstruction_index": n, "interpolation_index": n, "neighbour_index": n,
               "neighbour_labels": classes, "map_neighbours": len(arrays["map_index"])}
     for key, limit in limits.items():
         index = arrays.get(key, np.zeros(0, np.int32))
         if index.size and not 0 <= index.min() <= index.max() < limit:
             raise RecordError(f"{name}: {key} has an entry that is not in [0, {limit})")
+    if len(set(arrays["map_index"].tolist())) < len(arrays["map_index"]):
+        raise RecordError(f"{name}: map_index names an image twice")
 
 
 def _check_shapes(record: Record, arrays: dict[str, np.ndarray], name: str) -> None:

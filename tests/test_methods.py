@@ -1,0 +1,156 @@
+"""What makes each method what it is, taken apart: labels that are hidden, corruption, crossed targets, the queue."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.encoder import build_encoder
+from training import autoencoding, classification, contrastive
+from training.loop import DeviceData, Setup
+from training.run import score
+from training.tasks import TASKS
+from utils.data import load_dataset
+
+CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0, quick=True)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> DeviceData:
+    digits = load_dataset("digits", tmp_path_factory.mktemp("data")).head(train=400, val=80, test=60)
+    return DeviceData.load(digits, torch.device("cpu"), labels=0.2)
+
+
+def weights(module: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def with_other_labels(data: DeviceData) -> DeviceData:
+    """The same data, where every label that may not be used is another one."""
+    labels = (data.labels + 1) % 10
+    for part in (data.labelled, data.selection):
+        labels[part] = data.labels[part]
+    assert (labels != data.labels).float().mean() > 0.7
+    return dataclasses.replace(data, labels=labels)
+
+
+def test_no_label_is_used_but_those_that_may_be(data: DeviceData) -> None:
+    """Joint training, fine-tuning, MLP, linear probe and kNN: the same weights and predictions whatever the others."""
+    recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), epochs=1, labels=0.2)
+    frozen = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits"), epochs=1, labels=0.2, finetune_epochs=1)
+    outcomes = []
+    for version in (data, with_other_labels(data)):
+        joint = classification.train(recipe, version, CPU)
+        encoder = build_encoder("conv", (1, 8, 8), (32, 64), 128, "max")
+        encoder.load_state_dict(joint.modules["encoder"].state_dict())
+        tuned = classification.finetune(encoder, frozen, version, CPU)
+        tuned.modules.pop("classifier")  # so that the MLP scores it
+        scores = score(tuned, frozen, version, CPU)
+        probes = [torch.tensor(scores.metrics[f"test/{name}"].correct) for name in ("linear_top1", "knn_top1")]
+        outcomes.append((weights(joint.modules["encoder"]), weights(tuned.modules["encoder"]),
+                         torch.from_numpy(scores.arrays["test_predictions"].astype(int)), *probes))
+    for one, two in zip(*outcomes, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_few_labels_fill_an_epoch_by_repetition(data: DeviceData) -> None:
+    few = data.of_labelled()
+    assert len(few.train) == len(data.train)
+    times = torch.bincount(few.train, minlength=len(data.images))
+    assert set(torch.nonzero(times).flatten().tolist()) == set(data.labelled.tolist())
+    assert times[data.labelled].max() - times[data.labelled].min() <= 1
+
+
+def test_corruption_is_what_the_recipe_says(data: DeviceData) -> None:
+    images = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    encoder = build_encoder("mlp", (1, 8, 8), (8,), 4, "max")
+    encoder.fit_to_data(images)
+    recipe = TASKS["1.2.1"].default_recipe("digits", "denoising")
+    noise = autoencoding.corrupt(images, encoder, recipe, torch.Generator().manual_seed(0)) - images
+    assert noise.std().item() == pytest.approx(recipe.noise_std, rel=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.01)
+    recipe = TASKS["1.2.1"].default_recipe("digits", "masked")
+    seen = autoencoding.corrupt(images, encoder, recipe, torch.Generator().manual_seed(0))
+    missing = (seen != images)[:, 0]
+    assert missing.float().mean().item() == pytest.approx(recipe.mask_ratio, abs=0.02)
+    assert encoder.normalise(seen)[:, 0][missing].abs().max() < 1e-5  # what is missing is 0 to the network
+    squares = missing.unfold(1, 2, 2).unfold(2, 2, 2).flatten(3).float().mean(3)
+    assert set(squares.unique().tolist()) == {0.0, 1.0}  # whole squares of mask_patch pixels
+    plain = TASKS["1.2.1"].default_recipe("digits", "plain")
+    assert autoencoding.corrupt(images, encoder, plain, torch.Generator()) is images
+
+
+@pytest.mark.parametrize("method", ["plain", "denoising", "masked"])
+def test_the_encoder_sees_the_corrupted_image_and_the_target_is_intact(method: str, data: DeviceData,
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where corruption blanks everything, the decoder can only learn one image: the median of the intact ones."""
+    monkeypatch.setattr(autoencoding, "corrupt", lambda images, *_: torch.zeros_like(images))
+    recipe = dataclasses.replace(TASKS["1.2.1"].default_recipe("digits", method), epochs=1, translate=0)
+    blind = autoencoding.train(recipe, data, CPU).history[-1].train_loss
+    monkeypatch.undo()
+    assert autoencoding.train(dataclasses.replace(recipe, epochs=6), data, CPU).history[-1].train_loss < 0.8 * blind
+
+
+def test_byol_predicts_the_other_view_s_target_which_follows(data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, followed, wanted = [], [], []
+
+    def target(self, views: torch.Tensor) -> torch.Tensor:
+        wanted.append(self.network.training)
+        half = len(views) // 2
+        return torch.cat([torch.zeros(half, 128), torch.ones(half, 128)])  # of view 0, of view 1
+
+    def loss(predictions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        calls.append((predictions, float(targets.mean())))
+        return predictions.sum() * 0 + 1.0
+
+    monkeypatch.setattr(contrastive.MomentumEncoder, "__call__", target)
+    monkeypatch.setattr(contrastive.MomentumEncoder, "follow", lambda self: followed.append(1))
+    monkeypatch.setattr(contrastive, "byol_regression", loss)
+    monkeypatch.setattr(contrastive, "random_view", lambda images, recipe, generator: contrastive.to_float(images))
+    recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits", "byol"), epochs=1, projection_dim=128)
+    trained = contrastive.train(recipe, data, CPU)
+    assert all(wanted)  # the target's norms use their batch
+    assert len(followed) == trained.steps
+    assert [mean for _, mean in calls] == [1.0, 0.0] * (len(calls) // 2)  # view 0 against target 1, then crossed
+
+
+def test_moco_s_queue_is_first_in_first_out_and_validation_leaves_it_alone(data: DeviceData,
+                                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def loss(queries: torch.Tensor, keys: torch.Tensor, queue: torch.Tensor, temperature: float) -> torch.Tensor:
+        seen.append((queries.requires_grad, keys.clone(), queue.clone()))
+        assert not keys.requires_grad
+        return queries.sum() * 0 + 1.0
+
+    monkeypatch.setattr(contrastive, "info_nce", loss)
+    recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits", "moco"), epochs=2, queue_size=300,
+                                 batch_size=100)
+    contrastive.train(recipe, data, CPU)
+    for (learning, keys, queue), (_, _, following) in zip(seen, seen[1:], strict=False):
+        expected = torch.cat([keys, queue])[:300] if learning else queue
+        assert torch.equal(following, expected)
+    assert {learning for learning, _, _ in seen} == {True, False}
+
+
+def test_every_method_trains_in_its_own_way(data: DeviceData) -> None:
+    """No two methods end with the same weights, so none is another under a second name."""
+    ends = []
+    for task, module in (("1.2.3", contrastive), ("1.2.1", autoencoding)):
+        for method in TASKS[task].all_methods:
+            recipe = dataclasses.replace(TASKS[task].default_recipe("digits", method), epochs=1)
+            ends.append(weights(module.train(recipe, data, CPU).modules["encoder"]).numpy())
+    for i, one in enumerate(ends):
+        assert not any(len(one) == len(other) and np.array_equal(one, other) for other in ends[:i])
+
+
+def test_a_feature_that_did_not_vary_in_training_has_no_say(data: DeviceData) -> None:
+    from training.evaluation import Standardised
+
+    z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    z[:, 1] = 0.25
+    scaled = Standardised(nn.Identity(), z)(z + torch.tensor([0.0, 1e-3, 0.0]))
+    assert (scaled[:, 1] == 0).all()
+    torch.testing.assert_close(scaled[:, [0, 2]].std(0), torch.ones(2))
