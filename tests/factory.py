@@ -159,7 +159,7 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, len(dataset), sum(map(ord, task + method))])
     classes = classes or (OBJECTS if dataset == "cifar10" else DIGITS)
-    recipe = {"method": method, "epochs": epochs, "batch_size": 500, "learning_rate": 0.001, "latent": 128,
+    recipe = {"method": method, "epochs": epochs, "batch_size": 500, "learning_rate": 0.001, "latent_dim": 128,
               "encoder": "conv", "widths": [64, 256, 256], "flip": dataset == "cifar10", "schedule": "cosine",
               "labels": 1.0, "subset": 0, "finetune": False} | (fields or {})
     name = name or f"{task}_{dataset}_{method}_seed{seed}" + (f"_{recipe_hash(recipe)}" if fields else "")

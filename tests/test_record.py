@@ -108,6 +108,12 @@ EDITS = {  # name -> (keys, value, what the message must hold)
     "an error above 1": (("metrics", "test/reconstruction_mae"),
                          {"value": 50.0, "n": 200, "correct": None, "split": "test", "protocol": "x"}, "[0, 1]"),
     "seed that was not asked for": (("run", "seed"), 7, "run.argv does not ask"),
+    "method that was not asked for": (("run", "argv"), ["_main.py", "--method", "masked", "denoising"], "--method"),
+    "effective rank above the latent's": (("metrics", "test/effective_rank"), {
+        "value": 129.0, "n": 200, "correct": None, "split": "test", "protocol": "x"}, "latent_dim"),
+    "more images than there are": (("metrics", "test/tsne_agreement"), {
+        "value": 0.5, "n": 201, "correct": None, "split": "test", "protocol": "x"}, "tsne_agreement.n"),
+    "labelled images of a run with all labels": (("data", "class_counts", "labelled"), [1] * 10, "labelled"),
     "task that was not asked for": (("run", "task"), "1.2.2", "--task"),
     "quick run called complete": (("run", "argv"), ["_main.py", "--quick"], "--quick"),
     "count of 100 digits": (("derived", "steps"), 10**100, "derived.steps"),

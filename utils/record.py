@@ -329,6 +329,9 @@ def check_argv(run: Run) -> None:
         given = flag_words(run.argv, flag)
         if given and given[-1] not in (value, "all") and not given[-1].startswith("folder:"):
             raise ValueError(f"run.argv has {flag} {given[-1]}, but the record is of {value}")
+    methods = flag_words(run.argv, "--method")
+    if methods and run.method not in methods and "all" not in methods:
+        raise ValueError(f"run.argv has --method {' '.join(methods)}, but the record is of {run.method}")
     if run.seed not in (as_int(word) for word in flag_words(run.argv, "--seed") or ["0"]):
         raise ValueError(f"run.seed is {run.seed}, which run.argv does not ask for")
     if "--quick" in run.argv and run.status == "complete":
