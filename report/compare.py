@@ -126,7 +126,7 @@ def origin(row: Row, defaults: set[tuple[str, str, str]]) -> str:
     own = (init.task, init.dataset, init.method, init.labels) == (row.task, row.dataset, row.method, 0)
     if default and own:
         return ""
-    seen = f", which had seen {100 * init.labels:g} % of the labels" if init.labels else ""
+    seen = f", which had seen {100 * init.labels:g} % of labels" if init.labels else ""
     elsewhere = f" on {dataset_name(init.dataset)}" if init.dataset != row.dataset else ""
     return f"{init.task} {init.method}{elsewhere}" + ("" if default else f" recipe {init.recipe_hash}") + seen
 

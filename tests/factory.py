@@ -161,7 +161,9 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
     classes = classes or (OBJECTS if dataset == "cifar10" else DIGITS)
     recipe = {"method": method, "epochs": epochs, "batch_size": 500, "learning_rate": 0.001, "latent_dim": 128,
               "encoder": "conv", "widths": [64, 256, 256], "flip": dataset == "cifar10", "schedule": "cosine",
-              "labels": 1.0, "subset": 0, "finetune": False} | (fields or {})
+              "labels": 1.0, "subset": 0, "finetune": False,
+              "finetune_epochs": 4} | (fields or {})
+    rows = epochs + (recipe["finetune_epochs"] if recipe["finetune"] else 0)
     name = name or f"{task}_{dataset}_{method}_seed{seed}" + (f"_{recipe_hash(recipe)}" if fields else "")
     shape = SHAPES.get(dataset, [3, 32, 32])
     arrays = draw_arrays(rng, shape, len(classes), n, accuracy, reconstructions)
@@ -177,7 +179,7 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
                 "argv": argv or ["_main.py", "--task", task, "--dataset", dataset, "--seed", str(seed),
                                  *(["--init", f"results/{init['record']}"] if init else [])]},
         "recipe": {"fields": recipe, "overridden": sorted(fields or {}), "hash": recipe_hash(recipe)},
-        "derived": {"steps": 45 * epochs, "parameters": {"encoder": 1_234_567, "projection_head": 49_408},
+        "derived": {"steps": 45 * rows, "parameters": {"encoder": 1_234_567, "projection_head": 49_408},
                     "training_flops": 3.21e15, "evaluation_flops": 4.5e12},
         "data": {"image_shape": shape, "classes": classes, "split_seed": 0, "source": source,
                  "class_counts": {"train": [450] * len(classes), "val": validation,
@@ -186,8 +188,8 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
                                      {"labelled": [max(1, round(450 * recipe["labels"]))] * len(classes)})},
                  "sha256": {"train_images": "0" * 64, "train_labels": "1" * 64, "test_images": "2" * 64,
                             "test_labels": labels_digest(labels, len(classes))}},
-        "selection": {"rule": "lowest validation loss", "epoch": max(min(1, epochs), epochs - 1)},
-        "history": draw_history(rng, epochs, task, seconds),
+        "selection": {"rule": "lowest validation loss", "epoch": max(min(1, rows), rows - 1)},
+        "history": draw_history(rng, rows, task, seconds),
         "metrics": make_metrics(task, labels, predictions, classes, sum(validation), reconstructions),
         "confusion": {"metric": HEADLINE, "counts": counts.tolist()}, "artifacts": {},
         "environment": make_environment(device), "failure": None}

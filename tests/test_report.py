@@ -149,7 +149,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for method, accuracy in (("random", 0.71), ("pca", 0.82)):
         make_record(path, "control", "mnist", method, 0, accuracy=accuracy, n=400, epochs=0)
     origin = read_record(path / "later" / "1.2.3_mnist_simclr_seed3.json")
-    init = {"record": "1.2.3_mnist_simclr_seed3.json", "task": "1.2.3", "method": "simclr", "seed": 3,
+    init = {"record": "1.2.3_mnist_simclr_seed3.json", "task": "1.2.3", "dataset": "mnist", "labels": 0.0,
+            "method": "simclr", "seed": 3,
             "recipe_hash": origin.recipe.hash, "sha256": "4" * 64}
     for share in (0.01, 0.1):
         make_record(path, "1.2.2", "mnist", "joint", 0, accuracy=0.6 + share, n=400, fields={"labels": share})
@@ -380,7 +381,7 @@ def test_label_fractions_follow_from_the_json(folder: Path, report: tuple) -> No
 def test_lines_of_other_encoders_and_recipes_stay_apart(tmp_path: Path) -> None:
     for share in (0.1, 0.5):
         for more in ({}, {"encoder": "mlp"}, {"subset": 500}, {"learning_rate": 0.1}, {"epochs": 2}):
-            fields = {"labels": share, "epochs": 0, **more}
+            fields = {"labels": share, "epochs": 1, **more}
             make_record(tmp_path, "1.2.2", "mnist", "joint", n=60, epochs=fields["epochs"], fields=fields)
     loaded = load_results(tmp_path)[0]
     names = [line.name for line in compare.label_lines(tables.summarise(loaded).rows)]
@@ -409,8 +410,8 @@ def test_an_encoder_from_another_run_makes_a_row_of_its_own(folder: Path) -> Non
 
 
 def test_a_control_or_a_changed_run_fills_no_cell_of_the_reference(tmp_path: Path) -> None:
-    init = {"record": "x.json", "task": "1.2.3", "method": "simclr", "seed": 0, "recipe_hash": "0" * 8,
-            "sha256": "4" * 64}
+    init = {"record": "x.json", "task": "1.2.3", "dataset": "mnist", "labels": 0.0, "method": "simclr",
+            "seed": 0, "recipe_hash": "0" * 8, "sha256": "4" * 64}
     make_record(tmp_path, "1.2.1", "mnist", "plain", n=60, init=init)
     make_record(tmp_path, "1.2.2", "mnist", "joint", n=60, fields={"labels": 0.1})
     make_record(tmp_path, "control", "mnist", "pca", n=60, epochs=0)
@@ -993,3 +994,20 @@ def test_decoders_are_compared_on_the_same_images(tmp_path: Path) -> None:
         assert f"{name} {error:.4f}" in drawn.alt
     other = arrays["masked"] | {"neighbour_inputs": arrays["masked"]["neighbour_inputs"][::-1]}
     assert pictures.side_by_side([("plain", arrays["plain"]), ("masked", other)]) is None  # other images
+
+
+def test_an_encoder_that_had_seen_more_labels_is_no_honest_point_of_the_curve(tmp_path: Path) -> None:
+    """Labels that came in through another run's encoder are said, and keep the row off the line of the others."""
+    honest = {"record": "a.json", "task": "1.2.3", "dataset": "mnist", "labels": 0.0, "method": "simclr", "seed": 0,
+              "recipe_hash": read_record(make_record(tmp_path, "1.2.3", "mnist", "simclr", n=60)).recipe.hash,
+              "sha256": "4" * 64}
+    for share in (0.01, 0.1):
+        fields = {"labels": share, "epochs": 0}
+        make_record(tmp_path, "1.2.3", "mnist", "simclr", n=60, epochs=0, init=honest, fields=fields, name=f"h{share}")
+        make_record(tmp_path, "1.2.3", "mnist", "simclr", n=60, epochs=0, init=honest | {"labels": 1.0}, fields=fields,
+                    name=f"l{share}")
+    rows = tables.summarise(load_results(tmp_path)[0]).rows
+    lines = {line.name: len(line.points) for line in compare.label_lines(rows)}
+    assert lines == {"contrastive simclr, frozen": 3,
+                     "contrastive simclr, frozen, from 1.2.3 simclr, which had seen 100 % of labels": 2}
+    assert sum("which had seen 100 % of the labels" in row.recipe for row in rows) == 2

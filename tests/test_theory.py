@@ -1005,7 +1005,8 @@ def edited(edit: Callable[[dict], Any]) -> Callable[[], bytes]:
 HOSTILE: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"", "no JSON": lambda: b"{", "binary": lambda: os.urandom(300), "a list": lambda: b"[]",
     "cut off": lambda: COMMITTED.read_bytes()[:9000], "deep": lambda: b"[" * 100_000,
-    "huge": lambda: b" " * 300_000 + COMMITTED.read_bytes(), "long number": lambda: b'{"seed": ' + b"9" * 10_000 + b"}",
+    "huge": lambda: b" " * 21_000_000 + COMMITTED.read_bytes(),
+    "long number": lambda: b'{"seed": ' + b"9" * 10_000 + b"}",
     "key twice": lambda: COMMITTED.read_bytes().replace(b'"seed": 0', b'"seed": 0, "seed": 0', 1),
     "NaN": lambda: COMMITTED.read_bytes().replace(b'"pca_error": 0', b'"pca_error": NaN, "x": 0', 1),
     "infinite": edited(lambda raw: raw["experiments"]["temperature"].update(same_class_all=math.inf)),

@@ -448,7 +448,7 @@ def read_record(path: Path) -> Record:
 def read_strictly(path: Path, model: type[Strict]) -> Any:
     """A JSON file as a strict model.  Raises RecordError, in one line that names the file and the field."""
     try:
-        if path.exists() and not path.is_file():
+        if (path.exists() or path.is_symlink()) and not path.is_file():
             raise RecordError(f"{path.name}: is no regular file")
         if path.stat().st_size > MAX_RECORD_BYTES:
             raise RecordError(f"{path.name}: larger than {MAX_RECORD_BYTES} bytes, which no record is")
