@@ -7,7 +7,9 @@ records give the same bytes.
 
 import base64
 import json
+import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from utils.record import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 NONE = Markup("")
+SVG_IMAGE = re.compile("<image [^>]*>")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
@@ -35,7 +38,7 @@ def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Mark
     """The page as one HTML file with its figures inside.  explore: what report.explorer makes of the runs."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    images = {file: embed(file, drawing) for file, drawing in drawings.items()}
+    images = share_images({file: embed(file, drawing) for file, drawing in drawings.items()})
     formulas = equations.render([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
     return environment.get_template("report.html.j2").render(
         page=page, images=images, formulas=formulas, head=head() if explore else NONE, explore=explore).encode()
@@ -47,6 +50,24 @@ def embed(file: str, drawing: Drawing) -> Markup:
         return Markup(inline_svg(drawing.data, file.removesuffix("svg").replace(".", "-"), drawing.alt))
     data = base64.b64encode(drawing.data).decode()
     return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, drawing.alt)
+
+
+def share_images(elements: dict[str, Markup]) -> dict[str, Markup]:
+    """What stands in several drawings, as the maps of the pixels do, is embedded in the first of them alone."""
+    counts = Counter(image for element in elements.values() for image in SVG_IMAGE.findall(element))
+    names = {image: f"image-{i}" for i, image in enumerate(image for image, n in counts.items() if n > 1)}
+    kept: set[str] = set()
+
+    def shared(match: re.Match) -> str:
+        image = match.group()
+        if image not in names:
+            return image
+        if image in kept:
+            return f'<use href="#{names[image]}" />'
+        kept.add(image)
+        return image.replace("<image ", f'<image id="{names[image]}" ', 1)
+
+    return {file: Markup(SVG_IMAGE.sub(shared, element)) for file, element in elements.items()}
 
 
 def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], standard: str | None = None) -> bytes:

@@ -29,7 +29,7 @@ from scipy.stats import binomtest
 import _report_evaluation
 from report import compare, equations, figures, page, pictures, tables, texts
 from report import format as show
-from report.build import build_html, build_pdf, write_readme
+from report.build import build_html, build_pdf, share_images, write_readme
 from report.load import check_known as CHECK_KNOWN
 from report.load import load_results
 from tests.factory import edit, make_record
@@ -1011,3 +1011,11 @@ def test_an_encoder_that_had_seen_more_labels_is_no_honest_point_of_the_curve(tm
     assert lines == {"contrastive simclr, frozen": 3,
                      "contrastive simclr, frozen, from 1.2.3 simclr, which had seen 100 % of labels": 2}
     assert sum("which had seen 100 % of the labels" in row.recipe for row in rows) == 2
+
+
+def test_an_image_that_several_drawings_show_is_embedded_once() -> None:
+    one, two = '<svg><image x="0" href="data:A" /></svg>', '<svg><image x="0" href="data:B" /></svg>'
+    shared = share_images({"a": Markup(one), "b": Markup(two), "c": Markup(one), "d": Markup(one)})
+    assert shared["a"] == '<svg><image id="image-0" x="0" href="data:A" /></svg>'
+    assert shared["b"] == two
+    assert shared["c"] == shared["d"] == '<svg><use href="#image-0" /></svg>'
