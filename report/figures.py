@@ -283,26 +283,34 @@ def label_fractions(groups: list[tuple[str, list[Line]]]) -> Drawing:
             _label_panel(axes, dataset, lines)
         data = save(figure)
     return Drawing("svg", data, " ".join(_labels_alt(dataset, lines) for dataset, lines in groups),
-                   "Test accuracy against the share of the training labels that was used (logarithmic scale), mean "
-                   "over seeds.")
+                   "Test accuracy against the share of the training labels that was used, mean over seeds. Both "
+                   "scales are logarithmic, the upright one in the error: equal steps divide the errors alike.")
 
 
 def _label_panel(axes: Axes, dataset: str, lines: list[Line]) -> None:
     for i, line in enumerate(lines):
         marker, style = MARKERS[i % len(MARKERS)]
-        axes.plot([100 * share for share, _ in line.points], [100 * row.accuracy for _, row in line.points], style,
+        errors = [max(0.01, 100 - 100 * row.accuracy) for _, row in line.points]  # no logarithm of 0
+        axes.plot([100 * share for share, _ in line.points], errors, style,
                   marker=marker, color=LINES[i % len(LINES)], label=show.shorten(line.name, 44), markersize=5)
     shares = sorted({share for line in lines for share, _ in line.points})
     axes.set_xscale("log")
     axes.set_xticks([100 * share for share in shares], [f"{100 * share:g}" for share in shares])
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_yscale("log")
+    axes.invert_yaxis()  # better is higher
+    low, high = sorted(axes.get_ylim())
+    shown = [accuracy for accuracy in ACCURACIES if low <= 100 - accuracy <= high]
+    axes.set_yticks([100 - accuracy for accuracy in shown], [f"{accuracy:g}" for accuracy in shown])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
     axes.set(xlabel="labels used (%)", ylabel="test accuracy (%)")
     axes.set_title(show.shorten(dataset_name(dataset), 40), parse_math=False)
     axes.grid(axis="y")
-    for text in axes.legend(loc="lower right", fontsize=7.5).get_texts():
+    for text in axes.legend(loc="best", fontsize=7.5).get_texts():
         text.set_parse_math(False)
 
 
+ACCURACIES = (20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95)  # ticks of a scale that is even in the error
 LINES = (BLUE, ORANGE, "#8a5bd6", MUTED)
 
 
