@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,18 @@ from utils.command_line import exit_code
 from utils.record import read_record, recipe_hash
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_classifier() -> Iterator[None]:
+    """What these tests ask depends neither on how well the classifier is trained nor on t-SNE, which take the time."""
+    from training import evaluation, portrait
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "CLASSIFIER_EPOCHS", 3)
+        patch.setattr(evaluation, "CLASSIFIER_STEPS", 6)
+        patch.setattr(portrait, "tsne", portrait.first_components)
+        yield
 
 
 def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], list[str]]:
