@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from models.encoder import MLPEncoder, build_encoder
+from training import portrait
 from training.loop import DeviceData, Diverged, Loop, Setup, evenly_spaced, forward_flops, learning_rate_at
 from training.momentum import MomentumEncoder
 from training.run import run
@@ -24,6 +26,14 @@ from utils.precision import MasterAdamW, cast
 from utils.record import Record, read_arrays, read_record
 
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0, quick=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_tsne() -> Iterator[None]:
+    """It takes most of a small run's time, and test_portrait.py looks at it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(portrait, "tsne", portrait.first_components)
+        yield
 
 
 @pytest.fixture(scope="module")
