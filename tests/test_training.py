@@ -17,12 +17,13 @@ from torch import nn
 
 from models.encoder import MLPEncoder, build_encoder
 from training import portrait
-from training.loop import DeviceData, Diverged, Loop, Setup, evenly_spaced, forward_flops, learning_rate_at
+from training.loop import DeviceData, Diverged, Loop, Setup, evenly_spaced, forward_flops, schedule
 from training.momentum import MomentumEncoder
 from training.run import run
 from training.tasks import TASKS
 from utils.data import load_dataset
-from utils.precision import MasterAdamW, cast
+from utils.optimiser import MasterOptimiser
+from utils.precision import cast
 from utils.record import Record, read_arrays, read_record
 
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0, quick=True)
@@ -121,9 +122,9 @@ def test_linear_autoencoder_with_squared_loss_finds_the_subspace_of_pca() -> Non
     x = (torch.randn(2000, 8, generator=generator) * scales) @ mix
     x -= x.mean(0)
     encoder, decoder = MLPEncoder((8, 1, 1), (), 3), nn.Linear(3, 8)
-    optimiser = MasterAdamW([encoder, decoder], 2e-2, 0.0)
+    optimiser = MasterOptimiser([encoder, decoder], 2e-2, 0.0)
     for step in range(800):
-        optimiser.set_learning_rate(learning_rate_at(step, 800, 2e-2, 0.1))
+        optimiser.scale_learning_rate(schedule(step, 800, 0.1))
         optimiser.step((decoder(encoder(x[:, :, None, None])) - x).square().mean())
     ours = torch.linalg.qr(decoder.weight.detach())[0]  # (8, 3)
     pca = torch.from_numpy(PCA(3).fit(x.numpy()).components_.T.copy())
@@ -132,12 +133,12 @@ def test_linear_autoencoder_with_squared_loss_finds_the_subspace_of_pca() -> Non
 
 
 def test_learning_rate_rises_peaks_and_ends_at_0() -> None:
-    rates = [learning_rate_at(step, 100, 0.5, 0.2) for step in range(100)]
+    rates = [schedule(step, 100, 0.2) for step in range(100)]
     assert rates[:20] == sorted(rates[:20])
-    assert rates[20] == max(rates) == 0.5
+    assert rates[20] == max(rates) == 1
     assert rates[20:] == sorted(rates[20:], reverse=True)
-    assert rates[60] == pytest.approx(0.25)  # half-way down the cosine
-    assert 0 <= rates[-1] < 0.001
+    assert rates[60] == pytest.approx(0.5)  # half-way down the cosine
+    assert 0 <= rates[-1] < 0.002
 
 
 def test_flops_are_counted_by_hand() -> None:
@@ -182,7 +183,7 @@ def test_momentum_encoder_is_the_exponential_average_of_its_path(dtype: torch.dt
     """Against the closed sum of weights; a step of a thousandth must not be lost in bfloat16."""
     torch.manual_seed(0)
     online = cast(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), dtype)
-    optimiser = MasterAdamW([online], 1e-3, 0.0)
+    optimiser = MasterOptimiser([online], 1e-3, 0.0)
     target = MomentumEncoder([online], optimiser, 0.9, batch_statistics=False)
     master = optimiser.masters_of([online])[0]
     path, buffers = [master.detach().clone()], [online[1].running_mean.clone()]

@@ -20,6 +20,7 @@ not rise.
 import torch
 from torch import Generator, Tensor
 
+from models.encoder import build_encoder
 from models.heads import ProjectionHead
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
@@ -45,7 +46,10 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     if recipe.method == "byol":
         predict = ProjectionHead(recipe.projection_dim, recipe.prediction_hidden_dim, recipe.projection_dim)
         modules["prediction_head"] = predict
-    per_view = forward_flops(encoder, *data.image_shape) + forward_flops(head, recipe.latent_dim)
+    size = view_size(recipe, data)
+    # raises where the views are too small for it
+    build_encoder(recipe.encoder, (data.image_shape[0], *size), recipe.widths, recipe.latent_dim, recipe.pooling)
+    per_view = forward_flops(encoder, data.image_shape[0], *size) + forward_flops(head, recipe.latent_dim)
     learned, followed = {"byol": (2, 2), "moco": (1, 1)}.get(recipe.method, (2, 0))  # views with and without gradient
     flops = learned * per_view
     if recipe.method == "byol":
@@ -61,7 +65,7 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
         queue = torch.randn(recipe.queue_size, recipe.projection_dim, generator=loop.generator, device=loop.device)
 
     def contrastive_loss(index: Tensor, generator: Generator) -> Tensor:
-        view0, view1 = (random_view(data.images[index], recipe, generator) for _ in range(2))  # (B, C, H, W) each
+        view0, view1 = (random_view(data.images[index], recipe, generator, size) for _ in range(2))  # (B, C, H, W) each
         if recipe.method == "moco":
             keys = target(view1)
             loss = info_nce(head(encoder(view0)), keys, queue, recipe.temperature)
@@ -90,9 +94,20 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     return loop.finished()
 
 
-def random_view(images: Tensor, recipe: ContrastiveRecipe, generator: Generator) -> Tensor:
-    """(B, H, W, C) uint8 images -> one augmented view of each, (B, C, H, W) in [0, 1]."""
+def view_size(recipe: ContrastiveRecipe, data: DeviceData) -> tuple[int, int]:
+    """(H, W) of the views.
+
+    A crop that is blown up to the image's size shows its object larger than the whole images do that are scored, and
+    costs more; views of three quarters of the side show it as large (Touvron et al. 2019, FixRes).
+    """
+    _, height, width = data.image_shape
+    return round(recipe.view_scale * height), round(recipe.view_scale * width)
+
+
+def random_view(images: Tensor, recipe: ContrastiveRecipe, generator: Generator,
+                size: tuple[int, int] | None = None) -> Tensor:
+    """(B, H, W, C) uint8 images -> one augmented view of each, (B, C, H, W) in [0, 1]; size: another (H, W)."""
     moved = random_affine(to_float(images), generator, crop_scale=recipe.crop_scale, translate=recipe.translate,
-                          degrees=recipe.rotate_degrees, flip=recipe.flip)
+                          degrees=recipe.rotate_degrees, flip=recipe.flip, size=size)
     return colour_jitter(moved, generator, strength=recipe.colour_strength, probability=recipe.colour_probability,
                          grey_probability=recipe.grey_probability)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from utils.recipe import FrozenRecipe, knob
+from utils.errors import UsageError
+from utils.recipe import ENCODER_DEFAULTS, FrozenRecipe, knob
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class ContrastiveRecipe(FrozenRecipe):
                        "(Grill et al. 2020); moco: a queue of negatives (He et al. 2020)",
                        choices=("simclr", "dcl", "vicreg", "byol", "moco"))
     temperature: float = knob(0.2, "softmax temperature, unitless", above=0, methods=("simclr", "dcl", "moco"))
+    view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1, later=True)
     projection_hidden_dim: int = knob(512, "hidden units of the projection head", least=1, most=65536)
     projection_dim: int = knob(128, "dimensions in which views are compared", least=1, most=65536)
     colour_strength: float = knob(0.4, "largest relative change of brightness, contrast, saturation; hue turns by a "
@@ -30,9 +32,18 @@ class ContrastiveRecipe(FrozenRecipe):
                                   methods=("byol", "moco"))
     queue_size: int = knob(4096, "keys of earlier batches, the negatives", least=1, most=10**7, methods=("moco",))
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.view_scale < 1 and (self.encoder in ONE_SIZE or self.pooling == "flatten"):
+            raise UsageError(f"--view-scale {self.view_scale}: encoder {self.encoder} with {self.pooling} pooling "
+                             "takes images of one size; give --view-scale 1")
 
+
+ONE_SIZE = ("mlp", "vit")  # encoders that take images of one size only
 RECIPES = {
-    "cifar10": {"epochs": 8, "crop_scale": 0.2, "flip": True},
+    # three quarters of the side: see view_size()
+    "cifar10": {"method": "dcl", "epochs": 24, "crop_scale": 0.2, "flip": True, "view_scale": 0.75,
+                "muon_learning_rate": 0.05},
     # milder crops than of photographs: a digit cut in half may be another digit; rotations instead of flips
     "mnist": {"epochs": 6, "widths": (32, 64, 128), "crop_scale": 0.4, "rotate_degrees": 15},
     "digits": {"epochs": 60, "batch_size": 128, "widths": (32, 64), "crop_scale": 0.5, "rotate_degrees": 10,
@@ -42,3 +53,5 @@ METHODS = {
     "dcl": {"temperature": 0.1},  # as its authors have it; NT-Xent in small batches wants a higher one
     "vicreg": {"projection_dim": 512},  # its covariance term needs more dimensions than a comparison of cosines
 }
+ENCODERS = {kind: values | ({"view_scale": 1.0} if kind in ONE_SIZE else {})
+            for kind, values in ENCODER_DEFAULTS.items()}

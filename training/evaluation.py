@@ -13,10 +13,11 @@ from torch import Generator, Tensor, nn
 
 from models.heads import MLPClassifier
 from training.contrastive import random_view
-from training.loop import EVALUATION_BATCH, DeviceData, evenly_spaced, learning_rate_at
+from training.loop import EVALUATION_BATCH, DeviceData, evenly_spaced, schedule
 from training.tasks import TASKS
 from utils.augment import to_float
-from utils.precision import MasterAdamW, cast
+from utils.optimiser import MasterOptimiser
+from utils.precision import cast
 from utils.record import SCORES, Confusion, Metric
 
 SPLITS = ("train", "val", "test")
@@ -86,7 +87,7 @@ def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epoch
     device = train.z.device
     model = Standardised(MLPClassifier(train.z.shape[1], CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), train.z)
     model.to(device)
-    optimiser = MasterAdamW([cast(model.classifier, dtype)], CLASSIFIER_RATE, CLASSIFIER_DECAY)
+    optimiser = MasterOptimiser([cast(model.classifier, dtype)], CLASSIFIER_RATE, CLASSIFIER_DECAY)
     generator = Generator(device).manual_seed(seed)
     batch_size = min(CLASSIFIER_BATCH, len(train.z))
     steps = epochs * (len(train.z) // batch_size)
@@ -95,7 +96,7 @@ def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epoch
         model.train()
         order = torch.randperm(len(train.z), generator=generator, device=device)
         for batch in order[: len(order) // batch_size * batch_size].split(batch_size):
-            optimiser.set_learning_rate(learning_rate_at(step, steps, CLASSIFIER_RATE, 0.1))
+            optimiser.scale_learning_rate(schedule(step, steps, 0.1))
             optimiser.step(F.cross_entropy(model(train.z[batch]), train.labels[batch], label_smoothing=0.1))
             step += 1
         correct = int((predict(model, val.z) == val.labels).sum())

@@ -29,7 +29,8 @@ from models.saved import Saved
 from utils.augment import random_affine, to_float
 from utils.data import Dataset
 from utils.errors import RunError
-from utils.precision import DTYPES, MasterAdamW, cast
+from utils.optimiser import MasterOptimiser
+from utils.precision import DTYPES, cast
 from utils.recipe import LatentRecipe, Recipe
 from utils.record import Epoch
 
@@ -136,12 +137,12 @@ class Diverged(RunError):
         self.loss, self.epoch, self.step, self.history = loss, epoch, step, history
 
 
-def learning_rate_at(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Linear rise over the first `warmup` fraction of the steps, then half a cosine down to 0."""
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Fraction of the peak learning rate: a linear rise over the first `warmup` of steps, then half a cosine to 0."""
     rise = warmup * steps
     if step < rise:
-        return peak * (step + 1) / (rise + 1)
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
 def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> nn.Module:
@@ -188,7 +189,8 @@ class Loop:
         self.generator = Generator(self.device).manual_seed(setup.seed)
         for module in modules.values():
             cast(module.to(self.device, memory_format=torch.channels_last), self.dtype)
-        self.optimiser = MasterAdamW(modules.values(), recipe.learning_rate, recipe.weight_decay)
+        self.optimiser = MasterOptimiser(modules.values(), recipe.learning_rate, recipe.weight_decay,
+                                         recipe.muon_learning_rate)
         self.batch_size = min(recipe.batch_size, len(data.train))
         self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch waits for the next shuffle
         self.steps = recipe.epochs * self.steps_per_epoch
@@ -232,11 +234,11 @@ class Loop:
         value = loss.item()
         if not math.isfinite(value):
             raise Diverged(value, self.epoch, self.step_done + 1, self.history)
-        rate = learning_rate_at(self.step_done, self.steps, self.recipe.learning_rate, self.recipe.warmup)
-        self.optimiser.set_learning_rate(rate)
+        scale = schedule(self.step_done, self.steps, self.recipe.warmup)
+        self.optimiser.scale_learning_rate(scale)
         self.optimiser.step(loss)
         self.step_done += 1
-        self.learning_rate = rate
+        self.learning_rate = scale * self.recipe.learning_rate
         self.losses.append(value)
         if correct is not None:
             self.correct += int(correct.sum())

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from utils.precision import MasterAdamW
+from utils.optimiser import MasterOptimiser
 
 
 class MomentumEncoder:
@@ -15,7 +15,7 @@ class MomentumEncoder:
     batch_statistics: the norms use the batch's mean and deviation, as in training; False: their running averages.
     """
 
-    def __init__(self, modules: list[nn.Module], optimiser: MasterAdamW, momentum: float,
+    def __init__(self, modules: list[nn.Module], optimiser: MasterOptimiser, momentum: float,
                  batch_statistics: bool) -> None:
         self.momentum = momentum
         self.online = modules
@@ -34,7 +34,7 @@ class MomentumEncoder:
         parameters = list(self.network.parameters())
         for mine, master, theirs in zip(parameters, self.masters, self.online_masters, strict=True):
             master.lerp_(theirs.detach(), 1 - self.momentum)
-            mine.copy_(master)
+            mine.copy_(master.view(mine.shape))
         theirs = [buffer for module in self.online for buffer in module.buffers()]
         for mine, other in zip(self.network.buffers(), theirs, strict=True):
             if mine.is_floating_point():

@@ -61,7 +61,7 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
     name of its own.  Raises Diverged, after writing a record that says `failed`, when the loss is no longer finite.
     """
     clock = time.monotonic()
-    fields = as_json(recipe)
+    fields = as_json(recipe, overridden)
     # what is known before the training is checked before the training
     begun = Run(task=task, dataset=dataset.name, method=recipe.method, objective="", seed=setup.seed, argv=argv,
                 started=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), seconds=0.0,

@@ -13,7 +13,7 @@ Values = dict[str, dict[str, Any]]  # recipe fields, by data set, method or enco
 class Task:
     """title: in words; script: module whose `train` learns the latent; recipe and tables: its hyper-parameters.
 
-    methods: those that run when none is named.
+    methods: those that run when none is named, on data sets whose own recipe names none.
     """
 
     title: str
@@ -29,12 +29,17 @@ class Task:
         """Every method of the task."""
         return self.recipe.__dataclass_fields__["method"].metadata["choices"]
 
+    def default_methods(self, family: str) -> tuple[str, ...]:
+        """Those that run when none is named, on a data set with these recipes."""
+        named = self.per_dataset[family].get("method")
+        return (named,) if named else self.methods
+
     def default_recipe(self, family: str, method: str | None = None, encoder: str | None = None) -> LatentRecipe:
         """The recipe of a data set, and of a method and an encoder where they are named.
 
         family: the data set whose recipe it uses (DatasetSpec.recipes).
         """
-        method = method or self.methods[0]
+        method = method or self.default_methods(family)[0]
         values = self.per_dataset[family] | {"method": method} | self.per_method.get(method, {})
         recipe = self.recipe(**values)
         if encoder in (None, recipe.encoder):
@@ -48,7 +53,7 @@ TASKS = {
     "1.2.2": Task("classification-guided", "training.classification", classification_recipe.ClassificationRecipe,
                   ("joint",), classification_recipe.RECIPES),
     "1.2.3": Task("contrastive", "training.contrastive", contrastive_recipe.ContrastiveRecipe, ("simclr",),
-                  contrastive_recipe.RECIPES, contrastive_recipe.METHODS),
+                  contrastive_recipe.RECIPES, contrastive_recipe.METHODS, contrastive_recipe.ENCODERS),
     "rotation": Task("rotation prediction", "training.rotation", rotation_recipe.RotationRecipe, ("rotnet",),
                      rotation_recipe.RECIPES),
     "control": Task("controls, nothing learned", "training.control", control_recipe.ControlRecipe, ("random", "pca"),

@@ -22,15 +22,17 @@ def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor
 
 
 def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1.0, translate: float = 0.0,
-                  degrees: float = 0.0, flip: bool = False) -> Tensor:
+                  degrees: float = 0.0, flip: bool = False, size: tuple[int, int] | None = None) -> Tensor:
     """One random crop, shift, rotation and flip an image, in a single bilinear resampling with reflected borders.
 
     crop_scale: smallest fraction of the area that a crop keeps (1: no crop); the aspect ratio is then drawn
     log-uniformly from 3/4 to 4/3, as in torchvision's RandomResizedCrop, whose rejection loop is replaced by clipping.
     translate: largest shift in pixels, in whole pixels; degrees: largest rotation either way.
+    size: (H, W) of the result, where it is another than the images'.
     """
     b, _, height, width = images.shape
-    if crop_scale == 1 and translate == 0 and degrees == 0:  # nothing to interpolate
+    size = size or (height, width)
+    if crop_scale == 1 and translate == 0 and degrees == 0 and size == (height, width):  # nothing to interpolate
         if not flip:
             return images
         mirrored = uniform(b, 0, 1, generator) < 0.5
@@ -56,7 +58,7 @@ def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1
     matrix[:, 0, 1] = -scale_x * angle.sin()
     matrix[:, 1, 0] = scale_y * angle.sin() * mirror
     matrix[:, 1, 1] = scale_y * angle.cos()
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    grid = F.affine_grid(matrix, [*images.shape[:2], *size], align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 

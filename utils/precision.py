@@ -1,15 +1,14 @@
-"""Which number format the network computes in, chosen by a measurement, and an optimiser that keeps exact weights.
+"""Which number format the network computes in, chosen by a measurement.
 
 bfloat16 is two to three times faster than float32 on processors with AVX-512 bf16 or AMX and on GPUs, and up to 500
 times slower elsewhere.  So it is measured when a run starts, and the record says what was found and taken.
 """
 
 import time
-from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -69,51 +68,3 @@ def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
             for parameter in child.parameters(recurse=False):
                 parameter.data = parameter.data.to(dtype)
     return module
-
-
-class MasterAdamW:
-    """AdamW on float32 master copies of the weights, which the network holds in its compute format.
-
-    A bfloat16 weight has 8 significant bits: a step of a thousandth would be lost in it.  So the step is done on the
-    copies and rounded back into the network (Micikevicius et al. 2018, section 3.1).  In float32 the copies are the
-    weights themselves.  Weight decay acts on matrices and filters, not on biases and norms.
-    """
-
-    def __init__(self, modules: Iterable[nn.Module], learning_rate: float, weight_decay: float) -> None:
-        self.weights = [p for module in modules for p in module.parameters()]
-        self.masters = [p if p.dtype == torch.float32 else p.detach().float().requires_grad_() for p in self.weights]
-        decayed = [m for m in self.masters if m.ndim > 1]
-        others = [m for m in self.masters if m.ndim <= 1]
-        self.adamw = torch.optim.AdamW([{"params": decayed, "weight_decay": weight_decay},
-                                        {"params": others, "weight_decay": 0.0}], lr=learning_rate, betas=(0.9, 0.98))
-
-    def masters_of(self, modules: Iterable[nn.Module]) -> list[Tensor]:
-        """The float32 copies of these modules' parameters, in the modules' order."""
-        masters = {id(weight): master for weight, master in zip(self.weights, self.masters, strict=True)}
-        return [masters[id(weight)] for module in modules for weight in module.parameters()]
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        for group in self.adamw.param_groups:
-            group["lr"] = learning_rate
-
-    def step(self, loss: Tensor) -> None:
-        """Backward, one step on the master copies, and the result rounded into the network."""
-        for weight in self.weights:
-            weight.grad = None
-        loss.backward()
-        for weight, master in zip(self.weights, self.masters, strict=True):
-            if master is not weight:
-                master.grad = None if weight.grad is None else weight.grad.float()
-        self.adamw.step()
-        self._copy_back()
-
-    @torch.no_grad()
-    def _copy_back(self) -> None:
-        for weight, master in zip(self.weights, self.masters, strict=True):
-            if master is not weight:
-                weight.copy_(master)
-
-    def restore_float32(self) -> None:
-        """Put the master copies into the network: from here on it computes in float32, exactly."""
-        for weight, master in zip(self.weights, self.masters, strict=True):
-            weight.data = master.detach()

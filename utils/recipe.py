@@ -10,6 +10,7 @@ be computed from it is a property or a function.  Imports nothing heavy, because
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -17,16 +18,17 @@ from utils.errors import UsageError
 
 
 def knob(default: Any, help: str, *, above: float | None = None, least: float | None = None, most: float | None = None,
-         choices: tuple[str, ...] | None = None, methods: tuple[str, ...] | None = None) -> Any:
+         choices: tuple[str, ...] | None = None, methods: tuple[str, ...] | None = None, later: bool = False) -> Any:
     """A recipe's field: its default, its help text with unit and source, and the values that make sense.
 
     above: exclusive lower bound; least, most: inclusive bounds; choices: the only valid strings; methods: those that
-    the field has a part in, where not all do.
+    the field has a part in, where not all do; later: the field came after the first records, and its default is what
+    was done before; a record has it only where it is something else, so that older records are of the same recipe.
     """
     if methods:
         help = f"{', '.join(methods)}: {help}"
     return field(default=default, metadata={"help": help, "above": above, "least": least, "most": most,
-                                            "choices": choices, "methods": methods})
+                                            "choices": choices, "methods": methods, "later": later})
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Recipe(LatentRecipe):
     epochs: int = knob(10, "passes over the training split; 0, with --init, scores that encoder as it is", least=0)
     batch_size: int = knob(250, "images per step", least=2)
     learning_rate: float = knob(2e-3, "peak learning rate of AdamW", above=0)
+    muon_learning_rate: float = knob(0.0, "peak learning rate of Muon on the filters of convolutions, as a relative "
+                                     "change a step (Jordan 2024); 0: AdamW there too", least=0, most=1, later=True)
     weight_decay: float = knob(0.02, "decoupled weight decay (Loshchilov and Hutter 2019); none on biases and norms",
                                least=0)
     warmup: float = knob(0.1, "fraction of the steps in which the learning rate rises linearly; cosine to 0 after",
@@ -169,6 +173,10 @@ def flag_values(namespace: argparse.Namespace, recipe: type[LatentRecipe]) -> di
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
-def as_json(recipe: LatentRecipe) -> dict[str, Any]:
-    """Every field, as JSON types (tuples become lists)."""
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(recipe).items()}
+def as_json(recipe: LatentRecipe, overridden: Iterable[str] = ()) -> dict[str, Any]:
+    """Every field, as JSON types (tuples become lists); without the later fields that have their default,
+    unless they are among the overridden.
+    """
+    values = {f.name: getattr(recipe, f.name) for f in fields(recipe)
+              if f.name in overridden or not f.metadata["later"] or getattr(recipe, f.name) != f.default}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}

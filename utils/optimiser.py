@@ -1,0 +1,104 @@
+"""One optimiser for every training: AdamW, and Muon for the filters of convolutions, on exact copies of the weights."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BETAS = (0.9, 0.98)  # of AdamW
+MUON_MOMENTUM = 0.9
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic (Jordan et al. 2024)
+
+
+class MasterOptimiser:
+    """AdamW, and optionally Muon, on float32 master copies of the weights, which the network has in its compute format.
+
+    A bfloat16 weight has 8 significant bits: a step of a thousandth would be lost in it.  So the step is done on the
+    copies and rounded back into the network (Micikevicius et al. 2018, section 3.1).  In float32 AdamW's copies are the
+    weights themselves.  Weight decay acts on matrices and filters, not on biases and norms.
+
+    muon_learning_rate: above 0, Muon takes the filters of convolutions without a bias, one (out, in x k x k) matrix
+    each.  A norm follows those, so that their length has no effect on the network; it is put back to that of an
+    orthogonal matrix after each step, and the rate is the relative change of a step (Jordan 2024, cifar10-airbench).
+    """
+
+    def __init__(self, modules: Iterable[nn.Module], learning_rate: float, weight_decay: float,
+                 muon_learning_rate: float = 0.0) -> None:
+        modules = list(modules)
+        filters = {id(layer.weight) for module in modules for layer in module.modules()
+                   if isinstance(layer, nn.Conv2d) and layer.bias is None and muon_learning_rate}
+        self.learning_rate, self.muon_learning_rate = learning_rate, muon_learning_rate
+        self.weights = [p for module in modules for p in module.parameters()]
+        self.masters = [master_copy(p, as_matrix=id(p) in filters) for p in self.weights]
+        pairs = list(zip(self.weights, self.masters, strict=True))
+        self.matrices = {master: torch.zeros_like(master) for weight, master in pairs if id(weight) in filters}
+        others = [master for weight, master in pairs if id(weight) not in filters]
+        self.adamw = torch.optim.AdamW([{"params": [m for m in others if m.ndim > 1], "weight_decay": weight_decay},
+                                        {"params": [m for m in others if m.ndim <= 1], "weight_decay": 0.0}],
+                                       lr=learning_rate, betas=BETAS)
+        self.scale = 1.0
+
+    def masters_of(self, modules: Iterable[nn.Module]) -> list[Tensor]:
+        """The float32 copies of these modules' parameters, in the modules' order; Muon's are matrices."""
+        masters = {id(weight): master for weight, master in zip(self.weights, self.masters, strict=True)}
+        return [masters[id(weight)] for module in modules for weight in module.parameters()]
+
+    def scale_learning_rate(self, scale: float) -> None:
+        """Where the schedule stands: the fraction of the peak rates, in [0, 1]."""
+        self.scale = scale
+        for group in self.adamw.param_groups:
+            group["lr"] = self.learning_rate * scale
+
+    def step(self, loss: Tensor) -> None:
+        """Backward, one step on the master copies, and the result rounded into the network."""
+        for weight in self.weights:
+            weight.grad = None
+        loss.backward()
+        for weight, master in zip(self.weights, self.masters, strict=True):
+            if master is not weight:
+                master.grad = None if weight.grad is None else weight.grad.float().reshape(master.shape)
+        self.adamw.step()
+        self._muon_step()
+        self._copy_back()
+
+    @torch.no_grad()
+    def _muon_step(self) -> None:
+        for matrix, average in self.matrices.items():
+            average.lerp_(matrix.grad, 1 - MUON_MOMENTUM)
+            towards = matrix.grad.lerp(average, MUON_MOMENTUM)  # Nesterov's
+            matrix.sub_(orthogonalised(towards), alpha=self.muon_learning_rate * self.scale)
+            matrix.mul_(len(matrix) ** 0.5 / matrix.norm())
+
+    @torch.no_grad()
+    def _copy_back(self) -> None:
+        for weight, master in zip(self.weights, self.masters, strict=True):
+            if master is not weight:
+                weight.copy_(master.view(weight.shape))
+
+    def restore_float32(self) -> None:
+        """Put the master copies into the network: from here on it computes in float32, exactly."""
+        for weight, master in zip(self.weights, self.masters, strict=True):
+            weight.data = master.detach().view(weight.shape)
+
+
+def master_copy(weight: nn.Parameter, as_matrix: bool) -> Tensor:
+    """A float32 leaf with the weight's values, (out, everything else) where it is to be a matrix."""
+    if as_matrix:
+        return weight.detach().float().flatten(1).clone(memory_format=torch.contiguous_format).requires_grad_()
+    return weight if weight.dtype == torch.float32 else weight.detach().float().requires_grad_()
+
+
+def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
+    """Roughly U V^T of a matrix U S V^T: the direction in which every singular value changes alike.
+
+    Newton and Schulz's iteration with coefficients that bring singular values near 1 in few steps, not to 1 (Jordan et
+    al. 2024, "Muon").  In float32: torch's own Muon has bfloat16 fixed, which is slow where it is not native.
+    """
+    a, b, c = NEWTON_SCHULZ
+    tall = len(matrix) > matrix.shape[1]
+    x = F.normalize(matrix.T if tall else matrix, dim=(0, 1))  # singular values in [0, 1]
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
