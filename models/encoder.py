@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.patches import PatchEncoder
 from utils.errors import UsageError
 from utils.recipe import check_widths
 
@@ -264,7 +265,7 @@ class PCAEncoder(nn.Module):
 
 
 ENCODERS = {"conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder, "vit": VisionTransformerEncoder,
-            "pca": PCAEncoder}
+            "patches": PatchEncoder, "pca": PCAEncoder}
 
 
 def build_encoder(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,

@@ -3,14 +3,18 @@
     python _main.py --task 1.2.1 --dataset mnist
     python _main.py --task 1.2.1 --dataset mnist --method masked
 
-Encoder and decoder minimise the mean absolute error of the pixels (L1).  The decoder is only there to train the
-encoder, whose 128-d latent is then frozen and scored by `training/evaluation.py`.  What the encoder sees:
+Encoder and decoder minimise the mean absolute error of the pixels (L1), or in one method of features.  The decoder is
+only there to train the encoder, whose 128-d latent is then frozen and scored by `training/evaluation.py`.  What the
+encoder sees:
 
     plain      the image itself
     denoising  the image with Gaussian noise (Vincent et al. 2010)
     masked     the image with squares missing (He et al. 2022)
+    patches    a crop of the image, in other colours; not the pixels are reconstructed, but the whole image's whitened
+               patch features are (models/patches.py); the decoder of the pixels learns from the latent but has no
+               part in shaping it
 
-The target is the intact image in all three.  Departures: the noise is not clipped; the masked autoencoder keeps a place
+The target is the intact image in all four.  Departures: the noise is not clipped; the masked autoencoder keeps a place
 for what is missing (a transformer would drop those tokens) and its loss counts all pixels, since the decoder reads
 nothing but the latent.
 """
@@ -20,9 +24,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.decoder import build_decoder
+from models.patches import FeatureDecoder
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
-from utils.augment import to_float
+from utils.augment import colour_jitter, to_float
 
 
 def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained:
@@ -30,6 +35,8 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
     encoder = new_encoder(recipe, data, setup)
     decoder = build_decoder(recipe.encoder, data.image_shape, recipe.decoder_widths, recipe.latent_dim)
     flops = forward_flops(encoder, *data.image_shape) + forward_flops(decoder, recipe.latent_dim)
+    if recipe.method == "patches":
+        return train_on_features(encoder, decoder, flops, recipe, data, setup)
     loop = Loop(recipe, data, setup, {"encoder": encoder, "decoder": decoder}, flops,
                 "L1: mean absolute error of the pixels, in [0, 1] (validation: from intact images)")
 
@@ -44,6 +51,42 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
         for index in loop.batches():
             images = loop.augmented(index)
             loop.step(reconstruction_loss(corrupt(images, encoder, recipe, loop.generator), images))
+        loop.end_epoch(loop.validate(validation_loss))
+    return loop.finished()
+
+
+def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, recipe: AutoencodingRecipe,
+                      data: DeviceData, setup: Setup) -> Trained:
+    """Train encoder and the features' decoder, and a decoder of pixels that learns from the latent but not shapes it.
+
+    flops: of one image's forward pass through encoder and decoder.
+    """
+    features = FeatureDecoder(data.image_shape, recipe.target_filters, recipe.target_components, recipe.latent_dim,
+                              recipe.feature_hidden_dim).to(setup.device)
+    features.fit_to_data(data.sample(10 * max(1000, recipe.target_components)))
+    modules = {"encoder": encoder, "decoder": decoder, "feature_decoder": features}
+    frozen = forward_flops(features.features, *data.image_shape)
+    if recipe.encoder == "patches":  # its own features have no backward pass either
+        own = forward_flops(encoder.features, *data.image_shape)
+        flops, frozen = flops - own, frozen + own
+    loop = Loop(recipe, data, setup, modules, flops + forward_flops(features, recipe.latent_dim),
+                "mean squared error of the whitened patch features, plus the pixels' L1 for the decoder alone "
+                "(validation: from intact images)", frozen_flops=frozen)
+
+    def reconstruction_loss(seen: Tensor, images: Tensor) -> Tensor:
+        z = encoder(seen)
+        pixels = (decoder(z.detach()) - images).abs().mean()
+        return (features(z) - features.target(images)).square().mean() + pixels
+
+    def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
+        images = to_float(data.images[index])
+        return reconstruction_loss(images, images), None
+
+    for _ in loop.epochs():
+        for index in loop.batches():
+            seen = colour_jitter(loop.augmented(index), loop.generator, strength=recipe.colour_strength,
+                                 probability=0.8, grey_probability=0.2)
+            loop.step(reconstruction_loss(seen, to_float(data.images[index])))
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 

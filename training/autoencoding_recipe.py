@@ -10,8 +10,9 @@ class AutoencodingRecipe(FrozenRecipe):
     """The convolutional autoencoder, as CIFAR-10 has it."""
 
     method: str = knob("plain", "plain: the input itself is reconstructed; denoising: from a noisy copy (Vincent et al."
-                       " 2010); masked: from a copy with squares missing (He et al. 2022)",
-                       choices=("plain", "denoising", "masked"))
+                       " 2010); masked: from a copy with squares missing (He et al. 2022); patches: its whitened patch "
+                       "features are reconstructed, from a crop in other colours",
+                       choices=("plain", "denoising", "masked", "patches"))
     pooling: str = knob("flatten", "how the last feature map becomes a vector: a maximum forgets where things are, "
                         "which a decoder must know", choices=("max", "mean", "flatten"))
     decoder_widths: tuple[int, ...] = knob((128, 64, 32), "channels of the decoder's three resolutions (conv), or "
@@ -22,15 +23,28 @@ class AutoencodingRecipe(FrozenRecipe):
     mask_ratio: float = knob(0.5, "expected fraction of the squares that are missing", above=0, most=0.95,
                              methods=("masked",))
     mask_patch: int = knob(4, "side of those squares, pixels", least=1, methods=("masked",))
+    colour_strength: float = knob(0.4, "largest relative change of brightness, contrast, saturation; hue turns by a "
+                                  "quarter of it (1.2.3: of every method)", least=0, most=1, methods=("patches",),
+                                  later=True)
+    target_filters: int = knob(512, "whitened patches whose responses are the features", least=1, most=65536,
+                               methods=("patches",), later=True)
+    target_components: int = knob(512, "principal components of the features that are reconstructed, all of variance "
+                                  "1", least=1, most=65536, methods=("patches",), later=True)
+    feature_hidden_dim: int = knob(1024, "hidden units of the decoder of the features", least=1, most=65536,
+                                   methods=("patches",), later=True)
 
 
 RECIPES = {
-    "cifar10": {"epochs": 4, "flip": True},
+    "cifar10": {"method": "patches", "epochs": 4, "flip": True},
     # no flips: a mirrored digit is another shape; fully connected, as the task asks on MNIST
     "mnist": {"epochs": 20, "encoder": "mlp", "widths": (1024, 512), "decoder_widths": (512, 1024),
               "learning_rate": 1e-3, "translate": 2},
     "digits": {"epochs": 30, "encoder": "mlp", "widths": (256, 256), "decoder_widths": (256, 256), "batch_size": 64,
                "mask_patch": 2},
+}
+METHODS = {
+    "patches": {"encoder": "patches", "widths": (512, 1024), "decoder_widths": (128, 64, 32), "epochs": 10,
+                "batch_size": 500, "learning_rate": 1e-3, "weight_decay": 0.05, "crop_scale": 0.3},
 }
 # a decoder like the encoder: fully connected or convolutional
 ENCODERS = {kind: {"widths": widths, "decoder_widths": (512, 1024) if kind == "mlp" else (128, 64, 32)}

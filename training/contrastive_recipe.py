@@ -39,7 +39,7 @@ class ContrastiveRecipe(FrozenRecipe):
                              "takes images of one size; give --view-scale 1")
 
 
-ONE_SIZE = ("mlp", "vit")  # encoders that take images of one size only
+ONE_SIZE = ("mlp", "vit", "patches")  # encoders that take images of one size only
 RECIPES = {
     # three quarters of the side: see view_size()
     "cifar10": {"method": "dcl", "epochs": 24, "crop_scale": 0.2, "flip": True, "view_scale": 0.75,

@@ -49,7 +49,7 @@ class Task:
 
 TASKS = {
     "1.2.1": Task("autoencoding", "training.autoencoding", autoencoding_recipe.AutoencodingRecipe, ("plain",),
-                  autoencoding_recipe.RECIPES, per_encoder=autoencoding_recipe.ENCODERS),
+                  autoencoding_recipe.RECIPES, autoencoding_recipe.METHODS, autoencoding_recipe.ENCODERS),
     "1.2.2": Task("classification-guided", "training.classification", classification_recipe.ClassificationRecipe,
                   ("joint",), classification_recipe.RECIPES),
     "1.2.3": Task("contrastive", "training.contrastive", contrastive_recipe.ContrastiveRecipe, ("simclr",),

@@ -23,7 +23,8 @@ def knob(default: Any, help: str, *, above: float | None = None, least: float | 
 
     above: exclusive lower bound; least, most: inclusive bounds; choices: the only valid strings; methods: those that
     the field has a part in, where not all do; later: the field came after the first records, and its default is what
-    was done before; a record has it only where it is something else, so that older records are of the same recipe.
+    was done before, so that older records are of the same recipe: a record has it only where it has a part and is
+    something else, or belongs to a method that came with it.
     """
     if methods:
         help = f"{', '.join(methods)}: {help}"
@@ -37,11 +38,13 @@ class LatentRecipe:
 
     latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
-                        "torchvision's with a stem for small images; vit: a small vision transformer",
-                        choices=("conv", "mlp", "resnet18", "vit"))
+                        "torchvision's with a stem for small images; vit: a small vision transformer; patches: frozen "
+                        "features of whitened patches, and a hidden layer",
+                        choices=("conv", "mlp", "resnet18", "vit", "patches"))
     widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv), units of its hidden layers"
-                                   " (mlp) or of its blocks, all alike (vit)", least=1, most=65536)
-    pooling: str = knob("max", "how the last feature map becomes a vector (all but mlp)",
+                                   " (mlp) or of its blocks, all alike (vit), filters and hidden units (patches)",
+                                   least=1, most=65536)
+    pooling: str = knob("max", "how the last feature map becomes a vector (all but mlp and patches)",
                         choices=("max", "mean", "flatten"))
     subset: int = knob(0, "use only so many images of the training split, always the same ones; 0: all", least=0)
     labels: float = knob(1.0, "classify with the labels of this fraction of the training images, always the same ones; "
@@ -90,7 +93,8 @@ class FrozenRecipe(Recipe):
 
 ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # what describes an encoder, and --init brings along
 # what another encoder than the data set's default one brings along
-ENCODER_WIDTHS = {"conv": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512), "vit": (128,) * 4}
+ENCODER_WIDTHS = {"conv": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512), "vit": (128,) * 4,
+                  "patches": (512, 1024)}
 ENCODER_DEFAULTS = {kind: {"widths": widths, "pooling": "mean" if kind in ("resnet18", "vit") else "max"}
                     for kind, widths in ENCODER_WIDTHS.items()}
 
@@ -99,6 +103,8 @@ def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
     """UsageError unless the encoder can have these widths."""
     if encoder == "resnet18" and tuple(widths) != ENCODER_WIDTHS["resnet18"]:
         raise UsageError("--widths: resnet18 has 64 128 256 512 and no others; leave it out")
+    if encoder == "patches" and len(widths) != 2:
+        raise UsageError("--widths: patches takes two numbers, filters and hidden units, as 512 1024")
     if encoder == "vit" and (len(set(widths)) != 1 or widths[0] % 32):
         raise UsageError("--widths: vit takes one number a block, all alike and a multiple of 32, as 128 128 128")
 
@@ -174,9 +180,10 @@ def flag_values(namespace: argparse.Namespace, recipe: type[LatentRecipe]) -> di
 
 
 def as_json(recipe: LatentRecipe, overridden: Iterable[str] = ()) -> dict[str, Any]:
-    """Every field, as JSON types (tuples become lists); without the later fields that have their default,
-    unless they are among the overridden.
+    """Every field, as JSON types (tuples become lists); without the later fields that change nothing (see
+    knob) and are not among the overridden.
     """
     values = {f.name: getattr(recipe, f.name) for f in fields(recipe)
-              if f.name in overridden or not f.metadata["later"] or getattr(recipe, f.name) != f.default}
+              if f.name in overridden or not f.metadata["later"]
+              or (recipe.uses(f.name) if f.metadata["methods"] else getattr(recipe, f.name) != f.default)}
     return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}

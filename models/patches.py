@@ -1,0 +1,153 @@
+"""The patch encoder: frozen features of whitened patches, and a small network that squeezes them into a latent.
+
+No label and no gradient has a part in the features: the filters are patches of the training images themselves (Coates
+and Ng 2012, "Learning feature representations with k-means", with random patches in place of centroids).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from utils.errors import UsageError
+
+CONTRAST = 0.0154  # added to a patch's variance, pixels in [0, 1]: Coates and Ng's 10 for pixels in [0, 255], x 100
+WHITENING = 0.01  # added to the eigenvalues of the patches' covariance
+THRESHOLD = 1.0  # of the rectification, in standard deviations of a whitened patch along the filter
+GRID = 2  # pooled over GRID x GRID cells
+PATCHES_AN_IMAGE = 60  # from which the whitening is fitted
+FITTED_TO = 2000  # images from which filters and statistics are taken
+CHUNK = 4  # images at once on a CPU: what lies between convolution and pooling should stay in its cache
+
+
+class PatchFeatures(nn.Module):
+    """(B, C, H, W) in [0, 1] -> (B, 2 x filters x GRID^2) float32, standardised.  Frozen.
+
+    Each place of the image is normalised for brightness and contrast, compared with `filters` whitened patches, and
+    split into what lies above THRESHOLD and what lies below minus THRESHOLD; both are averaged over the cells of a
+    grid.  The square root evens out their skew.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], filters: int) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        self.side = 6 if min(height, width) >= 16 else 3
+        if min(height, width) < self.side + GRID - 1:
+            raise UsageError(f"--encoder patches: images of {height} x {width} pixels are too small for it")
+        self.register_buffer("filters", torch.zeros(filters, channels, self.side, self.side))
+        self.register_buffer("pooling", cells(height - self.side + 1, width - self.side + 1), persistent=False)
+        self.register_buffer("mean", torch.zeros(2 * filters * GRID**2))
+        self.register_buffer("std", torch.ones(2 * filters * GRID**2))
+
+    @torch.no_grad()
+    def fit_to_data(self, images: Tensor) -> None:
+        """Filters and statistics from training images, (N, C, H, W) in [0, 1]; always the same from the same images."""
+        device, images = images.device, images.cpu()
+        generator = Generator().manual_seed(0)
+        count, size = self.filters.shape[0], self.filters[0].numel()
+        patches = images.unfold(2, self.side, 1).unfold(3, self.side, 1).permute(0, 2, 3, 1, 4, 5)
+        places = patches.shape[1] * patches.shape[2]
+        chosen = torch.randint(places, (len(images), PATCHES_AN_IMAGE), generator=generator)
+        row, column = chosen // patches.shape[2], chosen % patches.shape[2]
+        flat = patches[torch.arange(len(images))[:, None], row, column].reshape(-1, size).double()
+        flat = flat - flat.mean(1, keepdim=True)
+        flat = flat / (flat.var(1, keepdim=True) + CONTRAST).sqrt()
+        values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+        whitening = vectors / (values + WHITENING).sqrt() @ vectors.T  # symmetric (ZCA)
+        picked = flat[torch.randperm(len(flat), generator=generator)[:count]]
+        filters = F.normalize(picked @ whitening, dim=1) @ whitening
+        filters = filters - filters.mean(1, keepdim=True)  # takes the patch's mean away
+        self.filters[: len(filters)] = filters.reshape(-1, *self.filters.shape[1:])
+        features = self.raw(images.to(device), torch.float32)
+        self.mean.copy_(features.mean(0))
+        self.std.copy_(features.std(0) + 1e-3)
+
+    @torch.no_grad()
+    def raw(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The features before they are standardised; the convolution and the pooling compute in dtype."""
+        filters = self.filters.to(dtype).contiguous(memory_format=torch.channels_last)
+        pooling = self.pooling.to(dtype)
+        out = []
+        for part in x.split(CHUNK if x.device.type == "cpu" else len(x)):
+            mean, square = (F.avg_pool2d(t.mean(1, keepdim=True), self.side, 1) for t in (part, part.square()))
+            size = self.filters[0].numel()
+            variance = (square - mean.square()).clamp(min=0) * (size / (size - 1))
+            response = F.conv2d(part.to(dtype).contiguous(memory_format=torch.channels_last), filters)
+            response.mul_((variance + CONTRAST).rsqrt().to(dtype))  # (b, filters, h, w)
+            response = response.permute(0, 2, 3, 1).flatten(1, 2)  # (b, h w, filters), as it lies in memory
+            halves = (-THRESHOLD - response).relu_(), response.sub_(THRESHOLD).relu_()
+            out.append(torch.cat([(pooling @ half).flatten(1) for half in halves], 1).float().sqrt())
+        return torch.cat(out)
+
+    def forward(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        return (self.raw(x, dtype) - self.mean) / self.std
+
+
+def cells(height: int, width: int) -> Tensor:
+    """(GRID^2, height x width): the weights that average a map over the cells of a grid, as adaptive pooling does."""
+    unit = torch.eye(height * width).view(-1, 1, height, width)  # a map for every place
+    return F.adaptive_avg_pool2d(unit, GRID).flatten(1).T.contiguous()
+
+
+class PatchEncoder(nn.Module):
+    """Frozen patch features, one hidden layer, linear latent.  (B, C, H, W) in [0, 1] -> (B, latent_dim).
+
+    widths: the number of filters, then the units of the hidden layer.  pooling has no part in it.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
+                 pooling: str) -> None:
+        super().__init__()
+        filters, hidden = widths
+        self.features = PatchFeatures(image_shape, filters)
+        self.hidden = nn.Linear(len(self.features.mean), hidden, bias=False)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.latent = nn.Linear(hidden, latent_dim)
+
+    def fit_to_data(self, images: Tensor) -> None:
+        """Filters and statistics from training images, (N, C, H, W) in [0, 1]; a few thousand are enough."""
+        self.features.fit_to_data(images)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = self.latent.weight.dtype
+        x = self.features(x, dtype).to(dtype)
+        return self.latent(F.gelu(self.norm(self.hidden(x))))
+
+
+class FeatureDecoder(nn.Module):
+    """A latent in, the patch features of its image out.  (B, latent_dim) -> (B, components) float32.
+
+    What is to be met are the features' first principal components over the training images, each divided by its
+    deviation: the squared error of the features themselves would be that of their few strongest components, and what
+    varies most in images tells least of what they show (Balestriero and LeCun 2024).
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], filters: int, components: int, latent_dim: int,
+                 hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(latent_dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.GELU(),
+                                    nn.Linear(hidden, components))
+        self.features = PatchFeatures(image_shape, filters)
+        if components > len(self.features.mean):
+            raise UsageError(f"--target-components {components}: {filters} filters have {len(self.features.mean)} "
+                             "features")
+        self.register_buffer("mean", torch.zeros_like(self.features.mean))
+        self.register_buffer("components", torch.zeros(len(self.mean), components))
+
+    @torch.no_grad()
+    def fit_to_data(self, images: Tensor) -> None:
+        """Filters and components from training images, (N, C, H, W) in [0, 1], ten times as many as components."""
+        self.features.fit_to_data(images[:: max(1, len(images) // FITTED_TO)])
+        features, count = self.features(images), self.components.shape[1]
+        self.mean.copy_(features.mean(0))
+        centred = features - self.mean
+        variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))  # rising
+        self.components.copy_(directions[:, -count:] / variances[-count:].clamp(min=1e-6).sqrt())
+
+    @torch.no_grad()
+    def target(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, components): what the decoder is to give, of mean 0 and variance 1 over the data."""
+        features = self.features(images, self.layers[0].weight.dtype)
+        return (features - self.mean) @ self.components
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z).float()
