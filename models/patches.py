@@ -16,6 +16,7 @@ THRESHOLD = 1.0  # of the rectification, in standard deviations of a whitened pa
 GRID = 2  # pooled over GRID x GRID cells
 PATCHES_AN_IMAGE = 60  # from which the whitening is fitted
 FITTED_TO = 2000  # images from which filters and statistics are taken
+IMAGES_A_COMPONENT = 10  # at least, or the variance along it is not known well enough to divide by
 CHUNK = 4  # images at once on a CPU: what lies between convolution and pooling should stay in its cache
 
 
@@ -135,13 +136,15 @@ class FeatureDecoder(nn.Module):
 
     @torch.no_grad()
     def fit_to_data(self, images: Tensor) -> None:
-        """Filters and components from training images, (N, C, H, W) in [0, 1], ten times as many as components."""
+        """Filters and components from training images, (N, C, H, W) in [0, 1]."""
         self.features.fit_to_data(images[:: max(1, len(images) // FITTED_TO)])
-        features, count = self.features(images), self.components.shape[1]
+        features = self.features(images)
         self.mean.copy_(features.mean(0))
         centred = features - self.mean
         variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))  # rising
-        self.components.copy_(directions[:, -count:] / variances[-count:].clamp(min=1e-6).sqrt())
+        count = min(self.components.shape[1], len(images) // IMAGES_A_COMPONENT)  # the rest stays 0
+        if count:
+            self.components[:, :count] = directions[:, -count:] / variances[-count:].clamp(min=1e-6).sqrt()
 
     @torch.no_grad()
     def target(self, images: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ def test_byol_predicts_the_other_view_s_target_which_follows(data: DeviceData, m
     monkeypatch.setattr(contrastive.MomentumEncoder, "__call__", target)
     monkeypatch.setattr(contrastive.MomentumEncoder, "follow", lambda self: followed.append(1))
     monkeypatch.setattr(contrastive, "byol_regression", loss)
-    monkeypatch.setattr(contrastive, "random_view", lambda images, recipe, generator: contrastive.to_float(images))
+    monkeypatch.setattr(contrastive, "random_view", lambda images, *_: contrastive.to_float(images))
     recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits", "byol"), epochs=1, projection_dim=128)
     trained = contrastive.train(recipe, data, CPU)
     assert all(wanted)  # the target's norms use their batch

@@ -94,3 +94,9 @@ def test_too_many_components_is_one_clear_error() -> None:
 def test_images_too_small_for_the_grid() -> None:
     with pytest.raises(UsageError, match="too small"):
         PatchFeatures((1, 3, 3), 4)
+
+
+def test_few_images_give_few_components_and_zeros_for_the_rest() -> None:
+    decoder = FeatureDecoder((3, 16, 16), 12, 20, 8, 16)
+    decoder.fit_to_data(images(50))
+    assert (decoder.target(images(50)).std(0) > 0.5).sum() == 5

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.decoder import build_decoder
-from models.patches import FeatureDecoder
+from models.patches import IMAGES_A_COMPONENT, FeatureDecoder
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from utils.augment import colour_jitter, to_float
@@ -63,7 +63,7 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, reci
     """
     features = FeatureDecoder(data.image_shape, recipe.target_filters, recipe.target_components, recipe.latent_dim,
                               recipe.feature_hidden_dim).to(setup.device)
-    features.fit_to_data(data.sample(10 * max(1000, recipe.target_components)))
+    features.fit_to_data(data.sample(max(10_000, IMAGES_A_COMPONENT * recipe.target_components)))
     modules = {"encoder": encoder, "decoder": decoder, "feature_decoder": features}
     frozen = forward_flops(features.features, *data.image_shape)
     if recipe.encoder == "patches":  # its own features have no backward pass either
@@ -84,7 +84,7 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, reci
 
     for _ in loop.epochs():
         for index in loop.batches():
-            seen = colour_jitter(loop.augmented(index), loop.generator, strength=recipe.colour_strength,
+            seen = colour_jitter(loop.augmented(index), loop.generator, strength=recipe.colour_noise,
                                  probability=0.8, grey_probability=0.2)
             loop.step(reconstruction_loss(seen, to_float(data.images[index])))
         loop.end_epoch(loop.validate(validation_loss))

@@ -23,9 +23,9 @@ class AutoencodingRecipe(FrozenRecipe):
     mask_ratio: float = knob(0.5, "expected fraction of the squares that are missing", above=0, most=0.95,
                              methods=("masked",))
     mask_patch: int = knob(4, "side of those squares, pixels", least=1, methods=("masked",))
-    colour_strength: float = knob(0.4, "largest relative change of brightness, contrast, saturation; hue turns by a "
-                                  "quarter of it (1.2.3: of every method)", least=0, most=1, methods=("patches",),
-                                  later=True)
+    colour_noise: float = knob(0.4, "largest relative change of brightness, contrast, saturation in what the encoder "
+                               "sees; the hue turns by a quarter of it", least=0, most=1, methods=("patches",),
+                               later=True)
     target_filters: int = knob(512, "whitened patches whose responses are the features", least=1, most=65536,
                                methods=("patches",), later=True)
     target_components: int = knob(512, "principal components of the features that are reconstructed, all of variance "
