@@ -88,6 +88,16 @@ METHODS = [
      "text": "The encoder sees the image with a random part of its patches blanked by the mask m.",
      "typst": "cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(m_i dot.o x_i)) ||)_1, quad m_i in {0, 1}^D",
      "alt": "as L1 reconstruction, but the encoder sees x times a random mask of zeros and ones"},
+    {"name": "1.2.1 patches: reconstruction of whitened patch features",
+     "source": "features: Coates and Ng 2012; reconstruction from a corrupted copy: Vincent et al. 2010",
+     "text": "Not the pixels are given back but φ(x), frozen features: how strongly each place of the image resembles "
+             "each of many whitened patches, averaged over the quarters of the image. The target is their first K "
+             "principal components (directions U, variances Λ, mean μ), each divided by its deviation, so that what "
+             "varies most does not count most. The encoder sees a random crop t(x) in other colours. A decoder of "
+             "pixels learns beside it, by L1, and does not shape the latent.",
+     "typst": "cal(L) = 1/(N K) sum_(i=1)^N lr(|| h(f(t(x_i))) - Lambda^(-1 \\/ 2) U^top (phi(x_i) - mu) ||)^2",
+     "alt": "the mean over N images and K components of the squared difference between h of f of the changed image and "
+            "the whitened principal components of the features of the whole image"},
     {"name": "1.2.2 joint: cross-entropy with label smoothing",
      "source": "Szegedy et al. 2016",
      "text": "Encoder and a linear classifier p are trained together. C classes; the true one, y, has the target 1 "
