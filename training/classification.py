@@ -28,11 +28,12 @@ def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Train
 def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train a learned encoder on, with a new linear classifier and the labelled images (Chen et al. 2020, B.5).
 
-    But for its length and learning rate as task 1.2.2 does by default on these data, so that the two can be compared.
+    But for its length and learning rate as task 1.2.2 does by default on these data, so that the two can be compared;
+    and by AdamW alone, since Muon turns the filters by as much whatever they have learned.
     """
     joint = ClassificationRecipe(**RECIPES[data.recipes])
     joint = replace(joint, epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate,
-                    latent_dim=recipe.latent_dim)
+                    latent_dim=recipe.latent_dim, muon_learning_rate=0.0)
     try:
         return train_jointly(encoder, joint, data, setup)
     except Diverged as error:

@@ -15,7 +15,8 @@ class ClassificationRecipe(Recipe):
 
 
 RECIPES = {
-    "cifar10": {"epochs": 8, "translate": 2, "flip": True, "label_smoothing": 0.2},
+    "cifar10": {"epochs": 16, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 2, "flip": True,
+                "label_smoothing": 0.2},
     # small shifts and rotations, as between writers; no flips: a mirrored digit is another shape
     "mnist": {"epochs": 10, "widths": (32, 64, 128), "translate": 2, "rotate_degrees": 10},
     "digits": {"epochs": 30, "widths": (32, 64), "batch_size": 64, "translate": 1},
