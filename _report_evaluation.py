@@ -12,6 +12,7 @@ EXAMPLES = """examples:
   python _report_evaluation.py                           results/ to report.html and report.pdf
   python _report_evaluation.py --results-dir elsewhere   the records of another folder
   python _report_evaluation.py --html a.html --pdf a.pdf
+  python _report_evaluation.py --verify results          score every checkpoint again and set it beside its claim
   python _report_evaluation.py --readme README.md        only rewrite the table between the README's markers
 
 """
@@ -21,15 +22,24 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python _report_evaluation.py [options]", description="Turn the result records "
                     "into one HTML page and one PDF. Records that cannot be believed are listed with the reason.")
-    parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR",
+    parser.add_argument("--results-dir", type=Path, metavar="DIR",
                         help="folder with the records, searched with its sub-folders (default: results)")
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="as --results-dir, and score the checkpoint beside "
+                        "each record again: the report shows what it claims and what was found")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="of --verify: where the data sets lie or are "
+                        "downloaded to (default: data)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="where the page goes (default: report.html)")
     parser.add_argument("--pdf", type=Path, metavar="FILE", help="where the PDF goes (default: report.pdf)")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="rewrite what stands between the lines "
                         "<!-- results:begin --> and <!-- results:end --> in FILE with the table, and do nothing else")
     args = parser.parse_args(argv)
-    if args.readme and (args.html or args.pdf):
-        raise UsageError("--readme makes no page and no PDF; leave out --html and --pdf")
+    if args.readme and (args.html or args.pdf or args.verify):
+        raise UsageError("--readme makes no page and no PDF; leave out --html, --pdf and --verify")
+    if args.verify and args.results_dir:
+        raise UsageError("--verify names the folder with the records; leave out --results-dir")
+    if args.data_dir and not args.verify:
+        raise UsageError("--data-dir belongs to --verify")
+    args.results_dir = args.verify or args.results_dir or Path("results")
     args.html, args.pdf = args.html or Path("report.html"), args.pdf or Path("report.pdf")
     for path in (args.html, args.pdf):
         if path.suffix in (".json", ".npz", ".safetensors"):
@@ -48,7 +58,8 @@ def main(argv: list[str]) -> None:
         used, rejected = write_readme(args.results_dir, args.readme)
         print(f"table: {args.readme}")
     else:
-        used, rejected = write_report(args.results_dir, args.html, args.pdf)
+        images_in = (args.data_dir or Path("data")) if args.verify else None
+        used, rejected = write_report(args.results_dir, args.html, args.pdf, images_in)
         print(f"HTML:  {args.html}\nPDF:   {args.pdf}")
     for name, reason in rejected:
         print(f"rejected {name}: {reason}", file=sys.stderr)

@@ -10,22 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor, nn
+from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from models.encoder import build_encoder
 from utils.errors import RunError, UsageError
 from utils.recipe import ENCODER_FIELDS, LatentRecipe
 from utils.record import Record, RecordError, read_record, sha256_file
 
+MOST_NUMBERS = 100_000_000  # in an encoder; the largest here has 11 million
+TYPES = {torch.float32: "F32", torch.int64: "I64"}  # safetensors' names of what this project saves
+
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """A finished run: its record, the record's file name, and its encoder in eval mode on the CPU."""
+    """A finished run: its record and checkpoint, the record's file name, and its encoder in eval mode on the CPU."""
 
     record: Record
     name: str
+    checkpoint: Path
     encoder: nn.Module
 
 
@@ -55,25 +58,46 @@ def load_saved(path: Path) -> Saved:
         if not all(type(number) is int for number in (*known["widths"], known["latent_dim"])):
             raise TypeError("widths and latent_dim must be whole numbers")
         LatentRecipe(**(known | {"encoder": "mlp"} if known["encoder"] == "pca" else known))  # checks the values
-        encoder = build_encoder(known["encoder"], tuple(record.data.image_shape), known["widths"], known["latent_dim"],
-                                known["pooling"])
+        described = (known["encoder"], tuple(record.data.image_shape), known["widths"], known["latent_dim"],
+                     known["pooling"])
+        check_size(*described)
+        encoder = build_encoder(*described)
     except (KeyError, TypeError, UsageError) as error:
         raise RunError(f"{path}: its recipe describes no encoder of this project: {error}") from None
-    encoder.load_state_dict(encoder_weights(checkpoint, encoder))
-    return Saved(record, path.name, encoder.eval())
+    fill(checkpoint, "encoder", encoder)
+    return Saved(record, path.name, checkpoint, encoder.eval())
 
 
-def encoder_weights(checkpoint: Path, encoder: nn.Module) -> dict[str, Tensor]:
-    """The encoder's part of a checkpoint.  RunError unless names and shapes are `encoder`'s and all is finite."""
+def fill(checkpoint: Path, name: str, module: nn.Module) -> None:
+    """Load the part of a checkpoint that belongs to `module`, saved under `name`.
+
+    RunError unless names, shapes and types are the module's own and every number is finite.  All but the last is
+    checked on the file's header, before any tensor is read.
+    """
+    expected = {f"{name}.{key}": value for key, value in module.state_dict().items()}
     try:
-        tensors = load(checkpoint.read_bytes())
+        with safe_open(checkpoint, "pt") as file:
+            own = {key: file.get_slice(key) for key in file.keys() if key.startswith(f"{name}.")}  # noqa: SIM118
+            for key in sorted(expected.keys() | own.keys()):
+                if key not in own or key not in expected or tuple(own[key].get_shape()) != expected[key].shape:
+                    raise RunError(f"{checkpoint}: {key} is missing, unknown or of another shape than the recipe's")
+                if own[key].get_dtype() != TYPES[expected[key].dtype]:
+                    raise RunError(f"{checkpoint}: {key} is of type {own[key].get_dtype()}, not "
+                                   f"{TYPES[expected[key].dtype]}")
+            tensors = {key: file.get_tensor(key) for key in expected}
     except (SafetensorError, OSError) as error:
         raise RunError(f"{checkpoint}: cannot be read as safetensors: {error}") from None
-    own = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
-    expected = encoder.state_dict()
-    for name in sorted(expected.keys() | own.keys()):
-        if name not in own or name not in expected or own[name].shape != expected[name].shape:
-            raise RunError(f"{checkpoint}: encoder.{name} is missing, unknown or of another shape than the recipe's")
-        if not torch.isfinite(own[name]).all():
-            raise RunError(f"{checkpoint}: encoder.{name} is not finite")
-    return own
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise RunError(f"{checkpoint}: {key} is not finite")
+    module.load_state_dict({key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items()})
+
+
+def check_size(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
+               pooling: str) -> None:
+    """RunError where such an encoder would have more than MOST_NUMBERS: a record may ask for any widths."""
+    with torch.device("meta"):  # shapes alone, no memory
+        encoder = build_encoder(kind, image_shape, widths, latent_dim, pooling)
+    numbers = sum(value.numel() for value in encoder.state_dict().values())
+    if numbers > MOST_NUMBERS:
+        raise RunError(f"its encoder would have {numbers:,} numbers; at most {MOST_NUMBERS:,} are loaded")

@@ -25,6 +25,7 @@ from report.load import load_results
 from report.page import explorable, make_page, readme_table
 from report.tables import summarise
 from report.theory import theory_sections
+from report.verification import verdict_in_words, verify
 from utils.errors import RunError
 from utils.record import write_atomically
 
@@ -89,13 +90,21 @@ def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], standard: str 
             raise RunError(f"the PDF could not be set: {' '.join(str(error).split())}") from None
 
 
-def write_report(results_dir: Path, html: Path, pdf: Path) -> tuple[int, list[tuple[str, str]]]:
+def write_report(results_dir: Path, html: Path, pdf: Path,
+                 images_in: Path | None = None) -> tuple[int, list[tuple[str, str]]]:
     """Read the records and write both files.  Returns how many were believed, and the rejected as (name, reason).
 
+    images_in: the folder with the data sets, where every checkpoint is to be scored again; None: no checkpoint is.
     Raises RunError where a folder is missing or a file cannot be written.
     """
     loaded, rejected = load_results(results_dir)
-    page, drawings = make_page(loaded, rejected, theory_sections(results_dir, loaded))
+    verdicts = None
+    if images_in is not None:
+        verdicts = []
+        for run, one in verify(loaded, results_dir, images_in):
+            print(f"{run.name}: {verdict_in_words(one)}", flush=True)
+            verdicts.append((run, one))
+    page, drawings = make_page(loaded, rejected, theory_sections(results_dir, loaded), verdicts)
     explore = explorer(explorable(summarise(loaded)))
     # both, before either is written
     page_bytes, pdf_bytes = build_html(page, drawings, explore), build_pdf(page, drawings)

@@ -14,6 +14,7 @@ from report.load import Loaded, Rejected
 from report.parts import figure, table
 from report.runs import run_section
 from report.tables import Missing, Results, Row, dataset_name, method_name, row_name, task_name
+from report.verification import Verdict, verification_sentence, verification_table
 
 HEADLINE_HEAD = ["Task", "Method", "Test accuracy %", "SD (n)", "95 % interval", "Reference %", "Difference (points)",
                  "Linear %", "kNN %", "Minutes", "Seeds"]
@@ -22,17 +23,22 @@ LABEL_COMMANDS = ["python _main.py --task 1.2.2 --dataset mnist --labels 0.01",
 
 
 def make_page(loaded: list[Loaded], rejected: list[Rejected],
-              theory: tuple[list[dict[str, Any]], dict[str, Drawing]] = ((), {})) -> tuple[dict, dict[str, Drawing]]:
-    """The report's content and its drawings by file name.  theory: sections and drawings of report.theory."""
+              theory: tuple[list[dict[str, Any]], dict[str, Drawing]] = ((), {}),
+              verdicts: list[tuple[Loaded, Verdict]] | None = None) -> tuple[dict, dict[str, Drawing]]:
+    """The report's content and its drawings by file name.
+
+    theory: sections and drawings of report.theory; verdicts: of report.verification, None where nobody asked.
+    """
     results = tables.summarise(loaded)
     drawings: dict[str, Drawing] = dict(theory[1])
     page = {
         "title": texts.TITLE,
-        "verdict": verdict(results, rejected),
+        "verdict": verdict(results, rejected) + ([] if verdicts is None else [verification_sentence(verdicts)]),
         "headline": headline_table(results),
         "overview": figure("overview", figures.overview(results.headline, results.missing), drawings),
         "warnings": tables.warnings_of(results),
         "variations": variations_table(results),
+        "verification": verification_table(verdicts) if verdicts else None,
         "reading": [{"term": term, "text": text} for term, text in texts.READING],
         "methods": texts.METHODS,
         "labels": comparisons.label_section(results, drawings) | {"commands": LABEL_COMMANDS},

@@ -151,6 +151,6 @@ def test_a_feature_that_did_not_vary_in_training_has_no_say(data: DeviceData) ->
 
     z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     z[:, 1] = 0.25
-    scaled = Standardised(nn.Identity(), z)(z + torch.tensor([0.0, 1e-3, 0.0]))
+    scaled = Standardised(nn.Identity(), z.shape[1]).fit_to_data(z)(z + torch.tensor([0.0, 1e-3, 0.0]))
     assert (scaled[:, 1] == 0).all()
     torch.testing.assert_close(scaled[:, [0, 2]].std(0), torch.ones(2))

@@ -58,13 +58,19 @@ def encode_splits(encoder: nn.Module, data: DeviceData) -> dict[str, Latents]:
 class Standardised(nn.Module):
     """A classifier, in its own number format, behind (z - mean) / deviation of the training latents."""
 
-    def __init__(self, classifier: nn.Module, z: Tensor) -> None:
+    def __init__(self, classifier: nn.Module, latent_dim: int) -> None:
         super().__init__()
-        std = z.std(0)
-        self.register_buffer("mean", z.mean(0))
-        # what does not vary in training tells nothing, and would explode where it does vary
-        self.register_buffer("scale", torch.where(std > 1e-4 * std.max(), 1 / std.clamp(min=1e-30), 0.0))
+        self.register_buffer("mean", torch.zeros(latent_dim))
+        self.register_buffer("scale", torch.ones(latent_dim))
         self.classifier = classifier
+
+    def fit_to_data(self, z: Tensor) -> "Standardised":
+        """Statistics of the training latents, (N, latent_dim)."""
+        std = z.std(0)
+        self.mean.copy_(z.mean(0))
+        # what does not vary in training tells nothing, and would explode where it does vary
+        self.scale.copy_(torch.where(std > 1e-4 * std.max(), 1 / std.clamp(min=1e-30), 0.0))
+        return self
 
     def forward(self, z: Tensor) -> Tensor:
         weight = next(self.classifier.parameters(), self.mean)
@@ -85,8 +91,9 @@ def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epoch
     torch.manual_seed(seed)
     train, val = latents["labelled"], latents["selection"]
     device = train.z.device
-    model = Standardised(MLPClassifier(train.z.shape[1], CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), train.z)
-    model.to(device)
+    latent_dim = train.z.shape[1]
+    model = Standardised(MLPClassifier(latent_dim, CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), latent_dim)
+    model.to(device).fit_to_data(train.z)
     optimiser = MasterOptimiser([cast(model.classifier, dtype)], CLASSIFIER_RATE, CLASSIFIER_DECAY)
     generator = Generator(device).manual_seed(seed)
     batch_size = min(CLASSIFIER_BATCH, len(train.z))
@@ -119,7 +126,7 @@ def linear_probe(latents: dict[str, Latents]) -> Callable[[Tensor], Tensor]:
     from sklearn.linear_model import LogisticRegression
 
     train = latents["labelled"]
-    scale = Standardised(nn.Identity(), train.z)
+    scale = Standardised(nn.Identity(), train.z.shape[1]).to(train.z.device).fit_to_data(train.z)
     model = LogisticRegression(C=1.0, max_iter=2000, tol=1e-3)
     model.fit(scale(train.z).cpu().double().numpy(), train.labels.cpu().numpy())
     return lambda z: torch.from_numpy(model.predict(scale(z).cpu().double().numpy())).to(z.device)

@@ -1,0 +1,101 @@
+"""Verification: what each record claims beside what its checkpoint gives, counted image by image.
+
+Only this part of the report needs torch, and imports it when it is asked for.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from report import format as show
+from report.load import LONGEST_REASON, Loaded
+from report.parts import table
+from report.tables import with_status
+from utils.data import DATASETS
+from utils.errors import RunError
+
+if TYPE_CHECKING:
+    from training.loop import DeviceData
+
+TOLERANCE = 5 / 10_000  # of the test images: another processor rounds otherwise
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim and what became of it, in test images.
+
+    claimed, verified: correct ones, of n; otherwise: images that the checkpoint judges otherwise than the record says.
+    Where nothing could be scored, the last two are None and reason says why.
+    """
+
+    claimed: int
+    n: int
+    verified: int | None = None
+    otherwise: int | None = None
+    reason: str = ""
+
+    @property
+    def stands(self) -> bool:
+        """Whether the claim holds: the counts agree within TOLERANCE."""
+        return self.verified is not None and abs(self.verified - self.claimed) <= TOLERANCE * self.n
+
+
+def verify(loaded: list[Loaded], folder: Path, data_dir: Path) -> Iterable[tuple[Loaded, Verdict]]:
+    """The verdict of every complete run.  One bad checkpoint stops nothing.  RunError where a data set is missing."""
+    from training.verify import predict_again, test_images
+
+    @cache
+    def images_of(dataset: str) -> "DeviceData":
+        return test_images(dataset, data_dir)
+
+    for run in with_status(loaded, "complete"):
+        claim, dataset = run.record.headline, run.record.run.dataset
+        if dataset not in DATASETS:
+            yield run, Verdict(claim.correct, claim.n, reason="its images are a folder that is not here")
+            continue
+        data = images_of(dataset)
+        try:
+            predicted = predict_again(folder / run.name, data)
+        except RunError as error:
+            yield run, Verdict(claim.correct, claim.n, reason=str(error))
+            continue
+        labels, told = data.test_labels.cpu().numpy(), run.arrays["test_predictions"]
+        yield run, Verdict(claim.correct, claim.n, int(np.sum(predicted == labels)), int(np.sum(predicted != told)))
+
+
+def verdict_in_words(verdict: Verdict) -> str:
+    """One sentence for one record."""
+    if verdict.verified is None:
+        return f"not verified: {show.shorten(show.plain(verdict.reason), LONGEST_REASON)}"
+    if verdict.stands:
+        return "verified"
+    return (f"the claim does not stand: the checkpoint is right on {show.count(verdict.verified)} of "
+            f"{show.count(verdict.n)} test images, not on {show.count(verdict.claimed)}")
+
+
+def verification_table(verdicts: list[tuple[Loaded, Verdict]]) -> dict[str, Any]:
+    """Claimed and verified side by side, what does not stand first."""
+    order = sorted(verdicts, key=lambda pair: (pair[1].stands, pair[1].verified is None, pair[0].name))
+    rows = [[show.plain(run.name), show.percent(verdict.claimed / verdict.n),
+             show.NOTHING if verdict.verified is None else show.percent(verdict.verified / verdict.n),
+             show.NOTHING if verdict.otherwise is None else show.count(verdict.otherwise), verdict_in_words(verdict)]
+            for run, verdict in order]
+    return table("Verification: every complete record's checkpoint was scored again on this machine's own test images. "
+                 f"A claim stands where the correct images agree within {10_000 * TOLERANCE:g} in 10,000.",
+                 ["File", "Claimed %", "Verified %", "Images judged otherwise", "Verdict"], rows, right=[1, 2, 3],
+                 code=[0])
+
+
+def verification_sentence(verdicts: list[tuple[Loaded, Verdict]]) -> str:
+    """For the report's abstract."""
+    stands = sum(verdict.stands for _, verdict in verdicts)
+    unknown = sum(verdict.verified is None for _, verdict in verdicts)
+    counts = [(stands, "verified by scoring the checkpoint again"),
+              (len(verdicts) - stands - unknown, "with a claim that does not stand"),
+              (unknown, "that could not be scored")]
+    told = [f"{show.plural(count, 'record')} {what}" for count, what in counts if count]
+    return f"Verification: {show.listing(told) or 'there is no complete record'}."

@@ -1,0 +1,41 @@
+"""Score a record's checkpoint again: the predictions that its weights give, whatever the record says.
+
+Encoder and classifier are built from the recipe by this project's own code, and filled from the .safetensors file after
+names, shapes, types and finiteness were checked (models/saved.py).  The images are this machine's own.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from models.heads import LinearHead, MLPClassifier
+from models.saved import fill, load_saved
+from training.evaluation import CLASSIFIER_DROPOUT, CLASSIFIER_HIDDEN, Standardised, encode, predict
+from training.loop import DeviceData
+from utils.data import load_dataset
+from utils.environment import choose_device
+from utils.record import Record
+
+
+def test_images(dataset: str, data_dir: Path) -> DeviceData:
+    """The data set on the fastest device that there is."""
+    return DeviceData.load(load_dataset(dataset, data_dir), choose_device("auto"))
+
+
+def predict_again(path: Path, data: DeviceData) -> np.ndarray:
+    """(N,) classes of the test images by the checkpoint of the record at `path`.  Raises RunError where it has none."""
+    saved = load_saved(path)
+    classifier = build_classifier(saved.record)
+    fill(saved.checkpoint, "classifier", classifier)
+    device = data.test_images.device
+    z = encode(saved.encoder.to(device), data.test_images)
+    return predict(classifier.to(device), z).cpu().numpy()
+
+
+def build_classifier(record: Record) -> nn.Module:
+    """The classifier that the task scores with, in the shape that its checkpoint has."""
+    latent_dim, classes = record.recipe.fields["latent_dim"], len(record.data.classes)
+    if record.run.task == "1.2.2" or record.recipe.fields.get("finetune"):
+        return LinearHead(latent_dim, classes)
+    return Standardised(MLPClassifier(latent_dim, CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), latent_dim)
