@@ -1,0 +1,121 @@
+"""What the benchmarks share: flags, a table on the screen, a JSON file of what was measured.  Imports no torch."""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from utils.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One timing.  images: trained on, however many views each had; flops: as the project counts them, or None."""
+
+    seconds: float
+    images: int
+    flops: float | None = None
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something that is timed, again and again."""
+
+    name: str
+    run: Callable[[], Timed]
+
+
+def round_robin(contestants: list[Contestant], rounds: int) -> dict[str, list[Timed]]:
+    """Each contestant once a round, in turn, so that a busy minute of the machine meets all of them alike.
+
+    Returns the timings by name.  A first round more than asked for warms caches up and is dropped.
+    """
+    timings: dict[str, list[Timed]] = {contestant.name: [] for contestant in contestants}
+    for number in range(rounds + 1):
+        speeds = []
+        for contestant in contestants:
+            timed = contestant.run()
+            speeds.append(f"{contestant.name} {timed.images_per_second:.1f}")
+            if number:
+                timings[contestant.name].append(timed)
+        print(f"  {f'round {number}/{rounds}' if number else 'warm-up'}, images/s: {'; '.join(speeds)}", flush=True)
+    return timings
+
+
+def spread(timings: list[Timed]) -> dict[str, Any]:
+    """Median, lowest and highest images/s, and those of every round."""
+    speeds = [timed.images_per_second for timed in timings]
+    return {"images_per_second": median(speeds), "lowest": min(speeds), "highest": max(speeds), "rounds": speeds}
+
+
+# The command line
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Where the data are and what computes, as in _main.py."""
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
+                        help="auto takes CUDA, else MPS, else the CPU")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"),
+                        help="number format of this project's training; auto takes what a measurement finds faster")
+
+
+def add_json_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", type=Path, metavar="FILE.json",
+                        help="also write everything that was measured; a file that is there is replaced")
+
+
+def whole(least: int) -> Callable[[str], int]:
+    """A type for argparse: a whole number of at least so much."""
+    def parse(text: str) -> int:
+        number = int(text) if text.isascii() and text.isdigit() else least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least {least}")
+        return number
+    return parse
+
+
+def check_output(path: Path | None, flag: str, suffixes: tuple[str, ...]) -> None:
+    """UsageError, before anything is measured, unless a file of that name can be made."""
+    if path is None:
+        return
+    if path.suffix not in suffixes:
+        raise UsageError(f"{flag} {path}: must end in {' or '.join(suffixes)}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{flag} {path}: is no regular file")
+    if not path.parent.is_dir():
+        raise UsageError(f"{flag} {path}: there is no folder {path.parent}")
+
+
+# What comes out
+
+
+def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
+    """A table in plain text; the first column is aligned to the left, the others to the right."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    print(f"\n{title}")
+    for number, line in enumerate(lines):
+        cells = [line[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())
+        if number == 0:
+            print("  ".join("-" * width for width in widths))
+    print(flush=True)
+
+
+def write_json(path: Path | None, measured: dict[str, Any]) -> None:
+    """Write it atomically: whoever reads the file sees the old numbers or the new ones.  None: nothing is written."""
+    if path is None:
+        return
+    from utils.record import write_atomically  # here, since it imports pydantic
+
+    text = json.dumps(measured, indent=1, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+    print(f"written: {path}")

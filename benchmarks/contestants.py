@@ -1,0 +1,251 @@
+"""What is timed: this project's training as it is, the loop that every tutorial has, and lightly's own pieces.
+
+All of them train the same networks on the same images.  Timed is one pass over some images, from the first batch on:
+augmentation, forward, loss, backward and optimiser; building the networks and starting the program are not.
+"""
+
+import contextlib
+import importlib
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Generator, Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from benchmarks.common import Contestant, Timed
+from models.heads import LinearHead, ProjectionHead
+from training.contrastive import view_size
+from training.loop import DeviceData, Setup, new_encoder
+from training.tasks import TASKS
+from utils.environment import choose_device
+from utils.errors import UsageError
+from utils.precision import choose_precision, measure_conv, synchronise
+from utils.recipe import Recipe
+
+VALIDATION_IMAGES = 10  # an epoch of the project ends with a validation: with so few it takes a hundredth of the time
+
+
+def set_up(device_name: str, precision: str, seed: int = 0) -> Setup:
+    """Device and number format as a run of the project chooses them.  Raises UsageError where they cannot be had."""
+    device = choose_device(device_name)
+    conv_gflops = measure_conv(device)
+    precision = choose_precision(conv_gflops) if precision == "auto" else precision
+    speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
+    print(f"device: {device.type}, threads: {torch.get_num_threads()}, precision: {precision} "
+          f"(convolution GFLOP/s: {speeds})", flush=True)
+    if conv_gflops[precision] == 0:
+        raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
+    return Setup(device, precision, conv_gflops, seed)
+
+
+def random_data(count: int, image_shape: tuple[int, int, int], device: torch.device) -> DeviceData:
+    """So many images of noise with random labels of ten classes, and a few more to validate on; no test images."""
+    generator = Generator().manual_seed(0)
+    channels, height, width = image_shape
+    total = count + VALIDATION_IMAGES
+    images = torch.randint(256, (total, height, width, channels), generator=generator, dtype=torch.uint8).to(device)
+    labels = torch.randint(10, (total,), generator=generator).to(device)
+    train, val = torch.arange(count, device=device), torch.arange(count, total, device=device)
+    return DeviceData(images=images, labels=labels, train=train, val=val, labelled=train, selection=val,
+                      test_images=images[:0], test_labels=labels[:0], image_shape=image_shape,
+                      classes=tuple("0123456789"), recipes="cifar10")
+
+
+def first_images(data: DeviceData, count: int) -> DeviceData:
+    """The same data with only the first `count` training images, and a few to validate on."""
+    train, val = data.train[:count], data.val[:VALIDATION_IMAGES]
+    return replace(data, train=train, labelled=train, val=val, selection=val)
+
+
+# This project
+
+
+def train_timed(task: str, recipe: Recipe, data: DeviceData, setup: Setup) -> Timed:
+    """One epoch by the task's own train(), which is not copied here: what the project changes is what is timed.
+
+    The seconds are those of its history, which start with the first batch.  What it prints is swallowed.
+    """
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        trained = importlib.import_module(TASKS[task].script).train(replace(recipe, epochs=1), data, setup)
+    images = trained.steps * min(recipe.batch_size, len(data.train))
+    return Timed(trained.history[-1].seconds, images, trained.flops)
+
+
+def this_project(task: str, recipe: Recipe, data: DeviceData, setup: Setup) -> Contestant:
+    """The project's training: batches augmented as tensors, channels last, and the format that is faster here."""
+    return Contestant(f"this project ({recipe.method}, {setup.precision})",
+                      lambda: train_timed(task, recipe, data, setup))
+
+
+# The conventional loop
+
+
+class PilImages(Dataset):
+    """(transform(PIL image), label), one at a time, as torchvision's own data sets hand them out."""
+
+    def __init__(self, data: DeviceData, transform: Callable[[Image.Image], Any]) -> None:
+        self.images = data.images[data.train].cpu().numpy()  # (N, H, W, C) uint8
+        self.labels = data.labels[data.train].tolist()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.transform(Image.fromarray(self.images[index])), self.labels[index]
+
+
+class TwoViews:
+    """The same random transform twice.  PIL image -> two tensors."""
+
+    def __init__(self, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.transform = transform
+
+    def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor]:
+        return self.transform(image), self.transform(image)
+
+
+@dataclass
+class Conventional:
+    """A loop as tutorials have it: DataLoader, transforms of one PIL image at a time, float32, AdamW.
+
+    modules: what is trained, on the device; loss_of: a collated batch -> the loss, forward passes included.
+    """
+
+    name: str
+    modules: list[nn.Module]
+    images: PilImages
+    batch_size: int
+    loss_of: Callable[[Any], Tensor]
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        parameters = [p for module in self.modules for p in module.parameters()]
+        self.optimiser = torch.optim.AdamW(parameters, lr=1e-3)
+
+    def with_workers(self, workers: int) -> Contestant:
+        """The loop with so many worker processes, which stay from one epoch to the next."""
+        loader = DataLoader(self.images, self.batch_size, shuffle=True, drop_last=True, num_workers=workers,
+                            persistent_workers=workers > 0)
+        return Contestant(f"{self.name}, {workers} workers", lambda: self.epoch(loader))
+
+    def warm_up(self) -> None:
+        """One step, untimed, so that whatever is timed first does not pay for all."""
+        self.step(next(iter(DataLoader(self.images, self.batch_size))))
+
+    def epoch(self, loader: DataLoader) -> Timed:
+        """One pass over the loader's images."""
+        for module in self.modules:
+            module.train()
+        synchronise(self.device)
+        start = time.perf_counter()
+        for batch in loader:
+            self.step(batch)
+        return Timed(time.perf_counter() - start, len(loader) * self.batch_size)
+
+    def step(self, batch: Any) -> float:
+        """One optimiser step; the loss."""
+        self.optimiser.zero_grad()
+        loss = self.loss_of(batch)
+        loss.backward()
+        self.optimiser.step()
+        return loss.item()
+
+
+def normalisation(data: DeviceData) -> transforms.Normalize:
+    """Channel means and deviations of training images, as tutorials type them in."""
+    sample = data.sample(2000).cpu()
+    return transforms.Normalize(sample.mean((0, 2, 3)).tolist(), sample.std((0, 2, 3)).tolist())
+
+
+def encoder_for(recipe: Recipe, data: DeviceData, setup: Setup, normalise: transforms.Normalize) -> nn.Module:
+    """The project's encoder in float32 and the default memory format, for images that are normalised already."""
+    encoder = new_encoder(recipe, data, setup)
+    encoder.fit_to_data(normalise(data.sample(2000)))
+    return encoder
+
+
+def tutorial_classification(recipe: Recipe, data: DeviceData, setup: Setup) -> Conventional:
+    """Supervised CIFAR-10 as in torchvision's and countless other tutorials: crop, flip, cross-entropy."""
+    normalise = normalisation(data)
+    transform = transforms.Compose([transforms.RandomCrop(data.image_shape[-1], padding=4),
+                                    transforms.RandomHorizontalFlip(), transforms.ToTensor(), normalise])
+    encoder = encoder_for(recipe, data, setup, normalise)
+    classifier = LinearHead(recipe.latent_dim, len(data.classes)).to(setup.device)
+
+    def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
+        images, labels = (part.to(setup.device) for part in batch)
+        return F.cross_entropy(classifier(encoder(images)), labels)
+
+    return Conventional("tutorial loop", [encoder, classifier], PilImages(data, transform), recipe.batch_size, loss_of,
+                        setup.device)
+
+
+def tutorial_contrastive(recipe: Recipe, data: DeviceData, setup: Setup, side: int | None = None) -> Conventional:
+    """SimCLR as tutorials have it: crop, flip, colour jitter, grey, twice an image; NT-Xent with a mask.
+
+    side: of the views, pixels; by default as large as the project's own.
+    """
+    normalise = normalisation(data)
+    transform = transforms.Compose([
+        transforms.RandomResizedCrop(side or view_size(recipe, data)[0], scale=(0.2, 1.0)),
+        transforms.RandomHorizontalFlip(),
+        transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+        transforms.RandomGrayscale(p=0.2), transforms.ToTensor(), normalise])
+    encoder = encoder_for(recipe, data, setup, normalise)
+    head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim).to(setup.device)
+
+    def loss_of(batch: tuple[list[Tensor], Tensor]) -> Tensor:
+        views, _ = batch  # two of (B, C, H, W)
+        return tutorial_nt_xent(head(encoder(torch.cat(views).to(setup.device))), recipe.temperature)
+
+    return Conventional("tutorial loop", [encoder, head], PilImages(data, TwoViews(transform)), recipe.batch_size,
+                        loss_of, setup.device)
+
+
+def tutorial_nt_xent(z: Tensor, temperature: float) -> Tensor:
+    """NT-Xent in its most copied form: pick positives and negatives out of the similarities with boolean masks.
+
+    z: (2N, D) projections, row i and row i + N from the same image.
+    """
+    n = len(z) // 2
+    z = F.normalize(z, dim=1)
+    similarity = z @ z.T  # (2N, 2N)
+    image = torch.arange(n, device=z.device).repeat(2)
+    same_image = image[:, None] == image[None, :]
+    self_mask = torch.eye(2 * n, dtype=torch.bool, device=z.device)
+    positives = similarity[same_image & ~self_mask].view(2 * n, 1)
+    negatives = similarity[~same_image].view(2 * n, 2 * n - 2)
+    logits = torch.cat([positives, negatives], dim=1) / temperature
+    return F.cross_entropy(logits, torch.zeros(2 * n, dtype=torch.int64, device=z.device))
+
+
+def lightly_contrastive(recipe: Recipe, data: DeviceData, setup: Setup) -> Conventional:
+    """SimCLR from lightly's transform, head and loss on the project's encoder.  Needs the package lightly."""
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import SimCLRProjectionHead
+    from lightly.transforms import SimCLRTransform
+
+    normalise = normalisation(data)
+    # strength 0.5 and no blur: what lightly's documentation and benchmark say of small images
+    transform = SimCLRTransform(input_size=view_size(recipe, data)[0], cj_strength=0.5, gaussian_blur=0.0,
+                                normalize={"mean": list(normalise.mean), "std": list(normalise.std)})
+    encoder = encoder_for(recipe, data, setup, normalise)
+    head = SimCLRProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
+    head.to(setup.device)
+    criterion = NTXentLoss(recipe.temperature)
+
+    def loss_of(batch: tuple[list[Tensor], Tensor]) -> Tensor:
+        views, _ = batch  # two of (B, C, H, W)
+        z0, z1 = head(encoder(torch.cat(views).to(setup.device))).chunk(2)
+        return criterion(z0, z1)
+
+    return Conventional("lightly", [encoder, head], PilImages(data, transform), recipe.batch_size, loss_of,
+                        setup.device)
