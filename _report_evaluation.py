@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   python _report_evaluation.py --html a.html --pdf a.pdf
   python _report_evaluation.py --verify results          score every checkpoint again and set it beside its claim
   python _report_evaluation.py --readme README.md        only rewrite the table between the README's markers
+  python _report_evaluation.py grade --help              grade a folder of submissions
 
 """
 
@@ -51,6 +52,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> None:
     """Do what the command line asks and say what was done.  Raises UsageError and RunError."""
+    if argv[:1] == ["grade"]:
+        from grading.command import main as grade
+
+        grade(argv[1:])
+        return
     args = parse(argv)
     from report.build import write_readme, write_report  # here, so that --help does not wait for matplotlib
 

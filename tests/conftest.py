@@ -3,3 +3,33 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for the processes that tests start
+
+import json
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from tests.factory import HONEST
+
+
+@pytest.fixture(scope="session")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three short runs on the digits (HONEST), with their checkpoints, under the names of the default recipes."""
+    import _main
+    from training import evaluation, portrait
+
+    folder = tmp_path_factory.mktemp("honest")
+    with patch.object(portrait, "tsne", portrait.first_components), patch.object(evaluation, "CLASSIFIER_EPOCHS", 4):
+        for task in HONEST:
+            _main.main(["--task", task, "--epochs", "2", "--dataset", "digits", "--results-dir", str(folder)])
+    for path in list(folder.glob("*.json")):
+        stem = path.stem.rsplit("_", 1)[0]  # without the recipe's hash
+        record = json.loads(path.read_text())
+        for artifact in record["artifacts"].values():
+            artifact["name"] = artifact["name"].replace(path.stem, stem)
+        path.unlink()
+        (folder / f"{stem}.json").write_text(json.dumps(record))
+        for suffix in (".npz", ".safetensors"):
+            path.with_suffix(suffix).rename(folder / f"{stem}{suffix}")
+    return folder

@@ -30,6 +30,9 @@ OBJECTS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 SHAPES = {"mnist": [1, 28, 28], "cifar10": [3, 32, 32], "digits": [1, 8, 8]}
 OBJECTIVES = {"1.2.1": "mean absolute pixel error (L1)", "1.2.2": "cross-entropy in nats",
               "1.2.3": "NT-Xent in nats", "rotation": "cross-entropy of four angles in nats"}
+# runs of the fixture `honest`, by task
+HONEST = {"1.2.1": "1.2.1_digits_plain_seed0", "1.2.2": "1.2.2_digits_joint_seed0",
+          "1.2.3": "1.2.3_digits_simclr_seed0"}
 
 
 def draw_predictions(rng: np.random.Generator, classes: int, n: int, accuracy: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,49 +1,17 @@
 """Verification: honest records stand to the last image, forged ones are found, and no checkpoint does any harm."""
 
-import json
-import pickle
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
-import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
-import _main
 import _report_evaluation
 from report import page
 from report.load import load_results
 from report.verification import Verdict, verdict_in_words, verify
-from training import portrait
+from tests.factory import HONEST
+from tests.hostile import claim_everything, edit_record, other_weights, tamper
 from utils.command_line import exit_code
-from utils.record import recipe_hash, sha256_file
-
-RUNS = {"1.2.2": "1.2.2_digits_joint_seed0", "1.2.3": "1.2.3_digits_simclr_seed0",
-        "control": "control_digits_pca_seed0"}
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory) -> Path:
-    """Three short runs on the digits, with their checkpoints; not the defaults, but named as if."""
-    folder = tmp_path_factory.mktemp("honest")
-    with patch.object(portrait, "tsne", portrait.first_components):
-        for words in (["--task", "1.2.2", "--epochs", "2"], ["--task", "1.2.3", "--epochs", "1"],
-                      ["--task", "control", "--method", "pca"]):
-            _main.main([*words, "--dataset", "digits", "--results-dir", str(folder)])
-    for path in list(folder.iterdir()):
-        if path.suffix == ".json":
-            stem = path.stem.rsplit("_", 1)[0] if not path.stem.endswith("seed0") else path.stem
-            record = json.loads(path.read_text())
-            for artifact in record["artifacts"].values():
-                artifact["name"] = artifact["name"].replace(path.stem, stem)
-            path.unlink()
-            (folder / f"{stem}.json").write_text(json.dumps(record))
-            for suffix in (".npz", ".safetensors"):
-                path.with_suffix(suffix).rename(folder / f"{stem}{suffix}")
-    return folder
 
 
 @pytest.fixture
@@ -58,49 +26,27 @@ def verdicts_of(folder: Path) -> dict[str, Verdict]:
     return {run.name.removesuffix(".json"): verdict for run, verdict in verify(loaded, folder, folder)}
 
 
-def edit_record(path: Path, change: Callable[[dict], None]) -> None:
-    """Change a record and make its digests and its recipe's hash fit, as a careful forger would."""
-    record = json.loads(path.read_text())
-    change(record)
-    record["recipe"]["hash"] = recipe_hash(record["recipe"]["fields"])
-    for artifact in record["artifacts"].values():
-        file = path.parent / artifact["name"]
-        artifact["sha256"] = sha256_file(file) if file.is_file() else artifact["sha256"]
-    path.write_text(json.dumps(record))
-
-
 def test_honest_records_stand_to_the_last_image(honest: Path) -> None:
     verdicts = verdicts_of(honest)
-    assert set(verdicts) == set(RUNS.values())
+    assert set(verdicts) == set(HONEST.values())
     for verdict in verdicts.values():
         assert verdict.stands
         assert (verdict.verified, verdict.otherwise) == (verdict.claimed, 0)
 
 
 def test_a_consistent_claim_of_every_image_is_found(folder: Path) -> None:
-    path = folder / f"{RUNS['1.2.3']}.json"
+    path = folder / f"{HONEST['1.2.3']}.json"
 
-    def all_right(record: dict) -> None:
-        with np.load(path.with_suffix(".npz")) as file:
-            arrays = {name: file[name] for name in file.files}
-        arrays["test_predictions"] = arrays["test_labels"].copy()
-        np.savez(path.with_suffix(".npz"), **arrays)
-        counts = np.bincount(arrays["test_labels"])
-        record["confusion"]["counts"] = np.diag(counts).tolist()
-        for name, metric in record["metrics"].items():
-            if name.startswith("test/classifier_top1"):
-                metric["correct"], metric["value"] = metric["n"], 1.0
-
-    edit_record(path, all_right)
+    claim_everything(path)
     verdicts = verdicts_of(folder)  # reading alone does not find it
-    found = verdicts.pop(RUNS["1.2.3"])
+    found = verdicts.pop(HONEST["1.2.3"])
     assert (found.claimed, found.stands) == (found.n, False)
     assert found.verified == found.n - found.otherwise < found.n
     assert all(verdict.stands for verdict in verdicts.values())
     loaded, _ = load_results(folder)
     shown = page.make_page(loaded, [], verdicts=list(verify(loaded, folder, folder)))[0]
     first = shown["verification"]["rows"][0]  # what does not stand comes first
-    assert first[:2] == [f"{RUNS['1.2.3']}.json", "100.00"]
+    assert first[:2] == [f"{HONEST['1.2.3']}.json", "100.00"]
     assert first[2] == f"{100 * found.verified / found.n:.2f}" and "does not stand" in first[4]
     assert "2 records verified" in shown["verdict"][-1]
     assert "1 record with a claim that does not stand" in shown["verdict"][-1]
@@ -108,55 +54,8 @@ def test_a_consistent_claim_of_every_image_is_found(folder: Path) -> None:
 
 def test_another_run_s_weights_are_found(folder: Path) -> None:
     """The weights of a run of the same shapes that learned nothing."""
-    path = folder / f"{RUNS['1.2.3']}.safetensors"
-    tensors = load_file(path)
-    torch.manual_seed(1)
-    tensors = {name: torch.randn_like(value) if value.is_floating_point() and value.ndim > 1 else value
-               for name, value in tensors.items()}
-    save_file(tensors, path)
-    edit_record(path.with_suffix(".json"), lambda record: None)
-    assert not verdicts_of(folder)[RUNS["1.2.3"]].stands
-
-
-class Payload:
-    """Unpickled, it would leave a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return Path.touch, (self.path,)
-
-
-def tamper(path: Path, what: str) -> None:
-    """Spoil the checkpoint at `path`."""
-    tensors = load_file(path)
-    some = "encoder.latent.weight"
-    if what == "nan":
-        tensors[some][0, 0] = float("nan")
-    elif what == "infinite":
-        tensors["classifier.classifier.layers.0.bias"][0] = float("inf")
-    elif what == "shape":
-        tensors[some] = tensors[some][:, :-1].contiguous()
-    elif what == "type":
-        tensors[some] = tensors[some].bfloat16()
-    elif what == "missing":
-        del tensors[some]
-    elif what == "unknown":
-        tensors["encoder.backdoor"] = torch.zeros(1)
-    save_file(tensors, path)
-    if what == "pickle":
-        path.write_bytes(pickle.dumps(Payload(path.parent / "executed")))
-    elif what == "torch pickle":
-        torch.save({"encoder": Payload(path.parent / "executed")}, path)
-    elif what == "header bomb":
-        path.write_bytes((2**62).to_bytes(8, "little") + b"{")
-    elif what == "cut short":
-        path.write_bytes(path.read_bytes()[:-100])
-    elif what == "empty":
-        path.write_bytes(b"")
-    elif what == "gone":
-        path.unlink()
+    other_weights(folder)
+    assert not verdicts_of(folder)[HONEST["1.2.3"]].stands
 
 
 @pytest.mark.parametrize("what, reason", [
@@ -168,11 +67,11 @@ def tamper(path: Path, what: str) -> None:
     ("cut short", "cannot be read as safetensors"), ("empty", "cannot be read as safetensors"),
     ("gone", "no such file")])
 def test_a_spoilt_checkpoint_costs_its_own_verdict_and_no_other(folder: Path, what: str, reason: str) -> None:
-    path = folder / f"{RUNS['1.2.3']}.safetensors"
+    path = folder / f"{HONEST['1.2.3']}.safetensors"
     tamper(path, what)
     edit_record(path.with_suffix(".json"), lambda record: None)
     verdicts = verdicts_of(folder)
-    spoilt = verdicts.pop(RUNS["1.2.3"])
+    spoilt = verdicts.pop(HONEST["1.2.3"])
     assert (spoilt.verified, spoilt.stands) == (None, False)
     assert reason in spoilt.reason and "\n" not in spoilt.reason
     assert reason in verdict_in_words(spoilt)
@@ -181,8 +80,8 @@ def test_a_spoilt_checkpoint_costs_its_own_verdict_and_no_other(folder: Path, wh
 
 
 def test_a_checkpoint_with_another_digest_is_not_scored(folder: Path) -> None:
-    tamper(folder / f"{RUNS['1.2.3']}.safetensors", "nan")
-    assert "SHA-256" in verdicts_of(folder)[RUNS["1.2.3"]].reason
+    tamper(folder / f"{HONEST['1.2.3']}.safetensors", "nan")
+    assert "SHA-256" in verdicts_of(folder)[HONEST["1.2.3"]].reason
 
 
 @pytest.mark.parametrize("fields, reason", [
@@ -190,9 +89,9 @@ def test_a_checkpoint_with_another_digest_is_not_scored(folder: Path) -> None:
     ({"encoder": "perceptron"}, "no encoder of this project"), ({"latent_dim": 10**9}, "no encoder of this project"),
     ({"encoder": "mlp", "widths": [65536, 65536]}, "numbers; at most")])
 def test_a_recipe_that_asks_for_another_encoder_takes_no_memory(folder: Path, fields: dict, reason: str) -> None:
-    path = folder / f"{RUNS['1.2.3']}.json"
+    path = folder / f"{HONEST['1.2.3']}.json"
     edit_record(path, lambda record: record["recipe"]["fields"].update(fields))
-    assert reason in verdicts_of(folder)[RUNS["1.2.3"]].reason
+    assert reason in verdicts_of(folder)[HONEST["1.2.3"]].reason
 
 
 @pytest.mark.parametrize("claimed, verified, stands", [
@@ -206,7 +105,7 @@ def test_the_command_writes_both_files_and_says_each_verdict(folder: Path, tmp_p
     assert exit_code(lambda: _report_evaluation.main(words), "") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.endswith(".json: verified")] == [f"{name}.json: verified"
-                                                                           for name in sorted(RUNS.values())]
+                                                                           for name in sorted(HONEST.values())]
     assert "Verification" in (tmp_path / "a.html").read_text()
 
 

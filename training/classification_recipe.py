@@ -15,7 +15,7 @@ class ClassificationRecipe(Recipe):
 
 
 RECIPES = {
-    "cifar10": {"epochs": 16, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 2, "flip": True,
+    "cifar10": {"epochs": 14, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 2, "flip": True,
                 "label_smoothing": 0.2},
     # small shifts and rotations, as between writers; no flips: a mirrored digit is another shape
     "mnist": {"epochs": 10, "widths": (32, 64, 128), "translate": 2, "rotate_degrees": 10},

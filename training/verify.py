@@ -7,7 +7,7 @@ names, shapes, types and finiteness were checked (models/saved.py).  The images 
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from models.heads import LinearHead, MLPClassifier
 from models.saved import fill, load_saved
@@ -25,12 +25,22 @@ def test_images(dataset: str, data_dir: Path) -> DeviceData:
 
 def predict_again(path: Path, data: DeviceData) -> np.ndarray:
     """(N,) classes of the test images by the checkpoint of the record at `path`.  Raises RunError where it has none."""
+    device = data.test_images.device
+    encoder, classifier = load_scorer(path)
+    return predict_with(encoder.to(device), classifier.to(device), data.test_images)
+
+
+def load_scorer(path: Path) -> tuple[nn.Module, nn.Module]:
+    """Encoder and classifier of the record at `path`, on the CPU, from its checkpoint alone.  Raises RunError."""
     saved = load_saved(path)
     classifier = build_classifier(saved.record)
     fill(saved.checkpoint, "classifier", classifier)
-    device = data.test_images.device
-    z = encode(saved.encoder.to(device), data.test_images)
-    return predict(classifier.to(device), z).cpu().numpy()
+    return saved.encoder, classifier
+
+
+def predict_with(encoder: nn.Module, classifier: nn.Module, images: Tensor) -> np.ndarray:
+    """(N, H, W, C) uint8 -> (N,) classes."""
+    return predict(classifier, encode(encoder, images)).cpu().numpy()
 
 
 def build_classifier(record: Record) -> nn.Module:

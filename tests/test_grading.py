@@ -1,0 +1,398 @@
+"""Grading: the rubric's arithmetic, a corpus of hostile submissions, what is resumed, and what comes out."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import _report_evaluation
+from grading import batch, score
+from grading.batch import folder_name, grade_all, safe_cell
+from grading.flags import find_flags
+from grading.points import Override, grade
+from grading.rubric import Late, Rubric, late_share, points_for, read_rubric
+from grading.score import Evidence, Scored, Scorer
+from grading.submission import take
+from tests.factory import HONEST
+from tests.hostile import CORPUS, TARGET, claim_everything
+from utils.command_line import exit_code
+from utils.data import load_dataset
+from utils.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "grading" / "example_rubric.yaml"
+DIGITS = EXAMPLE.read_text().replace("mnist", "digits").replace("three_seeds", "complete_record")
+
+
+@pytest.fixture
+def rubric_file(tmp_path: Path) -> Path:
+    path = tmp_path / "rubric.yaml"
+    path.write_text(DIGITS)
+    return path
+
+
+def run_grading(submissions: Path, rubric: Path, out: Path, **options: object) -> list[str]:
+    given = {"jobs": 2, "timeout": 60.0, "data_dir": submissions, "holdout": None, "manifest": None, "overrides": None}
+    return grade_all(submissions, rubric, out, **(given | options))
+
+
+def table(out: Path) -> dict[str, dict[str, str]]:
+    """grades.csv, by student."""
+    return {row["student"]: row for row in csv.DictReader(io.StringIO((out / "grades.csv").read_text()))}
+
+
+def every_byte(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+# The rubric's arithmetic
+
+accuracies = st.floats(0, 1, allow_nan=False)
+scales = st.lists(st.tuples(accuracies, st.floats(0, 100)), min_size=1, max_size=6, unique_by=lambda pair: pair[0]).map(
+    lambda pairs: [list(pair) for pair in zip(sorted(a for a, _ in pairs), sorted(p for _, p in pairs), strict=True)])
+
+
+@given(scales, accuracies, accuracies)
+def test_points_are_within_the_scale_and_rise_with_the_accuracy(scale, a: float, b: float) -> None:
+    low, high = points_for(min(a, b), scale), points_for(max(a, b), scale)
+    assert 0 <= low <= high <= scale[-1][1]
+
+
+@given(scales)
+def test_points_at_the_pairs_are_those_of_the_pairs(scale) -> None:
+    for accuracy, points in scale:
+        assert points_for(accuracy, scale) == points
+
+
+def test_between_two_pairs_points_are_linear() -> None:
+    scale = [[0.6, 0], [0.7, 25], [0.75, 40]]
+    assert points_for(0.65, scale) == pytest.approx(12.5)
+    assert points_for(0.725, scale) == pytest.approx(32.5)
+    assert (points_for(0.59, scale), points_for(0.9, scale)) == (0, 40)
+
+
+@given(st.integers(-5, 400), st.integers(0, 400), st.floats(0, 100), st.floats(0, 100), st.integers(0, 10))
+def test_lateness_takes_a_share_that_rises_with_the_days(days, more, a_day, most, free) -> None:
+    late = Late(percent_a_day=a_day, at_most_percent=most, free_days=free)
+    assert 0 <= late_share(days, late) <= late_share(days + more, late) <= most / 100
+    assert late_share(free, late) == 0
+
+
+def scored(correct: int, **values: object) -> Scored:
+    """A run of 1.2.3 on digits, 1,000 test images."""
+    return Scored(**({"file": "a.json", "task": "1.2.3", "dataset": "digits", "method": "simclr", "status": "complete",
+                      "claimed": correct, "n": 1000, "verified": correct, "predictions": "0"} | values))
+
+
+def rubric_of(scale, most: float = 100.0, late: Late | None = None) -> Rubric:
+    return Rubric.model_validate({"title": "t", "late": late, "criteria": [
+        {"id": "one", "points": most, "task": "1.2.3", "dataset": "digits", "metric": "test_accuracy", "scale": scale},
+        {"id": "two", "points": 7, "task": "1.2.3", "dataset": "digits", "requires": "complete_record"},
+        {"id": "three", "points": 5, "manual": True}]})
+
+
+@settings(max_examples=60)
+@given(scales, st.lists(st.integers(0, 1000), max_size=5), st.integers(0, 1000), st.integers(0, 30), st.randoms())
+def test_a_total_is_bounded_monotone_and_independent_of_order(scale, counts, better, days, random) -> None:
+    rubric = rubric_of(scale, late=Late(percent_a_day=7))
+    runs = [scored(count, file=f"{i}.json") for i, count in enumerate(counts)]
+
+    def total(runs: list[Scored]) -> float:
+        return grade("s", Evidence(submission="", against="", runs=runs), rubric, days, []).total
+
+    assert 0 <= total(runs) <= rubric.points
+    assert total(runs) <= total([*runs, scored(better, file="z.json")])
+    shuffled = random.sample(runs, len(runs))
+    assert total(shuffled) == total(runs)
+
+
+def test_the_teacher_has_the_last_word_and_it_is_shown() -> None:
+    evidence = Evidence(submission="", against="", runs=[scored(900)])
+    word = Override(student="s", criterion="three", points=4, reason="well argued")
+    one = grade("s", evidence, rubric_of([[0.5, 0], [1.0, 100]]), 0, [word])
+    assert [line.points for line in one.lines] == pytest.approx([80, 7, 4])
+    assert one.lines[2].overridden and "well argued" in one.lines[2].reason
+    assert one.total == pytest.approx(91)
+
+
+def test_what_was_verified_counts_and_not_the_claim() -> None:
+    evidence = Evidence(submission="", against="", runs=[scored(700, claimed=1000)])
+    one = grade("s", evidence, rubric_of([[0.5, 0], [1.0, 100]]), 0, [])
+    assert one.lines[0].points == pytest.approx(40)
+    assert "claims 100.00 %" in one.lines[0].reason
+    assert one.lines[1].points == 0  # a record whose claim does not stand is no complete one
+
+
+@pytest.mark.parametrize("seeds, weights, points", [
+    ((0, 1, 2), "abc", 7), ((0, 1), "ab", 0), ((0, 1, 1), "abc", 0), ((0, 1, 2), "aab", 0)])
+def test_three_seeds_are_three_runs_with_weights_of_their_own(seeds, weights, points) -> None:
+    rubric = Rubric.model_validate({"title": "t", "criteria": [
+        {"id": "a", "points": 7, "task": "1.2.3", "dataset": "digits", "requires": "three_seeds"}]})
+    runs = [scored(900, file=f"{i}.json", seed=seed, weights=weight)
+            for i, (seed, weight) in enumerate(zip(seeds, weights, strict=True))]
+    assert grade("s", Evidence(submission="", against="", runs=runs), rubric, 0, []).total == points
+
+
+# The teacher's files
+
+
+def test_the_example_rubric_is_one() -> None:
+    rubric = read_rubric(EXAMPLE)
+    assert rubric.points == 100
+    assert {criterion.task for criterion in rubric.criteria} == {"1.2.1", "1.2.2", "1.2.3", None}
+
+
+@pytest.mark.parametrize("old, new, told", [
+    ("points: 20\n    task: 1.2.1", "points: many\n    task: 1.2.1", ["line 11", "criteria.1.points"]),
+    ("    requires: reconstructions", "    requires: miracles", ["line 21", "criteria.2.requires"]),
+    ("[0.97, 15]", "[0.80, 15]", ["criteria.1", "must rise"]), ("[0.985, 20]", "[0.985, 30]", ["up to 30 points"]),
+    ("[0.985, 20]]", "[0.985, 2]]", ["must not fall"]), ("id: seeds", "id: contrastive", ["stands twice"]),
+    ("title: Structured", "titel: x\ntitle: Structured", ["line 2", "titel"]),
+    ("manual: true", "manual: 7", ["manual"]),
+    ("title: Structured latent", "title: x\ntitle: latent", ["line 3", "title stands twice"]),
+    ("+01:00", "", ["deadline", "time zone"]), ("criteria:", "criteria: [", ["line", "YAML"]),
+    ("dataset: mnist\n    requires: reconstructions", "requires: reconstructions", ["dataset"]),
+    ("metric: test_accuracy\n    scale: [[0.90", "scale: [[0.90", ["exactly one of"]),
+    ("[0.90, 0]", "[90, 0]", ["0.75"]),
+    ("percent_a_day: 10", "percent_a_day: .nan", ["line 5", "percent_a_day"]),
+    ("id: seeds", "id: total", ["own name"])])
+def test_a_mistake_in_the_rubric_is_told_with_line_and_field(tmp_path: Path, old: str, new: str, told: list) -> None:
+    text = EXAMPLE.read_text()
+    assert old in text
+    (tmp_path / "r.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(UsageError) as error:
+        read_rubric(tmp_path / "r.yaml")
+    assert "\n" not in str(error.value)
+    for words in [str(tmp_path / "r.yaml"), *told]:
+        assert words in str(error.value)
+
+
+@pytest.mark.parametrize("manifest, told", [
+    ("ada: {submitted: 2026-12-03T00:00:00+01:00}", "no submission of ada"),
+    ("honest: {}", "either submitted or days_late"), ("honest: {submitted: 2026-12-03T00:00:00}", "time zone"),
+    ("honest: {late: 3}", "late")])
+def test_a_mistake_in_the_manifest_is_told(honest: Path, rubric_file: Path, tmp_path: Path, manifest, told) -> None:
+    (tmp_path / "subs").mkdir()
+    shutil.copytree(honest, tmp_path / "subs" / "honest")
+    (tmp_path / "m.yaml").write_text(manifest)
+    with pytest.raises(UsageError, match=told):
+        run_grading(tmp_path / "subs", rubric_file, tmp_path / "out", manifest=tmp_path / "m.yaml")
+    assert not (tmp_path / "out").exists()
+
+
+# Hostile and broken submissions
+
+
+def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, rubric_file: Path, tmp_path: Path) -> None:
+    submissions, out = tmp_path / "subs", tmp_path / "out"
+    alone, alone_out = tmp_path / "alone", tmp_path / "alone_out"
+    for folder in (submissions, alone):
+        shutil.copytree(honest, folder / "honest")
+    for name, spoil in CORPUS.items():
+        shutil.copytree(honest, submissions / name)
+        spoil(submissions / name)
+    assert len(CORPUS) >= 60
+    before = every_byte(submissions / "honest")
+    ungraded = run_grading(submissions, rubric_file, out)
+    run_grading(alone, rubric_file, alone_out)
+
+    assert every_byte(submissions / "honest") == before
+    assert not [path for path in tmp_path.rglob("executed*")] and not Path("executed").exists()
+    assert not [path for path in (tmp_path, tmp_path.parent, Path("/tmp")) if (path / "escaped.json").exists()]
+    # nobody changed the honest student's grade
+    assert every_byte(out / "honest") == every_byte(alone_out / "honest")
+    rows, full = table(out), table(out)["honest"]
+    assert set(rows) == {"honest", *CORPUS}
+    named = {line.split(": ")[0] for line in ungraded}
+    for name in CORPUS:
+        result = json.loads((out / name / "results.json").read_text())
+        evidence = Evidence.model_validate_json((out / name / "evidence.json").read_bytes())
+        assert 0 <= result["score"] <= 80, name
+        assert float(rows[name]["total"]) <= float(full["total"]), name
+        assert all(test["output"] and "\n" not in test["output"] for test in result["tests"]), name
+        page = (out / name / "grade.html").read_text()
+        assert "<script" not in page and "onerror=alert" not in page.replace("onerror=alert(1)&gt;", ""), name
+        # what is spoilt is one run of three: the others keep their points, or the whole is not gradable
+        if name not in named:
+            others = ("autoencoder", "classifier") if name not in ("arrays-gone", "no-records") else ()
+            assert all(rows[name][column] == full[column] for column in others), (name, rows[name])
+        target = [run for run in evidence.runs if run.file == f"{TARGET}.json"]
+        assert name in named or not target or target[0].verified is not None or target[0].reason, name
+    for name in ("claims-everything", "other-weights"):  # read as valid, found by scoring
+        assert "does not stand" in (out / name / "grade.html").read_text()
+    assert rows["claims-everything"]["contrastive"] == full["contrastive"]
+    for name in ("zip-bomb", "zip-cut", "zip-noise", "zip-empty", "zip-many", "empty", "no-records"):
+        assert name in named, name
+    # started again: the same bytes, and nothing is scored again
+    first = every_byte(out)
+    calls: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scorer, "run", lambda *a: calls.append(a) or "")
+        run_grading(submissions, rubric_file, out)
+    assert every_byte(out) == first and not calls
+
+
+def test_nothing_outside_is_read_and_links_are_told(honest: Path, tmp_path: Path) -> None:
+    shutil.copytree(honest, tmp_path / "s")
+    CORPUS["link-to-neighbour"](tmp_path / "s")
+    (tmp_path / "t").mkdir()
+    taken = take(tmp_path / "s", tmp_path / "t")
+    assert taken.refused == [f"{TARGET}.safetensors: a link"]
+    assert f"{TARGET}.safetensors" not in taken.files
+
+
+def test_a_scorer_that_takes_too_long_is_ended_and_the_next_job_is_served(honest: Path, rubric_file, tmp_path) -> None:
+    (tmp_path / "subs").mkdir()
+    shutil.copytree(honest, tmp_path / "subs" / "slow")
+    ungraded = run_grading(tmp_path / "subs", rubric_file, tmp_path / "out", timeout=0.02)
+    assert ungraded == ["slow: could not be scored: it took longer than 0.02 s"]
+
+
+def test_the_scorer_sees_no_network_and_no_secrets(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "s3cret")
+    with Scorer(10.0) as scorer:
+        scorer.start()
+        pid = scorer.process.pid
+        environment = Path(f"/proc/{pid}/environ")
+        if environment.exists():
+            for _ in range(100):  # until unshare has become python
+                if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    break
+                time.sleep(0.02)
+            assert b"s3cret" not in environment.read_bytes()
+        if score.without_network():
+            code = "import socket; socket.create_connection(('1.1.1.1', 80), 2)"
+            done = subprocess.run([*score.without_network(), sys.executable, "-c", code], capture_output=True,
+                                  check=False)
+            assert b"unreachable" in done.stderr
+
+
+def test_killed_half_way_it_goes_on_where_it_was(honest: Path, rubric_file: Path, tmp_path: Path) -> None:
+    submissions, out = tmp_path / "subs", tmp_path / "out"
+    for i in range(6):
+        shutil.copytree(honest, submissions / f"s{i}")
+    command = [sys.executable, str(ROOT / "_report_evaluation.py"), "grade", str(submissions), "--rubric",
+               str(rubric_file), "--out", str(out), "--jobs", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    for _ in range(600):
+        if list(out.glob("*/evidence.json")):
+            break
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/evidence.json")}
+    assert finished and not (out / "grades.csv").exists()
+    run_grading(submissions, rubric_file, out)
+    for name, when in finished.items():
+        assert (out / name / "evidence.json").stat().st_mtime_ns == when  # not scored again
+    rows = table(out)
+    assert len(rows) == 6 and len({row["total"] for row in rows.values()}) == 1
+
+
+# What comes out
+
+
+@pytest.fixture(scope="module")
+def graded(honest: Path, tmp_path_factory) -> Path:
+    """Two students, one of them a copy, with a hidden split, a manifest and the teacher's word."""
+    folder = tmp_path_factory.mktemp("graded")
+    for name in ("ada", "=bob"):
+        shutil.copytree(honest, folder / "subs" / name)
+    (folder / "rubric.yaml").write_text(DIGITS + "  - {id: hidden, points: 10, task: 1.2.2, dataset: digits, metric: "
+                                        "holdout_accuracy, scale: [[0, 0], [1, 10]]}\n")
+    (folder / "manifest.yaml").write_text("ada: {submitted: 2026-12-04T00:00:00+01:00}\n'=bob': {days_late: 0}\n")
+    (folder / "overrides.yaml").write_text("- {student: ada, criterion: discussion, points: 15, reason: clear}\n")
+    dataset = load_dataset("digits", folder)
+    labels = dataset.test_labels.copy()
+    labels[:100] = (labels[:100] + 1) % 10
+    np.savez(folder / "hidden.npz", digits_images=dataset.test_images, digits_labels=labels)
+    run_grading(folder / "subs", folder / "rubric.yaml", folder / "out", holdout=folder / "hidden.npz",
+                manifest=folder / "manifest.yaml", overrides=folder / "overrides.yaml")
+    return folder / "out"
+
+
+def test_the_hidden_split_is_counted_by_the_parent(graded: Path) -> None:
+    evidence = Evidence.model_validate_json((graded / "ada" / "evidence.json").read_bytes())
+    run = next(run for run in evidence.runs if run.task == "1.2.2")
+    assert run.holdout_n == run.n == 359
+    assert run.holdout <= run.verified - 100 + 20  # a hundred labels were changed
+    hidden = table(graded)["ada"]["hidden"]
+    assert float(hidden) == pytest.approx(10 * run.holdout / run.holdout_n, abs=0.01)
+    assert "Public and hidden images" in (graded / "class.html").read_text()
+
+
+def test_lateness_and_the_teacher_s_word_are_in_every_output(graded: Path) -> None:
+    row = table(graded)["ada"]
+    assert row["days_late"] == "3" and row["discussion"] == "15.00" and "clear" in row["remarks"]
+    reached = sum(float(row[c]) for c in ("autoencoder", "reconstructions", "classifier", "contrastive", "seeds",
+                                          "discussion", "hidden"))
+    assert float(row["late_penalty"]) == pytest.approx(0.2 * reached, abs=0.02)  # three days, one of them free
+    assert float(row["total"]) == pytest.approx(0.8 * reached, abs=0.02)
+    result = json.loads((graded / "ada" / "results.json").read_text())
+    assert result["score"] == pytest.approx(float(row["total"]), abs=0.01)
+    assert set(result["tests"][0]) == {"name", "score", "max_score", "output", "visibility"}
+    assert "3 days late" in (graded / "ada" / "grade.html").read_text()
+
+
+def test_formulas_are_defused_and_names_are_safe_folders(graded: Path) -> None:
+    assert "'=bob" in table(graded)
+    assert folder_name("ada") == "ada" and folder_name("=bob").startswith("student-")
+    assert folder_name("..").startswith("student-") and folder_name("a/b").startswith("student-")
+    assert [safe_cell(text) for text in ("=1", "+1", "-1", "@a", "a=1", "")] == ["'=1", "'+1", "'-1", "'@a", "a=1", ""]
+
+
+def test_copies_are_flagged_and_called_no_verdict(graded: Path) -> None:
+    page = (graded / "class.html").read_text()
+    assert "identical encoder weights" in page and "identical loss curves" in page and "not verdicts" in page
+
+
+def test_near_copies_are_flagged_and_others_are_not() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=256)
+    runs = {"a": one, "b": one + 0.001 * rng.normal(size=256), "c": rng.normal(size=256)}
+    evidence = {name: Evidence(submission="", against="", runs=[scored(900, weights=name, sketch=list(sketch))])
+                for name, sketch in runs.items()}
+    assert [(flag.students, flag.what) for flag in find_flags(evidence)] == [
+        (("a", "b"), "nearly identical encoder weights")]
+
+
+@pytest.mark.parametrize("words, code, told", [
+    (["grade"], 2, "--rubric"), (["grade", "x", "--rubric", "r", "--out", "x/y"], 2, "among the submissions"),
+    (["grade", "/nowhere", "--rubric", "r", "--out", "o"], 2, "no such folder"),
+    (["grade", "x", "--rubric", "r", "--out", "o", "--jobs", "0"], 2, "--jobs 0"),
+    (["grade", "x", "--rubric", "r", "--out", "o", "--timeout", "-1"], 2, "--timeout")])
+def test_wrong_words_are_told_in_one_line(words, code, told, capsys) -> None:
+    assert exit_code(lambda: _report_evaluation.main(words), "") == code
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 1 and told in err[0]
+
+
+def test_exit_code_3_lists_what_was_not_gradable(honest: Path, rubric_file: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(honest, tmp_path / "subs" / "fine")
+    (tmp_path / "subs" / "broken.zip").write_bytes(b"no archive")
+    words = ["grade", str(tmp_path / "subs"), "--rubric", str(rubric_file), "--out", str(tmp_path / "out")]
+    assert exit_code(lambda: _report_evaluation.main(words), "") == 3
+    captured = capsys.readouterr()
+    assert "not gradable: broken: cannot be read" in captured.err
+    assert float(table(tmp_path / "out")["fine"]["total"]) > 0
+    assert batch.read_evidence(tmp_path / "out" / "broken" / "evidence.json").trouble
+
+
+def test_a_claim_of_everything_earns_what_was_verified(honest: Path, rubric_file: Path, tmp_path: Path) -> None:
+    for name in ("plain", "forged"):
+        shutil.copytree(honest, tmp_path / "subs" / name)
+    claim_everything(tmp_path / "subs" / "forged" / f"{HONEST['1.2.2']}.json")
+    run_grading(tmp_path / "subs", rubric_file, tmp_path / "out")
+    rows = table(tmp_path / "out")
+    assert rows["forged"]["classifier"] == rows["plain"]["classifier"]
