@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from utils.command_line import Parser, exit_code
@@ -64,8 +65,12 @@ def main(argv: list[str]) -> None:
         used, rejected = write_readme(args.results_dir, args.readme)
         print(f"table: {args.readme}")
     else:
-        images_in = (args.data_dir or Path("data")) if args.verify else None
-        used, rejected = write_report(args.results_dir, args.html, args.pdf, images_in)
+        verify = None
+        if args.verify:
+            from grading.verify import verify_aloud  # here, since it needs torch, and the report does not
+
+            verify = partial(verify_aloud, folder=args.results_dir, data_dir=args.data_dir or Path("data"))
+        used, rejected = write_report(args.results_dir, args.html, args.pdf, verify)
         print(f"HTML:  {args.html}\nPDF:   {args.pdf}")
     for name, reason in rejected:
         print(f"rejected {name}: {reason}", file=sys.stderr)

@@ -10,6 +10,7 @@ import json
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ from markupsafe import Markup
 from report import equations
 from report.explorer import explorer, head
 from report.figures import Drawing, inline_svg
-from report.load import load_results
+from report.load import Loaded, load_results
 from report.page import explorable, make_page, readme_table
 from report.tables import summarise
 from report.theory import theory_sections
-from report.verification import verdict_in_words, verify
+from report.verification import Verdict
 from utils.errors import RunError
 from utils.record import write_atomically
 
@@ -91,19 +92,15 @@ def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], standard: str 
 
 
 def write_report(results_dir: Path, html: Path, pdf: Path,
-                 images_in: Path | None = None) -> tuple[int, list[tuple[str, str]]]:
+                 verify: Callable[[list[Loaded]], list[tuple[Loaded, Verdict]]] | None = None,
+                 ) -> tuple[int, list[tuple[str, str]]]:
     """Read the records and write both files.  Returns how many were believed, and the rejected as (name, reason).
 
-    images_in: the folder with the data sets, where every checkpoint is to be scored again; None: no checkpoint is.
+    verify: scores the checkpoints again (grading/verify.py); None: nobody asked for that.
     Raises RunError where a folder is missing or a file cannot be written.
     """
     loaded, rejected = load_results(results_dir)
-    verdicts = None
-    if images_in is not None:
-        verdicts = []
-        for run, one in verify(loaded, results_dir, images_in):
-            print(f"{run.name}: {verdict_in_words(one)}", flush=True)
-            verdicts.append((run, one))
+    verdicts = verify(loaded) if verify else None
     page, drawings = make_page(loaded, rejected, theory_sections(results_dir, loaded), verdicts)
     explore = explorer(explorable(summarise(loaded)))
     # both, before either is written

@@ -1,25 +1,11 @@
-"""Verification: what each record claims beside what its checkpoint gives, counted image by image.
+"""Verification as the report shows it: what each record claims beside what its checkpoint gives (grading/verify.py)."""
 
-Only this part of the report needs torch, and imports it when it is asked for.
-"""
-
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from report import format as show
 from report.load import LONGEST_REASON, Loaded
 from report.parts import table
-from report.tables import with_status
-from utils.data import DATASETS
-from utils.errors import RunError
-
-if TYPE_CHECKING:
-    from training.loop import DeviceData
 
 TOLERANCE = 5 / 10_000  # of the test images: another processor rounds otherwise
 
@@ -42,29 +28,6 @@ class Verdict:
     def stands(self) -> bool:
         """Whether the claim holds: the counts agree within TOLERANCE."""
         return self.verified is not None and abs(self.verified - self.claimed) <= TOLERANCE * self.n
-
-
-def verify(loaded: list[Loaded], folder: Path, data_dir: Path) -> Iterable[tuple[Loaded, Verdict]]:
-    """The verdict of every complete run.  One bad checkpoint stops nothing.  RunError where a data set is missing."""
-    from training.verify import predict_again, test_images
-
-    @cache
-    def images_of(dataset: str) -> "DeviceData":
-        return test_images(dataset, data_dir)
-
-    for run in with_status(loaded, "complete"):
-        claim, dataset = run.record.headline, run.record.run.dataset
-        if dataset not in DATASETS:
-            yield run, Verdict(claim.correct, claim.n, reason="its images are a folder that is not here")
-            continue
-        data = images_of(dataset)
-        try:
-            predicted = predict_again(folder / run.name, data)
-        except RunError as error:
-            yield run, Verdict(claim.correct, claim.n, reason=str(error))
-            continue
-        labels, told = data.test_labels.cpu().numpy(), run.arrays["test_predictions"]
-        yield run, Verdict(claim.correct, claim.n, int(np.sum(predicted == labels)), int(np.sum(predicted != told)))
 
 
 def verdict_in_words(verdict: Verdict) -> str:

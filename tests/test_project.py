@@ -10,6 +10,7 @@ import pytest
 
 import _main
 import _report_evaluation
+from grading import command
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -56,7 +57,10 @@ def test_every_training_command_in_the_readme_parses(argv: list[str], tmp_path: 
 
 @pytest.mark.parametrize("argv", commands("_report_evaluation.py"), ids=" ".join)
 def test_every_report_command_in_the_readme_parses(argv: list[str]) -> None:
-    _report_evaluation.parse(argv)
+    if argv[:1] == ["grade"]:
+        command.parse(argv[1:])
+    else:
+        _report_evaluation.parse(argv)
 
 
 def test_the_readme_shows_commands_of_both_scripts_and_both_targets() -> None:
@@ -82,7 +86,8 @@ def imported(path: Path) -> set[str]:
     ("utils", {"training", "models", "report", "_main"}),
     ("training", {"report", "theory", "_main", "argparse"}),
     ("theory", {"report", "_main", "argparse"}),
-    ("report", {"training", "models", "torch", "torchvision", "_main"}),
+    ("report", {"training", "models", "grading", "torch", "torchvision", "_main"}),
+    ("grading", {"_main", "_report_evaluation"}),
 ])
 def test_imports_point_one_way(folder: str, forbidden: set[str]) -> None:
     for path in (ROOT / folder).glob("*.py"):

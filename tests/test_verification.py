@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 import _report_evaluation
+from grading.verify import verify
 from report import page
 from report.load import load_results
-from report.verification import Verdict, verdict_in_words, verify
+from report.verification import Verdict, verdict_in_words
 from tests.factory import HONEST
 from tests.hostile import claim_everything, edit_record, other_weights, tamper
 from utils.command_line import exit_code
