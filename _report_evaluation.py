@@ -78,4 +78,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:]), "the files are as they were"))
+    grading = sys.argv[1:2] == ["grade"]
+    kept = "who was scored stays scored; start again to go on" if grading else "the files are as they were"
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), kept))

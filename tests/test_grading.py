@@ -194,13 +194,21 @@ def test_a_mistake_in_the_manifest_is_told(honest: Path, rubric_file: Path, tmp_
 # Hostile and broken submissions
 
 
+def two_runs(honest: Path, folder: Path) -> None:
+    """The run that is spoilt, as a copy, and another, which no entry of the corpus writes to, as links to its bytes."""
+    folder.mkdir(parents=True)
+    for suffix in (".json", ".npz", ".safetensors"):
+        shutil.copy(honest / f"{TARGET}{suffix}", folder)
+        os.link(honest / f"{HONEST['1.2.1']}{suffix}", folder / f"{HONEST['1.2.1']}{suffix}")
+
+
 def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, rubric_file: Path, tmp_path: Path) -> None:
     submissions, out = tmp_path / "subs", tmp_path / "out"
     alone, alone_out = tmp_path / "alone", tmp_path / "alone_out"
     for folder in (submissions, alone):
-        shutil.copytree(honest, folder / "honest")
+        two_runs(honest, folder / "honest")
     for name, spoil in CORPUS.items():
-        shutil.copytree(honest, submissions / name)
+        two_runs(honest, submissions / name)
         spoil(submissions / name)
     assert len(CORPUS) >= 60
     before = every_byte(submissions / "honest")
@@ -223,15 +231,15 @@ def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, rubric_file: 
         assert all(test["output"] and "\n" not in test["output"] for test in result["tests"]), name
         page = (out / name / "grade.html").read_text()
         assert "<script" not in page and "onerror=alert" not in page.replace("onerror=alert(1)&gt;", ""), name
-        # what is spoilt is one run of three: the others keep their points, or the whole is not gradable
+        # what is spoilt is one run of two: the other keeps its points, or the whole is not gradable
         if name not in named:
-            others = ("autoencoder", "classifier") if name not in ("arrays-gone", "no-records") else ()
-            assert all(rows[name][column] == full[column] for column in others), (name, rows[name])
+            kept = rows[name]["autoencoder"] == full["autoencoder"] > "0.00"
+            assert kept or name == "arrays-gone", (name, rows[name])
         target = [run for run in evidence.runs if run.file == f"{TARGET}.json"]
         assert name in named or not target or target[0].verified is not None or target[0].reason, name
     for name in ("claims-everything", "other-weights"):  # read as valid, found by scoring
         assert "does not stand" in (out / name / "grade.html").read_text()
-    assert rows["claims-everything"]["contrastive"] == full["contrastive"]
+    assert rows["claims-everything"]["classifier"] == full["classifier"]
     for name in ("zip-bomb", "zip-cut", "zip-noise", "zip-empty", "zip-many", "empty", "no-records"):
         assert name in named, name
     # started again: the same bytes, and nothing is scored again

@@ -11,7 +11,7 @@ from report import page
 from report.load import load_results
 from report.verification import Verdict, verdict_in_words
 from tests.factory import HONEST
-from tests.hostile import claim_everything, edit_record, other_weights, tamper
+from tests.hostile import TARGET, claim_everything, edit_record, other_weights, tamper
 from utils.command_line import exit_code
 
 
@@ -56,11 +56,11 @@ def test_a_consistent_claim_of_every_image_is_found(folder: Path) -> None:
 def test_another_run_s_weights_are_found(folder: Path) -> None:
     """The weights of a run of the same shapes that learned nothing."""
     other_weights(folder)
-    assert not verdicts_of(folder)[HONEST["1.2.3"]].stands
+    assert not verdicts_of(folder)[TARGET].stands
 
 
 @pytest.mark.parametrize("what, reason", [
-    ("nan", "encoder.latent.weight is not finite"), ("infinite", "layers.0.bias is not finite"),
+    ("nan", "encoder.latent.weight is not finite"), ("infinite", "bias is not finite"),
     ("shape", "encoder.latent.weight is missing, unknown or of another shape"),
     ("type", "encoder.latent.weight is of type BF16, not F32"), ("missing", "encoder.latent.weight is missing"),
     ("unknown", "encoder.backdoor is missing, unknown"), ("pickle", "cannot be read as safetensors"),
