@@ -15,7 +15,7 @@ NEAR = 0.05  # relative distance of two encoders' weights, from their sketches
 
 @dataclass(frozen=True)
 class Flag:
-    """Two or more students, what they share, and the files."""
+    """Two or more students, what they share, and the names of the records that share it."""
 
     students: tuple[str, ...]
     what: str
@@ -54,5 +54,4 @@ def near(runs: list[tuple[str, Scored]]) -> list[Flag]:
 
 
 def flag(pairs: list[tuple[str, str]], what: str) -> Flag:
-    return Flag(tuple(sorted({student for student, _ in pairs})), what,
-                tuple(f"{student}: {file}" for student, file in sorted(pairs)))
+    return Flag(tuple(sorted({student for student, _ in pairs})), what, tuple(sorted({file for _, file in pairs})))
