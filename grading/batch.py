@@ -16,11 +16,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from tqdm import tqdm
 
 from grading.flags import find_flags
@@ -28,20 +28,21 @@ from grading.output import class_page, student_page
 from grading.points import Grade, Override, grade
 from grading.rubric import Rubric, read_rubric
 from grading.score import Evidence, Scorer, Truth, evidence_of, without_network
-from grading.strict_yaml import Strict, read_yaml
+from grading.strict_yaml import Moment, NotBool, Strict, read_yaml
 from grading.submission import PART, find_submissions
+from report import format as show
 from utils.data import load_dataset
 from utils.errors import RunError, UsageError
 from utils.record import write_atomically
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is run by spreadsheets
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # a cell that begins so is run by spreadsheets
 
 
 class Handed(Strict):
     """One student's line of the manifest: when it was handed in, or how many days late it counts."""
 
-    submitted: datetime | None = None
-    days_late: int | None = None
+    submitted: Moment | None = None
+    days_late: Annotated[int, NotBool, Field(ge=-36500, le=36500)] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,10 @@ def gather_truth(rubric: Rubric, data_dir: Path, holdout: Path | None, folder: P
     if holdout:
         for name, (hidden, truth) in read_holdout(holdout, {name: images[name].shape[1:] for name in names}).items():
             images[f"{name}/holdout"], labels[f"{name}/holdout"] = hidden, truth
-    if not holdout and any(criterion.metric == "holdout_accuracy" for criterion in rubric.criteria):
-        raise UsageError("the rubric has a criterion on hidden images: give --holdout FILE")
+    for criterion in rubric.criteria:
+        if criterion.metric == "holdout_accuracy" and f"{criterion.dataset}/holdout" not in images:
+            raise UsageError(f"criterion {criterion.id} is on hidden images of {criterion.dataset}: give --holdout "
+                             f"FILE with {criterion.dataset}_images and {criterion.dataset}_labels")
     digest, files = hashlib.sha256(), {}
     for name, stack in sorted(images.items()):
         files[name] = folder / f"{name.replace('/', '.')}.npy"
@@ -121,7 +124,7 @@ def read_holdout(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, tu
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # numpy and zipfile raise a dozen kinds
         raise UsageError(f"--holdout {path}: no .npz file of arrays: {' '.join(str(error).split())}") from None
     found = {}
     for name, shape in shapes.items():
@@ -160,7 +163,8 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
     grades = {student: grade(student, evidence[student], assignment.rubric, assignment.days_late.get(student, 0),
                              assignment.overrides.get(student, [])) for student in found}
     write_all(grades, evidence, assignment.rubric, out)
-    return [f"{student}: {evidence[student].trouble}" for student in found if evidence[student].trouble]
+    return [f"{show.plain(student)}: {show.plain(one.trouble or one.ended)}" for student, one in evidence.items()
+            if one.trouble or one.ended]
 
 
 def score_all(found: dict[str, Path], truth: Truth, out: Path, jobs: int, timeout: float) -> dict[str, Evidence]:
@@ -172,6 +176,9 @@ def score_all(found: dict[str, Path], truth: Truth, out: Path, jobs: int, timeou
         known, scorer = read_evidence(file), scorers.get()
         try:
             evidence = evidence_of(source, truth, scorer, known)
+        except Exception as error:  # whatever a submission manages to cause, it costs its own student alone
+            evidence = Evidence(submission="", against="", settled=False,
+                                trouble=f"could not be taken: {type(error).__name__}")
         finally:
             scorers.put(scorer)
         if evidence is not known and not stopping.is_set():  # then the scorer was ended, not the submission at fault
@@ -193,7 +200,7 @@ def score_all(found: dict[str, Path], truth: Truth, out: Path, jobs: int, timeou
             stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             for scorer in started:
-                scorer.end()
+                scorer.stop()
             raise
     return {student: evidence[student] for student in found}  # in one order, whoever was done first
 
@@ -207,8 +214,9 @@ def read_evidence(file: Path) -> Evidence | None:
 
 
 def folder_name(student: str) -> str:
-    """The student's name where it is fit to be a folder's, else a name made of its digest."""
-    if PART.fullmatch(student) and not re.search(r"[. ]$", student):
+    """The student's name where it is fit to be a folder's and nobody else's, else a name made of its digest."""
+    taken = student.lower().startswith("student-") or student.lower() in ("grades.csv", "class.html")
+    if PART.fullmatch(student) and not re.search(r"[. ]$", student) and not taken:
         return student
     return f"student-{hashlib.sha256(student.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
@@ -248,15 +256,16 @@ def grades_csv(grades: dict[str, Grade], evidence: dict[str, Evidence], rubric: 
     writer.writerow(["student", "total", "of", "days_late", "late_penalty",
                      *(criterion.id for criterion in rubric.criteria), "remarks"])
     for student, one in grades.items():
-        remarks = [evidence[student].trouble, *evidence[student].refused]
+        remarks = [evidence[student].trouble, evidence[student].ended, *evidence[student].refused]
         remarks += [f"{line.criterion.id} {line.reason}" for line in one.lines if line.overridden]
         writer.writerow([safe_cell(str(cell)) for cell in (
             student, f"{one.total:.2f}", f"{rubric.points:g}", one.days_late, f"{one.lost:.2f}",
             *("" if line.points is None else f"{line.points:.2f}" for line in one.lines),
-            "; ".join(filter(None, remarks)))])
+            " | ".join(filter(None, remarks)))])
     return text.getvalue()
 
 
 def safe_cell(text: str) -> str:
-    """The text, with an apostrophe before what a spreadsheet would run."""
+    """The text on one line, with an apostrophe before what a spreadsheet would run, and no other column within."""
+    text = " ".join(text.split()).replace(";", ",")
     return f"'{text}" if text.startswith(FORMULA) else text

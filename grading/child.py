@@ -8,6 +8,7 @@ and no labels.  Whatever it writes is only looked at by the parent, never run: a
 predictions as raw numbers.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -23,10 +24,12 @@ import torch
 
 from report.load import check_known
 from training import verify
+from training.tasks import TASKS
 from utils.errors import RunError
 from utils.record import RecordError, read_arrays, read_record
 
 SKETCH = 256  # numbers that stand for an encoder's weights when students are compared
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 POLL = 0.01  # seconds between two looks at whether a job is done
 
 
@@ -45,6 +48,8 @@ def main() -> None:
 def serve(job: dict[str, Any]) -> None:
     """The fork: do one job and end."""
     os.setsid()  # a group of its own, which is killed whole
+    if sys.platform == "linux":  # and with its parent, which is out of the group
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
@@ -117,10 +122,14 @@ def look_at(path: Path, images: dict[str, torch.Tensor], out: Path, stem: str) -
         "epochs": len(record.history)}
     if run.status != "complete":
         return found | {"reason": f"the run is {run.status}, not complete"}
-    found |= {"claimed": record.headline.correct, "n": record.headline.n}
+    if run.task not in TASKS or run.method not in TASKS[run.task].all_methods:
+        return found | {"reason": f"{run.method} is no method of task {run.task}"}
+    fields = record.recipe.fields
+    seen = bool(fields.get("finetune")) or (run.init is not None and (run.init.labels > 0 or run.init.task == "1.2.2"))
+    found |= {"claimed": record.headline.correct, "n": record.headline.n, "labelled": seen and run.task != "1.2.2"}
     try:
         arrays = read_arrays(record, path.parent)
-        found["reconstructions"] = "reconstruction_outputs" in arrays
+        found["reconstructions"] = are_reconstructions(arrays, images.get(run.dataset))
     except RecordError as error:
         found["reason"] = str(error)[:300]
         return found
@@ -139,6 +148,20 @@ def look_at(path: Path, images: dict[str, torch.Tensor], out: Path, stem: str) -
     for key, value in weights.items():
         digest.update(key.encode() + np.ascontiguousarray(value).tobytes())
     return found | {"predictions": stem, "weights": digest.hexdigest(), "sketch": sketch(weights)}
+
+
+def are_reconstructions(arrays: dict[str, np.ndarray], images: torch.Tensor | None) -> bool:
+    """Whether there are some, of this machine's own test images, and nearer to them than their mean image is."""
+    if images is None or not len(arrays.get("reconstruction_index", ())):
+        return False
+    index, inputs, outputs = (arrays[f"reconstruction_{name}"] for name in ("index", "inputs", "outputs"))
+    if index.min() < 0 or index.max() >= len(images) or inputs.shape != outputs.shape:
+        return False
+    own = images.numpy()[index]
+    if not np.array_equal(own, inputs):
+        return False
+    mean = images.numpy().mean(0)
+    return bool(np.abs(outputs - own.astype(float)).mean() < np.abs(mean - own.astype(float)).mean())
 
 
 def sketch(weights: dict[str, np.ndarray]) -> list[float]:

@@ -43,14 +43,17 @@ def near(runs: list[tuple[str, Scored]]) -> list[Flag]:
     """Pairs of different students whose weights differ, but by little."""
     found = []
     for (student, run), (other, theirs) in combinations(runs, 2):
-        if student == other or run.weights == theirs.weights or len(run.sketch) != len(theirs.sketch):
-            continue
-        if not run.sketch or (run.task, run.dataset) != (theirs.task, theirs.dataset):
-            continue
-        length = max(math.hypot(*run.sketch), math.hypot(*theirs.sketch))
-        if length and math.dist(run.sketch, theirs.sketch) / length < NEAR:
+        if student != other and run.weights != theirs.weights and alike(run, theirs):
             found.append(flag([(student, run.file), (other, theirs.file)], "nearly identical encoder weights"))
     return found
+
+
+def alike(run: Scored, other: Scored) -> bool:
+    """Whether two encoders' weights are the same, or nearly."""
+    if run.weights == other.weights or not run.sketch or len(run.sketch) != len(other.sketch):
+        return run.weights == other.weights
+    length = max(math.hypot(*run.sketch), math.hypot(*other.sketch))
+    return length > 0 and math.dist(run.sketch, other.sketch) / length < NEAR
 
 
 def flag(pairs: list[tuple[str, str]], what: str) -> Flag:

@@ -1,4 +1,4 @@
-"""From evidence to points: each criterion with a sentence that explains it, then lateness, then the teacher's word."""
+"""From evidence to points: each criterion with a sentence that explains it or the teacher's word, then lateness."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from grading.flags import alike
 from grading.rubric import Criterion, Rubric, late_share, points_for
 from grading.score import Evidence, Scored
-from grading.strict_yaml import Strict
+from grading.strict_yaml import NotBool, Strict
 from report import format as show
 from report.verification import TOLERANCE
 
@@ -20,7 +21,7 @@ class Override(Strict):
 
     student: Annotated[str, Field(min_length=1)]
     criterion: str
-    points: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    points: Annotated[float, NotBool, Field(ge=0, allow_inf_nan=False)]
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -73,7 +74,11 @@ def judge(criterion: Criterion, evidence: Evidence) -> Line:
     if evidence.trouble and not evidence.runs:
         return Line(criterion, 0.0, f"the submission {evidence.trouble}")
     asked = [run for run in evidence.runs if (run.task, run.dataset) == (criterion.task, criterion.dataset)]
-    verified = [run for run in asked if run.verified is not None]
+    without = [run for run in asked if not run.labelled]
+    if asked and not without:
+        return Line(criterion, 0.0, f"{asked[0].file}: its encoder has seen labels (--finetune, or --init from a run "
+                    f"that had), which task {criterion.task} learns without")
+    verified = [run for run in without if run.verified is not None]
     if not verified:
         return Line(criterion, 0.0, nothing_verified(criterion, asked, evidence))
     if criterion.metric:
@@ -116,7 +121,7 @@ def scale_in_words(scale: list[list[float]]) -> str:
 
 def claim_stands(run: Scored) -> bool:
     """Whether a record's count agrees with the parent's, within the tolerance of --verify."""
-    return run.claimed is not None and abs(run.claimed - run.verified) <= TOLERANCE * run.n
+    return run.claimed is not None and abs(run.claimed - run.verified) <= max(1, TOLERANCE * run.n)
 
 
 def judge_artefact(criterion: Criterion, verified: list[Scored]) -> Line:
@@ -128,15 +133,15 @@ def judge_artefact(criterion: Criterion, verified: list[Scored]) -> Line:
     if criterion.requires == "complete_record":
         return give(criterion, [run.file for run in standing][:1], "a complete record whose claim stands",
                     "no record's claim agrees with its checkpoint")
-    groups: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
-    for run in standing:
-        groups[run.method, run.recipe].setdefault(run.seed, run.file)
-    best = max(groups.values(), key=len, default={})
-    alike = len({run.weights for run in standing if run.file in best.values()})
-    if len(best) >= THREE and alike < len(best):
-        return Line(criterion, 0.0, "records of several seeds come with the same weights")
-    return give(criterion, [best[seed] for seed in sorted(best)] if len(best) >= THREE else [], "three seeds",
-                f"{show.plural(len(best), 'seed')} of one method and recipe, not {THREE}")
+    groups: dict[tuple[str, str], list[Scored]] = defaultdict(list)
+    for run in sorted(standing, key=lambda run: (run.seed, run.file)):
+        group = groups[run.method, run.recipe]
+        if all(run.seed != other.seed and not alike(run, other) for other in group):
+            group.append(run)
+    best = max(groups.values(), key=len, default=[])
+    return give(criterion, [run.file for run in best] if len(best) >= THREE else [], "three seeds",
+                f"{show.plural(len(best), 'run')} of one method and recipe with seeds and weights of their own, not "
+                f"{THREE}")
 
 
 def give(criterion: Criterion, found: list[str], what: str, otherwise: str) -> Line:

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from grading.strict_yaml import Strict, read_yaml
+from grading.strict_yaml import Moment, NotBool, Strict, read_yaml
 
-Points = Annotated[float, Field(ge=0, le=1e6)]
+Points = Annotated[float, NotBool, Field(ge=0, le=1e6)]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 RESERVED = ("student", "total", "of", "days_late", "late_penalty", "remarks")  # columns of grades.csv
@@ -69,16 +69,16 @@ def check_scale(scale: list[list[float]], most: float) -> None:
 class Late(Strict):
     """What each day that has begun after the deadline costs, in percent of the points reached, at most so much."""
 
-    percent_a_day: Annotated[float, Field(ge=0, le=100)]
-    at_most_percent: Annotated[float, Field(ge=0, le=100)] = 100.0
-    free_days: Annotated[int, Field(ge=0, le=365)] = 0
+    percent_a_day: Annotated[float, NotBool, Field(ge=0, le=100)]
+    at_most_percent: Annotated[float, NotBool, Field(ge=0, le=100)] = 100.0
+    free_days: Annotated[int, NotBool, Field(ge=0, le=365)] = 0
 
 
 class Rubric(Strict):
     """title: of the assignment; deadline: with time zone, needed where the manifest has times."""
 
     title: Name
-    deadline: datetime | None = None
+    deadline: Moment | None = None
     late: Late | None = None
     criteria: Annotated[list[Criterion], Field(min_length=1, max_length=100)]
 

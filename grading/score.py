@@ -46,6 +46,7 @@ class Told(Strict):
     claimed: Count | None = None
     n: Count | None = None
     reconstructions: bool = False
+    labelled: bool = False  # the encoder has seen labels although the task learns without
     predictions: Annotated[str, Field(pattern=r"^[0-9]{1,4}$")] | None = None
     weights: Text = ""
     sketch: Annotated[list[float], Field(max_length=1000)] = []
@@ -73,13 +74,15 @@ class Evidence(Strict):
     """All that was found out about one submission; points are computed from it alone.
 
     submission, against: digests of what was handed in and of what it was scored on; trouble: why there is nothing to
-    grade, or "".
+    grade, or ""; ended: what broke the scoring off, or ""; settled: another start need not try again.
     """
 
     submission: str
     against: str
     refused: list[str] = []
     trouble: str = ""
+    ended: str = ""
+    settled: bool = True
     runs: list[Scored] = []
 
 
@@ -109,13 +112,19 @@ class Scorer:
         self.timeout = timeout
         self.home = tempfile.TemporaryDirectory(prefix="grading-home-")
         self.process: subprocess.Popen | None = None
+        self.stopped = False
 
     def __enter__(self) -> "Scorer":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.end()
+        self.stop()
         self.home.cleanup()
+
+    def stop(self) -> None:
+        """End it for good: no further job is served."""
+        self.stopped = True
+        self.end()
 
     def end(self) -> None:
         """Kill the process and everything that it started."""
@@ -134,6 +143,8 @@ class Scorer:
 
     def run(self, job: Path) -> str:
         """Do a job; returns "" or what went wrong.  A process that is gone is started anew for the next job."""
+        if self.stopped:
+            return "was stopped"
         if self.process is None or self.process.poll() is not None:
             self.end()
             self.start()
@@ -141,7 +152,7 @@ class Scorer:
             self.process.stdin.write(f"{job}\n")
             self.process.stdin.flush()
             told = self.process.stdout.readline().strip()
-        except OSError:
+        except (OSError, ValueError, AttributeError):  # ended by another thread meanwhile
             told = ""
         if not told:
             self.end()
@@ -156,7 +167,7 @@ def evidence_of(source: Path, truth: Truth, scorer: Scorer, known: Evidence | No
         (scratch / "submission").mkdir()
         (scratch / "out").mkdir()
         taken = take(source, scratch / "submission")
-        if known and (known.submission, known.against) == (taken.digest, truth.digest):
+        if known and known.settled and (known.submission, known.against) == (taken.digest, truth.digest):
             return known
         evidence = Evidence(submission=taken.digest, against=truth.digest, refused=taken.refused,
                             trouble=taken.unreadable)
@@ -176,7 +187,8 @@ def evidence_of(source: Path, truth: Truth, scorer: Scorer, known: Evidence | No
         if not trouble and not any(one.status for one in told.values()):
             trouble = f"holds no record that can be believed ({records[0]}: {told[records[0]].reason})"
         runs = [count(file, one, scratch / "out", truth) for file, one in sorted(told.items())]
-        return evidence.model_copy(update={"runs": runs, "trouble": trouble})
+        return evidence.model_copy(update={"runs": runs, "trouble": trouble, "settled": not ended,
+                                           "ended": f"scoring {ended}" if ended else ""})
 
 
 def read_told(path: Path, records: set[str]) -> dict[str, Told]:

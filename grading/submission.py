@@ -8,7 +8,6 @@ import os
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,7 +16,7 @@ from typing import BinaryIO
 SUFFIXES = (".json", ".npz", ".safetensors")  # what is read
 OTHERS = (".html", ".pdf", ".md", ".txt", ".webp", ".png")  # what may lie there as well, and is not looked at
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +-]{0,120}")
-MAX_DEPTH, MAX_ENTRIES = 5, 500
+MAX_DEPTH, MAX_ENTRIES, MAX_NAME = 5, 500, 300
 MAX_FILE_BYTES, MAX_BYTES = 200 * 2**20, 600 * 2**20  # as they are written, whatever an archive says
 JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", ".git", ".gitignore", ".ipynb_checkpoints", "__pycache__")
 BLOCK = 2**20
@@ -69,7 +68,7 @@ def take(source: Path, target: Path) -> Taken:
         copy_entries(entries, target, taken)
     except TooMuch as error:
         taken.unreadable = str(error)
-    except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+    except Exception as error:  # zipfile raises a dozen kinds on a malformed archive
         taken.unreadable = f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}"
     if taken.unreadable:
         taken.files.clear()
@@ -125,6 +124,8 @@ def copy(reader: BinaryIO, writer: BinaryIO, most: int) -> tuple[str, int]:
 def checked_parts(name: str) -> tuple[str, ...] | None:
     """The parts of an entry's path; None for what is passed over in silence.  Refused for a name that is not safe."""
     path = PurePosixPath(name)
+    if len(name) > MAX_NAME:
+        raise Refused(f"a path of more than {MAX_NAME} characters")
     if "\\" in name or path.is_absolute() or re.match(r"[A-Za-z]:", name):
         raise Refused("an absolute path")
     if ".." in path.parts:
@@ -145,7 +146,7 @@ def checked_parts(name: str) -> tuple[str, ...] | None:
 def from_folder(source: Path) -> Iterator[Entry]:
     """Every file below a folder, in order; links and everything that is no regular file come with a refusal."""
     for place, folders, files in os.walk(source, followlinks=False):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if name not in JUNK)
         for name in [*sorted(files), *(name for name in folders if os.path.islink(os.path.join(place, name)))]:
             path = Path(place, name)
             shown = path.relative_to(source).as_posix()
@@ -169,14 +170,22 @@ def open_regular(path: Path) -> BinaryIO:
 
 def from_zip(source: Path) -> Iterator[Entry]:
     """Every file of an archive, in its order; links, encrypted entries and duplicates come with a refusal."""
+    if source.stat().st_size > MAX_BYTES:
+        raise TooMuch(f"is larger than {MAX_BYTES // 2**20} MiB")
     with zipfile.ZipFile(source) as archive:
         seen: set[str] = set()
         for entry in archive.infolist():
             kind = entry.external_attr >> 16
+            if not entry.filename:
+                yield "", "has no name"
+                continue
             if entry.is_dir():
                 continue
             if entry.filename in seen:
                 yield entry.filename, "stands there twice"
+            elif entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # Python unpacks the others in one go, however much comes out
+                yield entry.filename, "is compressed in a way that is not taken"
             elif entry.flag_bits & 1:
                 yield entry.filename, "is encrypted"
             elif kind and stat.S_IFMT(kind) not in (0, stat.S_IFREG):

