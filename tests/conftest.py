@@ -20,7 +20,8 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from training import evaluation, portrait
 
     folder = tmp_path_factory.mktemp("honest")
-    with patch.object(portrait, "tsne", portrait.first_components), patch.object(evaluation, "CLASSIFIER_EPOCHS", 4):
+    with (patch.object(portrait, "tsne", portrait.first_components), patch.object(evaluation, "CLASSIFIER_EPOCHS", 4),
+          patch.object(evaluation, "CLASSIFIER_STEPS", 50)):
         for task in HONEST:
             _main.main(["--task", task, "--epochs", "2", "--dataset", "digits", "--results-dir", str(folder)])
     for path in list(folder.glob("*.json")):
