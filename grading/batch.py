@@ -62,6 +62,9 @@ def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Pa
     if manifest:
         handed = read_yaml(manifest, dict[str, Handed])
         check_students(manifest, handed, students)
+        missing = [student for student in students if student not in handed]
+        if missing:
+            raise UsageError(f"{manifest}: has no line for {missing[0]}; who is in time has {{days_late: 0}}")
         days = {student: days_of(manifest, student, one, rubric) for student, one in handed.items()}
     overrides: dict[str, list[Override]] = {}
     if overrides_file:
@@ -163,8 +166,10 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
     grades = {student: grade(student, evidence[student], assignment.rubric, assignment.days_late.get(student, 0),
                              assignment.overrides.get(student, [])) for student in found}
     write_all(grades, evidence, assignment.rubric, out)
-    return [f"{show.plain(student)}: {show.plain(one.trouble or one.ended)}" for student, one in evidence.items()
-            if one.trouble or one.ended]
+    others = [f"{show.plain(path.name)}: is neither a folder nor a .zip file" for path in sorted(submissions.iterdir())
+              if not path.name.startswith(".") and path not in found.values()]
+    return others + [f"{show.plain(student)}: {show.plain(one.trouble or one.ended)}"
+                     for student, one in evidence.items() if one.trouble or one.ended]
 
 
 def score_all(found: dict[str, Path], truth: Truth, out: Path, jobs: int, timeout: float) -> dict[str, Evidence]:

@@ -1,6 +1,7 @@
 """The pages: one that explains each point to a student, one for the class.  Everything of theirs is escaped."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from statistics import mean, median
 
@@ -107,6 +108,11 @@ def histogram(totals: list[float], most: float) -> str:
 
 def render(template: str, **values: object) -> str:
     """A page with its style inside; it asks no network for anything."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(template).render(style=Markup(STYLES.read_text(encoding="utf-8")), **values)
+    return environment().get_template(template).render(style=Markup(STYLES.read_text(encoding="utf-8")), **values)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """One for all pages, which compiles each template once."""
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
+                              undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -11,7 +11,7 @@ from grading.rubric import Criterion, Rubric, late_share, points_for
 from grading.score import Evidence, Scored
 from grading.strict_yaml import NotBool, Strict
 from report import format as show
-from report.verification import TOLERANCE
+from report.verification import agree
 
 THREE = 3
 
@@ -121,7 +121,7 @@ def scale_in_words(scale: list[list[float]]) -> str:
 
 def claim_stands(run: Scored) -> bool:
     """Whether a record's count agrees with the parent's, within the tolerance of --verify."""
-    return run.claimed is not None and abs(run.claimed - run.verified) <= max(1, TOLERANCE * run.n)
+    return run.claimed is not None and agree(run.claimed, run.verified, run.n)
 
 
 def judge_artefact(criterion: Criterion, verified: list[Scored]) -> Line:

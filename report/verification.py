@@ -27,7 +27,12 @@ class Verdict:
     @property
     def stands(self) -> bool:
         """Whether the claim holds: the counts agree within TOLERANCE."""
-        return self.verified is not None and abs(self.verified - self.claimed) <= max(1, TOLERANCE * self.n)
+        return self.verified is not None and agree(self.claimed, self.verified, self.n)
+
+
+def agree(claimed: int, verified: int, n: int) -> bool:
+    """Whether two counts of correct images, of n, agree within TOLERANCE."""
+    return abs(verified - claimed) <= TOLERANCE * n
 
 
 def verdict_in_words(verdict: Verdict) -> str:

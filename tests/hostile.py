@@ -139,7 +139,8 @@ def run_field(**values: object) -> Callable[[Path], None]:
 def zipped(fill: Callable[[zipfile.ZipFile], None]) -> Callable[[Path], None]:
     """The honest submission as NAME.zip with more in it, in place of the folder."""
     def spoil(folder: Path) -> None:
-        with zipfile.ZipFile(folder.with_name(folder.name + ".zip"), "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(folder.with_name(folder.name + ".zip"), "w", zipfile.ZIP_DEFLATED,
+                             compresslevel=1) as archive:
             for path in sorted(folder.iterdir()):
                 archive.write(path, path.name)
             fill(archive)

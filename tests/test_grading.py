@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import _report_evaluation
 from grading import batch, score
 from grading.batch import folder_name, grade_all, safe_cell
+from grading.child import are_reconstructions
 from grading.flags import find_flags
 from grading.points import Override, grade
 from grading.rubric import Late, Rubric, late_share, points_for, read_rubric
@@ -199,7 +201,7 @@ def test_a_supervised_encoder_earns_nothing_in_a_task_without_labels() -> None:
 @pytest.mark.parametrize("manifest, told", [
     ("ada: {submitted: 2026-12-03T00:00:00+01:00}", "no submission of ada"),
     ("honest: {}", "either submitted or days_late"), ("honest: {submitted: 2026-12-03T00:00:00}", "time zone"),
-    ("honest: {late: 3}", "late")])
+    ("honest: {late: 3}", "late"), ("{}", "no line for honest")])
 def test_a_mistake_in_the_manifest_is_told(honest: Path, rubric_file: Path, tmp_path: Path, manifest, told) -> None:
     (tmp_path / "subs").mkdir()
     shutil.copytree(honest, tmp_path / "subs" / "honest")
@@ -373,6 +375,21 @@ def test_lateness_and_the_teacher_s_word_are_in_every_output(graded: Path) -> No
     assert "3 days late" in (graded / "ada" / "grade.html").read_text()
 
 
+def test_reconstructions_must_be_of_the_real_images_and_near_them(honest: Path) -> None:
+    images = torch.from_numpy(load_dataset("digits", honest).test_images)
+    with np.load(honest / f"{HONEST['1.2.1']}.npz") as file:
+        arrays = {name: file[name] for name in file.files if name.startswith("reconstruction_")}
+    assert are_reconstructions(arrays, images)
+    rng = np.random.default_rng(0)
+    shape = arrays["reconstruction_outputs"].shape
+    for name, forged in (("outputs", rng.integers(0, 256, shape, np.uint8)),
+                         ("inputs", arrays["reconstruction_outputs"]),
+                         ("index", arrays["reconstruction_index"] + len(images)),
+                         ("index", arrays["reconstruction_index"][:0])):
+        assert not are_reconstructions(arrays | {f"reconstruction_{name}": forged}, images), name
+    assert not are_reconstructions({}, images)
+
+
 def test_formulas_are_defused_and_names_are_safe_folders(graded: Path) -> None:
     assert "'=bob" in table(graded)
     assert folder_name("ada") == "ada" and folder_name("=bob").startswith("student-")
@@ -409,9 +426,10 @@ def test_wrong_words_are_told_in_one_line(words, code, told, capsys) -> None:
 def test_exit_code_3_lists_what_was_not_gradable(honest: Path, rubric_file: Path, tmp_path: Path, capsys) -> None:
     shutil.copytree(honest, tmp_path / "subs" / "fine")
     (tmp_path / "subs" / "broken.zip").write_bytes(b"no archive")
+    (tmp_path / "subs" / "eve.tar.gz").write_bytes(b"other archive")
     words = ["grade", str(tmp_path / "subs"), "--rubric", str(rubric_file), "--out", str(tmp_path / "out")]
     assert exit_code(lambda: _report_evaluation.main(words), "") == 3
     captured = capsys.readouterr()
-    assert "not gradable: broken: cannot be read" in captured.err
+    assert "not gradable: eve.tar.gz: is neither a folder nor a .zip file; broken: cannot be read" in captured.err
     assert float(table(tmp_path / "out")["fine"]["total"]) > 0
     assert batch.read_evidence(tmp_path / "out" / "broken" / "evidence.json").trouble

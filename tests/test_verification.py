@@ -101,6 +101,10 @@ def test_the_tolerance_is_five_in_ten_thousand(claimed: int, verified: int, stan
     assert Verdict(claimed, 10_000, verified, 0).stands is stands
 
 
+def test_of_few_images_not_one_may_differ() -> None:
+    assert Verdict(300, 359, 300, 0).stands and not Verdict(300, 359, 299, 1).stands
+
+
 def test_the_command_writes_both_files_and_says_each_verdict(folder: Path, tmp_path: Path, capsys) -> None:
     words = ["--verify", str(folder), "--html", str(tmp_path / "a.html"), "--pdf", str(tmp_path / "a.pdf")]
     assert exit_code(lambda: _report_evaluation.main(words), "") == 0

@@ -18,6 +18,7 @@ class ControlRecipe(LatentRecipe):
     widths: tuple[int, ...] = knob((64, 256, 256), "as of every task", least=1, most=65536, methods=("random",))
     pooling: str = knob("max", "as of every task", choices=("max", "mean", "flatten"), methods=("random",))
     epochs: ClassVar[int] = 0  # nothing is trained
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.method == "pca") != (self.encoder == "pca"):

@@ -117,7 +117,6 @@ class Trained:
     steps: int
     flops: float
 
-
     def then(self, second: "Trained") -> "Trained":
         """Two stages as one training: the second's modules, and its history after this one's."""
         epochs, seconds = len(self.history), self.history[-1].seconds if self.history else 0.0
