@@ -1,7 +1,7 @@
 """Learn a 128-dimensional latent, score it, write a record.  `python _main.py --help` shows how.
 
-The way through the code: this file -> training/run.py (one run) -> training/<task>.py (its train()) ->
-training/evaluation.py (the scores) -> utils/record.py (what is written).
+The way through the code: this file -> training/runs.py (which runs) -> training/run.py (one run) ->
+training/<task>.py (its train()) -> training/evaluation.py (the scores) -> utils/record.py (what is written).
 """
 
 import argparse
@@ -9,12 +9,11 @@ import dataclasses
 import difflib
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-from training.tasks import TASKS, Task
+from training.tasks import TASKS, Planned, Task
 from utils.command_line import Parser, exit_code
-from utils.data import DATASETS, FOLDER, check_dataset, folder_path, load_dataset, recipe_family, short_name
+from utils.data import DATASETS, FOLDER, check_dataset, folder_path, recipe_family, short_name
 from utils.errors import RunError, UsageError
 from utils.recipe import (
     ENCODER_FIELDS,
@@ -25,7 +24,7 @@ from utils.recipe import (
     check_methods_have,
     flag_values,
 )
-from utils.record import Init, Record, RecordError, read_record, recipe_hash
+from utils.record import Record, RecordError, read_record, recipe_hash
 
 EXAMPLES = f"""\
 examples:
@@ -72,8 +71,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--quick", action="store_true",
                         help="a few images, one epoch: shows that everything works; never part of a headline")
-    parser.add_argument("--fresh", action="store_true",
-                        help="of several runs, also train those that have a complete record already")
+    going_on = parser.add_mutually_exclusive_group()
+    going_on.add_argument("--resume", action="store_true",
+                          help="go on with the unfinished run, as is done anyway where there is one; refuse where it "
+                               "has another recipe")
+    going_on.add_argument("--fresh", action="store_true",
+                          help="start over what is unfinished; of several runs, also train those that have a complete "
+                               "record already")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5.0, metavar="M",
+                        help="time between two checkpoints within an epoch; one more ends each epoch (default 5)")
     parser.add_argument("--embed", type=Path, metavar="RECORD",
                         help="no run: write the latents of --images under this record's encoder to --out")
     parser.add_argument("--images", metavar="folder:PATH", help="of --embed: all images below a folder")
@@ -101,6 +107,8 @@ def main(argv: list[str]) -> None:
             raise UsageError(f"--seed {seed}: must be 0 or more, and below 2**63")
     if arguments.quick and "epochs" in arguments:
         raise UsageError("--quick trains one epoch; leave out --epochs")
+    if not 0 <= arguments.checkpoint_minutes < 1e6:
+        raise UsageError(f"--checkpoint-minutes {arguments.checkpoint_minutes:g}: must be 0 or more")
     if arguments.method and len(tasks) > 1:
         raise UsageError("--method belongs to one task; name that with --task")
     check_flags_fit(arguments, tasks)
@@ -108,7 +116,12 @@ def main(argv: list[str]) -> None:
     plans = {name: plan(arguments, tasks, name, init) for name in datasets}
     check_writable(arguments.results_dir, "--results-dir")
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
-    run_all(arguments, plans, words)
+    from training.runs import Options, run_all  # torch is imported only now, so that --help and errors are quick
+
+    run_all(plans, Options(
+        argv=words, data_dir=arguments.data_dir, device=arguments.device, precision=arguments.precision,
+        quick=arguments.quick, fresh=arguments.fresh, resume=arguments.resume,
+        checkpoint_seconds=60 * arguments.checkpoint_minutes, init=arguments.init))
 
 
 def choose_tasks(name: str) -> dict[str, Task]:
@@ -138,17 +151,6 @@ def check_writable(folder: Path, flag: str) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise RunError(f"{flag} {folder}: cannot write there ({error.strerror})") from None
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One run that the command line asks for."""
-
-    task: str
-    recipe: LatentRecipe
-    overridden: list[str]  # recipe fields that the command line changed
-    seed: int
-    path: Path
 
 
 def plan(arguments: argparse.Namespace, tasks: dict[str, Task], dataset: str, init: Record | None) -> list[Planned]:
@@ -233,70 +235,5 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
     print(f"latents of {count} images -> {arguments.out}")
 
 
-def run_all(arguments: argparse.Namespace, plans: dict[str, list[Planned]], argv: list[str]) -> None:
-    """Every planned run, data set by data set.  Of several, those that are complete are skipped unless --fresh.
-
-    A run that diverges does not stop the others; RunError at the end names it.
-    """
-    from models.saved import load_saved  # torch is imported only now, so that --help and errors are quick
-    from training.loop import Diverged, Setup
-    from training.run import QUICK_IMAGES, described, run
-    from utils.environment import choose_device
-    from utils.precision import choose_precision, measure_conv
-
-    device = choose_device(arguments.device)
-    conv_gflops = measure_conv(device)
-    precision = choose_precision(conv_gflops) if arguments.precision == "auto" else arguments.precision
-    speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
-    print(f"device: {device.type}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
-    if conv_gflops[precision] == 0:
-        raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
-    init = load_saved(arguments.init) if arguments.init else None
-    failures: list[str] = []
-    several = sum(len(runs) for runs in plans.values()) > 1
-    for dataset_name, runs in plans.items():
-        dataset = load_dataset(dataset_name, arguments.data_dir)
-        if init and list(dataset.image_shape) != init.record.data.image_shape:
-            raise UsageError(f"--init {arguments.init}: its encoder takes images of {init.record.data.image_shape} "
-                             f"(channels, height, width), those of {dataset_name} are {list(dataset.image_shape)}")
-        whole = dataset
-        for planned in runs:
-            title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
-            done = complete_record(planned, dataset.sha256, described(init))
-            if done and several and not arguments.fresh and not arguments.quick:
-                print(f"{title}: complete already in {done}, skipped (--fresh trains it again)", flush=True)
-                continue
-            print(f"\n{title} ({TASKS[planned.task].title})", flush=True)
-            setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick, init)
-            dataset = whole.subset(planned.recipe.subset) if planned.recipe.subset else whole
-            if arguments.quick:
-                dataset = dataset.head(**QUICK_IMAGES)
-            try:
-                record, path = run(planned.task, dataset, planned.recipe, planned.overridden, setup, planned.path, argv)
-            except Diverged as error:
-                failures.append(f"{title}: {error}; {'; '.join(error.__notes__)}")
-                print(failures[-1], flush=True)
-                continue
-            score = record.headline
-            print(f"{title}: test accuracy {100 * score.value:.2f} % ({score.correct} of {score.n})"
-                  f"{', a quick run' if arguments.quick else ''} -> {path}", flush=True)
-    if failures:
-        raise RunError("; ".join(failures))
-
-
-def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None) -> Path | None:
-    """A valid record of this complete run, on these images, under this name or with _run2, ...; None without one."""
-    path, fields = planned.path, as_json(planned.recipe, planned.overridden)
-    for candidate in [path, *sorted(path.parent.glob(f"{path.stem}_run*.json"))]:
-        try:
-            record = read_record(candidate)
-        except RecordError:
-            continue
-        wanted = (recipe_hash(fields), sha256, "complete", init)
-        if (record.recipe.hash, record.data.sha256, record.run.status, record.run.init) == wanted:
-            return candidate
-    return None
-
-
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:]), "nothing of the unfinished run was kept"))
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), "the same command goes on from the last checkpoint"))

@@ -123,7 +123,7 @@ def test_diverged_training_is_exit_1_and_a_failed_record(capsys, tmp_path) -> No
                         "--results-dir", str(tmp_path))
     assert (code, len(err)) == (1, 1)
     assert "at step" in err[0]
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("[!.]*"))) == 1
     assert read_record(next(tmp_path.glob("*_quick_failed.json"))).run.status == "failed"
 
 
@@ -152,7 +152,7 @@ def test_complete_runs_are_skipped_kept_and_repeated_on_request(capsys, tmp_path
     assert all(read_record(path).run.status == "complete" for path in records)
     assert len({read_record(path).recipe.hash for path in records}) == 1
     assert all(path.stem.endswith(read_record(path).recipe.hash) for path in records)  # not the default recipe
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("[!.]*")}
     code, out, _ = call(capsys, *several)
     assert code == 0
     assert sum("skipped" in line for line in out) == 2
@@ -242,7 +242,7 @@ def test_an_encoder_is_shared_scored_again_and_tuned_with_few_labels(capsys, tmp
 def test_a_damaged_or_foreign_start_is_one_line(capsys, tmp_path, trained: Path) -> None:
     import shutil
 
-    for path in trained.parent.iterdir():
+    for path in trained.parent.glob("[!.]*"):
         shutil.copy(path, tmp_path)
     record, weights = tmp_path / trained.name, tmp_path / f"{trained.stem}.safetensors"
     start = ["--task", "1.2.3", "--init", str(record), "--epochs", "0", "--results-dir", str(tmp_path / "out")]

@@ -61,8 +61,10 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
         # tell the keys of their batch from older ones by the common mean, against which the paper shuffles devices
         target = MomentumEncoder([encoder, head], loop.optimiser, recipe.target_momentum,
                                  batch_statistics=recipe.method == "byol")
+        loop.keep("target", target.tensors())
     if recipe.method == "moco":
         queue = torch.randn(recipe.queue_size, recipe.projection_dim, generator=loop.generator, device=loop.device)
+        loop.keep("moco", {"queue": queue})
 
     def contrastive_loss(index: Tensor, generator: Generator) -> Tensor:
         view0, view1 = (random_view(data.images[index], recipe, generator, size) for _ in range(2))  # (B, C, H, W) each

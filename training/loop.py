@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from models.encoder import build_encoder
 from models.saved import Saved
+from training.checkpoints import Checkpoints, Progress
 from utils.augment import random_affine, to_float
 from utils.data import Dataset
 from utils.errors import RunError
@@ -50,6 +51,7 @@ class Setup:
     seed: int
     quick: bool = False
     init: Saved | None = None  # the run whose encoder this one starts from
+    checkpoints: Checkpoints | None = None  # None: the run cannot be resumed
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,23 @@ class Loop:
         self.flops = (3 * flops_per_image + frozen_flops) * self.batch_size * self.steps
         self.step_done = 0
         self.history: list[Epoch] = []
+        self.learning_rate = 0.0
+        self.earlier_seconds = 0.0  # of this training, in processes that were interrupted
+        self.kept: dict[str, Tensor] = {}
+        self.checkpoints = setup.checkpoints
+        if self.checkpoints:
+            self.checkpoints.next_stage()
+        self._begin_epoch(1)
+
+    def _begin_epoch(self, epoch: int) -> None:
+        self.epoch, self.position = epoch, 0  # position: batches of the epoch that are done
+        self.order: Tensor | None = None  # in which the epoch takes the training images
+        self.losses: list[float] = []
+        self.correct = self.seen = 0
+
+    def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Have checkpoints hold what else the next step depends on; it is restored in place."""
+        self.kept |= {f"{name}.{key}": value for key, value in tensors.items()}
 
     def epochs(self) -> Iterator[int]:
         """Epoch numbers from 1; prints the estimated time first and shows a progress bar where a person watches."""
@@ -206,21 +225,28 @@ class Loop:
         print(f"training: {self.recipe.epochs} epochs of {self.steps_per_epoch} steps, {self.flops:.2g} FLOP on "
               f"{self.device.type} in {self.setup.precision}; estimated {in_words(self.flops / speed + scoring)} with "
               "scoring", flush=True)
+        self._restore()
         self.started = time.monotonic()
-        with tqdm(total=self.steps, unit="step", disable=None, file=sys.stderr, leave=False) as self.bar:
-            for epoch in range(1, self.recipe.epochs + 1):
-                self.epoch = epoch
-                self.losses: list[float] = []
-                self.correct = self.seen = 0
+        with tqdm(total=self.steps, initial=self.step_done, unit="step", disable=None, file=sys.stderr,
+                  leave=False) as self.bar:
+            while self.epoch <= self.recipe.epochs:
                 for module in self.modules.values():
                     module.train()
-                yield epoch
+                yield self.epoch
 
     def batches(self) -> Iterator[Tensor]:
-        """One epoch of indices into data.images, shuffled, (batch_size,) each."""
-        order = torch.randperm(len(self.data.train), generator=self.generator, device=self.device)
-        for batch in order[: self.steps_per_epoch * self.batch_size].split(self.batch_size):
-            yield self.data.train[batch]
+        """One epoch of indices into data.images, shuffled, (batch_size,) each; what a checkpoint has done is left out.
+
+        Between two batches everything that belongs to a step is done, so that is where checkpoints are written.
+        """
+        if self.order is None:
+            self.order = torch.randperm(len(self.data.train), generator=self.generator, device=self.device)
+        batches = self.order[: self.steps_per_epoch * self.batch_size].split(self.batch_size)
+        while self.position < len(batches):
+            if self.checkpoints and self.checkpoints.due():
+                self._save()
+            yield self.data.train[batches[self.position]]
+            self.position += 1
 
     def augmented(self, index: Tensor, generator: Generator | None = None) -> Tensor:
         """Images of these indices with the recipe's crop, shift, rotation and flip, (B, C, H, W) in [0, 1]."""
@@ -278,12 +304,64 @@ class Loop:
             epoch=self.epoch, step=self.step_done, lr=self.learning_rate,
             train_loss=sum(self.losses) / len(self.losses), val_loss=validation.loss,
             train_accuracy=self.correct / self.seen if self.seen else None, val_accuracy=validation.accuracy,
-            seconds=time.monotonic() - self.started))
+            seconds=self.seconds()))
         row = self.history[-1]
         accuracy = "" if row.val_accuracy is None else f", val accuracy {row.val_accuracy:.4f}"
         tqdm.write(f"epoch {row.epoch:3d}/{self.recipe.epochs}  train loss {row.train_loss:.4f}, "
                    f"val loss {row.val_loss:.4f}{accuracy}, {in_words(row.seconds)}", file=sys.stdout)
         sys.stdout.flush()
+        self._begin_epoch(self.epoch + 1)
+        if self.checkpoints:
+            self._save()
+
+    def seconds(self) -> float:
+        """Since the training started, without what lay between an interruption and going on."""
+        return self.earlier_seconds + time.monotonic() - self.started
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, live, but for the states of the random generators."""
+        tensors = {f"module.{name}.{key}": value for name, module in self.modules.items()
+                   for key, value in module.state_dict().items()}
+        tensors |= {f"kept.{key}": value for key, value in self.kept.items()}
+        return tensors | {f"optimiser.{key}": value for key, value in self.optimiser.tensors().items()}
+
+    def _save(self) -> None:
+        """Write a checkpoint.  Raises Interrupted after it where somebody wants the run to stop."""
+        progress = Progress(epoch=self.epoch, position=self.position, step=self.step_done, losses=self.losses,
+                            correct=self.correct, seen=self.seen, learning_rate=self.learning_rate,
+                            history=self.history, seconds=self.seconds())
+        tensors = self._tensors() | {f"random.{name}": state for name, state in self._random().items()}
+        self.checkpoints.save(progress, tensors | ({} if self.order is None else {"order": self.order}))
+
+    def _random(self) -> dict[str, Tensor]:
+        states = {"loop": self.generator.get_state(), "torch": torch.get_rng_state()}
+        return states | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
+
+    def _restore(self) -> None:
+        """Go on from the last checkpoint, where there is one.  Raises RunError where it does not fit the code."""
+        found = self.checkpoints.load() if self.checkpoints else None
+        if found is None:
+            return
+        progress, tensors = found
+        self.optimiser.restore({key.removeprefix("optimiser."): value for key, value in tensors.items()
+                                if key.startswith("optimiser.")})
+        random = {key.removeprefix("random."): tensors.pop(key) for key in list(tensors) if key.startswith("random.")}
+        order, own = tensors.pop("order", None), self._tensors()
+        if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in tensors.items()}:
+            raise RunError(f"{self.checkpoints.folder}: its checkpoint is of another version of the code; --fresh "
+                           "starts over")
+        with torch.no_grad():
+            for key, value in own.items():
+                value.copy_(tensors[key])
+        self.generator.set_state(random["loop"])
+        torch.set_rng_state(random["torch"])
+        if "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], self.device)
+        self.order = None if order is None else order.to(self.device)
+        self.epoch, self.position, self.step_done = progress.epoch, progress.position, progress.step
+        self.losses, self.correct, self.seen = list(progress.losses), progress.correct, progress.seen
+        self.history, self.learning_rate = list(progress.history), progress.learning_rate
+        self.earlier_seconds = progress.seconds
 
     def finished(self) -> Trained:
         """The trained modules, in float32 and eval mode, with their history.  Without an epoch: the encoder alone."""

@@ -41,3 +41,8 @@ class MomentumEncoder:
                 mine.lerp_(other, 1 - self.momentum)
             else:
                 mine.copy_(other)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What the next step depends on, by name, live."""
+        masters = {f"master.{i}": master for i, master in enumerate(self.masters)}
+        return self.network.state_dict() | masters

@@ -3,6 +3,7 @@
 import datetime
 import importlib
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,10 +63,16 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
     """
     clock = time.monotonic()
     fields = as_json(recipe, overridden)
+    checkpoints = setup.checkpoints
     # what is known before the training is checked before the training
     begun = Run(task=task, dataset=dataset.name, method=recipe.method, objective="", seed=setup.seed, argv=argv,
-                started=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), seconds=0.0,
-                status="quick" if setup.quick else "complete", init=described(setup.init))
+                started=checkpoints.started if checkpoints else now(), seconds=0.0,
+                status="quick" if setup.quick else "complete", init=described(setup.init),
+                resumed=checkpoints.resumed if checkpoints else 0)
+
+    def seconds() -> float:
+        return time.monotonic() - clock + (checkpoints.lost if checkpoints else 0.0)
+
     known = {"schema": 1,
              "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
              "data": Data(image_shape=list(dataset.image_shape), classes=list(dataset.classes),
@@ -74,16 +81,19 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
              "environment": describe(setup.device, setup.precision, setup.conv_gflops)}
     data = DeviceData.load(dataset, setup.device, recipe.labels)
     try:
-        trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
-        if getattr(recipe, "finetune", False):
-            trained = trained.then(finetune(trained.modules["encoder"], recipe, data, setup))
+        with checkpoints.stoppable() if checkpoints else nullcontext():
+            trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
+            if getattr(recipe, "finetune", False):
+                trained = trained.then(finetune(trained.modules["encoder"], recipe, data, setup))
     except Diverged as error:
         path = target.with_name(f"{target.stem}_failed.json")
         write_record(Record(
-            **known, run=begun.model_copy(update={"seconds": time.monotonic() - clock, "status": "failed"}),
+            **known, run=begun.model_copy(update={"seconds": seconds(), "status": "failed"}),
             derived=Derived(steps=error.step - 1, parameters={}, training_flops=0.0, evaluation_flops=0.0),
             selection=None, history=error.history, metrics={}, confusion=None, artifacts={},
             failure=Failure(reason=str(error), epoch=error.epoch, step=error.step)), path)
+        if checkpoints:
+            checkpoints.remove()
         error.add_note(f"recorded in {path}")
         raise
     scores = score(trained, recipe, data, setup)
@@ -95,7 +105,7 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
         shown = dataset.test_images[scores.arrays["map_index"]]
         artifacts["thumbnails"] = write_thumbnails(target.parent, dataset.name, shown)
     record = Record(
-        **known, run=begun.model_copy(update={"seconds": time.monotonic() - clock, "objective": trained.objective}),
+        **known, run=begun.model_copy(update={"seconds": seconds(), "objective": trained.objective}),
         derived=Derived(
             steps=trained.steps, training_flops=trained.flops, evaluation_flops=scores.flops,
             parameters={name: sum(p.numel() for p in module.parameters()) for name, module in scores.modules.items()}),
@@ -103,7 +113,14 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
                             epoch=len(trained.history)), history=trained.history,
         metrics=scores.metrics, confusion=scores.confusion, artifacts=artifacts)
     write_record(record, target)
+    if checkpoints:
+        checkpoints.remove()
     return record, target
+
+
+def now() -> str:
+    """The time as records have it, UTC."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def free_path(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """The table of tasks.  A new task is one training script, its recipe and one line here.  Imports no torch."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from training import autoencoding_recipe, classification_recipe, contrastive_recipe, control_recipe, rotation_recipe
@@ -45,6 +46,17 @@ class Task:
         if encoder in (None, recipe.encoder):
             return recipe
         return self.recipe(**(values | {"encoder": encoder} | self.per_encoder.get(encoder, {})))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run that the command line asks for."""
+
+    task: str
+    recipe: LatentRecipe
+    overridden: list[str]  # recipe fields that the command line changed
+    seed: int
+    path: Path  # of its record
 
 
 TASKS = {

@@ -40,8 +40,8 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     except (UsageError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; {on_interrupt}", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"\ninterrupted; {error or on_interrupt}", file=sys.stderr)
         return 130
     except OSError as error:  # a full disk, a folder that went away
         print(f"error: {error}", file=sys.stderr)

@@ -29,7 +29,7 @@ def choose_device(name: str) -> torch.device:
 def describe(device: torch.device, precision: str, conv_gflops: dict[str, float]) -> Environment:
     """The record's environment."""
     model, flags = _processor()
-    commit, dirty = _commit(Path(__file__).parent.parent)
+    commit, dirty = commit_of()
     return Environment(
         python=platform.python_version(), torch=str(torch.__version__), torchvision=str(torchvision.__version__),
         numpy=np.__version__, platform=platform.platform(terse=True),
@@ -49,8 +49,8 @@ def _processor() -> tuple[str, list[str]]:
     return fields.get("model name", platform.machine()).strip(), [flag for flag in SPEED_FLAGS if flag in have]
 
 
-def _commit(folder: Path) -> tuple[str, bool | None]:
-    """The checkout's commit, and whether tracked files differ from it; ("unknown", None) outside git."""
+def commit_of(folder: Path = Path(__file__).parent.parent) -> tuple[str, bool | None]:
+    """The code's commit, and whether tracked files differ from it; ("unknown", None) outside git."""
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True,
                               env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"}).stdout.strip()

@@ -76,6 +76,25 @@ class MasterOptimiser:
             if master is not weight:
                 weight.copy_(master.view(weight.shape))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything besides the network's own weights that the next step depends on, by name, live."""
+        pairs = enumerate(zip(self.weights, self.masters, strict=True))
+        named = {f"master.{i}": master for i, (weight, master) in pairs if master is not weight}
+        named |= {f"muon.{i}": average for i, average in enumerate(self.matrices.values())}
+        return named | {f"adamw.{i}.{key}": value for i, master in enumerate(self.masters)
+                        for key, value in self.adamw.state.get(master, {}).items()}
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Make AdamW's averages, which it has from its first step on, as in what `tensors` returned; the rest stays."""
+        for name, value in tensors.items():
+            kind, *where = name.split(".")
+            if kind == "adamw":
+                master = self.masters[int(where[0])]
+                # as master lies in memory: the order of additions, and so the last bit, may depend on it
+                room = torch.empty_like(master) if value.shape == master.shape else torch.empty_like(value)
+                self.adamw.state[master][where[1]] = room.copy_(value)
+
     def restore_float32(self) -> None:
         """Put the master copies into the network: from here on it computes in float32, exactly."""
         for weight, master in zip(self.weights, self.masters, strict=True):

@@ -14,6 +14,7 @@ took place.
 """
 
 import datetime
+import glob
 import hashlib
 import json
 import math
@@ -139,6 +140,7 @@ class Run(Strict):
     seconds: Seconds  # wall time of the whole run, training and scoring
     status: Literal["complete", "quick", "failed"]
     init: Init | None = None  # None: random weights
+    resumed: Count = 0  # times it was interrupted and went on; seconds counts none of the time between
 
     @model_validator(mode="after")
     def _check(self) -> "Run":
@@ -607,9 +609,26 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)  # mkstemp makes files that only their owner reads
         os.replace(name, path)
+        flush_folder(path.parent)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the disk know of a renaming in this folder, where the system lets a folder be flushed."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_temporary(path: Path) -> None:
+    """Remove what killed processes left of writing `path` (see write_atomically), when nobody else is writing it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Artifact:

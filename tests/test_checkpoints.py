@@ -1,0 +1,223 @@
+"""A run that was interrupted and goes on ends as one that was not, bit for bit; what is damaged is passed over."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save
+
+from tests.test_training import CPU
+from training import evaluation, portrait
+from training.checkpoints import KEPT, Checkpoints, Interrupted, differences, newest
+from training.loop import Loop
+from training.run import run
+from training.tasks import TASKS
+from utils.data import load_dataset
+from utils.errors import RunError, UsageError
+from utils.record import Record, read_arrays
+
+IDENTITY = {"recipe": {"epochs": 2}, "seed": 0}
+STARTED = "2026-01-01T00:00:00Z"
+
+
+class Killed(BaseException):
+    """As sudden as kill -9: nothing in between catches it."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_scores() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(portrait, "tsne", portrait.first_components)
+        patch.setattr("training.run.QUICK_CLASSIFIER_EPOCHS", 2)
+        patch.setattr(evaluation, "linear_probe", lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64))
+        yield
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory):
+    return load_dataset("digits", tmp_path_factory.mktemp("data")).head(train=400, val=80, test=120)
+
+
+def checkpoints(folder: Path, every: float = 1e9, identity: dict | None = None) -> Checkpoints:
+    return Checkpoints(folder / "run.unfinished", identity or IDENTITY, STARTED, "0" * 40, every)
+
+
+def go(folder: Path, digits, task: str, method: str | None = None, every: float = 1e9, **given) -> Record:
+    """One short run, from whatever checkpoints lie there."""
+    recipe = dataclasses.replace(TASKS[task].default_recipe("digits", method), **({"epochs": 2} | given))
+    kept = checkpoints(folder, every)
+    kept.adopt()
+    setup = dataclasses.replace(CPU, checkpoints=kept)
+    return run(task, digits, recipe, sorted(given), setup, folder / "run.json", ["_main.py", "--quick"])[0]
+
+
+@contextmanager
+def killed_after(steps: int) -> Iterator[None]:
+    """The process is gone after so many optimiser steps, with the next one's forward pass done."""
+    done, whole = [0], Loop.step
+
+    def step(self, *arguments) -> None:
+        if done[0] == steps:
+            raise Killed
+        done[0] += 1
+        whole(self, *arguments)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Loop, "step", step)
+        yield
+
+
+def same(a: Path, record_a: Record, b: Path, record_b: Record) -> None:
+    """Everything but wall times."""
+    rows_a, rows_b = ([row.model_dump(exclude={"seconds"}) for row in r.history] for r in (record_a, record_b))
+    assert rows_a == rows_b
+    assert record_a.metrics == record_b.metrics and record_a.derived == record_b.derived
+    arrays_a, arrays_b = read_arrays(record_a, a), read_arrays(record_b, b)
+    assert all(np.array_equal(arrays_a[name], arrays_b[name]) for name in arrays_a | arrays_b)
+    weights_a, weights_b = load_file(a / "run.safetensors"), load_file(b / "run.safetensors")
+    assert all(torch.equal(weights_a[name], weights_b[name]) for name in weights_a | weights_b)
+
+
+SMALL = {"widths": (32, 64), "target_filters": 32, "target_components": 32}
+RUNS = [(task, method, SMALL if method == "patches" else {"muon_learning_rate": 0.05} if method == "joint" else {})
+        for task, one in TASKS.items() if task != "control" for method in one.all_methods]
+RUNS += [("1.2.3", "simclr", {"finetune": True, "finetune_epochs": 2}), ("1.2.3", "simclr", {"encoder": "vit",
+                                                                                        "widths": (32, 32)})]
+
+
+@pytest.mark.parametrize("task, method, given", RUNS, ids=lambda value: str(value)[:20])
+def test_killed_twice_and_resumed_is_as_never_interrupted(task, method, given, digits, tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = go(tmp_path / "whole", digits, task, method, **given)
+    steps = whole.derived.steps
+    for after in (steps // 3, steps // 2):  # counted from where it goes on: within the first epoch, then the second
+        with killed_after(after):
+            go(tmp_path / "killed", digits, task, method, every=0.0, **given)
+    record = go(tmp_path / "killed", digits, task, method, **given)
+    same(tmp_path / "whole", whole, tmp_path / "killed", record)
+    assert record.run.resumed == 2 and whole.run.resumed == 0
+    assert record.run.started == STARTED
+    assert not (tmp_path / "killed" / "run.unfinished").exists()
+
+
+@pytest.mark.parametrize("left_out", ["module.encoder", "optimiser.adamw", "random.loop", "kept.moco"])
+def test_the_comparison_catches_a_checkpoint_that_lacks_something(left_out, digits, tmp_path, monkeypatch) -> None:
+    """The oracle above must see a state that was not carried over."""
+    method = "moco"
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = go(tmp_path / "whole", digits, "1.2.3", method)
+    with killed_after(4):
+        go(tmp_path / "killed", digits, "1.2.3", method, every=0.0)
+    load = Checkpoints.load
+
+    def broken(self):
+        progress, tensors = load(self)
+        for name in tensors:
+            if name.startswith(left_out) and (tensors[name].is_floating_point() or name == "random.loop"):
+                tensors[name] = torch.Generator().manual_seed(5).get_state() if name == "random.loop" else \
+                    tensors[name] + 0.1
+        return progress, tensors
+    monkeypatch.setattr(Checkpoints, "load", broken)
+    record = go(tmp_path / "killed", digits, "1.2.3", method)
+    with pytest.raises(AssertionError):
+        same(tmp_path / "whole", whole, tmp_path / "killed", record)
+
+
+def half_done(folder: Path, digits) -> list[Path]:
+    """An unfinished run with two checkpoints, newest last."""
+    with killed_after(5):
+        go(folder, digits, "rotation", every=0.0, batch_size=80)
+    files = sorted((folder / "run.unfinished").glob("*.json"))
+    assert len(files) == KEPT
+    return files
+
+
+@pytest.mark.parametrize("harm", ["truncated tensors", "truncated json", "no tensors", "one flipped bit"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(harm, digits, tmp_path: Path, capsys) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = go(tmp_path / "whole", digits, "rotation", batch_size=80)
+    (tmp_path / "killed").mkdir()
+    newest_json = half_done(tmp_path / "killed", digits)[-1]
+    tensors = newest_json.with_suffix(".safetensors")
+    match harm:
+        case "truncated tensors":
+            tensors.write_bytes(tensors.read_bytes()[:-100])
+        case "truncated json":
+            newest_json.write_bytes(newest_json.read_bytes()[:50])
+        case "no tensors":
+            tensors.unlink()
+        case "one flipped bit":
+            data = bytearray(tensors.read_bytes())
+            data[-1] ^= 1
+            tensors.write_bytes(data)
+    record = go(tmp_path / "killed", digits, "rotation", batch_size=80)
+    same(tmp_path / "whole", whole, tmp_path / "killed", record)
+    assert "damaged checkpoint is passed over" in capsys.readouterr().err
+
+
+def test_with_every_checkpoint_damaged_it_starts_over(digits, tmp_path: Path) -> None:
+    for path in half_done(tmp_path, digits):
+        path.write_text("{")
+    record = go(tmp_path, digits, "rotation", batch_size=80)
+    assert record.run.resumed == 0 and len(record.history) == 2
+
+
+def test_a_full_disk_costs_the_checkpoint_not_the_training(digits, tmp_path: Path, monkeypatch, capsys) -> None:
+    def full(*arguments) -> None:
+        raise OSError(28, os.strerror(28))
+    monkeypatch.setattr("training.checkpoints.write_atomically", full)
+    assert len(go(tmp_path, digits, "rotation", every=0.0).history) == 2
+    assert "could not be written (No space left on device)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(number, digits, tmp_path: Path, monkeypatch) -> None:
+    step, done = Loop.step, []
+
+    def interrupted(self, *arguments) -> None:
+        step(self, *arguments)
+        done.append(1)
+        if len(done) == 3:
+            os.kill(os.getpid(), number)
+    monkeypatch.setattr(Loop, "step", interrupted)
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="at step 3; the same command goes on"):
+        go(tmp_path, digits, "rotation", batch_size=80)
+    assert signal.getsignal(number) == before
+    assert newest(tmp_path / "run.unfinished").progress.step == 3
+    monkeypatch.undo()
+    assert go(tmp_path, digits, "rotation", batch_size=80).run.resumed == 1
+
+
+def test_another_run_s_checkpoint_is_refused_with_the_difference(digits, tmp_path: Path) -> None:
+    half_done(tmp_path, digits)
+    other = checkpoints(tmp_path, identity={"recipe": {"epochs": 3}, "seed": 0})
+    with pytest.raises(UsageError, match="epochs 2 there, 3 here; --fresh starts over"):
+        other.adopt()
+    assert newest(tmp_path / "run.unfinished")
+
+
+def test_differences_name_what_only_one_has() -> None:
+    assert differences({"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "e": 4}, "f": 5}) == \
+        "d 3 there, None here; e None there, 4 here; f None there, 5 here"
+
+
+def test_a_checkpoint_of_other_code_is_refused(digits, tmp_path: Path) -> None:
+    for path in half_done(tmp_path, digits):
+        facts = json.loads(path.read_text())
+        tensors = load_file(path.with_suffix(".safetensors"))
+        tensors["module.encoder.extra"] = torch.zeros(1)
+        data = save(tensors)
+        path.with_suffix(".safetensors").write_bytes(data)
+        path.write_text(json.dumps(facts | {"tensors": hashlib.sha256(data).hexdigest()}))
+    with pytest.raises(RunError, match="another version of the code"):
+        go(tmp_path, digits, "rotation", batch_size=80)

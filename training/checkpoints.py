@@ -1,0 +1,197 @@
+"""Checkpoints of a run that is under way, so that it survives Ctrl-C, kill -9, a full disk and a truncated file.
+
+Beside the record-to-be, in the folder NAME.unfinished, lie the last two of each stage (training, then --finetune):
+
+    stage1-step000000432.safetensors   every tensor: weights, master copies, optimiser, averages, random generators
+    stage1-step000000432.json          where the training stands, whose run it is, and the SHA-256 of the tensors
+
+Both are written to a temporary file, flushed and renamed, the JSON last: a checkpoint without its JSON is none.  What
+goes on from one gives the same record, bit for bit on the same machine, as a run that was never interrupted; only wall
+times differ.  No pickle is written or read.
+"""
+
+import hashlib
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from utils.data_parts import say
+from utils.errors import UsageError
+from utils.record import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly, write_atomically
+
+KEPT = 2  # checkpoints of each stage: the newest, and the one before should it be damaged
+UNFINISHED = ".unfinished"
+
+
+class Progress(Strict):
+    """Where a training stands between two steps."""
+
+    epoch: Count  # the epoch under way, from 1; one more than there are when all are done
+    position: Count  # batches of it that are done
+    step: Count
+    losses: list[float]  # of the batches of the epoch under way
+    correct: Count
+    seen: Count
+    learning_rate: float
+    history: list[Epoch]
+    seconds: Seconds  # since training started, less what was lost to interruptions
+
+
+class Checkpoint(Strict):
+    """The JSON beside the tensors.  identity: what must be equal for the run to go on, see Checkpoints."""
+
+    identity: dict[str, Any]
+    started: Text  # of the run, UTC
+    resumed: Count  # times that the run had gone on from a checkpoint before this one
+    commit: Text  # of the code that wrote it
+    progress: Progress
+    tensors: Digest
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, or a scheduler's SIGTERM, after the checkpoint was written.  The message says how to go on."""
+
+
+@dataclass
+class Checkpoints:
+    """The checkpoints of one run.
+
+    identity: everything that makes it this run (task, data, recipe, seed, number format, device, ...), as JSON.
+    started: when the run first started, UTC; taken over from the checkpoint that it goes on from, as is `resumed`.
+    every: seconds between two checkpoints within an epoch; at the end of each epoch there is one anyway.
+    stop: set by Ctrl-C and SIGTERM; the run ends at the next checkpoint, which is then due.
+    """
+
+    folder: Path
+    identity: dict[str, Any]
+    started: str
+    commit: str
+    every: float
+    resumed: int = 0
+    lost: float = 0.0  # seconds of training that earlier processes did
+    stage: int = 0
+    stop: threading.Event = field(default_factory=threading.Event)
+    written: float = field(default_factory=time.monotonic)
+
+    def next_stage(self) -> int:
+        """Number of the training that begins now: 1, then 2 for what follows it in the same run."""
+        self.stage += 1
+        self.written = time.monotonic()
+        return self.stage
+
+    def due(self) -> bool:
+        """Whether it is time for one, or somebody wants the run to stop."""
+        return self.stop.is_set() or time.monotonic() - self.written >= self.every
+
+    def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
+        """Write one and drop the older ones.  A disk that is full costs the checkpoint, not the training."""
+        stem = self.folder / f"stage{self.stage}-step{progress.step:09d}"
+        data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+        facts = Checkpoint(identity=self.identity, started=self.started, resumed=self.resumed, commit=self.commit,
+                           progress=progress, tensors=hashlib.sha256(data).hexdigest())
+        try:
+            self.folder.mkdir(exist_ok=True)
+            write_atomically(stem.with_suffix(".safetensors"), lambda file: file.write(data))
+            write_atomically(stem.with_suffix(".json"), lambda file: file.write(facts.model_dump_json().encode()))
+        except OSError as error:
+            say(f"checkpoint {stem.name} could not be written ({error.strerror}); the training goes on without it")
+        else:
+            self._drop_older()
+        self.written = time.monotonic()
+        if self.stop.is_set():
+            raise Interrupted(f"it stands in {self.folder} at step {progress.step}; the same command goes on from "
+                              "there")
+
+    def _drop_older(self) -> None:
+        for path in _newest_first(self.folder, self.stage)[KEPT:]:
+            path.unlink(missing_ok=True)  # the JSON first: tensors alone are no checkpoint
+            path.with_suffix(".safetensors").unlink(missing_ok=True)
+
+    def load(self) -> tuple[Progress, dict[str, Tensor]] | None:
+        """The newest one of this stage that is whole; None without one.  Says what it takes and what is damaged."""
+        for path in _newest_first(self.folder, self.stage):
+            try:
+                facts: Checkpoint = read_strictly(path, Checkpoint)
+                data = path.with_suffix(".safetensors")
+                if hashlib.sha256(data.read_bytes()).hexdigest() != facts.tensors:
+                    raise RecordError(f"{data.name}: its SHA-256 is not the one in {path.name}")
+                tensors = load_file(data)
+            except (RecordError, OSError, SafetensorError) as error:
+                say(f"a damaged checkpoint is passed over: {error}")
+                continue
+            self.lost += facts.progress.seconds
+            say(f"going on from {path.with_suffix('').name}, after {facts.progress.seconds:.0f} s of training"
+                + ("" if facts.commit == self.commit else f"; its code was {facts.commit[:7]}, this is "
+                                                          f"{self.commit[:7]}"))
+            return facts.progress, tensors
+        return None
+
+    def adopt(self) -> None:
+        """Take over when the run started from what is there.  Raises UsageError where that is another run's."""
+        found = newest(self.folder)
+        if found is None:
+            self.remove()  # nothing in it that could be used
+            return
+        if found.identity != self.identity:
+            raise UsageError(f"{self.folder} holds an unfinished run that differs: "
+                             f"{differences(found.identity, self.identity)}; --fresh starts over")
+        self.started, self.resumed = found.started, found.resumed + 1
+
+    def remove(self) -> None:
+        """The run is over, or starts over."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Within it the first Ctrl-C or SIGTERM asks for a checkpoint and then stops; the second stops at once."""
+        if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+            yield
+            return
+
+        def ask(number: int, _frame: object) -> None:
+            if self.stop.is_set():
+                raise Interrupted("the last checkpoint stands; the same command goes on from there")
+            say(f"\n{signal.Signals(number).name}: stopping after this step and its checkpoint; once more: at once")
+            self.stop.set()
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """What the newest readable checkpoint of an unfinished run says; None without one."""
+    for path in _newest_first(folder):
+        with suppress(RecordError):  # load() tells of damage
+            return read_strictly(path, Checkpoint)
+    return None
+
+
+def _newest_first(folder: Path, stage: int | None = None) -> list[Path]:
+    """The JSON files of checkpoints, of one stage or of all."""
+    return sorted(folder.glob(f"stage{stage or '*'}-step*.json"), reverse=True)
+
+
+def differences(theirs: dict[str, Any], ours: dict[str, Any], name: str = "") -> str:
+    """`epochs 60 there, 80 here; seed 0 there, 1 here`; nested dictionaries are looked into."""
+    found = []
+    for key in [*theirs, *(key for key in ours if key not in theirs)]:
+        there, here = theirs.get(key), ours.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            found += [differences(there, here)] if there != here else []
+        elif there != here:
+            found.append(f"{key} {there} there, {here} here")
+    return "; ".join(found)

@@ -1,0 +1,166 @@
+"""The runs of a command line in turn: skip what is complete, go on with what is unfinished, train the rest.
+
+Several processes may do the same command over one results folder, on one machine or on many that share it: each run is
+held by one of them (utils/lock.py), and the others pass it over.
+"""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.saved import load_saved
+from training.checkpoints import UNFINISHED, Checkpoints, differences, newest
+from training.loop import Diverged, Setup
+from training.run import QUICK_IMAGES, described, now, run
+from training.tasks import TASKS, Planned
+from utils.data import Dataset, load_dataset
+from utils.environment import choose_device, commit_of
+from utils.errors import RunError, UsageError
+from utils.lock import Held, held
+from utils.precision import choose_precision, measure_conv
+from utils.recipe import as_json
+from utils.record import Init, Record, RecordError, read_record, recipe_hash, remove_temporary
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says of all its runs."""
+
+    argv: list[str]
+    data_dir: Path
+    device: str
+    precision: str
+    quick: bool
+    fresh: bool  # train again what is complete, and start over what is unfinished
+    resume: bool  # refuse to begin where an unfinished run has another recipe
+    checkpoint_seconds: float
+    init: Path | None
+
+
+def run_all(plans: dict[str, list[Planned]], options: Options) -> None:
+    """Every planned run, data set by data set.  Of several, those that are complete are skipped unless `fresh`.
+
+    A run that diverges, or that another process holds, does not stop the others; RunError at the end names what
+    diverged.  Of one run alone, Held says who holds it.
+    """
+    device = choose_device(options.device)
+    conv_gflops = measure_conv(device)
+    precision = choose_precision(conv_gflops) if options.precision == "auto" else options.precision
+    speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
+    print(f"device: {device.type}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
+    if conv_gflops[precision] == 0:
+        raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
+    init = load_saved(options.init) if options.init else None
+    failures: list[str] = []
+    several = sum(len(runs) for runs in plans.values()) > 1
+    for dataset_name, runs in plans.items():
+        dataset = load_dataset(dataset_name, options.data_dir)
+        if init and list(dataset.image_shape) != init.record.data.image_shape:
+            raise UsageError(f"--init {options.init}: its encoder takes images of {init.record.data.image_shape} "
+                             f"(channels, height, width), those of {dataset_name} are {list(dataset.image_shape)}")
+        for planned in runs:
+            title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
+            setup = Setup(device, precision, conv_gflops, planned.seed, options.quick, init)
+            try:
+                with held(planned.path):
+                    train_one(title, planned, dataset, setup, options, several)
+            except Held as error:
+                if not several:
+                    raise
+                print(f"{title}: {error}, skipped", flush=True)
+            except Diverged as error:
+                failures.append(f"{title}: {error}; {'; '.join(error.__notes__)}")
+                print(failures[-1], flush=True)
+    if failures:
+        raise RunError("; ".join(failures))
+
+
+def train_one(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options, several: bool) -> None:
+    """One run, which this process holds, and what became of it in one line."""
+    for suffix in (".json", ".npz", ".safetensors"):
+        remove_temporary(planned.path.with_suffix(suffix))
+    done = complete_record(planned, dataset.sha256, described(setup.init))
+    if done and several and not options.fresh and not options.quick:
+        print(f"{title}: complete already in {done}, skipped (--fresh trains it again)", flush=True)
+        return
+    checkpoints = take_up(planned, dataset, setup, options)
+    if checkpoints.resumed:
+        setup = dataclasses.replace(setup, precision=checkpoints.identity["precision"])
+        done = finished_record(planned.path, checkpoints.started)
+        if done:  # it was ended between writing its record and taking its checkpoints away
+            checkpoints.remove()
+            print(f"{title}: complete already in {done}", flush=True)
+            return
+    print(f"\n{title} ({TASKS[planned.task].title})", flush=True)
+    if planned.recipe.subset:
+        dataset = dataset.subset(planned.recipe.subset)
+    if options.quick:
+        dataset = dataset.head(**QUICK_IMAGES)
+    record, path = run(planned.task, dataset, planned.recipe, planned.overridden,
+                       dataclasses.replace(setup, checkpoints=checkpoints), planned.path, options.argv)
+    score = record.headline
+    print(f"{title}: test accuracy {100 * score.value:.2f} % ({score.correct} of {score.n})"
+          f"{', a quick run' if options.quick else ''} -> {path}", flush=True)
+
+
+def take_up(planned: Planned, dataset: Dataset, setup: Setup, options: Options) -> Checkpoints:
+    """The run's checkpoints: those of the unfinished run that it goes on with, or none yet.
+
+    Raises UsageError where what lies there is another run, or with --resume where only another recipe's does.
+    """
+    folder = planned.path.with_suffix(UNFINISHED)
+    there = newest(folder)
+    precision = setup.precision
+    if options.precision == "auto" and there:  # a start-up measurement may come out otherwise the next time
+        precision = there.identity.get("precision", precision)
+    init = described(setup.init)
+    identity = {"task": planned.task, "dataset": dataset.name, "seed": planned.seed, "quick": setup.quick,
+                "device": setup.device.type, "precision": precision,
+                "recipe": as_json(planned.recipe, planned.overridden), "images": dataset.sha256,
+                "init": init and init.model_dump()}
+    checkpoints = Checkpoints(folder, identity, now(), commit_of()[0], options.checkpoint_seconds)
+    if options.fresh:
+        checkpoints.remove()
+        return checkpoints
+    checkpoints.adopt()
+    if not checkpoints.resumed:
+        for other in unfinished_beside(planned):
+            differing = f"{other} is unfinished, and differs: {differences(newest(other).identity, identity)}"
+            if options.resume:
+                raise UsageError(f"--resume: {differing}; give its flags to go on with it")
+            print(f"{differing}; it stays as it is", flush=True)
+        if options.resume:
+            print("--resume: nothing is unfinished here; it starts from the beginning", flush=True)
+    return checkpoints
+
+
+def unfinished_beside(planned: Planned) -> list[Path]:
+    """Folders of unfinished runs of the same task, data set, method and seed under other names, with a checkpoint."""
+    stem = re.match(r".*_seed\d+", planned.path.stem)[0]
+    found = [folder for folder in sorted(planned.path.parent.glob(f"*{UNFINISHED}"))
+             if re.match(rf"{re.escape(stem)}(_|$)", folder.stem) and folder != planned.path.with_suffix(UNFINISHED)]
+    return [folder for folder in found if newest(folder)]
+
+
+def records_of(path: Path) -> list[tuple[Path, Record]]:
+    """The valid records under this name, and with _run2, _run3, ... after it."""
+    found = []
+    for candidate in [path, *sorted(path.parent.glob(f"{path.stem}_run*.json"))]:
+        try:
+            found.append((candidate, read_record(candidate)))
+        except RecordError:
+            continue
+    return found
+
+
+def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None) -> Path | None:
+    """A valid record of this complete run, on these images; None without one."""
+    wanted = (recipe_hash(as_json(planned.recipe, planned.overridden)), sha256, "complete", init)
+    return next((path for path, record in records_of(planned.path)
+                 if (record.recipe.hash, record.data.sha256, record.run.status, record.run.init) == wanted), None)
+
+
+def finished_record(path: Path, started: str) -> Path | None:
+    """The record of the run that started then, where it was written; None else."""
+    return next((found for found, record in records_of(path) if record.run.started == started), None)
