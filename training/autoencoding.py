@@ -26,7 +26,7 @@ from torch import Generator, Tensor, nn
 from models.decoder import build_decoder
 from models.patches import IMAGES_A_COMPONENT, FeatureDecoder
 from training.autoencoding_recipe import AutoencodingRecipe
-from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
+from training.loop import EVALUATION_BATCH, DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from utils.augment import colour_jitter, to_float
 
 
@@ -65,28 +65,30 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, reci
                               recipe.feature_hidden_dim).to(setup.device)
     features.fit_to_data(data.sample(max(10_000, IMAGES_A_COMPONENT * recipe.target_components)))
     modules = {"encoder": encoder, "decoder": decoder, "feature_decoder": features}
-    frozen = forward_flops(features.features, *data.image_shape)
-    if recipe.encoder == "patches":  # its own features have no backward pass either
-        own = forward_flops(encoder.features, *data.image_shape)
-        flops, frozen = flops - own, frozen + own
+    frozen = 0.0
+    if recipe.encoder == "patches":  # its features have no backward pass
+        frozen = forward_flops(encoder.features, *data.image_shape)
+        flops -= frozen
     loop = Loop(recipe, data, setup, modules, flops + forward_flops(features, recipe.latent_dim),
                 "mean squared error of the whitened patch features, plus the pixels' L1 for the decoder alone "
                 "(validation: from intact images)", frozen_flops=frozen)
+    # (N, target_components): what is to be met are intact images' features, which never change
+    targets = torch.cat([features.target(to_float(part)) for part in data.images.split(EVALUATION_BATCH)])
+    loop.flops += len(targets) * forward_flops(features.features, *data.image_shape)
 
-    def reconstruction_loss(seen: Tensor, images: Tensor) -> Tensor:
+    def reconstruction_loss(seen: Tensor, index: Tensor) -> Tensor:
         z = encoder(seen)
-        pixels = (decoder(z.detach()) - images).abs().mean()
-        return (features(z) - features.target(images)).square().mean() + pixels
+        pixels = (decoder(z.detach()) - to_float(data.images[index])).abs().mean()
+        return (features(z) - targets[index]).square().mean() + pixels
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
-        images = to_float(data.images[index])
-        return reconstruction_loss(images, images), None
+        return reconstruction_loss(to_float(data.images[index]), index), None
 
     for _ in loop.epochs():
         for index in loop.batches():
             seen = colour_jitter(loop.augmented(index), loop.generator, strength=recipe.colour_noise,
                                  probability=0.8, grey_probability=0.2)
-            loop.step(reconstruction_loss(seen, to_float(data.images[index])))
+            loop.step(reconstruction_loss(seen, index))
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 
