@@ -95,7 +95,8 @@ def label_fraction(record: Record) -> float | None:
 
 def label_lines(rows: Sequence[Row]) -> list[Line]:
     """Lines of accuracy against label fraction for the rows of one data set: those with at least two fractions."""
-    defaults = {(row.task, row.method, row.runs[0].record.recipe.hash) for row in rows if row.default}
+    defaults = {(row.task, row.method, run.record.recipe.hash)
+                for row in rows if row.default for run in row.runs}
     groups: dict[tuple, dict[float, Row]] = {}
     for row in sorted(rows, key=lambda row: len(overridden(row.runs[0].record))):
         share = label_fraction(row.runs[0].record)

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 
 from report import format as show
 from report.load import Loaded
-from utils.record import Record
+from utils.record import Record, setting_hash
 
 # The test accuracies that these six tasks are known for, as fractions.  They are the figures to be compared with, not
 # results of this repository.
@@ -137,7 +137,7 @@ def setting(run: Loaded) -> tuple[str, ...]:
     record = run.record
     init = record.run.init
     origin = (init.task, init.dataset, init.method, init.recipe_hash, str(init.labels)) if init else ("",) * 5
-    return (record.run.dataset, record.run.task, record.run.method, record.recipe.hash, *origin,
+    return (record.run.dataset, record.run.task, record.run.method, setting_hash(record.recipe.fields), *origin,
             *(digest for _, digest in sorted(record.data.sha256.items())))
 
 

@@ -19,6 +19,7 @@ from utils.record import (
     read_arrays,
     read_record,
     recipe_hash,
+    setting_hash,
     sha256_file,
     write_atomically,
     write_record,
@@ -298,3 +299,11 @@ def test_writing_atomically_keeps_the_old_bytes_and_leaves_nothing_behind(tmp_pa
     assert target.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
     assert target.stat().st_mode & 0o777 == 0o644
+
+
+def test_the_settings_of_finetuning_count_only_where_it_is_done() -> None:
+    fields = {"epochs": 6, "finetune": False, "finetune_epochs": 4, "finetune_learning_rate": 1e-3}
+    for other in ({"finetune_learning_rate": 5e-4}, {"finetune_epochs": 2}):
+        assert setting_hash(fields) == setting_hash(fields | other)
+        assert setting_hash(fields | {"finetune": True}) != setting_hash(fields | {"finetune": True} | other)
+    assert setting_hash(fields) != setting_hash(fields | {"epochs": 7})

@@ -20,7 +20,7 @@ from utils.errors import RunError, UsageError
 from utils.lock import Held, held
 from utils.precision import choose_precision, measure_conv
 from utils.recipe import as_json
-from utils.record import Init, Record, RecordError, read_record, recipe_hash, remove_temporary
+from utils.record import Init, Record, RecordError, read_record, remove_temporary, setting_hash
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,11 @@ def records_of(path: Path) -> list[tuple[Path, Record]]:
 
 def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None) -> Path | None:
     """A valid record of this complete run, on these images; None without one."""
-    wanted = (recipe_hash(as_json(planned.recipe, planned.overridden)), sha256, "complete", init)
-    return next((path for path, record in records_of(planned.path)
-                 if (record.recipe.hash, record.data.sha256, record.run.status, record.run.init) == wanted), None)
+    wanted = (setting_hash(as_json(planned.recipe, planned.overridden)), sha256, "complete", init)
+    for path, record in records_of(planned.path):
+        if (setting_hash(record.recipe.fields), record.data.sha256, record.run.status, record.run.init) == wanted:
+            return path
+    return None
 
 
 def finished_record(path: Path, started: str) -> Path | None:

@@ -436,6 +436,12 @@ def recipe_hash(fields: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True, allow_nan=False).encode()).hexdigest()[:8]
 
 
+def setting_hash(fields: dict[str, Any]) -> str:
+    """recipe_hash of the fields that had a part: without --finetune its settings have none, whatever they were."""
+    idle = () if fields.get("finetune") else ("finetune_epochs", "finetune_learning_rate")
+    return recipe_hash({name: value for name, value in fields.items() if name not in idle})
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
