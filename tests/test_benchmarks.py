@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import common, contestants, scaling, throughput, time_to_reference
+from benchmarks import common, contestants, extrapolate, scaling, throughput, time_to_reference
 from report.tables import REFERENCE
 from tests.factory import make_record
 from training import evaluation
@@ -28,7 +28,8 @@ from utils.losses import nt_xent
 
 ROOT = Path(__file__).parent.parent
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0)
-SCRIPTS = {"throughput": throughput, "scaling": scaling, "time_to_reference": time_to_reference}
+SCRIPTS = {"throughput": throughput, "scaling": scaling, "time_to_reference": time_to_reference,
+           "extrapolate": extrapolate}
 
 
 # Exponents
@@ -276,3 +277,46 @@ def test_training_goes_on_until_validation_passes_without_test_images(task: str,
         assert time_to_reference.in_json("cell", done)["passed"] == (reference == 0)
         time_to_reference.show({"cell": done})
         assert ("not passed" in capsys.readouterr().out) == (reference == 1)
+
+
+# On paper
+
+
+def a_measurement(each: float = 12.0, step_seconds: float = 2.0) -> dict:
+    """As scaling.py writes it, with round numbers: `each` bytes for an entry of NT-Xent's similarities."""
+    fit = {"slope": 1.0, "error": 0.0, "last": 1.0}
+    points = {"images": [(500, 4.0, 1e6)], "batch size": [(256, step_seconds, 1e6)],
+              "latent size": [(128, 1.0, 1e6)], "pairs": [(1024, 0.1, each * 2048 ** 2)]}
+    return {"task": "1.2.3", "machine": {"cpu": "a processor", "threads": 2, "precision": "float32"},
+            "sweeps": {name: {"points": [dict(zip(("x", "seconds", "bytes"), point, strict=True)) for point in sweep],
+                              "exponents": {"seconds": fit, "bytes": fit}} for name, sweep in points.items()}}
+
+
+def test_a_ring_sends_twice_what_it_reduces_and_one_process_sends_nothing() -> None:
+    network = extrapolate.Network("x", flops=1e9, parameters=1e6, channels=100, rate=1e12)
+    assert extrapolate.step_bytes(network, 256, 1) == (0, 0, 0)
+    gradients, projections, norms = extrapolate.step_bytes(network, 256, 2)
+    assert gradients == 4e6  # two halves of four million bytes
+    assert projections == 2 * 256 * 128 * 4  # half of 512 projections there, half of their gradients back
+    assert norms == 2 * 2 * 100 * 4
+    enough = extrapolate.images_that_pay(network, speed=1e9)
+    assert enough * network.flops / network.rate == pytest.approx(2 * 4e6 / 1e9)  # computing lasts as long as sending
+
+
+def test_the_page_is_made_of_the_measurement(tmp_path: Path) -> None:
+    (tmp_path / "in.json").write_text(json.dumps(a_measurement()))
+    extrapolate.main([str(tmp_path / "in.json"), "--out", str(tmp_path / "out.md")])
+    text = (tmp_path / "out.md").read_text()
+    assert "12.0 bytes for each" in text
+    assert "| 32,768 | 48 GiB | 768 MiB |" in text  # 12 bytes x 65,536^2 are 48 x 2^30
+    own = extrapolate.own_network(a_measurement())
+    assert own.rate == pytest.approx(256 * own.flops / 2)
+    assert f"runs at {own.rate / 1e9:.3g} GFLOP/s" in text.replace("\n", " ")
+
+
+def test_another_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    for text in ("{", "[]", "{}", json.dumps(a_measurement() | {"task": "1.2.1"})):
+        (tmp_path / "in.json").write_text(text)
+        with pytest.raises(UsageError, match="no measurement of task 1.2.3"):
+            extrapolate.main([str(tmp_path / "in.json"), "--out", str(tmp_path / "out.md")])
+    assert not (tmp_path / "out.md").exists()
