@@ -21,7 +21,6 @@ from utils.command_line import Parser, exit_code
 from utils.errors import UsageError
 
 EXAMPLES = """examples:
-  python benchmarks/scaling.py --json benchmarks/scaling.json
   python benchmarks/extrapolate.py benchmarks/scaling.json --out benchmarks/SCALING.md
 
 """
