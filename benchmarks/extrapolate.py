@@ -1,6 +1,5 @@
 """What a run costs at ImageNet's size and at a billion images, on paper, from this machine's own measurements.
 
-    python benchmarks/scaling.py --json benchmarks/scaling.json
     python benchmarks/extrapolate.py benchmarks/scaling.json --out benchmarks/SCALING.md
 
 Nothing is trained here.  What was measured is read from the JSON of `benchmarks/scaling.py`; what was not (another
