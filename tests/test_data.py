@@ -20,11 +20,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import data, data_sources, image_folder
+from utils import data, data_sources, image_chunks, image_folder
 from utils.data import DATASETS, DatasetSpec, check_dataset, load_dataset
 from utils.data_parts import PARTS, Arrays, stratified_split
 from utils.data_sources import Source
 from utils.errors import RunError, UsageError
+from utils.image_decoding import decode_image
 
 ROOT = Path(__file__).parent.parent
 
@@ -680,7 +681,7 @@ def test_folder(pets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 
 def test_folder_is_decoded_once(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load_folder(pets, tmp_path / "data")
-    monkeypatch.setattr(image_folder, "decode_image", None)  # decoding anything now would leave no image readable
+    monkeypatch.setattr(image_folder, "decode_all", None)  # decoding anything now would fail
     second = load_folder(pets, tmp_path / "data")
     assert first.sha256 == second.sha256 and np.array_equal(first.train_images, second.train_images)
     assert len(leftovers(tmp_path / "data")) == 1
@@ -776,9 +777,9 @@ def test_image_kinds(tmp_path: Path) -> None:
 def test_decode_image_crops_the_centre(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 96, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    assert np.array_equal(image_folder.decode_image(tmp_path / "wide.png"), pixels[:, 32:64])
+    assert np.array_equal(decode_image(tmp_path / "wide.png", 32, 32), pixels[:, 32:64])
     Image.fromarray(pixels.transpose(1, 0, 2)).save(tmp_path / "high.png")
-    assert np.array_equal(image_folder.decode_image(tmp_path / "high.png"), pixels.transpose(1, 0, 2)[32:64])
+    assert np.array_equal(decode_image(tmp_path / "high.png", 32, 32), pixels.transpose(1, 0, 2)[32:64])
 
 
 def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
@@ -787,7 +788,7 @@ def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
     for suffix in (".png", ".jpg"):
         large = Image.fromarray(pixels).resize((1280, 640), Image.Resampling.NEAREST)
         large.save(tmp_path / f"large{suffix}", **({"quality": 95} if suffix == ".jpg" else {}))
-        decoded = image_folder.decode_image(tmp_path / f"large{suffix}").astype(int)
+        decoded = decode_image(tmp_path / f"large{suffix}", 32, 32).astype(int)
         assert np.abs(decoded[:, 2:14] - [255, 0, 0]).max() < 8
         assert np.abs(decoded[:, 18:30] - [0, 255, 0]).max() < 8
 
@@ -795,7 +796,7 @@ def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
 def test_decode_image_of_16_bits(tmp_path: Path) -> None:
     pixels = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 64
     Image.fromarray(pixels).save(tmp_path / "deep.png")
-    decoded = image_folder.decode_image(tmp_path / "deep.png")
+    decoded = decode_image(tmp_path / "deep.png", 32, 32)
     assert np.array_equal(decoded, np.repeat((pixels // 256)[..., None], 3, axis=2))
 
 
