@@ -89,7 +89,7 @@ def _decode_chunk(number: int, files: list[str], side: int, refused: dict[str, s
         try:
             pixels.append(fitted_image(Path(file), side, side, 3).tobytes())
         except Exception as error:  # a damaged image raises anything
-            unreadable[str(place)] = reason(error)
+            unreadable[str(place)] = _why(error, file)
     _alarm(0)
     print("writing", flush=True)
     content = json.dumps(unreadable).encode() + b"\n" + b"".join(pixels)
@@ -99,6 +99,11 @@ def _decode_chunk(number: int, files: list[str], side: int, refused: dict[str, s
         out.flush()
         os.fsync(out.fileno())
     temporary.rename(Path(folder) / f"{number:06}-{hashlib.sha256(content).hexdigest()}")
+
+
+def _why(error: Exception, file: str) -> str:
+    """What is wrong with the file, without its path, beside which it will stand."""
+    return reason(ValueError(str(error).replace(repr(file), "").rstrip(" :") or type(error).__name__))
 
 
 def _alarm(seconds: int) -> None:
