@@ -169,9 +169,9 @@ def test_a_batch_is_read_from_the_disk_while_the_one_before_is_trained_on(digits
         orders.append([asked.append(("used", index.tolist())) or index.tolist() for index in batches])
     first, second, third, fourth = orders[0]
     assert orders[1] == orders[0]  # the shuffle does not depend on where the images are
-    assert asked[:7] == [("ahead", second), ("used", first), ("ahead", third), ("used", second), ("ahead", fourth),
-                         ("used", third), ("used", fourth)]
-    assert all(kind == "used" for kind, _ in asked[7:])
+    assert asked[:8] == [("ahead", first), ("ahead", second), ("used", first), ("ahead", third), ("used", second),
+                         ("ahead", fourth), ("used", third), ("used", fourth)]
+    assert all(kind == "used" for kind, _ in asked[8:])
 
 
 def test_large_images_are_scored_in_smaller_batches() -> None:

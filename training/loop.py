@@ -236,8 +236,9 @@ class Loop:
         """One epoch of indices into data.images, shuffled, (batch_size,) each."""
         order = torch.randperm(len(self.data.train), generator=self.generator, device=self.device)
         batches = self.data.train[order[: self.steps_per_epoch * self.batch_size]].split(self.batch_size)
-        for number, batch in enumerate(batches):
-            for following in batches[number + 1 : number + 2]:
+        self.data.read_ahead(batches[0])
+        for number, batch in enumerate(batches, 1):
+            for following in batches[number : number + 1]:
                 self.data.read_ahead(following)
             yield batch
 
