@@ -905,6 +905,14 @@ def test_damaged_chunk_is_decoded_again(damage: Callable[[Path], None], interrup
     assert all(np.array_equal(getattr(dataset, part), expected[part]) for part in PARTS)
 
 
+def test_chunks_that_a_kill_left_beside_a_finished_cache_are_deleted(pets: Path, tmp_path: Path) -> None:
+    load_folder(pets, tmp_path / "data")
+    [cache] = leftovers(tmp_path / "data")
+    (tmp_path / "data" / f".{cache}.0123456789abcdef.chunks").mkdir()
+    load_folder(pets, tmp_path / "data")
+    assert leftovers(tmp_path / "data") == [cache]
+
+
 def test_chunks_of_a_folder_that_has_changed_are_deleted(interrupted: Path, tmp_path: Path,
                                                          capfd: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (32, 32), (7, 7, 7)).save(interrupted / "cat" / "00.png")

@@ -60,6 +60,8 @@ def read_or_build(path: Path, classes: tuple[str, ...], images: list[Listed], ke
     """
     if not _is_current(cache, key):
         _build(path, classes, images, side, cache, key)
+    for chunks in cache.parent.glob(f".{cache.name}.*.chunks"):  # which the cache has taken the place of
+        shutil.rmtree(chunks)
     facts = _read_facts(cache)
     if facts["unreadable"]:
         say(f"{path.name}: {_unreadable_text(list(facts['unreadable']))}; all of them, and why: {cache / UNREADABLE}")
@@ -197,7 +199,6 @@ def _build(path: Path, classes: tuple[str, ...], images: list[Listed], side: int
             (temporary / UNREADABLE).write_text(lines, encoding="utf-8", errors="backslashreplace")
         shutil.rmtree(cache, ignore_errors=True)
         temporary.rename(cache)
-    shutil.rmtree(chunks)
 
 
 def _chunks_folder(path: Path, cache: Path, key: str) -> Path:
