@@ -55,6 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(EXAMPLES, usage="python _main.py --task TASK --dataset DATASET [options]")
     parser.add_argument("--task", help=f"{', '.join(TASKS)} or all")
     parser.add_argument("--dataset", help=f"{', '.join(DATASETS)}, folder:PATH or all")
+    parser.add_argument("--image-size", type=int, metavar="N",
+                        help="of folder:PATH: the side that its images are scaled to, pixels (default 32)")
     parser.add_argument("--method", nargs="+", metavar="METHOD",
                         help="one or more methods of the task (see above), or all; default: its first, on "
                              "CIFAR-10 patches in 1.2.1 and dcl in 1.2.3, of control both")
@@ -101,7 +103,7 @@ def main(argv: list[str]) -> None:
     tasks = choose_tasks(arguments.task)
     datasets = list(DATASETS) if arguments.dataset == "all" else [arguments.dataset]
     for name in datasets:
-        check_dataset(name)
+        check_dataset(name, arguments.image_size)
     for seed in arguments.seed:
         if not 0 <= seed < 2**63:
             raise UsageError(f"--seed {seed}: must be 0 or more, and below 2**63")
@@ -119,8 +121,8 @@ def main(argv: list[str]) -> None:
     from training.runs import Options, run_all  # torch is imported only now, so that --help and errors are quick
 
     run_all(plans, Options(
-        argv=words, data_dir=arguments.data_dir, device=arguments.device, precision=arguments.precision,
-        quick=arguments.quick, fresh=arguments.fresh, resume=arguments.resume,
+        argv=words, data_dir=arguments.data_dir, image_size=arguments.image_size, device=arguments.device,
+        precision=arguments.precision, quick=arguments.quick, fresh=arguments.fresh, resume=arguments.resume,
         checkpoint_seconds=60 * arguments.checkpoint_minutes, init=arguments.init))
 
 
@@ -165,7 +167,7 @@ def plan(arguments: argparse.Namespace, tasks: dict[str, Task], dataset: str, in
         for method in methods:
             default = task.default_recipe(recipe_family(dataset), method)
             recipe, overridden = changed_recipe(arguments, task, recipe_family(dataset), default, init)
-            stem = f"{name}_{short_name(dataset)}_{method}"
+            stem = f"{name}_{short_name(dataset, arguments.image_size)}_{method}"
             suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe, overridden))}"
             if init:
                 suffix += f"_from-{init.run.task}-{init.run.method}"

@@ -14,6 +14,9 @@ from models.patches import PatchEncoder
 from utils.errors import UsageError
 from utils.recipe import check_widths
 
+COVARIED_PIXELS = 4096  # of an image, in all channels: up to here principal components come from the covariance
+WHITENED_PIXELS = 2000 * 32 * 32  # of all images together whose patches are taken at once
+
 
 class Normalise(nn.Module):
     """(x - mean) / std, a channel at a time, with the statistics of the training split."""
@@ -53,9 +56,13 @@ class Whitening(nn.Module):
         """images: (N, C, H, W), normalised."""
         k = self.kernel
         images = images.cpu()  # in float64, which not every device has
-        patches = images.unfold(2, k, 1).unfold(3, k, 1)  # (N, C, H-k+1, W-k+1, k, k)
-        flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, self.out_channels // 2).double()
-        values, vectors = torch.linalg.eigh(flat.T @ flat / len(flat))
+        size = self.out_channels // 2
+        products, count = torch.zeros(size, size, dtype=torch.float64), 0
+        for part in images.split(max(1, WHITENED_PIXELS // images[0, 0].numel())):  # their patches take k^2 the memory
+            patches = part.unfold(2, k, 1).unfold(3, k, 1)  # (N, C, H-k+1, W-k+1, k, k)
+            flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
+            products, count = products + flat.T @ flat, count + len(flat)
+        values, vectors = torch.linalg.eigh(products / count)
         filters = (vectors / (values + self.epsilon).sqrt()).T.reshape(-1, *self.weight.shape[1:])
         self.weight.copy_(torch.cat([filters, -filters]))
 
@@ -256,7 +263,10 @@ class PCAEncoder(nn.Module):
         from sklearn.decomposition import PCA
 
         flat = images.flatten(1).cpu().numpy()
-        pca = PCA(min(len(self.components), *flat.shape), svd_solver="covariance_eigh").fit(flat)
+        # the covariance of larger images than these has no room, nor has a second copy of them
+        large = flat.shape[1] > COVARIED_PIXELS
+        pca = PCA(min(len(self.components), *flat.shape), svd_solver="randomized" if large else "covariance_eigh",
+                  copy=not large, random_state=0).fit(flat)
         self.mean.copy_(torch.from_numpy(pca.mean_))
         self.components[: len(pca.components_)] = torch.from_numpy(pca.components_).to(self.components)
 

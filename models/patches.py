@@ -85,8 +85,13 @@ class PatchFeatures(nn.Module):
 
 def cells(height: int, width: int) -> Tensor:
     """(GRID^2, height x width): the weights that average a map over the cells of a grid, as adaptive pooling does."""
-    unit = torch.eye(height * width).view(-1, 1, height, width)  # a map for every place
-    return F.adaptive_avg_pool2d(unit, GRID).flatten(1).T.contiguous()
+    weights = torch.zeros(GRID, GRID, height, width)
+    for row in range(GRID):
+        for column in range(GRID):  # neighbouring cells share a row or column where their number is odd
+            cell = weights[row, column, row * height // GRID : -(-(row + 1) * height // GRID),
+                           column * width // GRID : -(-(column + 1) * width // GRID)]
+            cell.fill_(1).div_(cell.shape[0]).div_(cell.shape[1])
+    return weights.view(GRID**2, -1)
 
 
 class PatchEncoder(nn.Module):

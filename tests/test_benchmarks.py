@@ -15,7 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import common, contestants, extrapolate, scaling, throughput, time_to_reference
+from benchmarks import (
+    common,
+    contestants,
+    extrapolate,
+    larger_than_memory,
+    scaling,
+    throughput,
+    time_to_reference,
+)
 from report.tables import REFERENCE
 from tests.factory import make_record
 from training import evaluation
@@ -29,7 +37,7 @@ from utils.losses import nt_xent
 ROOT = Path(__file__).parent.parent
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0)
 SCRIPTS = {"throughput": throughput, "scaling": scaling, "time_to_reference": time_to_reference,
-           "extrapolate": extrapolate}
+           "extrapolate": extrapolate, "larger_than_memory": larger_than_memory}
 
 
 # Exponents
@@ -160,6 +168,10 @@ def test_help_works_from_anywhere(script: str, tmp_path: Path) -> None:
     ("time_to_reference", ["--cell", "1.2.3/cifar10", "--epochs", "1000"], ["--epochs 1000", "1.2.3/cifar10"]),
     ("time_to_reference", ["--seed", "-1"], ["--seed", "at least 0"]),
     ("time_to_reference", ["--device", "tpu"], ["--device", "cpu"]),
+    ("larger_than_memory", ["--image-size", "30"], ["--image-size 30", "multiple of 4"]),
+    ("larger_than_memory", ["--images", "1000", "--steps", "6"], ["--steps", "at most half of --images"]),
+    ("larger_than_memory", ["--limit", "1"], ["--limit", "at least 256"]),
+    ("larger_than_memory", ["--json", "a.txt"], ["--json a.txt", ".json"]),
 ])
 def test_wrong_use_is_one_line_and_exit_2(capsys, script: str, argv: list[str], words: list[str]) -> None:
     code, out, err = call(capsys, script, *argv)
@@ -320,3 +332,25 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no measurement of task 1.2.3"):
             extrapolate.main([str(tmp_path / "in.json"), "--out", str(tmp_path / "out.md")])
     assert not (tmp_path / "out.md").exists()
+
+
+# Larger than memory
+
+
+def test_its_images_are_read_and_its_broken_ones_are_not(tmp_path: Path, capsys) -> None:
+    larger_than_memory.make_images(tmp_path / "images", 60, 25, 32)
+    for _ in range(2):  # built, then there already
+        found = larger_than_memory.build(tmp_path, 85, 32, larger_than_memory.Limit("none", []))
+    assert found == {}
+    dataset = load_dataset(f"folder:{tmp_path / 'images'}", tmp_path / "data", 32)
+    assert sum(map(sum, dataset.class_counts().values())) == 60 and dataset.classes == larger_than_memory.SHAPES
+    assert len(next((tmp_path / "data").glob("*/unreadable.txt")).read_text().splitlines()) == 25
+    assert "was there already" in capsys.readouterr().out
+
+
+def test_a_process_under_the_limit_cannot_take_more(capsys) -> None:
+    words = [sys.executable, "-c", "import sys; x = b'x' * (int(sys.argv[1]) << 20)"]
+    with larger_than_memory.memory_limit(256 << 20) as limit:
+        assert subprocess.run([*limit.prefix, *words, "50"]).returncode == 0
+        assert subprocess.run([*limit.prefix, *words, "600"], stderr=subprocess.DEVNULL).returncode != 0
+    assert limit.group is None or not limit.group.exists()

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import mmap
 import os
 import pickle
 import shutil
@@ -12,6 +13,8 @@ import struct
 import subprocess
 import sys
 import tarfile
+import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,11 +23,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import data, data_sources, image_folder
+from utils import data, data_sources, image_chunks, image_folder
 from utils.data import DATASETS, DatasetSpec, check_dataset, load_dataset
-from utils.data_parts import PARTS, Arrays, stratified_split
+from utils.data_parts import PARTS, Arrays, read_ahead, stratified_split
 from utils.data_sources import Source
 from utils.errors import RunError, UsageError
+from utils.image_decoding import decode_image
 
 ROOT = Path(__file__).parent.parent
 
@@ -680,7 +684,7 @@ def test_folder(pets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 
 def test_folder_is_decoded_once(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load_folder(pets, tmp_path / "data")
-    monkeypatch.setattr(image_folder, "decode_image", None)  # decoding anything now would leave no image readable
+    monkeypatch.setattr(image_folder, "decode_all", None)  # decoding anything now would fail
     second = load_folder(pets, tmp_path / "data")
     assert first.sha256 == second.sha256 and np.array_equal(first.train_images, second.train_images)
     assert len(leftovers(tmp_path / "data")) == 1
@@ -741,10 +745,271 @@ def test_unreadable_images_are_left_out_and_named(
         assert "3 unreadable" in told and "'cat/03.png', 'cat/broken.png', 'dog/float.tif'" in told
 
 
-def test_decompression_bomb_is_left_out(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.new("RGB", (300, 300)).save(pets / "dog" / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40000)  # twice as many raise DecompressionBombError
-    assert sum(map(sum, load_folder(pets, tmp_path / "data").class_counts().values())) == 30
+def png_header(width: int, height: int) -> bytes:
+    """The start of a PNG file of that size, with next to none of its pixels."""
+    chunks = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(bytes(99))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+
+
+def unreadable(data_dir: Path) -> dict[str, str]:
+    """The list beside the cache: name -> reason."""
+    [file] = data_dir.glob("*/unreadable.txt")
+    return dict(line.split(": ", 1) for line in file.read_text().splitlines())
+
+
+def test_every_kind_of_broken_file_is_listed_with_its_reason(
+        pets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    cat, dog = pets / "cat", pets / "dog"
+    (cat / "text.png").write_text("no image")
+    (cat / "empty.jpg").touch()
+    (cat / "folder.png").mkdir()
+    (cat / "folder.png" / "inside.png").write_bytes((cat / "00.png").read_bytes())  # is one
+    (cat / "dead.png").symlink_to("nowhere")
+    (cat / "loop.png").symlink_to("loop.png")
+    (cat / "link.png").symlink_to(dog / "00.png")  # is one
+    os.mkfifo(cat / "pipe.png")  # whoever opened it would wait for ever
+    (dog / "bomb.png").write_bytes(png_header(60_000, 60_000))
+    (dog / "large.png").write_bytes(png_header(10_000, 10_000))  # of which Pillow only warns
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), np.uint8)).save(dog / "cut.jpg")
+    truncate(dog / "cut.jpg")
+    Image.fromarray(np.zeros((40, 40), np.int32)).save(dog / "deep.tif")
+    (dog / os.fsdecode(b"\xff.png")).write_bytes((dog / "00.png").read_bytes())  # is one
+    (dog / os.fsdecode(b"\xfe.png")).write_text("no image")
+    dataset = load_folder(pets, tmp_path / "data")
+    assert sum(map(sum, dataset.class_counts().values())) == 33
+    expected = {"cat/text.png": "cannot identify", "cat/empty.jpg": "cannot identify", "cat/folder.png": "directory",
+                "cat/dead.png": "No such file", "cat/loop.png": "symbolic links", "cat/pipe.png": "no regular file",
+                "dog/bomb.png": "decompression bomb", "dog/large.png": "decompression bomb", "dog/cut.jpg": "truncated",
+                "dog/deep.tif": "32-bit", "dog/\\udcfe.png": "cannot identify"}
+    listed = unreadable(tmp_path / "data")
+    assert listed.keys() == expected.keys()
+    for name, words in expected.items():
+        assert words in listed[name] and str(pets) not in listed[name], listed[name]
+    told = capfd.readouterr().err
+    assert "11 unreadable" in told and "unreadable.txt" in told and len(told.splitlines()) == 1
+
+
+# Decoding in parallel, interrupted, with processes that die
+
+
+def child(body: str) -> str:
+    """What runs in place of image_chunks.CHILD: the same, with `body` done before an image at `path` is decoded."""
+    return f"""
+import os, signal, time
+from pathlib import Path
+from utils import image_decoding
+fitted_image = image_decoding.fitted_image
+def replaced(path, *size):
+    {body}
+    return fitted_image(path, *size)
+image_decoding.fitted_image, image_decoding.IMAGE_SECONDS = replaced, 1
+image_decoding.serve()
+"""
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_chunks, "CHUNK_IMAGES", 4)
+    monkeypatch.setattr(image_chunks, "processes", lambda: 3)
+
+
+def in_one_process(path: Path) -> Arrays:
+    """PARTS of a folder, decoded one after the other, without chunks."""
+    files = sorted(path.glob("*/*.png"))
+    labels = np.array([sorted({file.parent for file in files}).index(file.parent) for file in files])
+    pixels = np.stack([decode_image(file, 32, 32) for file in files])
+    train, test = stratified_split(labels, 0.2, seed=0)
+    return {"train_images": pixels[train], "train_labels": labels[train].astype(np.uint8),
+            "test_images": pixels[test], "test_labels": labels[test].astype(np.uint8)}
+
+
+def test_parallel_decoding_gives_the_bytes_of_serial_decoding(pets: Path, tmp_path: Path, small_chunks: None) -> None:
+    random = np.random.default_rng(0)
+    for file in pets.glob("*/*.png"):
+        Image.fromarray(random.integers(0, 256, (50, 40, 3), np.uint8)).save(file)
+    expected = in_one_process(pets)
+    dataset = load_folder(pets, tmp_path / "data")
+    assert all(np.array_equal(getattr(dataset, part), expected[part]) for part in PARTS)
+    assert dataset.sha256 == sha256_of(expected)
+
+
+def still_running(marker: str) -> bool:
+    """Whether a process has these words in its command line."""
+    return any(marker.encode() in path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks at processes in /proc")
+def test_killed_half_way_it_goes_on_where_it_was(
+        pets: Path, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    log, data_dir = tmp_path / "log", tmp_path / "data"
+    slow = child(f"open({str(log)!r}, 'a').write(f'{{path}}\\n'); time.sleep(0.05)")
+    code = (f"from pathlib import Path; from utils import data, image_chunks\nimage_chunks.CHUNK_IMAGES = 4\n"
+            f"image_chunks.CHILD = {slow!r}\ndata.load_dataset({f'folder:{pets}'!r}, Path({str(data_dir)!r}))")
+    builder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    deadline = time.monotonic() + 30
+    while len(list(data_dir.glob(".*.chunks/[0-9]*"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    builder.kill()
+    assert builder.wait() == -9
+    while still_running(str(log)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not still_running(str(log))  # what it had started ended by itself
+    finished = len(list(data_dir.glob(".*.chunks/[0-9]*")))
+    assert 3 <= finished < 8
+    log.unlink()
+    monkeypatch.setattr(image_chunks, "CHILD", slow)
+    dataset = load_folder(pets, data_dir)
+    assert f"{4 * finished} of 30 images are decoded" in capfd.readouterr().err
+    assert len(log.read_text().splitlines()) == 30 - 4 * finished
+    expected = in_one_process(pets)
+    assert all(np.array_equal(getattr(dataset, part), expected[part]) for part in PARTS)
+    assert len(list(data_dir.iterdir())) == 2  # the cache and the lock
+
+
+@pytest.fixture
+def interrupted(pets: Path, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """pets, of which all chunks are decoded and nothing more was done."""
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folder, "_write_splits", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            load_folder(pets, tmp_path / "data")
+    assert len(list((tmp_path / "data").glob(".*.chunks/*"))) == 8
+    return pets
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def turn_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, empty, turn_a_bit])
+def test_damaged_chunk_is_decoded_again(damage: Callable[[Path], None], interrupted: Path, tmp_path: Path,
+                                        capfd: pytest.CaptureFixture[str]) -> None:
+    chunks = sorted((tmp_path / "data").glob(".*.chunks/*"))
+    damage(chunks[3])
+    (chunks[0].parent / ".000001.99.tmp").write_bytes(b"half")
+    dataset = load_folder(interrupted, tmp_path / "data")
+    told = capfd.readouterr().err
+    assert "26 of 30 images are decoded" in told and "1 chunks are damaged" in told
+    expected = in_one_process(interrupted)
+    assert all(np.array_equal(getattr(dataset, part), expected[part]) for part in PARTS)
+
+
+def test_chunks_that_a_kill_left_beside_a_finished_cache_are_deleted(pets: Path, tmp_path: Path) -> None:
+    load_folder(pets, tmp_path / "data")
+    [cache] = leftovers(tmp_path / "data")
+    (tmp_path / "data" / f".{cache}.0123456789abcdef.chunks").mkdir()
+    load_folder(pets, tmp_path / "data")
+    assert leftovers(tmp_path / "data") == [cache]
+
+
+def test_chunks_of_a_folder_that_has_changed_are_deleted(interrupted: Path, tmp_path: Path,
+                                                         capfd: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (32, 32), (7, 7, 7)).save(interrupted / "cat" / "00.png")
+    dataset = load_folder(interrupted, tmp_path / "data")
+    told = capfd.readouterr().err
+    assert "have changed" in told and "going on" not in told
+    expected = in_one_process(interrupted)
+    assert all(np.array_equal(getattr(dataset, part), expected[part]) for part in PARTS)
+    assert len(list((tmp_path / "data").iterdir())) == 2
+
+
+def test_image_that_kills_or_holds_up_its_process_is_left_out(
+        pets: Path, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("killer", "sleeper", "unlucky"):
+        (pets / "cat" / f"{name}.png").write_bytes((pets / "cat" / "00.png").read_bytes())
+    once = tmp_path / "once"
+    monkeypatch.setattr(image_chunks, "CHILD", child(
+        "if path.stem == 'killer': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if path.stem == 'sleeper': time.sleep(20)\n"
+        f"    if path.stem == 'unlucky' and not os.path.exists({str(once)!r}):\n"
+        f"        open({str(once)!r}, 'w').close(); os.kill(os.getpid(), signal.SIGKILL)"))
+    dataset = load_folder(pets, tmp_path / "data")
+    assert sum(map(sum, dataset.class_counts().values())) == 31 and once.exists()
+    assert unreadable(tmp_path / "data") == {
+        "cat/killer.png": "the process that decodes it ends with code -9",
+        "cat/sleeper.png": "decoding it took longer than 60 s"}
+
+
+@pytest.mark.parametrize("code, words", [
+    ("raise SystemExit", "could not be started"),
+    ("print('ready', flush=True); input(); print('failed No space left', flush=True)", "No space left"),
+    ("print('ready', flush=True)", "ended with code 0")])
+def test_processes_that_cannot_work_end_the_run(code: str, words: str, pets: Path, tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_chunks, "CHILD", code)
+    with pytest.raises(RunError, match=words):
+        load_folder(pets, tmp_path / "data")
+
+
+def test_the_decoding_process_loads_nothing_heavy() -> None:
+    code = "import sys, utils.image_decoding; print([n for n in ('torch', 'numpy', 'pydantic') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# Other sizes
+
+
+def test_image_size_has_a_cache_and_a_name_of_its_own(pets: Path, tmp_path: Path) -> None:
+    small, large = (load_dataset(f"folder:{pets}", tmp_path / "data", size) for size in (None, 48))
+    assert (small.name, large.name) == ("folder-my-pets", "folder-my-pets-48px")
+    assert (small.image_shape, large.image_shape) == ((3, 32, 32), (3, 48, 48))
+    assert large.train_images.shape == (24, 48, 48, 3) and len(leftovers(tmp_path / "data")) == 2
+    assert np.array_equal(small.train_labels, large.train_labels)
+    again = load_dataset(f"folder:{pets}", tmp_path / "data", 32)
+    assert (again.name, again.sha256) == (small.name, small.sha256)
+
+
+@pytest.mark.parametrize("name, size, words", [
+    ("folder:x", 30, "--image-size 30: must be a multiple of 4, 8 to 256"), ("folder:x", 4, "8 to 256"),
+    ("folder:x", 260, "8 to 256"), ("folder:x", 0, "8 to 256"), ("folder:x", -32, "8 to 256"),
+    ("cifar10", 32, "belongs to folder:PATH")])
+def test_image_size_that_does_not_fit(name: str, size: int, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        check_dataset(name, size)
+
+
+# Larger than memory
+
+
+@pytest.mark.parametrize("side", [4, 37])
+def test_reading_ahead_takes_any_row_of_a_map_and_changes_nothing(side: int, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, side, side, 3), np.uint8)
+    np.save(tmp_path / "x.npy", pixels)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    read_ahead(mapped, np.arange(50))
+    assert np.array_equal(mapped, pixels)
+    read_ahead(pixels, np.arange(50))  # nothing to do
+
+
+def test_reading_ahead_asks_for_every_byte_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[range] = []
+
+    class Map(mmap.mmap):
+        def madvise(self, option: int, start: int, length: int) -> None:
+            assert option == mmap.MADV_WILLNEED and start % mmap.PAGESIZE == 0
+            asked.append(range(start, start + length))
+
+    np.save(tmp_path / "x.npy", np.zeros((50, 37, 37, 3), np.uint8))
+    with (tmp_path / "x.npy").open("rb") as file:
+        mapped = SimpleNamespace(base=Map(file.fileno(), 0, access=mmap.ACCESS_READ), strides=(4107, 111, 3, 1),
+                                 offset=128)
+    monkeypatch.setattr(np, "memmap", SimpleNamespace)
+    read_ahead(mapped, np.array([49, 0, 7]))
+    for row, found in zip([49, 0, 7], asked, strict=True):
+        first = 128 + row * 4107
+        assert first in found and first + 4106 in found and found.stop == first + 4107
 
 
 def test_folder_with_train_and_test(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -776,9 +1041,9 @@ def test_image_kinds(tmp_path: Path) -> None:
 def test_decode_image_crops_the_centre(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 96, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    assert np.array_equal(image_folder.decode_image(tmp_path / "wide.png"), pixels[:, 32:64])
+    assert np.array_equal(decode_image(tmp_path / "wide.png", 32, 32), pixels[:, 32:64])
     Image.fromarray(pixels.transpose(1, 0, 2)).save(tmp_path / "high.png")
-    assert np.array_equal(image_folder.decode_image(tmp_path / "high.png"), pixels.transpose(1, 0, 2)[32:64])
+    assert np.array_equal(decode_image(tmp_path / "high.png", 32, 32), pixels.transpose(1, 0, 2)[32:64])
 
 
 def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
@@ -787,7 +1052,7 @@ def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
     for suffix in (".png", ".jpg"):
         large = Image.fromarray(pixels).resize((1280, 640), Image.Resampling.NEAREST)
         large.save(tmp_path / f"large{suffix}", **({"quality": 95} if suffix == ".jpg" else {}))
-        decoded = image_folder.decode_image(tmp_path / f"large{suffix}").astype(int)
+        decoded = decode_image(tmp_path / f"large{suffix}", 32, 32).astype(int)
         assert np.abs(decoded[:, 2:14] - [255, 0, 0]).max() < 8
         assert np.abs(decoded[:, 18:30] - [0, 255, 0]).max() < 8
 
@@ -795,7 +1060,7 @@ def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
 def test_decode_image_of_16_bits(tmp_path: Path) -> None:
     pixels = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32) * 64
     Image.fromarray(pixels).save(tmp_path / "deep.png")
-    decoded = image_folder.decode_image(tmp_path / "deep.png")
+    decoded = decode_image(tmp_path / "deep.png", 32, 32)
     assert np.array_equal(decoded, np.repeat((pixels // 256)[..., None], 3, axis=2))
 
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.neighbors import KNeighborsClassifier
 
 from models.encoder import ConvEncoder
-from training import evaluation, portrait
+from training import evaluation, loop, portrait
 from training.evaluation import Latents
 
 
@@ -41,7 +41,7 @@ def test_encode_does_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) ->
     encoder = ConvEncoder((1, 8, 8), (8, 8), 16, "max")
     images = torch.randint(0, 256, (30, 8, 8, 1), dtype=torch.uint8)
     whole = evaluation.encode(encoder, images)
-    monkeypatch.setattr(evaluation, "EVALUATION_BATCH", 7)
+    monkeypatch.setattr(loop, "EVALUATION_BATCH", 7)
     torch.testing.assert_close(evaluation.encode(encoder, images), whole, rtol=1e-5, atol=1e-5)
 
 

@@ -6,6 +6,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 from torchvision.models import resnet18
 
+import models.encoder
 from models.decoder import build_decoder
 from models.encoder import ConvEncoder, MLPEncoder, TransformerBlock, Whitening, build_encoder
 from models.heads import LinearHead, MLPClassifier, ProjectionHead
@@ -51,6 +52,16 @@ def test_whitening_decorrelates_patches() -> None:
     out = layer(x).permute(0, 2, 3, 1).reshape(-1, 24)[:, :12].double()
     torch.testing.assert_close(out.T @ out / len(out), torch.eye(12, dtype=torch.float64), rtol=0, atol=2e-2)
     assert torch.equal(layer.weight[12:], -layer.weight[:12])
+
+
+def test_whitening_of_many_images_at_a_time_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole, parts = Whitening(3, 2), Whitening(3, 2)
+    whole.fit_to_data(images)
+    monkeypatch.setattr(models.encoder, "WHITENED_PIXELS", 7 * 64)  # 7 images, and a rest of 2
+    parts.fit_to_data(images)
+    x = torch.rand(4, 3, 8, 8)
+    torch.testing.assert_close(parts(x).square(), whole(x).square(), rtol=1e-3, atol=1e-4)  # the sign is free
 
 
 def test_whitening_is_frozen_and_float32_whatever_the_precision() -> None:

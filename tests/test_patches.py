@@ -91,6 +91,13 @@ def test_too_many_components_is_one_clear_error() -> None:
         FeatureDecoder((3, 16, 16), 12, 97, 8, 16)
 
 
+@pytest.mark.parametrize("height, width", [(27, 27), (4, 7), (6, 5)])
+def test_cells_are_those_of_adaptive_pooling(height: int, width: int) -> None:
+    maps = torch.rand(5, 1, height, width)
+    expected = F.adaptive_avg_pool2d(maps, 2).flatten(1)
+    torch.testing.assert_close(maps.flatten(1) @ patches.cells(height, width).T, expected)
+
+
 def test_images_too_small_for_the_grid() -> None:
     with pytest.raises(UsageError, match="too small"):
         PatchFeatures((1, 3, 3), 4)

@@ -16,7 +16,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from models.encoder import MLPEncoder, build_encoder
-from training import portrait
+from training import loop, portrait
 from training.loop import DeviceData, Diverged, Loop, Setup, evenly_spaced, forward_flops, schedule
 from training.momentum import MomentumEncoder
 from training.run import run
@@ -156,6 +156,26 @@ def test_an_epoch_visits_every_image_once(digits) -> None:
     seen = torch.cat(list(loop.batches()))
     assert sorted(seen.tolist()) == sorted(data.train.tolist())
     assert not set(seen.tolist()) & set(data.val.tolist())
+
+
+def test_a_batch_is_read_from_the_disk_while_the_one_before_is_trained_on(digits, monkeypatch) -> None:
+    asked: list[tuple[str, list[int]]] = []
+    monkeypatch.setattr(loop, "read_ahead", lambda images, rows: asked.append(("ahead", rows.tolist())))
+    data = DeviceData.load(digits, CPU.device)
+    recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=80)
+    orders = []
+    for mapped in (data, dataclasses.replace(data, mapped=None)):
+        batches = Loop(recipe, mapped, CPU, {"head": nn.Linear(2, 2)}, 0.0, "").batches()
+        orders.append([asked.append(("used", index.tolist())) or index.tolist() for index in batches])
+    first, second, third, fourth = orders[0]
+    assert orders[1] == orders[0]  # the shuffle does not depend on where the images are
+    assert asked[:8] == [("ahead", first), ("ahead", second), ("used", first), ("ahead", third), ("used", second),
+                         ("ahead", fourth), ("used", third), ("used", fourth)]
+    assert all(kind == "used" for kind, _ in asked[8:])
+
+
+def test_large_images_are_scored_in_smaller_batches() -> None:
+    assert [loop.evaluation_batch((3, side, side)) for side in (8, 32, 64, 256)] == [500, 500, 125, 7]
 
 
 def test_random_chance_is_ln_of_the_classes_at_the_start(digits, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from torch import Generator, Tensor, nn
 from models.decoder import build_decoder
 from models.patches import IMAGES_A_COMPONENT, FeatureDecoder
 from training.autoencoding_recipe import AutoencodingRecipe
-from training.loop import EVALUATION_BATCH, DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
+from training.loop import DeviceData, Loop, Setup, Trained, evaluation_batch, forward_flops, new_encoder
 from utils.augment import colour_jitter, to_float
 
 
@@ -73,7 +73,8 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, reci
                 "mean squared error of the whitened patch features, plus the pixels' L1 for the decoder alone "
                 "(validation: from intact images)", frozen_flops=frozen)
     # (N, target_components): what is to be met are intact images' features, which never change
-    targets = torch.cat([features.target(to_float(part)) for part in data.images.split(EVALUATION_BATCH)])
+    parts = data.images.split(evaluation_batch(data.image_shape))
+    targets = torch.cat([features.target(to_float(part)) for part in parts])
     loop.flops += len(targets) * forward_flops(features.features, *data.image_shape)
 
     def reconstruction_loss(seen: Tensor, index: Tensor) -> Tensor:

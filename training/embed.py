@@ -1,6 +1,5 @@
 """Latents of images of one's own: `python _main.py --embed RECORD --images folder:PATH --out latents.npz`."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,10 @@ from tqdm import tqdm
 
 from models.saved import load_saved
 from training.evaluation import encode
-from utils.data_parts import reason, say
-from utils.errors import RunError, UsageError
-from utils.image_folder import decode_image, images_in
+from utils.data_parts import say
+from utils.errors import RunError, UsageError, reason
+from utils.image_decoding import decode_image
+from utils.image_folder import images_in
 from utils.record import write_atomically
 
 BATCH = 1000  # images that are decoded before they are encoded
@@ -38,9 +38,7 @@ def embed_folder(record: Path, folder: Path, out: Path, device: torch.device) ->
         images = []
         for file in files[start:start + BATCH]:
             try:
-                with warnings.catch_warnings():  # Pillow's, about images that it reads all the same
-                    warnings.simplefilter("ignore")
-                    images.append(decode_image(file, height, width, channels))
+                images.append(decode_image(file, height, width, channels))
                 names.append(file.relative_to(folder).as_posix())
             except Exception as error:  # Pillow raises a dozen kinds on a damaged file
                 say(f"{file}: left out, cannot be read ({reason(error)})")

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from models.heads import MLPClassifier
 from training.contrastive import random_view
-from training.loop import EVALUATION_BATCH, DeviceData, evenly_spaced, schedule
+from training.loop import EVALUATION_BATCH, DeviceData, evaluation_batch, evenly_spaced, schedule
 from training.tasks import TASKS
 from utils.augment import to_float
 from utils.optimiser import MasterOptimiser
@@ -42,7 +42,8 @@ def encode(encoder: nn.Module, images: Tensor) -> Tensor:
     """(N, H, W, C) uint8 -> (N, latent_dim) float32.  The encoder is used in eval mode and handed back as it came."""
     was_training = encoder.training
     encoder.eval()
-    z = torch.cat([encoder(to_float(batch)).float() for batch in images.split(EVALUATION_BATCH)])
+    size = evaluation_batch((images.shape[3], *images.shape[1:3]))
+    z = torch.cat([encoder(to_float(batch)).float() for batch in images.split(size)])
     encoder.train(was_training)
     return z
 
@@ -176,8 +177,10 @@ def reconstruction_metrics(decoder: nn.Module, latents: dict[str, Latents], data
     out = {}
     for split in SPLITS:
         stored, index = images[split]
-        total = 0.0
-        for z, batch in zip(latents[split].z.split(EVALUATION_BATCH), index.split(EVALUATION_BATCH), strict=True):
+        total, size = 0.0, evaluation_batch(data.image_shape)
+        for z, batch in zip(latents[split].z.split(size), index.split(size), strict=True):
+            if stored is data.images:
+                data.read_ahead(batch)
             total += (decoder(z) - to_float(stored[batch])).abs().mean((1, 2, 3)).sum().item()
         out[f"{split}/reconstruction_mae"] = Metric(
             value=total / len(index), n=len(index), split=split,
@@ -196,7 +199,7 @@ def geometry_metrics(encoder: nn.Module, z: Tensor, data: DeviceData) -> dict[st
     index = evenly_spaced(len(z), GEOMETRY_IMAGES).to(z.device)
     generator = Generator(z.device).manual_seed(0)
     view0, view1 = (torch.cat([encoder(random_view(data.test_images[part], recipe, generator)).float()
-                               for part in index.split(EVALUATION_BATCH)]) for _ in range(2))
+                               for part in index.split(evaluation_batch(data.image_shape))]) for _ in range(2))
     values = {"alignment": (alignment(view0, view1), len(index)),
               "uniformity": (uniformity(z[index]), len(index)),
               "effective_rank": (effective_rank(z), len(z))}

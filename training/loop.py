@@ -29,13 +29,15 @@ from models.saved import Saved
 from training.checkpoints import Checkpoints, Progress
 from utils.augment import random_affine, to_float
 from utils.data import Dataset
+from utils.data_parts import read_ahead
 from utils.errors import RunError
 from utils.optimiser import MasterOptimiser
 from utils.precision import DTYPES, cast
 from utils.recipe import LatentRecipe, Recipe
 from utils.record import Epoch
 
-EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken
+EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken, of up to 32 x 32 pixels
+SAMPLE_PIXELS = 50_000 * 32 * 32  # of all images together that statistics are taken from
 NETWORK_EFFICIENCY = 0.75  # of the measured convolution speed, whole steps reach about this; only for the estimate
 NOT_TRAINED = "none: the encoder was scored as it was"
 SCORING_SECONDS = 1e-3  # classifier, probes and map, per image, on two cores; only for the estimate
@@ -73,6 +75,7 @@ class DeviceData:
     image_shape: tuple[int, int, int]  # C, H, W
     classes: tuple[str, ...]
     recipes: str  # the data set whose recipes it uses
+    mapped: np.ndarray | None = None  # the images on the disk, where they are memory-mapped
 
     @staticmethod
     def load(dataset: Dataset, device: torch.device, labels: float = 1.0) -> "DeviceData":
@@ -87,7 +90,13 @@ class DeviceData:
         labelled, selection = dataset.labelled(labels)
         return DeviceData(tensor(dataset.train_images), tensor(dataset.train_labels), tensor(dataset.train_index),
                           tensor(dataset.val_index), tensor(labelled), tensor(selection), tensor(dataset.test_images),
-                          tensor(dataset.test_labels), dataset.image_shape, dataset.classes, dataset.recipes)
+                          tensor(dataset.test_labels), dataset.image_shape, dataset.classes, dataset.recipes,
+                          dataset.train_images if device.type == "cpu" else None)
+
+    def read_ahead(self, index: Tensor) -> None:
+        """Where the images are on the disk: have those of these indices read while something else is computed."""
+        if self.mapped is not None:
+            read_ahead(self.mapped, index.numpy())
 
     def of_labelled(self) -> "DeviceData":
         """The same data with the labelled images in place of all training images, over and over up to their number.
@@ -99,8 +108,15 @@ class DeviceData:
 
     def sample(self, count: int) -> Tensor:
         """Up to `count` training images, evenly spaced, (count, C, H, W) in [0, 1]: for statistics of the data."""
+        count = min(count, SAMPLE_PIXELS // math.prod(self.image_shape[1:]))  # they take memory
         index = evenly_spaced(len(self.train), count).to(self.train.device)
+        self.read_ahead(self.train[index])
         return to_float(self.images[self.train[index]])
+
+
+def evaluation_batch(image_shape: tuple[int, ...]) -> int:
+    """Images of (C, H, W) per forward pass where no gradient is taken: EVALUATION_BATCH, of large images fewer."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 32 * 32 // math.prod(image_shape[1:])))
 
 
 def evenly_spaced(n: int, count: int) -> Tensor:
@@ -241,11 +257,14 @@ class Loop:
         """
         if self.order is None:
             self.order = torch.randperm(len(self.data.train), generator=self.generator, device=self.device)
-        batches = self.order[: self.steps_per_epoch * self.batch_size].split(self.batch_size)
+        batches = self.data.train[self.order[: self.steps_per_epoch * self.batch_size]].split(self.batch_size)
+        self.data.read_ahead(batches[min(self.position, len(batches) - 1)])
         while self.position < len(batches):
             if self.checkpoints and self.checkpoints.due():
                 self._save()
-            yield self.data.train[batches[self.position]]
+            for following in batches[self.position + 1 : self.position + 2]:
+                self.data.read_ahead(following)
+            yield batches[self.position]
             self.position += 1
 
     def augmented(self, index: Tensor, generator: Generator | None = None) -> Tensor:
@@ -282,9 +301,10 @@ class Loop:
             module.eval()
         generator = Generator(self.device).manual_seed(0)
         total, correct, seen, judged = 0.0, 0, 0, False
-        for index in self.data.val.split(min(EVALUATION_BATCH, self.batch_size)):
+        for index in self.data.val.split(min(evaluation_batch(self.data.image_shape), self.batch_size)):
             if len(index) < 2:  # a contrast of one image with itself is none
                 continue
+            self.data.read_ahead(index)
             loss, right = loss_of(index, generator)
             total += loss.item() * len(index)
             seen += len(index)

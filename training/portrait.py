@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.evaluation import Latents
-from training.loop import EVALUATION_BATCH, DeviceData, evenly_spaced
+from training.loop import DeviceData, evaluation_batch, evenly_spaced
 from utils.augment import to_float
 from utils.record import SCORES, Metric
 
 MAP_POINTS = 1500  # test images on the maps
+MAP_SIDE = 64  # pixels, of the images behind the map of raw pixels
 MAP_NEIGHBOURS = 6  # of each, to be shown by the explorer
 AGREEMENT_NEIGHBOURS = 10
 RECONSTRUCTIONS = 8  # best, as many median and as many worst
@@ -29,7 +30,7 @@ def maps(z: Tensor, data: DeviceData) -> Portrait:
     index = evenly_spaced(len(z), MAP_POINTS).to(z.device)
     shown, images = z[index], data.test_images[index.to(data.test_images.device)]
     latents = shown.cpu().numpy()
-    pixels = to_float(images).flatten(1).cpu().numpy()
+    pixels = torch.cat([small(to_float(part)).flatten(1) for part in images.split(100)]).cpu().numpy()
     points = {"map_points": tsne(latents), "map_pca": first_components(latents),
               "pixel_tsne": tsne(pixels), "pixel_pca": first_components(pixels)}
     labels = data.test_labels[index].cpu()
@@ -40,6 +41,11 @@ def maps(z: Tensor, data: DeviceData) -> Portrait:
     nearest = nearest_rows(shown, shown, MAP_NEIGHBOURS + 1)[0][:, 1:]  # the first is the image itself
     return {"map_index": index.cpu().numpy().astype(np.int32), **points,
             "map_neighbours": nearest.cpu().numpy().astype(np.uint16)}, metrics
+
+
+def small(images: Tensor) -> Tensor:
+    """(B, C, H, W) of at most MAP_SIDE pixels a side: larger images are averaged down, which saves memory."""
+    return F.adaptive_avg_pool2d(images, MAP_SIDE) if max(images.shape[2:]) > MAP_SIDE else images
 
 
 def tsne(x: np.ndarray) -> np.ndarray:
@@ -94,8 +100,9 @@ def reconstructions(decoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str
 
     And those of the test images whose neighbours are shown, which are the same for every run.
     """
+    size = evaluation_batch(data.image_shape)
     errors = torch.cat([(decoder(part) - to_float(images)).abs().mean((1, 2, 3)) for part, images in zip(
-        z.split(EVALUATION_BATCH), data.test_images.split(EVALUATION_BATCH), strict=True)])
+        z.split(size), data.test_images.split(size), strict=True)])
     order, k = errors.argsort(), max(1, min(RECONSTRUCTIONS, len(errors) // 3))
     middle = (len(order) - k) // 2
     index = torch.cat([order[:k], order[middle:middle + k], order[-k:]])

@@ -29,6 +29,7 @@ class Options:
 
     argv: list[str]
     data_dir: Path
+    image_size: int | None  # of folder data sets, pixels
     device: str
     precision: str
     quick: bool
@@ -55,7 +56,7 @@ def run_all(plans: dict[str, list[Planned]], options: Options) -> None:
     failures: list[str] = []
     several = sum(len(runs) for runs in plans.values()) > 1
     for dataset_name, runs in plans.items():
-        dataset = load_dataset(dataset_name, options.data_dir)
+        dataset = load_dataset(dataset_name, options.data_dir, options.image_size)
         if init and list(dataset.image_shape) != init.record.data.image_shape:
             raise UsageError(f"--init {options.init}: its encoder takes images of {init.record.data.image_shape} "
                              f"(channels, height, width), those of {dataset_name} are {list(dataset.image_shape)}")

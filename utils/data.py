@@ -36,7 +36,6 @@ from utils.data_parts import (
     VALIDATION_FRACTION,
     Arrays,
     digests,
-    reason,
     say,
     scratch,
     stratified_split,
@@ -53,7 +52,7 @@ from utils.data_sources import (
     placed_tarball,
     torchvision_download,
 )
-from utils.errors import RunError, UsageError
+from utils.errors import RunError, UsageError, reason
 
 FOLDER = "folder:"
 FOLDER_RECIPES = "cifar10"  # the data set whose recipes a folder of images uses
@@ -217,9 +216,18 @@ DATASETS: dict[str, DatasetSpec] = {
 # Loading
 
 
-def check_dataset(name: str) -> None:
-    """Raises UsageError, in one line with the choices, unless the name is a key of DATASETS or folder:PATH."""
+def check_dataset(name: str, image_size: int | None = None) -> None:
+    """Raises UsageError, in one line with the choices, unless the name is a key of DATASETS or folder:PATH.
+
+    image_size: the side of a folder's images, in pixels, where it was asked for.
+    """
     if name in DATASETS or (name.startswith(FOLDER) and name != FOLDER):
+        sides = image_folder.FOLDER_SIDES
+        if image_size is not None and name in DATASETS:
+            raise UsageError(f"--image-size belongs to {FOLDER}PATH; the images of {name} have the size that they have")
+        if image_size is not None and image_size not in sides:
+            raise UsageError(f"--image-size {image_size}: must be a multiple of {sides.step}, {sides[0]} to {sides[-1]}"
+                             " pixels")
         return
     choices = [*DATASETS, f"{FOLDER}PATH"]
     if name not in ("", FOLDER) and len(name) < 200 and Path(name).is_dir():
@@ -235,11 +243,15 @@ def recipe_family(name: str) -> str:
     return DATASETS[name].recipes if name in DATASETS else FOLDER_RECIPES
 
 
-def short_name(name: str) -> str:
-    """The name in records and file names: a key of DATASETS, or folder-NAME without characters that a name may lack."""
+def short_name(name: str, image_size: int | None = None) -> str:
+    """The name in records and file names: a key of DATASETS, or folder-NAME without characters that a name may lack.
+
+    Images of a folder in another size than the default one are another data set: folder-NAME-64px.
+    """
     if name in DATASETS:
         return name
-    return f"folder-{re.sub('[^A-Za-z0-9._-]+', '-', folder_path(name).name)[:60] or 'images'}"
+    size = "" if image_size in (None, image_folder.FOLDER_SIDE) else f"-{image_size}px"
+    return f"folder-{re.sub('[^A-Za-z0-9._-]+', '-', folder_path(name).name)[:60] or 'images'}{size}"
 
 
 def folder_path(name: str) -> Path:
@@ -250,15 +262,15 @@ def folder_path(name: str) -> Path:
         raise UsageError(f"{name}: {reason(error)}") from None
 
 
-def load_dataset(name: str, data_dir: Path) -> Dataset:
+def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Dataset:
     """Load a data set, and download it into data_dir where it is not there yet.
 
-    Raises UsageError for an unknown name or a folder that does not fit, RunError where no source gave the data set or
-    data_dir cannot be written.
+    image_size: the side of a folder's images, in pixels; None: the default one.  Raises UsageError for an unknown name
+    or a folder that does not fit, RunError where no source gave the data set or data_dir cannot be written.
     """
-    check_dataset(name)
+    check_dataset(name, image_size)
     if name.startswith(FOLDER):
-        return _load_folder(name, data_dir)
+        return _load_folder(name, data_dir, image_size or image_folder.FOLDER_SIDE)
     spec = DATASETS[name]
     if spec.cached:
         with _locked(data_dir, name):
@@ -350,13 +362,12 @@ def _from_source(name: str, spec: DatasetSpec, source: Source, data_dir: Path) -
         return _verified(source.decode(source.fetch(data_dir, temporary)), spec)
 
 
-def _load_folder(name: str, data_dir: Path) -> Dataset:
+def _load_folder(name: str, data_dir: Path, side: int) -> Dataset:
     """folder:PATH as memory-mapped arrays.  Raises UsageError unless it has one sub-folder of images a class."""
-    path, name = folder_path(name), short_name(name)
-    classes, images, key = image_folder.scan(path)
+    path, name = folder_path(name), short_name(name, side)
+    classes, images, key = image_folder.scan(path, side)
     cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     with _locked(data_dir, name):
-        arrays, sha256 = image_folder.read_or_build(path, classes, images, key, cache)
-    side = image_folder.FOLDER_SIDE
+        arrays, sha256 = image_folder.read_or_build(path, classes, images, key, side, cache)
     return _dataset(arrays, name=name, classes=classes, image_shape=(3, side, side), recipes=FOLDER_RECIPES,
                     sha256=sha256, source="folder")

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-import re
+import mmap
 import shutil
 import sys
 from collections.abc import Iterator
@@ -37,6 +37,22 @@ def digests(arrays: Arrays) -> dict[str, str]:
     return {part: hashlib.sha256(np.ascontiguousarray(arrays[part])).hexdigest() for part in PARTS}
 
 
+def read_ahead(images: np.ndarray, rows: np.ndarray) -> None:
+    """Have the system read these rows of a memory-mapped array from the disk, in the background and all at once.
+
+    Otherwise whoever uses them waits for one page after the other, or for the megabytes around each of them that the
+    system reads on a guess and that drive out of memory what is needed.  Of an array in memory: nothing to do.
+    """
+    file = images.base
+    if not isinstance(images, np.memmap) or not isinstance(file, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
+        return
+    size, before = images.strides[0], images.offset % mmap.ALLOCATIONGRANULARITY
+    for row in rows.tolist():
+        start = before + row * size
+        page = start // mmap.PAGESIZE * mmap.PAGESIZE
+        file.madvise(mmap.MADV_WILLNEED, page, start + size - page)
+
+
 @contextlib.contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
     """An empty folder, removed afterwards.  Under the lock its name is free: what lies there, a killed run left."""
@@ -51,9 +67,3 @@ def scratch(folder: Path) -> Iterator[Path]:
 def say(text: str) -> None:
     """One line on stderr, at once."""
     print(text, file=sys.stderr, flush=True)
-
-
-def reason(error: Exception) -> str:
-    """The last line of an error's text, which is the one that says why, without what urllib wraps around it."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"^<urlopen error (.*)>$", r"\1", lines[-1])[:200]

@@ -3,15 +3,14 @@
     path/cat/*.png  path/dog/*.jpg            split here: a fifth of each class is the test set
     path/train/cat/...  path/test/cat/...     split by the folders
 
-Images become 32x32 RGB.  Those that cannot be read are named and left out.  The arrays stay on the disk, so that a set
-larger than memory can be trained on.
+Images become RGB squares.  Those that cannot be read are listed and left out.  The arrays stay on the disk, so that a
+set larger than memory can be trained on.
 """
 
-import contextlib
 import hashlib
 import json
+import os
 import shutil
-import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,43 +23,48 @@ from utils.data_parts import (
     TEST_FRACTION,
     Arrays,
     digests,
-    reason,
     say,
     scratch,
     stratified_split,
 )
-from utils.errors import RunError, UsageError
+from utils.errors import RunError, UsageError, reason
+from utils.image_chunks import decode_all, finished_chunks, places, read_chunk, read_unreadable
 
 Listed = tuple[str, int, Path]  # an image file of a folder: split ("" where the folder names none), label, file
 
-FOLDER_SIDE = 32  # pixels
+FOLDER_SIDE = 32  # pixels, where --image-size does not say otherwise
+FOLDER_SIDES = range(8, 257, 4)  # decoders and transformers want multiples of 4; a sheet of thumbnails has no more room
 FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+UNREADABLE = "unreadable.txt"  # in the cache: a line an image, and why
 FOLDER_MIN_IMAGES = {"": 10, "train": 9, "test": 1}  # a class; fewer do not fill training, validation and test
 FOLDER_MAX_CLASSES = 1000  # what a record holds
 
 
-def scan(path: Path) -> tuple[tuple[str, ...], list[Listed], str]:
-    """Class names, images and a key that changes with them.  Raises UsageError where the folder does not fit."""
+def scan(path: Path, side: int) -> tuple[tuple[str, ...], list[Listed], str]:
+    """Class names, images and a key that changes with them and the side.  UsageError where the folder does not fit."""
     try:
         classes, images = _scan(path)
-        key = _listing_digest(path, images)
+        key = _listing_digest(path, images, side)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {reason(error)}") from error
     _check_counts(path, classes, images)
     return classes, images, key
 
 
-def read_or_build(path: Path, classes: tuple[str, ...], images: list[Listed], key: str,
+def read_or_build(path: Path, classes: tuple[str, ...], images: list[Listed], key: str, side: int,
                   cache: Path) -> tuple[Arrays, dict[str, str]]:
     """The memory-mapped arrays, decoded first where the cache does not hold them, and their SHA-256.
 
-    The caller holds the lock.  Raises UsageError where too few images can be read, RunError on a full disk.
+    side: of the decoded images, pixels.  The caller holds the lock.  Raises UsageError where too few images can be
+    read, RunError on a full disk.
     """
     if not _is_current(cache, key):
-        _build_folder_cache(path, classes, images, cache, key)
+        _build(path, classes, images, side, cache, key)
+    for chunks in cache.parent.glob(f".{cache.name}.*.chunks"):  # which the cache has taken the place of
+        shutil.rmtree(chunks)
     facts = _read_facts(cache)
     if facts["unreadable"]:
-        say(f"{path.name}: {_unreadable_text(facts['unreadable'])}")
+        say(f"{path.name}: {_unreadable_text(list(facts['unreadable']))}; all of them, and why: {cache / UNREADABLE}")
     return _read_parts(cache), facts["sha256"]
 
 
@@ -69,9 +73,17 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted, without hidden ones such as those that macOS leaves."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in FOLDER_SUFFIXES and file.is_file()
-                  and not any(part.startswith(".") for part in file.relative_to(folder).parts))
+    """Whatever below a folder has an image's name, sorted, without hidden ones such as those that macOS leaves.
+
+    Dead links, sub-folders with such a name and sub-folders that cannot be listed are among them: whoever decodes them
+    finds out, and says so.
+    """
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, onerror=lambda error: found.append(Path(error.filename))):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.extend(Path(place, name) for name in (*folders, *files)
+                     if not name.startswith(".") and os.path.splitext(name)[1].lower() in FOLDER_SUFFIXES)
+    return sorted(set(found))
 
 
 def _scan(path: Path) -> tuple[tuple[str, ...], list[Listed]]:
@@ -115,28 +127,19 @@ def _unreadable_text(names: list[str]) -> str:
     return f"{len(names)} unreadable and left out: {some}" if names else ""
 
 
-def _listing_digest(path: Path, images: list[Listed]) -> str:
-    """Changes when an image of the folder comes, goes or is written anew."""
-    rows = [[file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns] for _, _, file in images]
-    return hashlib.sha256(json.dumps([str(path), FOLDER_SIDE, rows]).encode()).hexdigest()
+def _listing_digest(path: Path, images: list[Listed], side: int) -> str:
+    """Changes when an image of the folder comes, goes, is written anew or may be read by others than before."""
+    rows = [[file.relative_to(path).as_posix(), *_state(file)] for _, _, file in images]
+    return hashlib.sha256(json.dumps([str(path), side, rows]).encode()).hexdigest()
 
 
-def decode_image(path: Path, height: int = FOLDER_SIDE, width: int = FOLDER_SIDE, channels: int = 3) -> np.ndarray:
-    """(height, width, channels) uint8: the image as RGB or grey, scaled to fill that size, its centre cropped.
-
-    Raises whatever Pillow raises where it cannot be read, ValueError for 32-bit pixels, whose range nobody knows.
-    """
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as image:
-        if image.mode in ("I", "F"):
-            raise ValueError("32-bit pixels")
-        if image.mode.startswith("I;16"):  # which Pillow would clip to 255, that is to white
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        image.draft(None, (2 * width, 2 * height))  # a large JPEG is decoded at a fraction of its size
-        image = image.convert("RGB" if channels == 3 else "L")
-        fitted = np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC))
-        return fitted.reshape(height, width, channels)
+def _state(file: Path) -> tuple[int, ...]:
+    """Size, time of the last change and permissions; none of a link that leads nowhere."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return status.st_size, status.st_mtime_ns, status.st_mode
 
 
 def _is_current(cache: Path, key: str) -> bool:
@@ -166,50 +169,87 @@ def _read_facts(cache: Path) -> dict[str, Any]:
     return json.loads((cache / "cache.json").read_text(encoding="utf-8"))
 
 
-def _build_folder_cache(path: Path, classes: tuple[str, ...], images: list[Listed], cache: Path, key: str) -> None:
-    """Decode all images into a temporary folder, then rename it to `cache`.  UsageError where too few are readable."""
-    need = 2 * len(images) * FOLDER_SIDE * FOLDER_SIDE * 3  # bytes: as decoded, and once more while they are split
-    if shutil.disk_usage(cache.parent).free < need:  # writing to mapped memory on a full disk would kill the process
+def _build(path: Path, classes: tuple[str, ...], images: list[Listed], side: int, cache: Path, key: str) -> None:
+    """Decode all images into chunks, which outlive a kill, and these into `cache`, which appears whole.
+
+    Raises UsageError where too few images are readable, RunError on a full disk.
+    """
+    chunks = _chunks_folder(path, cache, key)
+    kept = sum(file.stat().st_size for file in chunks.iterdir()) if chunks.exists() else 0
+    need = 2 * len(images) * side * side * 3 - kept  # bytes: as decoded, and once more while they are split
+    if shutil.disk_usage(cache.parent).free < need:
         raise RunError(f"{cache.parent} has less than the {need / 1e9:.1f} GB left that {path} takes")
+    chunks.mkdir(exist_ok=True)
+    files = decode_all(path.name, [file for _, _, file in images], side, chunks,
+                       _whole_chunks(path, chunks, len(images), side))
+    unreadable = {images[places(number, len(images))[place]][2].relative_to(path).as_posix(): why
+                  for number in sorted(files) for place, why in sorted(read_unreadable(files[number]).items())}
+    readable = np.array([file.relative_to(path).as_posix() not in unreadable for _, _, file in images])
+    try:
+        _check_counts(path, classes, [images[i] for i in np.flatnonzero(readable)], _unreadable_text(list(unreadable)))
+    except UsageError:
+        shutil.rmtree(chunks)
+        raise
     with scratch(cache.with_name(f".{cache.name}.tmp")) as temporary:
-        readable = _decode_all(path.name, images, temporary / "all.npy")
-        unreadable = [images[i][2].relative_to(path).as_posix() for i in np.flatnonzero(~readable)]
-        _check_counts(path, classes, [images[i] for i in np.flatnonzero(readable)], _unreadable_text(unreadable))
-        _write_splits(temporary, images, readable, len(classes))
-        (temporary / "all.npy").unlink()
+        _write_splits(temporary, images, readable, len(classes), files, side)
         facts = {"key": key, "sha256": digests(_read_parts(temporary)), "unreadable": unreadable}
         (temporary / "cache.json").write_text(json.dumps(facts), encoding="utf-8")
+        if unreadable:
+            lines = "".join(f"{name}: {why}\n" for name, why in unreadable.items())
+            (temporary / UNREADABLE).write_text(lines, encoding="utf-8", errors="backslashreplace")
         shutil.rmtree(cache, ignore_errors=True)
         temporary.rename(cache)
 
 
-def _decode_all(title: str, images: list[Listed], file: Path) -> np.ndarray:
-    """Decode the images into the rows of one .npy file.  Returns (N,) bool: which could be read."""
-    from tqdm import tqdm
-
-    readable = np.zeros(len(images), bool)
-    shape = (len(images), FOLDER_SIDE, FOLDER_SIDE, 3)
-    pixels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on metadata and transparency
-        for i, (_, _, image) in enumerate(tqdm(images, desc=f"decoding {title}", unit="image", disable=None)):
-            with contextlib.suppress(Exception):  # a damaged image raises anything, DecompressionBombError too
-                pixels[i] = decode_image(image)
-                readable[i] = True
-    return readable
+def _chunks_folder(path: Path, cache: Path, key: str) -> Path:
+    """Where the chunks of these very images lie.  Those of the folder as it was before are deleted."""
+    chunks = cache.with_name(f".{cache.name}.{key[:16]}.chunks")
+    for other in cache.parent.glob(f".{cache.name}.*.chunks"):
+        if other != chunks:
+            say(f"{path.name}: the images have changed since an interrupted start, whose chunks are deleted")
+            shutil.rmtree(other)
+    return chunks
 
 
-def _write_splits(folder: Path, images: list[Listed], readable: np.ndarray, classes: int) -> None:
-    """Write PARTS from the readable rows of all.npy."""
+def _whole_chunks(path: Path, chunks: Path, count: int, side: int) -> dict[int, Path]:
+    """What an interrupted start left, by number, once every byte of it was checked.  Says so."""
+    whole, damaged = finished_chunks(chunks, count, side)
+    for file in damaged:
+        file.unlink()
+    if whole or damaged:
+        done = sum(len(places(number, count)) for number in whole)
+        say(f"{path.name}: going on where an interrupted start was: {done:,} of {count:,} images are decoded"
+            + (f"; {len(damaged)} chunks are damaged and decoded again" if damaged else ""))
+    return whole
+
+
+def _write_splits(folder: Path, images: list[Listed], readable: np.ndarray, classes: int, files: dict[int, Path],
+                  side: int) -> None:
+    """Write PARTS from the chunks, one after the other.  readable: (N,) bool."""
     rows = np.flatnonzero(readable)
     splits, labels = (np.array([image[column] for image in images])[rows] for column in (0, 1))
     chosen = {split: np.flatnonzero(splits == split) for split in ("train", "test")}
     if not splits[0]:
         chosen = dict(zip(("train", "test"), stratified_split(labels, TEST_FRACTION, SPLIT_SEED), strict=True))
-    pixels = np.load(folder / "all.npy", mmap_mode="r")
+    belongs = np.zeros(len(images), bool)  # to the split at hand
     for split, index in chosen.items():
         np.save(folder / f"{split}_labels.npy", labels[index].astype(np.min_scalar_type(classes - 1)))
-        part = np.lib.format.open_memmap(folder / f"{split}_images.npy", mode="w+", dtype=np.uint8,
-                                         shape=(len(index), *pixels.shape[1:]))
-        for start in range(0, len(index), 4096):  # 12 MB at a time
-            part[start:start + 4096] = pixels[rows[index[start:start + 4096]]]
+        belongs[:] = False
+        belongs[rows[index]] = True
+        with (folder / f"{split}_images.npy").open("wb") as part:
+            np.lib.format.write_array_header_1_0(
+                part, {"descr": "|u1", "fortran_order": False, "shape": (len(index), side, side, 3)})
+            for number in sorted(files):
+                here = np.array(places(number, len(images)))
+                pixels = _read_chunk(files[number], len(here), side)
+                part.write(pixels[belongs[here[readable[here]]]])
+            part.flush()
+            os.fsync(part.fileno())
+
+
+def _read_chunk(file: Path, count: int, side: int) -> np.ndarray:
+    """The pixels of a chunk.  RunError where it was damaged since it was written."""
+    try:
+        return read_chunk(file, count, side)[1]
+    except ValueError as error:
+        raise RunError(f"{reason(error)}; start again, and it is decoded again") from None
