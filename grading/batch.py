@@ -161,11 +161,12 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
         with tempfile.TemporaryDirectory(prefix="grading-") as scratch:
             truth = gather_truth(assignment.rubric, data_dir, holdout, Path(scratch))
             evidence = score_all(found, truth, out, jobs, timeout)
+        grades = {student: grade(student, evidence[student], assignment.rubric, assignment.days_late.get(student, 0),
+                                 assignment.overrides.get(student, [])) for student in found}
+        write_all(grades, evidence, assignment.rubric, out)
     except OSError as error:
-        raise RunError(f"{out}: cannot be written: {error.strerror}") from None
-    grades = {student: grade(student, evidence[student], assignment.rubric, assignment.days_late.get(student, 0),
-                             assignment.overrides.get(student, [])) for student in found}
-    write_all(grades, evidence, assignment.rubric, out)
+        raise RunError(f"{error.filename or out}: cannot be written: {error.strerror}; what has been scored stays, and "
+                       "another start goes on from there") from None
     others = [f"{show.plain(path.name)}: is neither a folder nor a .zip file" for path in sorted(submissions.iterdir())
               if not path.name.startswith(".") and path not in found.values()]
     return others + [f"{show.plain(student)}: {show.plain(one.trouble or one.ended)}"
@@ -182,8 +183,8 @@ def score_all(found: dict[str, Path], truth: Truth, out: Path, jobs: int, timeou
         try:
             evidence = evidence_of(source, truth, scorer, known)
         except Exception as error:  # whatever a submission manages to cause, it costs its own student alone
-            evidence = Evidence(submission="", against="", settled=False,
-                                trouble=f"could not be taken: {type(error).__name__}")
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            evidence = Evidence(submission="", against="", settled=False, trouble=f"could not be taken: {reason}")
         finally:
             scorers.put(scorer)
         if evidence is not known and not stopping.is_set():  # then the scorer was ended, not the submission at fault
@@ -236,7 +237,8 @@ def write_all(grades: dict[str, Grade], evidence: dict[str, Evidence], rubric: R
         write_text(folder / "results.json", json.dumps(gradescope(one, evidence[student]), indent=1) + "\n")
         write_text(folder / "grade.html", student_page(one, evidence[student], rubric))
     write_text(out / "grades.csv", grades_csv(grades, evidence, rubric))
-    write_text(out / "class.html", class_page(list(grades.values()), evidence, rubric, flags, isolated))
+    write_text(out / "class.html", class_page(list(grades.values()), evidence, rubric, flags, isolated,
+                                                {student: folder_name(student) for student in grades}))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -263,11 +265,17 @@ def grades_csv(grades: dict[str, Grade], evidence: dict[str, Evidence], rubric: 
     for student, one in grades.items():
         remarks = [evidence[student].trouble, evidence[student].ended, *evidence[student].refused]
         remarks += [f"{line.criterion.id} {line.reason}" for line in one.lines if line.overridden]
-        writer.writerow([safe_cell(str(cell)) for cell in (
-            student, f"{one.total:.2f}", f"{rubric.points:g}", one.days_late, f"{one.lost:.2f}",
+        writer.writerow([name_cell(student)] + [safe_cell(str(cell)) for cell in (
+            f"{one.total:.2f}", f"{rubric.points:g}", one.days_late, f"{one.lost:.2f}",
             *("" if line.points is None else f"{line.points:.2f}" for line in one.lines),
             " | ".join(filter(None, remarks)))])
     return text.getvalue()
+
+
+def name_cell(student: str) -> str:
+    """The student's name; where it cannot be shown as it is, with the folder of the grade, so that no two are alike."""
+    cell = safe_cell(show.plain(student))
+    return cell if cell.removeprefix("'") == student else f"{cell} ({folder_name(student)})"
 
 
 def safe_cell(text: str) -> str:

@@ -17,6 +17,7 @@ from grading.score import Evidence
 from report import format as show
 from report.figures import BLUE, STYLE, inline_svg, save
 
+LONGEST_NAME, MOST_FILES = 60, 4  # in the lists of the class
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = Path(__file__).parent.parent / "report" / "templates" / "report.css"
 
@@ -70,25 +71,37 @@ def lateness(grade: Grade, late: Late | None) -> str:
 
 
 def class_page(grades: Sequence[Grade], evidence: dict[str, Evidence], rubric: Rubric, flags: list[Flag],
-               isolated: bool) -> str:
-    """Distributions, every student's total, flags, and what could not be graded."""
+               isolated: bool, folders: dict[str, str]) -> str:
+    """Distributions, every student's total, flags, and what could not be graded.  folders: of the students' pages."""
     criteria = []
     for i, criterion in enumerate(rubric.criteria):
         given = [grade.lines[i].points for grade in grades if grade.lines[i].points is not None]
         criteria.append({"name": criterion.title or criterion.id, "most": f"{criterion.points:g}",
                          "numbers": [f"{value:.2f}" for value in (mean(given), median(given), min(given), max(given))]
                          if given else [show.NOTHING] * 4, "graded": f"{len(given)} of {len(grades)}"})
-    troubles = [{"student": show.plain(student), "reason": show.plain(one.trouble)}
+    troubles = [{"student": short(student), "reason": show.plain(one.trouble)}
                 for student, one in evidence.items() if one.trouble]
-    gaps = [{"student": show.plain(student), "file": run.file, "public": share(run.verified, run.n),
+    gaps = [{"student": short(student), "file": run.file, "public": share(run.verified, run.n),
              "hidden": share(run.holdout, run.holdout_n), "gap": gap(run.accuracy, run.holdout_accuracy)}
             for student, one in evidence.items() for run in one.runs if run.holdout_accuracy is not None]
     return render("class.html.j2", title=rubric.title, number=len(grades), criteria=criteria, troubles=troubles,
                   gaps=gaps, isolated=isolated, most=f"{rubric.points:g}", waiting=any(one.waiting for one in grades),
                   histogram=Markup(histogram([grade.total for grade in grades], rubric.points)),
-                  totals=[{"student": show.plain(one.student), "total": f"{one.total:.2f}"} for one in grades],
-                  flags=[{"students": ", ".join(show.plain(name) for name in flag.students), "what": flag.what,
-                          "files": "; ".join(show.plain(name) for name in flag.files)} for flag in flags])
+                  totals=[{"student": short(one.student), "total": f"{one.total:.2f}", "folder": folders[one.student]}
+                          for one in grades],
+                  flags=[{"students": ", ".join(short(name) for name in flag.students), "what": flag.what,
+                          "files": files_of(flag)} for flag in flags])
+
+
+def short(name: str) -> str:
+    """A student's name as a list of many can show it."""
+    return show.shorten(show.plain(name), LONGEST_NAME)
+
+
+def files_of(flag: Flag) -> str:
+    """The first few records of a flag, and how many more there are."""
+    more = len(flag.files) - MOST_FILES
+    return "; ".join(show.plain(name) for name in flag.files[:MOST_FILES]) + (f" and {more} more" if more > 0 else "")
 
 
 def histogram(totals: list[float], most: float) -> str:

@@ -47,6 +47,7 @@ class Told(Strict):
     n: Count | None = None
     reconstructions: bool = False
     labelled: bool = False  # the encoder has seen labels although the task learns without
+    clustered: Count | None = None  # test images whose latent lies nearest to the mean of the class they are given
     predictions: Annotated[str, Field(pattern=r"^[0-9]{1,4}$")] | None = None
     weights: Text = ""
     sketch: Annotated[list[float], Field(max_length=1000)] = []

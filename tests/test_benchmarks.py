@@ -19,25 +19,29 @@ from benchmarks import (
     common,
     contestants,
     extrapolate,
+    grading,
     larger_than_memory,
     scaling,
     throughput,
     time_to_reference,
 )
 from report.tables import REFERENCE
-from tests.factory import make_record
+from tests.factory import HONEST, make_record
 from training import evaluation
 from training.loop import DeviceData, Setup
 from training.tasks import TASKS
+from training.verify import predict_again
+from training.verify import test_images as load_test_images
 from utils.command_line import exit_code
 from utils.data import load_dataset
 from utils.errors import RunError, UsageError
 from utils.losses import nt_xent
+from utils.record import read_arrays, read_record
 
 ROOT = Path(__file__).parent.parent
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0)
 SCRIPTS = {"throughput": throughput, "scaling": scaling, "time_to_reference": time_to_reference,
-           "extrapolate": extrapolate, "larger_than_memory": larger_than_memory}
+           "extrapolate": extrapolate, "larger_than_memory": larger_than_memory, "grading": grading}
 
 
 # Exponents
@@ -172,6 +176,8 @@ def test_help_works_from_anywhere(script: str, tmp_path: Path) -> None:
     ("larger_than_memory", ["--images", "1000", "--steps", "6"], ["--steps", "at most half of --images"]),
     ("larger_than_memory", ["--limit", "1"], ["--limit", "at least 256"]),
     ("larger_than_memory", ["--json", "a.txt"], ["--json a.txt", ".json"]),
+    ("grading", ["--students", "0"], ["--students", "at least 1"]),
+    ("grading", ["--dataset", "imagenet"], ["--dataset", "mnist"]),
 ])
 def test_wrong_use_is_one_line_and_exit_2(capsys, script: str, argv: list[str], words: list[str]) -> None:
     code, out, err = call(capsys, script, *argv)
@@ -354,3 +360,29 @@ def test_a_process_under_the_limit_cannot_take_more(capsys) -> None:
         assert subprocess.run([*limit.prefix, *words, "50"]).returncode == 0
         assert subprocess.run([*limit.prefix, *words, "600"], stderr=subprocess.DEVNULL).returncode != 0
     assert limit.group is None or not limit.group.exists()
+# Grading
+
+
+def test_a_class_is_made_whose_records_are_true_of_their_weights(honest: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(grading, "EVERY", 2)
+    bases = [grading.base_run(task, "digits", honest, tmp_path, tmp_path) for task in ("1.2.2", "1.2.3")]
+    assert bases == [honest / f"{HONEST[task]}.json" for task in ("1.2.2", "1.2.3")]  # nothing was trained
+    grading.make_class(bases, tmp_path / "class", 2, tmp_path)
+    data, weights = load_test_images("digits", tmp_path), set()
+    for number, base in ((0, bases[0]), (0, bases[1]), (1, bases[0]), (1, bases[1])):
+        path = tmp_path / "class" / f"student{number:03d}" / base.name
+        record = read_record(path)  # which checks it against itself
+        told, found = read_arrays(record, path.parent)["test_predictions"], predict_again(path, data)
+        assert np.array_equal(told, found) == (number == 0)  # the second one's record is that of the base
+        weights.add(record.artifacts["checkpoint"].sha256)
+    assert len(weights) == 4
+
+
+def test_a_command_is_timed_with_all_that_it_starts() -> None:
+    inner = "x = bytearray(60_000_000); import time; time.sleep(1)"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{inner}'])"
+    done = grading.timed([sys.executable, "-c", outer])
+    assert done["seconds"] > 1 and done["cpu_seconds"] > 0
+    assert done["peak_bytes"] is None or done["peak_bytes"] > 60_000_000
+    with pytest.raises(RunError, match="exit code 4"):
+        grading.timed([sys.executable, "-c", "raise SystemExit(4)"])

@@ -1,6 +1,7 @@
 """Grading: the rubric's arithmetic, a corpus of hostile submissions, what is resumed, and what comes out."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -19,8 +20,8 @@ from hypothesis import strategies as st
 
 import _report_evaluation
 from grading import batch, score
-from grading.batch import folder_name, grade_all, safe_cell
-from grading.child import are_reconstructions
+from grading.batch import folder_name, grade_all, name_cell, safe_cell
+from grading.child import are_reconstructions, clustered
 from grading.flags import find_flags
 from grading.points import Override, grade
 from grading.rubric import Late, Rubric, late_share, points_for, read_rubric
@@ -45,7 +46,7 @@ def rubric_file(tmp_path: Path) -> Path:
 
 
 def run_grading(submissions: Path, rubric: Path, out: Path, **options: object) -> list[str]:
-    given = {"jobs": 2, "timeout": 60.0, "data_dir": submissions, "holdout": None, "manifest": None, "overrides": None}
+    given = {"jobs": 1, "timeout": 60.0, "data_dir": submissions, "holdout": None, "manifest": None, "overrides": None}
     return grade_all(submissions, rubric, out, **(given | options))
 
 
@@ -232,7 +233,7 @@ def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, rubric_file: 
         spoil(submissions / name)
     assert len(CORPUS) >= 60
     before = every_byte(submissions / "honest")
-    ungraded = run_grading(submissions, rubric_file, out)
+    ungraded = run_grading(submissions, rubric_file, out, jobs=2)
     run_grading(alone, rubric_file, alone_out)
 
     assert every_byte(submissions / "honest") == before
@@ -240,8 +241,10 @@ def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, rubric_file: 
     assert not [path for path in (tmp_path, tmp_path.parent, Path("/tmp")) if (path / "escaped.json").exists()]
     # nobody changed the honest student's grade
     assert every_byte(out / "honest") == every_byte(alone_out / "honest")
-    rows, full = table(out), table(out)["honest"]
-    assert set(rows) == {"honest", *CORPUS}
+    rows = table(out)
+    assert set(rows) == {name_cell(name) for name in ("honest", *CORPUS)} and len(rows) == 1 + len(CORPUS)
+    rows = {name: rows[name_cell(name)] for name in ("honest", *CORPUS)}
+    full = rows["honest"]
     named = {line.split(": ")[0] for line in ungraded}
     for name in CORPUS:
         folder = out / folder_name(name)
@@ -261,7 +264,11 @@ def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, rubric_file: 
     for name in ("claims-everything", "other-weights"):  # read as valid, found by scoring
         assert "does not stand" in (out / name / "grade.html").read_text()
     assert rows["claims-everything"]["classifier"] == full["classifier"]
-    for name in ("zip-bomb", "zip-cut", "zip-noise", "zip-empty", "zip-many", "empty", "no-records"):
+    for name in ("zip-windows", "zip-macos", "empty-folders", "same-in-two-forms"):  # careless at most
+        assert rows[name]["total"] == full["total"], name
+    for name in ("zip-bomb", "zip-cut", "zip-noise", "zip-empty", "zip-many", "empty", "no-records", "sparse",
+                 "pipe-as-zip", "linked-student", "zip-encrypted", "zip-wrong-sums", "zip-false-sizes",
+                 "zip-long-list"):
         assert name in named, name
     # started again: the same bytes, and nothing is scored again
     first = every_byte(out)
@@ -397,6 +404,44 @@ def test_formulas_are_defused_and_names_are_safe_folders(graded: Path) -> None:
     assert [safe_cell(text) for text in ("=1", "+1", "-1", "@a", "a=1", "")] == ["'=1", "'+1", "'-1", "'@a", "a=1", ""]
 
 
+def test_no_two_students_are_alike_in_the_table() -> None:
+    names = ["ada", "ada ", " ada", "a\nb", "a b", "\u202eada"]
+    assert len({name_cell(name) for name in names}) == len(names)
+    assert name_cell("ada") == "ada" and folder_name("ada ") in name_cell("ada ")
+
+
+def test_what_is_missing_on_this_machine_is_not_the_student_s_fault(honest: Path, rubric_file: Path, tmp_path: Path,
+                                                                    monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    shutil.copytree(honest, tmp_path / "subs" / "ada")
+    monkeypatch.setattr("grading.submission.copy", full)
+    assert run_grading(tmp_path / "subs", rubric_file, tmp_path / "out") == [
+        "ada: could not be taken: No space left on device"]
+    assert not batch.read_evidence(tmp_path / "out" / "ada" / "evidence.json").settled  # another start tries again
+
+
+def test_latents_near_their_class_means_are_counted() -> None:
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.arange(300) % 3
+    z = torch.eye(3, 8)[classes] + 0.1 * torch.randn(300, 8, generator=generator)
+    assert clustered(5 * z, classes) == 300
+    assert clustered(z, classes.roll(150).where(torch.arange(300) < 30, classes)) == 300
+    astray = classes.clone()
+    astray[:10] = (astray[:10] + 1) % 3  # ten are said to be of another class, whose mean is far
+    assert clustered(z, astray) == 290
+
+
+def test_latents_as_labels_make_them_and_one_encoder_for_two_tasks_are_flagged() -> None:
+    evidence = {name: Evidence(submission="", against="", runs=runs) for name, runs in {
+        "a": [scored(990, clustered=996)], "b": [scored(990, clustered=985)],
+        "c": [scored(990, clustered=996, labelled=True)], "d": [scored(990, clustered=996, task="1.2.2")],
+        "e": [scored(900, weights="w"), scored(900, weights="w", task="1.2.1", file="b.json")]}.items()}
+    assert [(flag.students, flag.what.split(",")[0]) for flag in find_flags(evidence)] == [
+        (("e",), "one encoder for two tasks"), (("a",), "latents in clusters")]
+
+
 def test_copies_are_flagged_and_called_no_verdict(graded: Path) -> None:
     page = (graded / "class.html").read_text()
     assert "identical encoder weights" in page and "identical loss curves" in page and "not verdicts" in page
@@ -427,7 +472,8 @@ def test_exit_code_3_lists_what_was_not_gradable(honest: Path, rubric_file: Path
     shutil.copytree(honest, tmp_path / "subs" / "fine")
     (tmp_path / "subs" / "broken.zip").write_bytes(b"no archive")
     (tmp_path / "subs" / "eve.tar.gz").write_bytes(b"other archive")
-    words = ["grade", str(tmp_path / "subs"), "--rubric", str(rubric_file), "--out", str(tmp_path / "out")]
+    words = ["grade", str(tmp_path / "subs"), "--rubric", str(rubric_file), "--out", str(tmp_path / "out"),
+             "--jobs", "1"]
     assert exit_code(lambda: _report_evaluation.main(words), "") == 3
     captured = capsys.readouterr()
     assert "not gradable: eve.tar.gz: is neither a folder nor a .zip file; broken: cannot be read" in captured.err

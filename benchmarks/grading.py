@@ -1,0 +1,224 @@
+"""How long grading a class takes: N ordinary submissions of three tasks, graded from nothing twice, then once more.
+
+    python benchmarks/grading.py --json grading.json          100 students on MNIST, two at once
+    python benchmarks/grading.py --students 10 --results-dir results
+
+A student hands in the runs of three tasks with the encoders of the default recipes.  They are made from one run a task:
+of --results-dir, where that has a checkpoint, else one that is trained here briefly (an epoch on 2,000 images).  Every
+student gets weights of their own (noise of a tenth of their deviation) and records that are true of them; every tenth
+claims what the run without noise reached, which its checkpoint does not.  What a run was trained for and how long makes
+no difference to what it costs to grade.
+
+Reported are seconds, CPU seconds and the memory of all processes together (Linux; each page that several share is
+counted once), whether the second grading gave the same bytes, and the seconds of a start that has nothing to score.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, wherever this is called from
+
+from benchmarks.common import add_json_flag, check_output, print_table, whole, write_json
+from utils.command_line import Parser, exit_code
+from utils.errors import RunError
+
+EXAMPLES = """examples:
+  python benchmarks/grading.py --json grading.json           100 students on MNIST, two at once; half an hour
+  python benchmarks/grading.py --students 10 --results-dir results
+
+"""
+ROOT = Path(__file__).resolve().parent.parent
+TASKS = ("1.2.1", "1.2.2", "1.2.3")
+NOISE = 0.1  # of each weight, relative to its tensor's deviation: far from what is flagged as a near copy
+EVERY = 10  # one student of so many claims more than the checkpoint gives
+SAMPLE = 0.25  # seconds between two looks at the memory
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read the command line.  Raises UsageError."""
+    parser = Parser(EXAMPLES, usage="python benchmarks/grading.py [options]",
+                    description="Time the grading of a class that is made up for it.")
+    parser.add_argument("--students", type=whole(1), default=100, metavar="N", help="default: 100")
+    parser.add_argument("--jobs", type=whole(1), default=2, metavar="N", help="submissions at once (default: 2)")
+    parser.add_argument("--dataset", choices=("digits", "mnist", "cifar10"), default="mnist", help="default: mnist")
+    parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR",
+                        help="runs with checkpoints to start from; what is not there is trained (default: results)")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
+    add_json_flag(parser)
+    arguments = parser.parse_args(argv)
+    check_output(arguments.json, "--json", (".json",))
+    return arguments
+
+
+def main(argv: list[str]) -> None:
+    """Make the class, grade it, print the table, write the JSON.  Raises UsageError and RunError."""
+    arguments = parse(argv)
+    import torch
+
+    from utils.environment import describe
+
+    with tempfile.TemporaryDirectory(prefix="grading-benchmark-") as name:
+        scratch = Path(name)
+        bases = [base_run(task, arguments.dataset, arguments.results_dir, scratch / "runs", arguments.data_dir)
+                 for task in TASKS]
+        make_class(bases, scratch / "submissions", arguments.students, arguments.data_dir)
+        measured = grade_thrice(scratch, arguments.dataset, arguments.jobs, arguments.data_dir)
+    show(measured)
+    measured["machine"] = describe(torch.device("cpu"), "float32", {}).model_dump()
+    write_json(arguments.json, measured)
+
+
+# The class
+
+
+def base_run(task: str, dataset: str, results: Path, folder: Path, data_dir: Path) -> Path:
+    """A complete run of the task's default recipe with its checkpoint: one that is there, or a short one."""
+    for path in sorted(results.glob(f"{task}_{dataset}_*_seed*.json")):
+        if path.with_suffix(".safetensors").exists() and path.stem.count("_") == 3:  # more stand for another recipe
+            print(f"{task}: {path}", flush=True)
+            return path
+    from _main import main as train
+
+    train(["--task", task, "--dataset", dataset, "--epochs", "1", "--subset", "1000" if dataset == "digits" else "2000",
+           "--results-dir", str(folder), "--data-dir", str(data_dir)])
+    return next(folder.glob(f"{task}_{dataset}_*.json"))
+
+
+def make_class(bases: list[Path], folder: Path, students: int, data_dir: Path) -> None:
+    """A folder for each student below `folder`, with a run of each task."""
+    from tqdm import tqdm
+
+    from training.verify import test_images
+    from utils.record import read_record
+
+    data = test_images(read_record(bases[0]).run.dataset, data_dir)
+    for number in tqdm(range(students), unit="student", desc="made", disable=None):
+        for base in bases:
+            hand_in(base, folder / f"student{number:03d}", np.random.default_rng(number), data,
+                    true=number % EVERY < EVERY - 1)
+
+
+def hand_in(base: Path, folder: Path, rng: np.random.Generator, data: Any, *, true: bool) -> Path:
+    """The run at `base` with noise in its encoder's weights.  true: its record says what these weights give.
+
+    data: a DeviceData with the test images.  Returns the path of the record, which is valid in either case.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from training.evaluation import confusion_of
+    from training.verify import predict_again
+    from utils.record import HEADLINE, Artifact, read_arrays, read_record, sha256_file, write_arrays, write_record
+
+    record, target = read_record(base), folder / base.name
+    checkpoint = target.with_suffix(".safetensors")
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = load_file(base.with_name(record.artifacts["checkpoint"].name))
+    for name, value in tensors.items():
+        if name.startswith("encoder.") and name.endswith("weight") and value.ndim > 1:
+            noise = rng.standard_normal(tuple(value.shape), np.float32)
+            tensors[name] = value + torch.from_numpy(noise) * (NOISE * value.std())
+    save_file(tensors, checkpoint)
+    arrays = read_arrays(record, base.parent)
+    arrays.pop("map_images", None)  # they lie in a file of their own, which a submission need not have
+    artifacts = {"arrays": write_arrays(target.with_suffix(".npz"), arrays),
+                 "checkpoint": Artifact(name=checkpoint.name, sha256=sha256_file(checkpoint))}
+    record = record.model_copy(update={"artifacts": artifacts})
+    write_record(record, target)
+    if true:
+        predicted = predict_again(target, data)
+        headline, protocol = record.headline, record.headline.protocol
+        arrays["test_predictions"] = predicted.astype(np.uint16)
+        correct = int((predicted == arrays["test_labels"]).sum())
+        confusion, per_class = confusion_of(HEADLINE, torch.from_numpy(predicted), data.test_labels,
+                                            tuple(record.data.classes), protocol)
+        told = headline.model_copy(update={"correct": correct, "value": correct / headline.n})
+        artifacts["arrays"] = write_arrays(target.with_suffix(".npz"), arrays)
+        write_record(record.model_copy(update={"artifacts": artifacts, "confusion": confusion,
+                                               "metrics": record.metrics | {HEADLINE: told} | per_class}), target)
+    return target
+
+
+# Grading it
+
+
+def grade_thrice(scratch: Path, dataset: str, jobs: int, data_dir: Path) -> dict[str, Any]:
+    """Grade scratch/submissions into two folders and into the second again.  RunError where a grading fails."""
+    rubric = scratch / "rubric.yaml"
+    text = (ROOT / "grading" / "example_rubric.yaml").read_text(encoding="utf-8")
+    rubric.write_text(text.replace("mnist", dataset), encoding="utf-8")
+    runs = {name: timed([sys.executable, str(ROOT / "_report_evaluation.py"), "grade", str(scratch / "submissions"),
+                         "--rubric", str(rubric), "--out", str(scratch / out), "--jobs", str(jobs), "--data-dir",
+                         str(data_dir)])
+            for name, out in (("from nothing", "first"), ("from nothing, again", "second"),
+                              ("nothing to score", "second"))}
+    first, second = (every_byte(scratch / out) for out in ("first", "second"))
+    rows = (scratch / "first" / "grades.csv").read_text().splitlines()[1:]
+    return {"students": len(rows), "dataset": dataset, "jobs": jobs, "runs": runs, "same_bytes": first == second,
+            "files": len(first), "distinct_grades": len({row.partition(",")[2] for row in rows})}
+
+
+def timed(command: list[str]) -> dict[str, Any]:
+    """Seconds, CPU seconds and bytes of a command with all processes that it starts.  RunError where it fails."""
+    clock, peak = time.monotonic(), 0
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT)
+    status = usage = None
+    while not status:
+        pid, code, usage = os.wait4(process.pid, os.WNOHANG)
+        status = (code,) if pid else None
+        peak = max(peak, memory_of(process.pid))
+        time.sleep(0 if status else SAMPLE)
+    process.returncode = os.waitstatus_to_exitcode(status[0])
+    if process.returncode:
+        raise RunError(f"grading ended with exit code {process.returncode}")
+    return {"seconds": time.monotonic() - clock, "cpu_seconds": usage.ru_utime + usage.ru_stime,
+            "peak_bytes": peak or None}
+
+
+def memory_of(pid: int) -> int:
+    """Proportional set size of a process and of all below it, bytes; 0 where the system does not tell (not Linux)."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue  # ended meanwhile
+    family, grew = {pid}, True
+    while grew:
+        more = {child for child, parent in parents.items() if parent in family} - family
+        family, grew = family | more, bool(more)
+    total = 0
+    for member in family:
+        try:
+            lines = Path(f"/proc/{member}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total
+
+
+def every_byte(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def show(measured: dict[str, Any]) -> None:
+    """The table on the screen."""
+    rows = [[name, f"{run['seconds']:.1f}", f"{run['cpu_seconds']:.1f}",
+             f"{run['peak_bytes'] / 2**20:.0f}" if run["peak_bytes"] else "-"]
+            for name, run in measured["runs"].items()]
+    print_table(f"{measured['students']} submissions of {len(TASKS)} tasks on {measured['dataset']}, "
+                f"{measured['jobs']} at once", ["grading", "seconds", "CPU seconds", "most MiB"], rows)
+    print("the second grading gave " + ("the same bytes" if measured["same_bytes"] else "OTHER BYTES"), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), "nothing was written"))
