@@ -23,7 +23,8 @@ PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +-]{0,120}")
 MAX_DEPTH, MAX_ENTRIES, MAX_NAME = 5, 500, 300
 MAX_FILE_BYTES, MAX_BYTES = 200 * 2**20, 600 * 2**20  # as they are written, whatever an archive says
 MAX_READ = 2 * 2**20  # bytes that opening an archive may read at once: the list of far more than MAX_ENTRIES entries
-JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", ".git", ".gitignore", ".ipynb_checkpoints", "__pycache__")
+JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", ".git", ".gitignore", ".ipynb_checkpoints", "__pycache__", ".locks")
+UNFINISHED = ".unfinished"  # folders of checkpoints of runs that did not end
 BLOCK = 2**20
 
 
@@ -146,7 +147,8 @@ def checked_parts(name: str) -> tuple[str, ...] | None:
         raise Refused("an absolute path")
     if ".." in path.parts:
         raise Refused("a path that leaves its folder")
-    if any(part in JUNK or part.startswith("._") for part in path.parts):  # the latter are macOS's as well
+    # what begins with ._ is macOS's
+    if any(part in JUNK or part.startswith("._") or part.endswith(UNFINISHED) for part in path.parts):
         return None
     if len(path.parts) > MAX_DEPTH:
         raise Refused(f"lies deeper than {MAX_DEPTH} folders")
