@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Generator, Tensor, nn
 
 from utils.errors import RunError, UsageError
+from utils.losses import at_least_float32
 
 T = TypeVar("T")
 TIMEOUT = timedelta(days=2)  # the others wait while the first one downloads or scores; a dead one is noticed at once
@@ -244,7 +245,7 @@ class _WholeBatch:
             return super().forward(x)
         axes = [0, *range(2, x.ndim)]
         column = (-1, *(1,) * (x.ndim - 2))
-        variances, means = gather(torch.stack(torch.var_mean(x.float(), axes, correction=0))[None]).unbind(1)
+        variances, means = gather(torch.stack(torch.var_mean(at_least_float32(x), axes, correction=0))[None]).unbind(1)
         mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)  # (C,) each
         with torch.no_grad():
             count = x.numel() // x.shape[1] * world_size()
@@ -252,7 +253,7 @@ class _WholeBatch:
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked.add_(1)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return ((x.float() - mean.view(column)) * scale.view(column) + self.bias.view(column)).to(x.dtype)
+        return ((at_least_float32(x) - mean.view(column)) * scale.view(column) + self.bias.view(column)).to(x.dtype)
 
 
 class WholeBatchNorm1d(_WholeBatch, nn.BatchNorm1d):
