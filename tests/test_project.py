@@ -35,10 +35,11 @@ def test_every_requirement_is_pinned_and_has_its_reason_in_the_readme() -> None:
 
 
 def commands(script: str) -> list[list[str]]:
-    """Every `python script ...` in the README's code blocks, without its comment."""
+    """Every `python script ...` and `torchrun ... script ...` in the README's code blocks, without its comment."""
     blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.DOTALL)
     lines = [line.strip() for block in blocks for line in block.splitlines()]
-    return [shlex.split(line, comments=True)[2:] for line in lines if line.startswith(f"python {script}")]
+    found = [re.match(rf"(?:python|torchrun .*) {re.escape(script)}( .*|$)", line) for line in lines]
+    return [shlex.split(match[1], comments=True) for match in found if match]
 
 
 @pytest.mark.parametrize("argv", commands("_main.py"), ids=" ".join)

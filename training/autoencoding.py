@@ -27,6 +27,7 @@ from models.decoder import build_decoder
 from models.patches import IMAGES_A_COMPONENT, FeatureDecoder
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, evaluation_batch, forward_flops, new_encoder
+from utils import distributed
 from utils.augment import colour_jitter, to_float
 
 
@@ -47,10 +48,11 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
         images = to_float(data.images[index])
         return reconstruction_loss(images, images), None
 
+    training_loss = loop.data_parallel(reconstruction_loss)
     for _ in loop.epochs():
         for index in loop.batches():
             images = loop.augmented(index)
-            loop.step(reconstruction_loss(corrupt(images, encoder, recipe, loop.generator), images))
+            loop.step(training_loss(corrupt(images, encoder, recipe, loop.generator), images))
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 
@@ -85,11 +87,12 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, reci
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         return reconstruction_loss(to_float(data.images[index]), index), None
 
+    training_loss = loop.data_parallel(reconstruction_loss)
     for _ in loop.epochs():
         for index in loop.batches():
             seen = colour_jitter(loop.augmented(index), loop.generator, strength=recipe.colour_noise,
                                  probability=0.8, grey_probability=0.2)
-            loop.step(reconstruction_loss(seen, index))
+            loop.step(training_loss(seen, index))
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 
@@ -97,7 +100,7 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, reci
 def corrupt(images: Tensor, encoder: nn.Module, recipe: AutoencodingRecipe, generator: Generator) -> Tensor:
     """What the encoder is shown of (B, C, H, W) images."""
     if recipe.method == "denoising":
-        noise = torch.randn(images.shape, generator=generator, device=images.device)
+        noise = distributed.randn(images.shape, generator)
         return images + recipe.noise_std * noise
     if recipe.method == "masked":
         missing = random_squares(images, recipe.mask_ratio, recipe.mask_patch, generator)
@@ -109,5 +112,5 @@ def random_squares(images: Tensor, ratio: float, side: int, generator: Generator
     """(B, 1, H, W) bool: squares of `side` pixels on a fixed grid, each True with probability `ratio`."""
     b, _, height, width = images.shape
     grid = (b, 1, -(-height // side), -(-width // side))
-    chosen = (torch.rand(grid, generator=generator, device=images.device) < ratio).float()
+    chosen = (distributed.rand(grid, generator) < ratio).float()
     return F.interpolate(chosen, scale_factor=float(side))[:, :, :height, :width] > 0.5

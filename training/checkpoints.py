@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from utils import distributed
 from utils.data_parts import say
 from utils.errors import UsageError
 from utils.record import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly, write_atomically
@@ -80,7 +81,7 @@ class Checkpoints:
     resumed: int = 0
     lost: float = 0.0  # seconds of training that earlier processes did
     stage: int = 0
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: bool = False
     written: float = field(default_factory=time.monotonic)
 
     def next_stage(self) -> int:
@@ -90,11 +91,22 @@ class Checkpoints:
         return self.stage
 
     def due(self) -> bool:
-        """Whether it is time for one, or somebody wants the run to stop."""
-        return self.stop.is_set() or time.monotonic() - self.written >= self.every
+        """Whether it is time for one, on the first process's clock, or somebody wants the run to stop."""
+        return self.stop or (distributed.is_first() and time.monotonic() - self.written >= self.every)
 
     def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
-        """Write one and drop the older ones.  A disk that is full costs the checkpoint, not the training."""
+        """Write one and drop the older ones.  A disk that is full costs the checkpoint, not the training.
+
+        Of several processes the first one writes, and all of them stop where one is to.
+        """
+        if distributed.is_first():
+            self._write(progress, tensors)
+        self.written = time.monotonic()
+        if any(distributed.of_all(self.stop)):
+            raise Interrupted(f"it stands in {self.folder} at step {progress.step}; the same command goes on from "
+                              "there")
+
+    def _write(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         stem = self.folder / f"stage{self.stage}-step{progress.step:09d}"
         data = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         facts = Checkpoint(identity=self.identity, started=self.started, resumed=self.resumed, commit=self.commit,
@@ -107,10 +119,6 @@ class Checkpoints:
             say(f"checkpoint {stem.name} could not be written ({error.strerror}); the training goes on without it")
         else:
             self._drop_older()
-        self.written = time.monotonic()
-        if self.stop.is_set():
-            raise Interrupted(f"it stands in {self.folder} at step {progress.step}; the same command goes on from "
-                              "there")
 
     def _drop_older(self) -> None:
         for path in _newest_first(self.folder, self.stage)[KEPT:]:
@@ -149,7 +157,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         """The run is over, or starts over."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if distributed.is_first():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
@@ -159,10 +168,10 @@ class Checkpoints:
             return
 
         def ask(number: int, _frame: object) -> None:
-            if self.stop.is_set():
+            if self.stop:
                 raise Interrupted("the last checkpoint stands; the same command goes on from there")
             say(f"\n{signal.Signals(number).name}: stopping after this step and its checkpoint; once more: at once")
-            self.stop.set()
+            self.stop = True
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -51,10 +51,14 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
         logits, labels = classifier(encoder(to_float(data.images[index]))), data.labels[index]
         return F.cross_entropy(logits, labels), logits.argmax(1) == labels
 
+    def smoothed_loss(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = classifier(encoder(images))
+        return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits.argmax(1) == labels
+
+    training_loss = loop.data_parallel(smoothed_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            logits, labels = classifier(encoder(loop.augmented(index))), data.labels[index]
-            loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-            loop.step(loss, logits.argmax(1) == labels)
+            loss, correct = training_loss(loop.augmented(index), data.labels[index])
+            loop.step(loss, correct)
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()

@@ -25,6 +25,7 @@ from models.heads import ProjectionHead
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from training.momentum import MomentumEncoder
+from utils import distributed
 from utils.augment import colour_jitter, random_affine, to_float
 from utils.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
 
@@ -72,10 +73,12 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
             keys = target(view1)
             loss = info_nce(head(encoder(view0)), keys, queue, recipe.temperature)
             if head.training:  # the newest keys drive out the oldest; validation leaves the queue alone
-                queue.copy_(torch.cat([keys, queue])[: len(queue)])
+                queue.copy_(torch.cat([distributed.gather(keys), queue])[: len(queue)])
             return loss
         views = torch.cat([view0, view1])
         z0, z1 = head(encoder(views)).chunk(2)  # (B, projection_dim) each
+        if recipe.method != "byol":  # which compares an image with itself alone
+            z0, z1 = distributed.gather(z0), distributed.gather(z1)
         match recipe.method:
             case "simclr":
                 return nt_xent(z0, z1, recipe.temperature)
@@ -87,9 +90,10 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
                 target0, target1 = target(views).chunk(2)
                 return (byol_regression(predict(z0), target1) + byol_regression(predict(z1), target0)) / 2
 
+    training_loss = loop.data_parallel(contrastive_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(contrastive_loss(index, loop.generator))
+            loop.step(training_loss(index, loop.generator))
             if followed:
                 target.follow()
         loop.end_epoch(loop.validate(lambda index, generator: (contrastive_loss(index, generator), None)))

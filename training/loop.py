@@ -3,12 +3,15 @@
 A training script stays one visible `train()`:
 
     loop = Loop(recipe, data, setup, modules, flops_per_image, objective)
+    training_loss = loop.data_parallel(loss_function)
     for _ in loop.epochs():
         for index in loop.batches():
-            ...
-            loop.step(loss)
+            loop.step(training_loss(...))
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
+
+Under torchrun each process runs it (utils/distributed.py): loop.batches() gives this process's share of a batch, and
+the first process alone validates, prints and writes.
 """
 
 import math
@@ -17,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +31,7 @@ from tqdm import tqdm
 from models.encoder import build_encoder
 from models.saved import Saved
 from training.checkpoints import Checkpoints, Progress
+from utils import distributed
 from utils.augment import random_affine, to_float
 from utils.data import Dataset
 from utils.data_parts import read_ahead
@@ -208,7 +213,9 @@ class Loop:
             cast(module.to(self.device, memory_format=torch.channels_last), self.dtype)
         self.optimiser = MasterOptimiser(modules.values(), recipe.learning_rate, recipe.weight_decay,
                                          recipe.muon_learning_rate)
-        self.batch_size = min(recipe.batch_size, len(data.train))
+        distributed.share_norms(modules.values())
+        self.batch_size = min(recipe.batch_size, len(data.train))  # of all processes together
+        distributed.check_divides(self.batch_size)
         self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch waits for the next shuffle
         self.steps = recipe.epochs * self.steps_per_epoch
         self.flops = (3 * flops_per_image + frozen_flops) * self.batch_size * self.steps
@@ -218,6 +225,7 @@ class Loop:
         self.earlier_seconds = 0.0  # of this training, in processes that were interrupted
         self.kept: dict[str, Tensor] = {}
         self.checkpoints = setup.checkpoints
+        self.all_due = False  # whether of several processes one wanted a checkpoint in the last step
         if self.checkpoints:
             self.checkpoints.next_stage()
         self._begin_epoch(1)
@@ -232,6 +240,10 @@ class Loop:
         """Have checkpoints hold what else the next step depends on; it is restored in place."""
         self.kept |= {f"{name}.{key}": value for key, value in tensors.items()}
 
+    def data_parallel(self, loss_function: Callable[..., Any]) -> Callable[..., Any]:
+        """The loss function of the training steps, to be called on this process's share of a batch."""
+        return distributed.averaged(self.modules, loss_function)
+
     def epochs(self) -> Iterator[int]:
         """Epoch numbers from 1; prints the estimated time first and shows a progress bar where a person watches."""
         speed = NETWORK_EFFICIENCY * self.setup.conv_gflops[self.setup.precision] * 1e9
@@ -242,6 +254,7 @@ class Loop:
               f"{self.device.type} in {self.setup.precision}; estimated {in_words(self.flops / speed + scoring)} with "
               "scoring", flush=True)
         self._restore()
+        distributed.copy_first(self._tensors().values())  # statistics of the data differ in the last digit elsewhere
         self.started = time.monotonic()
         with tqdm(total=self.steps, initial=self.step_done, unit="step", disable=None, file=sys.stderr,
                   leave=False) as self.bar:
@@ -253,14 +266,17 @@ class Loop:
     def batches(self) -> Iterator[Tensor]:
         """One epoch of indices into data.images, shuffled, (batch_size,) each; what a checkpoint has done is left out.
 
+        Of several processes, each gets its share of the batch.
+
         Between two batches everything that belongs to a step is done, so that is where checkpoints are written.
         """
         if self.order is None:
             self.order = torch.randperm(len(self.data.train), generator=self.generator, device=self.device)
-        batches = self.data.train[self.order[: self.steps_per_epoch * self.batch_size]].split(self.batch_size)
+        whole = self.data.train[self.order[: self.steps_per_epoch * self.batch_size]].split(self.batch_size)
+        batches = [distributed.share(batch) for batch in whole]
         self.data.read_ahead(batches[min(self.position, len(batches) - 1)])
         while self.position < len(batches):
-            if self.checkpoints and self.checkpoints.due():
+            if self.checkpoints and (self.checkpoints.due() if distributed.world_size() == 1 else self.all_due):
                 self._save()
             for following in batches[self.position + 1 : self.position + 2]:
                 self.data.read_ahead(following)
@@ -275,7 +291,9 @@ class Loop:
 
     def step(self, loss: Tensor, correct: Tensor | None = None) -> None:
         """One optimiser step.  correct: (B,) bool, where there is something to be right about.  Raises Diverged."""
-        value = loss.item()
+        value, right = loss.item(), 0 if correct is None else int(correct.sum())
+        if distributed.world_size() > 1:
+            value, right = self._of_all(value, right)
         if not math.isfinite(value):
             raise Diverged(value, self.epoch, self.step_done + 1, self.history)
         scale = schedule(self.step_done, self.steps, self.recipe.warmup)
@@ -285,13 +303,24 @@ class Loop:
         self.learning_rate = scale * self.recipe.learning_rate
         self.losses.append(value)
         if correct is not None:
-            self.correct += int(correct.sum())
-            self.seen += len(correct)
+            self.correct += right
+            self.seen += len(correct) * distributed.world_size()
         self.bar.set_postfix(epoch=self.epoch, loss=f"{value:.4f}", refresh=False)
         self.bar.update()
 
-    @torch.no_grad()
+    def _of_all(self, loss: float, right: int) -> tuple[float, int]:
+        """Mean loss and number of right ones over the processes, which also agree on whether a checkpoint is due."""
+        due = bool(self.checkpoints and self.checkpoints.due())
+        loss, right, due = distributed.total([loss, right, due], self.device)
+        self.all_due = due > 0
+        return loss / distributed.world_size(), int(right)
+
     def validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
+        """See _validate; the first process does it, for all."""
+        return distributed.from_first(lambda: self._validate(loss_of))
+
+    @torch.no_grad()
+    def _validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
         """Mean loss, and accuracy where there is one, over the validation split, in eval mode.
 
         loss_of(index, generator) returns a batch's mean loss and (B,) bool or None; the generator is the same every
@@ -359,7 +388,7 @@ class Loop:
 
     def _restore(self) -> None:
         """Go on from the last checkpoint, where there is one.  Raises RunError where it does not fit the code."""
-        found = self.checkpoints.load() if self.checkpoints else None
+        found = distributed.from_first(self.checkpoints.load) if self.checkpoints else None
         if found is None:
             return
         progress, tensors = found
@@ -386,6 +415,7 @@ class Loop:
     def finished(self) -> Trained:
         """The trained modules, in float32 and eval mode, with their history.  Without an epoch: the encoder alone."""
         self.optimiser.restore_float32()
+        distributed.unshare_norms(self.modules.values())
         for module in self.modules.values():
             module.eval()
         if not self.history:

@@ -7,13 +7,13 @@ scored by `training/evaluation.py`.
 Departure from the paper: an image appears in one random rotation per epoch, not in all four in one batch.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from models.heads import LinearHead
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from training.rotation_recipe import RotationRecipe
+from utils import distributed
 from utils.augment import rotate_quarters
 
 
@@ -26,13 +26,14 @@ def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
                 "cross-entropy of four rotations, nats; accuracy is that of the rotation")
 
     def rotation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        quarters = torch.randint(4, (len(index),), generator=generator, device=index.device)
+        quarters = distributed.randint(4, (len(index),), generator)
         logits = head(encoder(rotate_quarters(loop.augmented(index, generator), quarters)))
         return F.cross_entropy(logits, quarters), logits.argmax(1) == quarters
 
+    training_loss = loop.data_parallel(rotation_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loss, correct = rotation_loss(index, loop.generator)
+            loss, correct = training_loss(index, loop.generator)
             loop.step(loss, correct)
         loop.end_epoch(loop.validate(rotation_loss))
     return loop.finished()

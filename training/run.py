@@ -16,6 +16,7 @@ from training import evaluation, portrait
 from training.classification import finetune
 from training.loop import DeviceData, Diverged, Setup, Trained, forward_flops, in_words
 from training.tasks import TASKS
+from utils import distributed
 from utils.checkpoint import save_checkpoint
 from utils.data import Dataset
 from utils.environment import describe
@@ -60,6 +61,7 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
 
     Returns the record and where it lies: where a complete record is there already, it stays, and the new one gets a
     name of its own.  Raises Diverged, after writing a record that says `failed`, when the loss is no longer finite.
+    Of several processes the first one scores and writes; all of them return the record.
     """
     clock = time.monotonic()
     fields = as_json(recipe, overridden)
@@ -87,35 +89,39 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
                 trained = trained.then(finetune(trained.modules["encoder"], recipe, data, setup))
     except Diverged as error:
         path = target.with_name(f"{target.stem}_failed.json")
-        write_record(Record(
+        failed = Record(
             **known, run=begun.model_copy(update={"seconds": seconds(), "status": "failed"}),
             derived=Derived(steps=error.step - 1, parameters={}, training_flops=0.0, evaluation_flops=0.0),
             selection=None, history=error.history, metrics={}, confusion=None, artifacts={},
-            failure=Failure(reason=str(error), epoch=error.epoch, step=error.step)), path)
+            failure=Failure(reason=str(error), epoch=error.epoch, step=error.step))
+        distributed.from_first(lambda: write_record(failed, path))
         if checkpoints:
             checkpoints.remove()
         error.add_note(f"recorded in {path}")
         raise
-    scores = score(trained, recipe, data, setup)
-    if not setup.quick:
-        target = free_path(target)
-    artifacts = {"arrays": write_arrays(target.with_suffix(".npz"), scores.arrays),
-                 "checkpoint": save_checkpoint(target.with_suffix(".safetensors"), scores.modules)}
-    if not setup.quick and dataset.image_shape[0] in (1, 3):
-        shown = dataset.test_images[scores.arrays["map_index"]]
-        artifacts["thumbnails"] = write_thumbnails(target.parent, dataset.name, shown)
-    record = Record(
-        **known, run=begun.model_copy(update={"seconds": seconds(), "objective": trained.objective}),
-        derived=Derived(
-            steps=trained.steps, training_flops=trained.flops, evaluation_flops=scores.flops,
-            parameters={name: sum(p.numel() for p in module.parameters()) for name, module in scores.modules.items()}),
-        selection=Selection(rule="the last epoch" if trained.history else "nothing was trained",
-                            epoch=len(trained.history)), history=trained.history,
-        metrics=scores.metrics, confusion=scores.confusion, artifacts=artifacts)
-    write_record(record, target)
-    if checkpoints:
-        checkpoints.remove()
-    return record, target
+
+    def score_and_write() -> tuple[Record, Path]:
+        scores = score(trained, recipe, data, setup)
+        path = target if setup.quick else free_path(target)
+        artifacts = {"arrays": write_arrays(path.with_suffix(".npz"), scores.arrays),
+                     "checkpoint": save_checkpoint(path.with_suffix(".safetensors"), scores.modules)}
+        if not setup.quick and dataset.image_shape[0] in (1, 3):
+            shown = dataset.test_images[scores.arrays["map_index"]]
+            artifacts["thumbnails"] = write_thumbnails(target.parent, dataset.name, shown)
+        record = Record(
+            **known, run=begun.model_copy(update={"seconds": seconds(), "objective": trained.objective}),
+            derived=Derived(
+                steps=trained.steps, training_flops=trained.flops, evaluation_flops=scores.flops,
+                parameters={name: sum(p.numel() for p in module.parameters())
+                            for name, module in scores.modules.items()}),
+            selection=Selection(rule="the last epoch" if trained.history else "nothing was trained",
+                                epoch=len(trained.history)), history=trained.history,
+            metrics=scores.metrics, confusion=scores.confusion, artifacts=artifacts)
+        write_record(record, path)
+        if checkpoints:
+            checkpoints.remove()
+        return record, path
+    return distributed.from_first(score_and_write)
 
 
 def now() -> str:

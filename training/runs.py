@@ -1,25 +1,30 @@
 """The runs of a command line in turn: skip what is complete, go on with what is unfinished, train the rest.
 
 Several processes may do the same command over one results folder, on one machine or on many that share it: each run is
-held by one of them (utils/lock.py), and the others pass it over.
+held by one of them (utils/lock.py), and the others pass it over.  Under torchrun several processes are one here: the
+first of them decides, holds and writes.
 """
 
 import dataclasses
 import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from models.saved import load_saved
 from training.checkpoints import UNFINISHED, Checkpoints, differences, newest
 from training.loop import Diverged, Setup
 from training.run import QUICK_IMAGES, described, now, run
 from training.tasks import TASKS, Planned
+from utils import distributed
 from utils.data import Dataset, load_dataset
 from utils.environment import choose_device, commit_of
 from utils.errors import RunError, UsageError
 from utils.lock import Held, held
 from utils.precision import choose_precision, measure_conv
-from utils.recipe import as_json
+from utils.recipe import Recipe, as_json
 from utils.record import Init, Record, RecordError, read_record, remove_temporary, setting_hash
 
 
@@ -45,18 +50,28 @@ def run_all(plans: dict[str, list[Planned]], options: Options) -> None:
     A run that diverges, or that another process holds, does not stop the others; RunError at the end names what
     diverged.  Of one run alone, Held says who holds it.
     """
-    device = choose_device(options.device)
-    conv_gflops = measure_conv(device)
+    with distributed.joined(choose_device(options.device)) as device:
+        run_each(plans, options, device)
+
+
+def run_each(plans: dict[str, list[Planned]], options: Options, device: torch.device) -> None:
+    """Every planned run, on this device."""
+    for planned in (planned for runs in plans.values() for planned in runs):
+        if isinstance(planned.recipe, Recipe):
+            distributed.check_divides(planned.recipe.batch_size)
+    conv_gflops = distributed.from_first(lambda: measure_conv(device))
     precision = choose_precision(conv_gflops) if options.precision == "auto" else options.precision
     speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
-    print(f"device: {device.type}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
+    processes = f" in {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
+    print(f"device: {device.type}{processes}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
     if conv_gflops[precision] == 0:
         raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
-    init = load_saved(options.init) if options.init else None
+    init = distributed.first_then_others(lambda: load_saved(options.init)) if options.init else None
     failures: list[str] = []
     several = sum(len(runs) for runs in plans.values()) > 1
     for dataset_name, runs in plans.items():
-        dataset = load_dataset(dataset_name, options.data_dir, options.image_size)
+        dataset = distributed.first_then_others(
+            lambda name=dataset_name: load_dataset(name, options.data_dir, options.image_size))
         if init and list(dataset.image_shape) != init.record.data.image_shape:
             raise UsageError(f"--init {options.init}: its encoder takes images of {init.record.data.image_shape} "
                              f"(channels, height, width), those of {dataset_name} are {list(dataset.image_shape)}")
@@ -64,7 +79,8 @@ def run_all(plans: dict[str, list[Planned]], options: Options) -> None:
             title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
             setup = Setup(device, precision, conv_gflops, planned.seed, options.quick, init)
             try:
-                with held(planned.path):
+                with ExitStack() as lock:
+                    distributed.from_first(lambda path=planned.path, lock=lock: lock.enter_context(held(path)))
                     train_one(title, planned, dataset, setup, options, several)
             except Held as error:
                 if not several:
@@ -79,20 +95,11 @@ def run_all(plans: dict[str, list[Planned]], options: Options) -> None:
 
 def train_one(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options, several: bool) -> None:
     """One run, which this process holds, and what became of it in one line."""
-    for suffix in (".json", ".npz", ".safetensors"):
-        remove_temporary(planned.path.with_suffix(suffix))
-    done = complete_record(planned, dataset.sha256, described(setup.init))
-    if done and several and not options.fresh and not options.quick:
-        print(f"{title}: complete already in {done}, skipped (--fresh trains it again)", flush=True)
+    checkpoints = distributed.from_first(lambda: checkpoints_unless_done(title, planned, dataset, setup, options,
+                                                                         several))
+    if checkpoints is None:
         return
-    checkpoints = take_up(planned, dataset, setup, options)
-    if checkpoints.resumed:
-        setup = dataclasses.replace(setup, precision=checkpoints.identity["precision"])
-        done = finished_record(planned.path, checkpoints.started)
-        if done:  # it was ended between writing its record and taking its checkpoints away
-            checkpoints.remove()
-            print(f"{title}: complete already in {done}", flush=True)
-            return
+    setup = dataclasses.replace(setup, precision=checkpoints.identity["precision"])
     print(f"\n{title} ({TASKS[planned.task].title})", flush=True)
     if planned.recipe.subset:
         dataset = dataset.subset(planned.recipe.subset)
@@ -103,6 +110,28 @@ def train_one(title: str, planned: Planned, dataset: Dataset, setup: Setup, opti
     score = record.headline
     print(f"{title}: test accuracy {100 * score.value:.2f} % ({score.correct} of {score.n})"
           f"{', a quick run' if options.quick else ''} -> {path}", flush=True)
+
+
+def checkpoints_unless_done(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,
+                            several: bool) -> Checkpoints | None:
+    """What the run writes and goes on from; None where its record is complete already, after saying so."""
+    for suffix in (".json", ".npz", ".safetensors"):
+        remove_temporary(planned.path.with_suffix(suffix))
+    again = distributed.restarted() and not planned.path.with_suffix(UNFINISHED).exists()
+    done = complete_record(planned, dataset.sha256, described(setup.init))
+    if done and (again or several and not options.fresh) and not options.quick:
+        print(f"{title}: complete already in {done}, skipped (--fresh trains it again)", flush=True)
+        return None
+    checkpoints = take_up(planned, dataset, setup, options)
+    if checkpoints.resumed:
+        done = finished_record(planned.path, checkpoints.started)
+        if done:  # it was ended between writing its record and taking its checkpoints away
+            checkpoints.remove()
+            print(f"{title}: complete already in {done}", flush=True)
+            return None
+    if distributed.launched():
+        checkpoints.folder.mkdir(exist_ok=True)  # tells torchrun's next attempt that it is not done
+    return checkpoints
 
 
 def take_up(planned: Planned, dataset: Dataset, setup: Setup, options: Options) -> Checkpoints:
@@ -121,7 +150,7 @@ def take_up(planned: Planned, dataset: Dataset, setup: Setup, options: Options) 
                 "recipe": as_json(planned.recipe, planned.overridden), "images": dataset.sha256,
                 "init": init and init.model_dump()}
     checkpoints = Checkpoints(folder, identity, now(), commit_of()[0], options.checkpoint_seconds)
-    if options.fresh:
+    if options.fresh and not distributed.restarted():  # a restart goes on with what the command began
         checkpoints.remove()
         return checkpoints
     checkpoints.adopt()

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from utils import distributed
+
 
 def to_float(images: Tensor) -> Tensor:
     """(B, H, W, C) uint8, as the data set is stored -> (B, C, H, W) float32 in [0, 1], channels last in memory."""
@@ -18,7 +20,7 @@ def to_float(images: Tensor) -> Tensor:
 
 def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
     """(count,) floats, uniform in [low, high), on the generator's device."""
-    return torch.rand(count, generator=generator, device=generator.device) * (high - low) + low
+    return distributed.rand((count,), generator) * (high - low) + low
 
 
 def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1.0, translate: float = 0.0,

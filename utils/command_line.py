@@ -4,12 +4,15 @@ import argparse
 import difflib
 import os
 import sys
+import time
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, NoReturn
 
 from utils.errors import RunError, UsageError
 
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed")
+FIRST_SPEAKS = 3.0  # seconds that the other processes wait with an error: torchrun ends all once one has ended
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,7 +35,19 @@ class Parser(argparse.ArgumentParser):
 
 
 def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
-    """Do the work.  What a user can cause becomes one line on stderr and a code: 2 usage, 1 failure, 130 Ctrl-C."""
+    """Do the work.  What a user can cause becomes one line on stderr and a code: 2 usage, 1 failure, 130 Ctrl-C.
+
+    Of the processes that torchrun started the first one speaks; of the others only the traceback of a fault is seen.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            code = _exit_code(work, on_interrupt)
+        time.sleep(FIRST_SPEAKS if code else 0)
+        return code
+    return _exit_code(work, on_interrupt)
+
+
+def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     if sys.stderr is None:  # closed by the caller; messages then go nowhere
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     try:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torchvision
 
+from utils import distributed
 from utils.errors import UsageError
 from utils.record import Environment
 
@@ -34,7 +35,8 @@ def describe(device: torch.device, precision: str, conv_gflops: dict[str, float]
         python=platform.python_version(), torch=str(torch.__version__), torchvision=str(torchvision.__version__),
         numpy=np.__version__, platform=platform.platform(terse=True),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        cpu=model, cpu_flags=flags, threads=torch.get_num_threads(), precision=precision,
+        cpu=model, cpu_flags=flags, threads=torch.get_num_threads(),
+        processes=distributed.world_size(), precision=precision,
         conv_gflops={name: round(speed, 1) for name, speed in conv_gflops.items()}, commit=commit, dirty=dirty)
 
 

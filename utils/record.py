@@ -246,7 +246,8 @@ class Environment(Strict):
     device: Text
     cpu: Text
     cpu_flags: list[Text]  # of those that matter for speed
-    threads: Positive
+    threads: Positive  # of each process
+    processes: Positive = 1  # that trained together
     precision: Literal["float32", "bfloat16"]
     conv_gflops: dict[Literal["float32", "bfloat16"], Annotated[float, Field(ge=0.0)]]  # start-up measurement
     commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|unknown)$")]

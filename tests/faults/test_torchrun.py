@@ -1,0 +1,116 @@
+"""Whole commands under torchrun: a killed worker, an error said once, and two hosts with a network between them.
+
+Slower than the other tests and started by their path alone:  python -m pytest -n 0 tests/faults/test_torchrun.py
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.test_distributed import ROUNDING, apart
+
+ROOT = Path(__file__).parent.parent.parent
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+HERE = [*TORCHRUN, "--standalone", "--nproc-per-node", "2"]
+# 62 steps, a checkpoint after each
+RUN = ["_main.py", "--task", "1.2.3", "--dataset", "digits", "--quick", "--precision", "float32", "--batch-size", "16",
+       "--checkpoint-minutes", "0"]
+NAME = "1.2.3_digits_simclr_seed0_*_quick"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def workers(agent: subprocess.Popen) -> list[int]:
+    """Process ids of torchrun's workers."""
+    return [int(pid) for pid in Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()]
+
+
+def outcome(folder: Path) -> tuple[list, dict, dict]:
+    (path,) = folder.glob(f"{NAME}.json")
+    record = json.loads(path.read_text())
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in record["history"]]
+    assert record["environment"]["processes"] == 2
+    return rows, record["metrics"], load_file(path.with_suffix(".safetensors"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds torchrun's workers in /proc")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_worker_restarts_and_ends_with_the_same_record(victim: int, tmp_path: Path) -> None:
+    subprocess.run([*HERE, *RUN, "--results-dir", str(tmp_path / "whole")], cwd=ROOT, env=ENVIRONMENT, check=True,
+                   timeout=400, stdout=subprocess.DEVNULL)
+    with (tmp_path / "log").open("w") as log:
+        agent = subprocess.Popen([*HERE, "--max-restarts", "1", *RUN, "--results-dir", str(tmp_path / "killed")],
+                                 cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log)
+    until = time.monotonic() + 200
+    while not list((tmp_path / "killed").glob("*.unfinished/stage1-step0000000[1-5]?.json")):
+        assert time.monotonic() < until and agent.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.02)
+    os.kill(workers(agent)[victim], signal.SIGKILL)
+    assert agent.wait(timeout=400) == 0, (tmp_path / "log").read_text()
+    assert "going on from stage1-step" in (tmp_path / "log").read_text()
+    (rows, metrics, weights), (rows_killed, metrics_killed, weights_killed) = map(outcome, (tmp_path / "whole",
+                                                                                            tmp_path / "killed"))
+    assert rows == rows_killed and metrics == metrics_killed
+    assert all(torch.equal(weights[name], weights_killed[name]) for name in weights | weights_killed)
+
+
+def test_an_error_is_said_once(tmp_path: Path) -> None:
+    done = subprocess.run([*HERE, *RUN, "--batch-size", "15", "--results-dir", str(tmp_path)], cwd=ROOT,
+                          env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
+    assert done.stderr.count("error: --batch-size 15: is shared by 2 processes") == 1
+    assert "exitcode  : 2" in done.stderr and "_main.py\", line" not in done.stderr
+
+
+@pytest.fixture
+def hosts() -> Iterator[list[str]]:
+    """Two network namespaces with a cable between them: two hosts, as far as torch can tell."""
+    names, ip = [f"slr{os.getpid()}{end}" for end in "ab"], shutil.which("ip") or "/usr/sbin/ip"
+
+    def do(*words: str) -> None:
+        subprocess.run([ip, *words], check=True, capture_output=True, text=True)
+    try:
+        try:
+            for name in names:
+                do("netns", "add", name)
+            do("link", "add", "slr0", "netns", names[0], "type", "veth", "peer", "name", "slr0", "netns", names[1])
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"this system lets nobody make network namespaces here: {getattr(error, 'stderr', error)}")
+        for number, name in enumerate(names, start=1):
+            do("-n", name, "address", "add", f"10.99.7.{number}/24", "dev", "slr0")
+            do("-n", name, "link", "set", "slr0", "up")
+            do("-n", name, "link", "set", "lo", "up")
+        yield names
+    finally:
+        for name in names:
+            subprocess.run([ip, "netns", "delete", name], capture_output=True)
+
+
+def test_two_hosts_across_a_network_are_one_process(hosts: list[str], tmp_path: Path) -> None:
+    worker, cases = "tests/parallel_worker.py", ["simclr", "joint", "denoising", "rotnet"]
+    environment = ENVIRONMENT | {"GLOO_SOCKET_IFNAME": "slr0"}
+    agents = []
+    for number, host in enumerate(hosts):
+        (tmp_path / host).mkdir()
+        command = ["ip", "netns", "exec", host, *TORCHRUN, "--nnodes", "2", "--node-rank", str(number),
+                   "--nproc-per-node", "1", "--master-addr", "10.99.7.1", "--master-port", "29500", worker,
+                   str(tmp_path / host / "out.pt"), *cases]
+        agents.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.PIPE, text=True))
+    subprocess.run([sys.executable, worker, str(tmp_path / "one.pt"), *cases], cwd=ROOT, env=ENVIRONMENT, check=True,
+                   stdout=subprocess.DEVNULL, timeout=400)
+    for agent in agents:
+        errors = agent.communicate(timeout=400)[1]
+        assert agent.returncode == 0, errors
+    one, two = torch.load(tmp_path / "one.pt"), torch.load(tmp_path / hosts[0] / "out.pt")
+    assert two["processes"] == 2 and not (tmp_path / hosts[1] / "out.pt").exists()
+    for case in cases:
+        assert apart(one["results"][case], two["results"][case]) < ROUNDING
