@@ -1,8 +1,9 @@
 # Two commands: `make report` (train every task on the embedded digits, write report.html and report.pdf) and `make test`.
+# `make faults` kills whole commands, fills disks and trains in several processes: minutes.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test clean
+.PHONY: report test faults clean
 
 report: .venv/installed
 	$(BIN)/python _main.py --task all --dataset digits
@@ -10,6 +11,9 @@ report: .venv/installed
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest
+
+faults: .venv/installed-test
+	$(BIN)/python -m pytest tests/faults --dist loadfile
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed: make PYTHON=/path/to/python3.11")'

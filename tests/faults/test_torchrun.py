@@ -1,7 +1,4 @@
-"""Whole commands under torchrun: a killed worker, an error said once, and two hosts with a network between them.
-
-Slower than the other tests and started by their path alone:  python -m pytest -n 0 tests/faults/test_torchrun.py
-"""
+"""Whole commands under torchrun: a killed worker, an error said once, and two hosts with a network between them."""
 
 import json
 import os
@@ -17,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.test_distributed import ROUNDING, apart
+from tests.faults.test_parallel import ROUNDING, apart
 
 ROOT = Path(__file__).parent.parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -95,7 +92,7 @@ def hosts() -> Iterator[list[str]]:
 
 
 def test_two_hosts_across_a_network_are_one_process(hosts: list[str], tmp_path: Path) -> None:
-    worker, cases = "tests/parallel_worker.py", ["simclr", "joint", "denoising", "rotnet"]
+    worker, cases = "tests/faults/parallel_worker.py", ["simclr", "joint", "denoising", "rotnet"]
     environment = ENVIRONMENT | {"GLOO_SOCKET_IFNAME": "slr0"}
     agents = []
     for number, host in enumerate(hosts):

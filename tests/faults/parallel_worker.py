@@ -1,6 +1,6 @@
 """Short trainings whose loss curves are compared: `python` runs them in one process, `torchrun` in several as one.
 
-    python tests/parallel_worker.py OUT.pt CASE ...
+    python tests/faults/parallel_worker.py OUT.pt CASE ...
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 import torch
 from torch import Generator, Tensor, nn
