@@ -115,18 +115,6 @@ def test_a_read_only_results_folder(small_disk: Path, folder: Folder) -> None:
     assert last_line(folder) == f"error: --results-dir {small_disk}: cannot write there (Read-only file system)"
 
 
-def test_a_results_folder_that_becomes_read_only(small_disk: Path, expected: dict, folder: Folder) -> None:
-    remount(small_disk, "size=64m")
-    process = folder.start(RUN, place="step", call=8, signal=signal.SIGSTOP)
-    stopped(process)
-    remount(small_disk, "ro")
-    os.kill(process.pid, signal.SIGCONT)
-    assert ended(process) == 1
-    assert last_line(folder).startswith("error: ") and "Read-only file system" in last_line(folder)
-    remount(small_disk, "rw")
-    go_on(folder, expected)
-
-
 def test_a_results_folder_that_is_taken_away_is_made_again(expected: dict, folder: Folder) -> None:
     process = folder.start(RUN, place="score", signal=signal.SIGSTOP)
     stopped(process)
