@@ -12,7 +12,7 @@ from report.load import load_results
 from utils.record import UNFINISHED, sha256_file
 
 ROOT = Path(__file__).parent.parent.parent
-DEADLINE = 120.0  # seconds after which a process hangs
+DEADLINE = 600.0  # seconds after which a process hangs
 TINY = ["--dataset", "digits", "--precision", "float32", "--batch-size", "400", "--checkpoint-minutes", "0"]
 TASKS = {  # three epochs of three steps
     "1.2.1": ["--task", "1.2.1", "--widths", "4", "8", "--epochs", "3"],
