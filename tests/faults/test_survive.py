@@ -57,6 +57,7 @@ def test_ctrl_c_during_the_imports_leaves_no_traceback(library: str, tmp_path: P
     process = subprocess.Popen([sys.executable, "_main.py", *RUN, "--dataset", "digits", "--results-dir", tmp_path],
                                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while library not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=DEADLINE)[0]
