@@ -4,6 +4,11 @@ The way through the code: this file -> training/runs.py (which runs) -> training
 training/<task>.py (its train()) -> training/evaluation.py (the scores) -> utils/record.py (what is written).
 """
 
+from utils.command_line import Parser, end_on_interrupt, exit_code, leave, raise_on_interrupt
+
+if __name__ == "__main__":
+    end_on_interrupt()  # while all the rest is imported
+
 import argparse
 import dataclasses
 import difflib
@@ -12,7 +17,6 @@ import tempfile
 from pathlib import Path
 
 from training.tasks import TASKS, Planned, Task
-from utils.command_line import Parser, exit_code
 from utils.data import DATASETS, FOLDER, check_dataset, folder_path, recipe_family, short_name
 from utils.errors import RunError, UsageError
 from utils.recipe import (
@@ -120,6 +124,7 @@ def main(argv: list[str]) -> None:
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
     from training.runs import Options, run_all  # torch is imported only now, so that --help and errors are quick
 
+    raise_on_interrupt()
     run_all(plans, Options(
         argv=words, data_dir=arguments.data_dir, image_size=arguments.image_size, device=arguments.device,
         precision=arguments.precision, quick=arguments.quick, fresh=arguments.fresh, resume=arguments.resume,
@@ -231,11 +236,17 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
     from training.embed import embed_folder  # torch is imported only now
     from utils.environment import choose_device
 
+    raise_on_interrupt()
     check_writable(arguments.out.absolute().parent, "--out")
     count = embed_folder(arguments.embed, folder_path(arguments.images), arguments.out,
                          choose_device(arguments.device))
     print(f"latents of {count} images -> {arguments.out}")
 
 
+def command(argv: list[str]) -> int:
+    """The command line with its exit code; what a user can cause ends in one line."""
+    return exit_code(lambda: main(argv), "the same command goes on from the last checkpoint")
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:]), "the same command goes on from the last checkpoint"))
+    leave(command(sys.argv[1:]))

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from utils.lock import LOCKS
+from utils.record import UNFINISHED
+
 SUFFIXES = (".json", ".npz", ".safetensors")  # what is read
 OTHERS = (".html", ".pdf", ".md", ".txt", ".webp", ".png")  # what may lie there as well, and is not looked at
 ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".xz", ".bz2")
@@ -23,8 +26,7 @@ PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +-]{0,120}")
 MAX_DEPTH, MAX_ENTRIES, MAX_NAME = 5, 500, 300
 MAX_FILE_BYTES, MAX_BYTES = 200 * 2**20, 600 * 2**20  # as they are written, whatever an archive says
 MAX_READ = 2 * 2**20  # bytes that opening an archive may read at once: the list of far more than MAX_ENTRIES entries
-JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", ".git", ".gitignore", ".ipynb_checkpoints", "__pycache__", ".locks")
-UNFINISHED = ".unfinished"  # folders of checkpoints of runs that did not end
+JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", ".git", ".gitignore", ".ipynb_checkpoints", "__pycache__", LOCKS)
 BLOCK = 2**20
 
 

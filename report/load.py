@@ -9,7 +9,7 @@ from report.format import plain, shorten
 from utils.data import DATASETS
 from utils.data_parts import SPLIT_SEED
 from utils.errors import RunError
-from utils.record import Record, RecordError, read_arrays, read_record, sha256_file
+from utils.record import UNFINISHED, Record, RecordError, read_arrays, read_record, sha256_file
 
 THEORY = "theory.json"  # at the top of the results folder: the theory's experiments, no record
 LONGEST_REASON = 300  # characters; a reason may quote a hostile file
@@ -38,7 +38,8 @@ def load_results(folder: Path) -> tuple[list[Loaded], list[Rejected]]:
     if not folder.is_dir():
         raise RunError(f"{folder}: no such folder; --results-dir names the one with the records")
     loaded, rejected = [], []
-    for path in sorted(path for path in folder.rglob("*.json") if not path.is_dir() and path != folder / THEORY):
+    found = [path for path in folder.rglob("*.json") if not path.is_dir() and path != folder / THEORY]
+    for path in sorted(path for path in found if path.parent.suffix != UNFINISHED):
         name = path.relative_to(folder).as_posix()
         try:
             loaded.append(_load_one(path, name))

@@ -19,6 +19,7 @@ from utils.record import (
     read_arrays,
     read_record,
     recipe_hash,
+    remove_temporary,
     setting_hash,
     sha256_file,
     write_atomically,
@@ -307,3 +308,18 @@ def test_the_settings_of_finetuning_count_only_where_it_is_done() -> None:
         assert setting_hash(fields) == setting_hash(fields | other)
         assert setting_hash(fields | {"finetune": True}) != setting_hash(fields | {"finetune": True} | other)
     assert setting_hash(fields) != setting_hash(fields | {"epochs": 7})
+
+
+def test_what_a_killed_process_left_is_removed_and_what_others_write_is_not(tmp_path: Path) -> None:
+    own = [".run_seed1.json.ab.tmp", ".run_seed1_run2.npz.ab.tmp", ".run_seed1_failed.json.ab.tmp", ".run_seed1.ab.tmp"]
+    others = [".run_seed10.json.ab.tmp", ".run_seed1_0123abcd.json.ab.tmp", ".run_seed1.tmp", "run_seed1.json"]
+    for name in own + others:
+        (tmp_path / name).write_text("")
+    remove_temporary(tmp_path / "run_seed1.json")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(others)
+
+
+def test_checkpoints_of_a_run_under_way_are_no_records(tmp_path: Path) -> None:
+    (tmp_path / "run.unfinished").mkdir()
+    (tmp_path / "run.unfinished" / "stage1-step000000001.json").write_text("{}")
+    assert load_results(tmp_path) == ([], [])

@@ -11,6 +11,7 @@ times differ.  No pickle is written or read.
 """
 
 import hashlib
+import os
 import shutil
 import signal
 import threading
@@ -31,7 +32,7 @@ from utils.errors import UsageError
 from utils.record import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly, write_atomically
 
 KEPT = 2  # checkpoints of each stage: the newest, and the one before should it be damaged
-UNFINISHED = ".unfinished"
+LAST = "the same command goes on from the last checkpoint"
 
 
 class Progress(Strict):
@@ -62,6 +63,10 @@ class Checkpoint(Strict):
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C, or a scheduler's SIGTERM, after the checkpoint was written.  The message says how to go on."""
 
+    def __init__(self, message: str, number: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number  # as shells have it: 130, and 143 for SIGTERM
+
 
 @dataclass
 class Checkpoints:
@@ -82,6 +87,7 @@ class Checkpoints:
     lost: float = 0.0  # seconds of training that earlier processes did
     stage: int = 0
     stop: bool = False
+    stopped_by: int = signal.SIGINT
     written: float = field(default_factory=time.monotonic)
 
     def next_stage(self) -> int:
@@ -103,8 +109,11 @@ class Checkpoints:
             self._write(progress, tensors)
         self.written = time.monotonic()
         if any(distributed.of_all(self.stop)):
-            raise Interrupted(f"it stands in {self.folder} at step {progress.step}; the same command goes on from "
-                              "there")
+            kept = newest(self.folder)
+            if kept is None:
+                raise Interrupted("no checkpoint could be written; the same command starts over", self.stopped_by)
+            raise Interrupted(f"it stands in {self.folder} at step {kept.progress.step}; the same command goes on from "
+                              "there", self.stopped_by)
 
     def _write(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         stem = self.folder / f"stage{self.stage}-step{progress.step:09d}"
@@ -112,7 +121,7 @@ class Checkpoints:
         facts = Checkpoint(identity=self.identity, started=self.started, resumed=self.resumed, commit=self.commit,
                            progress=progress, tensors=hashlib.sha256(data).hexdigest())
         try:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(stem.with_suffix(".safetensors"), lambda file: file.write(data))
             write_atomically(stem.with_suffix(".json"), lambda file: file.write(facts.model_dump_json().encode()))
         except OSError as error:
@@ -148,7 +157,9 @@ class Checkpoints:
         """Take over when the run started from what is there.  Raises UsageError where that is another run's."""
         found = newest(self.folder)
         if found is None:
-            self.remove()  # nothing in it that could be used
+            if _newest_first(self.folder):
+                say(f"no checkpoint in {self.folder} can be read; it starts over")
+            self.remove()
             return
         if found.identity != self.identity:
             raise UsageError(f"{self.folder} holds an unfinished run that differs: "
@@ -156,34 +167,47 @@ class Checkpoints:
         self.started, self.resumed = found.started, found.resumed + 1
 
     def remove(self) -> None:
-        """The run is over, or starts over."""
-        if distributed.is_first():
-            shutil.rmtree(self.folder, ignore_errors=True)
+        """The run is over, or starts over.  The newest JSON goes last: what it is of is then known up to the end."""
+        if not distributed.is_first():
+            return
+        with suppress(OSError):
+            for path in set(self.folder.glob("*")) - set(_newest_first(self.folder)[:1]):
+                path.unlink()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Within it the first Ctrl-C or SIGTERM asks for a checkpoint and then stops; the second stops at once."""
+        """Within it the first Ctrl-C or SIGTERM asks for a checkpoint and then stops; the second stops at once.
+
+        A signal that is ignored, as behind nohup, stays so.  Raises Interrupted at its end where the training was over
+        before the next checkpoint.
+        """
         if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
             yield
             return
 
         def ask(number: int, _frame: object) -> None:
             if self.stop:
-                raise Interrupted("the last checkpoint stands; the same command goes on from there")
-            say(f"\n{signal.Signals(number).name}: stopping after this step and its checkpoint; once more: at once")
-            self.stop = True
+                raise Interrupted(LAST, number)
+            self.stop, self.stopped_by = True, number
+            text = f"\n{signal.Signals(number).name}: stopping after this step and its checkpoint; once more: at once\n"
+            with suppress(OSError):  # no print: the signal may have come in the middle of one
+                os.write(2, text.encode())
 
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
+                  if signal.getsignal(number) is not signal.SIG_IGN}
         try:
             yield
+            if self.stop:
+                raise Interrupted(LAST, self.stopped_by)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-def newest(folder: Path) -> Checkpoint | None:
-    """What the newest readable checkpoint of an unfinished run says; None without one."""
-    for path in _newest_first(folder):
+def newest(folder: Path, stage: int | None = None) -> Checkpoint | None:
+    """What the newest readable checkpoint of an unfinished run, or of one stage of it, says; None without one."""
+    for path in _newest_first(folder, stage):
         with suppress(RecordError):  # load() tells of damage
             return read_strictly(path, Checkpoint)
     return None

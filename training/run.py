@@ -3,7 +3,8 @@
 import datetime
 import importlib
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from models.saved import Saved
 from training import evaluation, portrait
+from training.checkpoints import LAST
 from training.classification import finetune
 from training.loop import DeviceData, Diverged, Setup, Trained, forward_flops, in_words
 from training.tasks import TASKS
@@ -20,6 +22,7 @@ from utils import distributed
 from utils.checkpoint import save_checkpoint
 from utils.data import Dataset
 from utils.environment import describe
+from utils.errors import RunError
 from utils.precision import DTYPES
 from utils.recipe import LatentRecipe, as_json
 from utils.record import (
@@ -94,7 +97,7 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
             derived=Derived(steps=error.step - 1, parameters={}, training_flops=0.0, evaluation_flops=0.0),
             selection=None, history=error.history, metrics={}, confusion=None, artifacts={},
             failure=Failure(reason=str(error), epoch=error.epoch, step=error.step))
-        distributed.from_first(lambda: write_record(failed, path))
+        distributed.from_first(lambda: write(failed, path))
         if checkpoints:
             checkpoints.remove()
         error.add_note(f"recorded in {path}")
@@ -102,12 +105,17 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
 
     def score_and_write() -> tuple[Record, Path]:
         scores = score(trained, recipe, data, setup)
-        path = target if setup.quick else free_path(target)
-        artifacts = {"arrays": write_arrays(path.with_suffix(".npz"), scores.arrays),
-                     "checkpoint": save_checkpoint(path.with_suffix(".safetensors"), scores.modules)}
-        if not setup.quick and dataset.image_shape[0] in (1, 3):
-            shown = dataset.test_images[scores.arrays["map_index"]]
-            artifacts["thumbnails"] = write_thumbnails(target.parent, dataset.name, shown)
+        with writing(target):
+            if setup.quick:
+                path = target
+                path.unlink(missing_ok=True)  # an earlier one, whose arrays are replaced now
+            else:
+                path = free_path(target)
+            artifacts = {"arrays": write_arrays(path.with_suffix(".npz"), scores.arrays),
+                         "checkpoint": save_checkpoint(path.with_suffix(".safetensors"), scores.modules)}
+            if not setup.quick and dataset.image_shape[0] in (1, 3):
+                shown = dataset.test_images[scores.arrays["map_index"]]
+                artifacts["thumbnails"] = write_thumbnails(path.parent, dataset.name, shown, owner=path.stem)
         record = Record(
             **known, run=begun.model_copy(update={"seconds": seconds(), "objective": trained.objective}),
             derived=Derived(
@@ -117,11 +125,27 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
             selection=Selection(rule="the last epoch" if trained.history else "nothing was trained",
                                 epoch=len(trained.history)), history=trained.history,
             metrics=scores.metrics, confusion=scores.confusion, artifacts=artifacts)
-        write_record(record, path)
+        write(record, path)
         if checkpoints:
             checkpoints.remove()
         return record, path
     return distributed.from_first(score_and_write)
+
+
+def write(record: Record, path: Path) -> None:
+    """Raises RunError where it cannot be written."""
+    with writing(path):
+        write_record(record, path)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """What goes wrong in it becomes a RunError; the folder is made again where somebody took it away meanwhile."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise RunError(f"{target}: could not be written ({error.strerror or error}); {LAST}") from None
 
 
 def now() -> str:

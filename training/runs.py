@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from models.saved import load_saved
-from training.checkpoints import UNFINISHED, Checkpoints, differences, newest
+from training.checkpoints import Checkpoint, Checkpoints, differences, newest
 from training.loop import Diverged, Setup
 from training.run import QUICK_IMAGES, described, now, run
 from training.tasks import TASKS, Planned
@@ -25,7 +25,7 @@ from utils.errors import RunError, UsageError
 from utils.lock import Held, held
 from utils.precision import choose_precision, measure_conv
 from utils.recipe import Recipe, as_json
-from utils.record import Init, Record, RecordError, read_record, remove_temporary, setting_hash
+from utils.record import UNFINISHED, Init, Record, RecordError, read_record, remove_temporary, setting_hash
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,7 @@ def train_one(title: str, planned: Planned, dataset: Dataset, setup: Setup, opti
 def checkpoints_unless_done(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,
                             several: bool) -> Checkpoints | None:
     """What the run writes and goes on from; None where its record is complete already, after saying so."""
-    for suffix in (".json", ".npz", ".safetensors"):
-        remove_temporary(planned.path.with_suffix(suffix))
+    remove_temporary(planned.path)
     again = distributed.restarted() and not planned.path.with_suffix(UNFINISHED).exists()
     done = complete_record(planned, dataset.sha256, described(setup.init))
     if done and (again or several and not options.fresh) and not options.quick:
@@ -124,7 +123,7 @@ def checkpoints_unless_done(title: str, planned: Planned, dataset: Dataset, setu
         return None
     checkpoints = take_up(planned, dataset, setup, options)
     if checkpoints.resumed:
-        done = finished_record(planned.path, checkpoints.started)
+        done = finished_record(planned.path, checkpoints)
         if done:  # it was ended between writing its record and taking its checkpoints away
             checkpoints.remove()
             print(f"{title}: complete already in {done}", flush=True)
@@ -155,8 +154,8 @@ def take_up(planned: Planned, dataset: Dataset, setup: Setup, options: Options) 
         return checkpoints
     checkpoints.adopt()
     if not checkpoints.resumed:
-        for other in unfinished_beside(planned):
-            differing = f"{other} is unfinished, and differs: {differences(newest(other).identity, identity)}"
+        for other, begun in unfinished_beside(planned):
+            differing = f"{other} is unfinished, and differs: {differences(begun.identity, identity)}"
             if options.resume:
                 raise UsageError(f"--resume: {differing}; give its flags to go on with it")
             print(f"{differing}; it stays as it is", flush=True)
@@ -165,12 +164,16 @@ def take_up(planned: Planned, dataset: Dataset, setup: Setup, options: Options) 
     return checkpoints
 
 
-def unfinished_beside(planned: Planned) -> list[Path]:
-    """Folders of unfinished runs of the same task, data set, method and seed under other names, with a checkpoint."""
+def unfinished_beside(planned: Planned) -> list[tuple[Path, Checkpoint]]:
+    """Unfinished runs of the same task, data set, method and seed under other names: folder and newest checkpoint.
+
+    Where this is a quick run, quick ones; else none of them.
+    """
     stem = re.match(r".*_seed\d+", planned.path.stem)[0]
     found = [folder for folder in sorted(planned.path.parent.glob(f"*{UNFINISHED}"))
-             if re.match(rf"{re.escape(stem)}(_|$)", folder.stem) and folder != planned.path.with_suffix(UNFINISHED)]
-    return [folder for folder in found if newest(folder)]
+             if re.match(rf"{re.escape(stem)}(_|$)", folder.stem) and folder != planned.path.with_suffix(UNFINISHED)
+             and folder.stem.endswith("_quick") == planned.path.stem.endswith("_quick")]
+    return [(folder, begun) for folder in found if (begun := newest(folder))]
 
 
 def records_of(path: Path) -> list[tuple[Path, Record]]:
@@ -193,6 +196,12 @@ def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None)
     return None
 
 
-def finished_record(path: Path, started: str) -> Path | None:
-    """The record of the run that started then, where it was written; None else."""
-    return next((found for found, record in records_of(path) if record.run.started == started), None)
+def finished_record(path: Path, checkpoints: Checkpoints) -> Path | None:
+    """The record of the run that these checkpoints are of, where it was written; None else.
+
+    Two runs can start within one second, or in the same one where the clock was set back; no two took the same time.
+    """
+    begun = newest(checkpoints.folder, stage=1)
+    epochs = begun.progress.history if begun else []
+    return next((found for found, record in records_of(path) if record.run.started == checkpoints.started
+                 and record.history[:len(epochs)] == epochs), None)

@@ -3,16 +3,40 @@
 import argparse
 import difflib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Any, NoReturn
 
 from utils.errors import RunError, UsageError
 
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed")
 FIRST_SPEAKS = 3.0  # seconds that the other processes wait with an error: torchrun ends all once one has ended
+
+
+def end_on_interrupt() -> None:
+    """Ctrl-C ends the process at once: for the imports, where an exception may come out as anything."""
+    def end(number: int, frame: object) -> None:
+        os.write(2, b"\ninterrupted; nothing had begun\n")
+        os._exit(130)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+        signal.signal(signal.SIGINT, end)
+
+
+def raise_on_interrupt() -> None:
+    """Ctrl-C raises KeyboardInterrupt again, after end_on_interrupt()."""
+    if getattr(signal.getsignal(signal.SIGINT), "__module__", "") == __name__:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without tearing torch down, which takes long enough to be killed in after all is done."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed by whom it was written for, or never open
+            stream.flush()
+    os._exit(code)
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +61,8 @@ class Parser(argparse.ArgumentParser):
 def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     """Do the work.  What a user can cause becomes one line on stderr and a code: 2 usage, 1 failure, 130 Ctrl-C.
 
-    Of the processes that torchrun started the first one speaks; of the others only the traceback of a fault is seen.
+    An interruption that has an `exit_code` of its own, as by SIGTERM, ends with that.  Of the processes that torchrun
+    started the first one speaks; of the others only the traceback of a fault is seen.
     """
     if os.environ.get("RANK", "0") != "0":
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
@@ -56,8 +81,8 @@ def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as error:
-        print(f"\ninterrupted; {error or on_interrupt}", file=sys.stderr)
-        return 130
+        print(f"\ninterrupted; {str(error) or on_interrupt}", file=sys.stderr)
+        return getattr(error, "exit_code", 130)
     except OSError as error:  # a full disk, a folder that went away
         print(f"error: {error}", file=sys.stderr)
         return 1

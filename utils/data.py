@@ -316,9 +316,10 @@ def _locked(data_dir: Path, name: str) -> Iterator[None]:
 
 def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
     """The arrays from the cache, or else from a source and then cached; and where they came from.  Needs the lock."""
-    from utils.record import write_atomically  # here, since it imports pydantic
+    from utils.record import remove_temporary, write_atomically  # here, since it imports pydantic
 
     cache = data_dir / f"{name}.npz"
+    remove_temporary(cache)
     if cache.exists():
         try:
             with cache.open("rb") as raw, np.load(raw, allow_pickle=False) as file:

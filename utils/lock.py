@@ -4,7 +4,7 @@ import datetime
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from utils.errors import RunError
@@ -18,19 +18,26 @@ class Held(RunError):
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the run whose record is to be `path`.  Raises Held, which says by whom, where another process does."""
+    """Hold the run whose record is to be `path`.  Raises Held, which says by whom, where another process does.
+
+    Raises RunError where no lock can be had.
+    """
     from filelock import FileLock, Timeout
 
     file = path.parent / LOCKS / f"{path.stem}.lock"
-    file.parent.mkdir(exist_ok=True)
     lock = FileLock(file, timeout=0)
     try:
+        file.parent.mkdir(exist_ok=True)
         lock.acquire()
     except Timeout:
         raise Held(f"{path.name} is being trained by {file.read_text() or 'another process'}") from None
+    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+        raise RunError(f"{file}: the lock of the run cannot be had ({getattr(error, 'strerror', None) or error})"
+                       ) from None
     try:
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        file.write_text(f"process {os.getpid()} on {platform.node()}, since {now}")
+        with suppress(OSError):  # a full disk: the lock holds without its holder's name
+            file.write_text(f"process {os.getpid()} on {platform.node()}, since {now}")
         yield
     finally:
         lock.release()

@@ -13,12 +13,14 @@ correct ones.  A record that was edited by hand is therefore usually caught, alt
 took place.
 """
 
+import contextlib
 import datetime
 import glob
 import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -29,6 +31,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 HEADLINE = "test/classifier_top1"
+UNFINISHED = ".unfinished"  # ends the name of the folder where a run that is under way has its checkpoints
 MAX_RECORD_BYTES = 20_000_000  # the confusion matrix of a thousand classes fits
 MAX_ARRAY_BYTES = 200_000_000  # of the arrays together, unpacked
 
@@ -603,12 +606,13 @@ def _check_shapes(record: Record, arrays: dict[str, np.ndarray], name: str) -> N
             raise RecordError(f"{name}: {key} is {arrays[key].shape}, expected {shape}")
 
 
-def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], owner: str = "") -> None:
     """Call write(file) on a temporary file in path's folder, flush it to the disk, then rename it to path.
 
-    Whoever reads path sees the old bytes or the new ones, never a part; a failure leaves no file behind.
+    Whoever reads path sees the old bytes or the new ones, never a part; a failure leaves no file behind, and kill -9
+    one that remove_temporary() finds.  owner: the stem of the record that the file belongs to, where path's is another.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{owner or path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -627,15 +631,20 @@ def flush_folder(folder: Path) -> None:
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            with contextlib.suppress(OSError):  # some network file systems do not
+                os.fsync(handle)
         finally:
             os.close(handle)
 
 
 def remove_temporary(path: Path) -> None:
-    """Remove what killed processes left of writing `path` (see write_atomically), when nobody else is writing it."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        left.unlink(missing_ok=True)
+    """Remove what killed processes left of writing `path` or a file beside it, when nobody else is writing them.
+
+    Beside it: other suffixes, and _run2, _failed and the like at the end of its name.
+    """
+    for left in path.parent.glob(f".{glob.escape(path.stem)}*.tmp"):
+        if re.fullmatch(r"(_run\d+|_failed)?\..+\.tmp", left.name.removeprefix(f".{path.stem}")):
+            left.unlink(missing_ok=True)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Artifact:

@@ -15,10 +15,10 @@ from utils.record import Artifact, RecordError, sha256_file, write_atomically
 COLUMNS = 40  # tiles in a row of the sheet
 
 
-def write_thumbnails(folder: Path, dataset: str, images: np.ndarray) -> Artifact:
+def write_thumbnails(folder: Path, dataset: str, images: np.ndarray, owner: str = "") -> Artifact:
     """Write (M, H, W, C) uint8 images, C 1 or 3, as one WebP sheet; the same images give the same file.
 
-    Grey images are kept exactly, colours at quality 80, which a thumbnail does not show.
+    Grey images are kept exactly, colours at quality 80, which a thumbnail does not show.  owner: see write_atomically.
     """
     from PIL import Image
 
@@ -26,7 +26,7 @@ def write_thumbnails(folder: Path, dataset: str, images: np.ndarray) -> Artifact
     buffer = io.BytesIO()
     Image.fromarray(pixels.squeeze(2) if grey else pixels).save(buffer, "WEBP", lossless=grey, quality=80)
     path = folder / f"thumbnails_{dataset}_{hashlib.sha256(buffer.getvalue()).hexdigest()[:8]}.webp"
-    write_atomically(path, lambda file: file.write(buffer.getvalue()))
+    write_atomically(path, lambda file: file.write(buffer.getvalue()), owner)
     return Artifact(name=path.name, sha256=sha256_file(path))
 
 

@@ -1,0 +1,137 @@
+"""Inside a process that a fault will strike: quick scores, the fault itself, then `_main.command`.
+
+Imported once, by the server that all such processes are forked from, since importing torch takes seconds.
+"""
+
+import datetime
+import importlib
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import types
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn.datasets  # noqa: F401  imported here and below only to have it before the fork
+import sklearn.neighbors  # noqa: F401
+import torch
+from PIL import WebPImagePlugin  # noqa: F401
+from tqdm import tqdm
+
+import _main
+from training import evaluation, loop, portrait, run, runs
+from training.checkpoints import Checkpoints
+from training.tasks import TASKS
+from utils import data, environment
+from utils.data_sources import Source, decode_digits
+
+for task in TASKS.values():
+    importlib.import_module(task.script)
+tqdm.set_lock(threading.RLock())  # its own is shared between processes, and would be left behind by those killed
+
+
+def write_part(file: Path, array: np.ndarray) -> None:
+    """One of the four files that the stand-in for a download brings."""
+    with file.open("wb") as out:
+        np.save(out, array[: len(array) // 2])  # a download that is under way
+        out.seek(0)
+        np.save(out, array)
+
+
+PLACES: dict[str, tuple[Any, str]] = {  # where a fault can strike: just before a call of these
+    "replace": (os, "replace"), "fsync": (os, "fsync"), "unlink": (Path, "unlink"), "step": (loop.Loop, "step"),
+    "validate": (loop.Loop, "validate"), "restore": (loop.Loop, "_restore"), "load": (runs, "load_dataset"),
+    "fit": (loop, "build_encoder"), "score": (run, "score"), "arrays": (run, "write_arrays"),
+    "record": (run, "write_record"), "remove": (Checkpoints, "remove"),
+    "part": (sys.modules[__name__], "write_part"),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A signal to itself before a call of a place, a largest file, a clock that runs backwards."""
+
+    place: str = ""
+    call: int = 1
+    signal: int = signal.SIGKILL
+    largest: int = 0  # bytes that a file may have; 0: any number
+    dies: bool = False  # of writing more, in the middle of it; else that is an error, as on a full disk
+    hours_back: int = 0  # which the clock stands behind that of the other processes; it also loses a minute a look
+    downloads: bool = False  # digits come from a stand-in for a download, and are cached
+
+
+def go(argv: list[str], log: str, fault: Fault) -> None:
+    """The whole life of such a process."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    quick_scores()
+    if fault.downloads:
+        data.DATASETS["digits"] = replace(data.DATASETS["digits"], cached=True, sources=(
+            Source("a stand-in", fetch, decode, download="100 kB"),))
+    if fault.hours_back:
+        turn_back(fault.hours_back)
+    if fault.place:
+        strike(*PLACES[fault.place], fault.call, fault.signal)
+    if fault.largest:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL if fault.dies else signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.largest, fault.largest))
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+    _main.leave(_main.command(argv))
+
+
+def quick_scores() -> None:
+    """Scores that are worth nothing, and no measurements: what is looked at here is how a run ends, not how well."""
+    portrait.tsne = portrait.first_components
+    evaluation.CLASSIFIER_EPOCHS, evaluation.CLASSIFIER_STEPS = 1, 3
+    evaluation.linear_probe = lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64)
+    runs.measure_conv = lambda device: {"float32": 2.0, "bfloat16": 1.0}
+    runs.commit_of = environment.commit_of = lambda: ("0" * 40, False)
+
+
+def strike(owner: Any, name: str, call: int, number: int) -> None:
+    """Have the n-th call of owner.name send the process that signal first."""
+    whole, calls = getattr(owner, name), [0]
+
+    def struck(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == call:
+            os.kill(os.getpid(), number)
+        return whole(*arguments, **named)
+    setattr(owner, name, struck)
+
+
+def fetch(data_dir: Path, temporary: Path) -> Path:
+    """The stand-in for a download."""
+    for part, array in decode_digits(temporary).items():
+        sys.modules[__name__].write_part(temporary / f"{part}.npy", array)
+    return temporary
+
+
+def decode(folder: Path) -> dict[str, np.ndarray]:
+    """What it brought."""
+    return {part: np.load(folder / f"{part}.npy") for part in data.PARTS}
+
+
+def turn_back(hours: int) -> None:
+    """The wall clock stands so many hours back, and goes on running backwards.  Only the monotonic one does not."""
+    begun, looks = time.time() - 3600 * hours, [0]
+
+    def wall() -> float:
+        looks[0] += 1
+        return begun - 60 * looks[0]
+
+    class Moment(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+            return cls.fromtimestamp(wall(), tz)
+
+    time.time = wall
+    run.datetime = types.SimpleNamespace(datetime=Moment, UTC=datetime.UTC)
