@@ -1,10 +1,7 @@
 """The training loop and one whole run, on the embedded digits."""
 
 import dataclasses
-import json
 import math
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,22 +179,6 @@ def test_random_chance_is_ln_of_the_classes_at_the_start(digits, tmp_path: Path)
     """Before it has learned anything a four-way rotation loss is near ln 4."""
     record = short_run("rotation", digits, tmp_path, epochs=1, learning_rate=1e-9)
     assert record.history[0].train_loss == pytest.approx(math.log(4), abs=0.4)
-
-
-def test_a_run_in_a_fresh_process_gives_the_same_record(digits, tmp_path: Path) -> None:
-    """The command line, twice, in processes of their own: same losses, same predictions."""
-    results = []
-    for name in ("a", "b"):
-        command = [sys.executable, "_main.py", "--task", "1.2.3", "--dataset", "digits", "--quick", "--precision",
-                   "float32", "--results-dir", str(tmp_path / name)]
-        done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert "estimated" in done.stdout
-        assert "1.2.3 digits simclr seed 0: test accuracy" in done.stdout.splitlines()[-1]
-        assert done.stderr == ""  # no progress bar where nobody watches
-        raw = json.loads((tmp_path / name / "1.2.3_digits_simclr_seed0_quick.json").read_text())
-        results.append((raw["metrics"], [row["train_loss"] for row in raw["history"]], raw["artifacts"]))
-    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,5 +1,6 @@
 """Ctrl-C, full disks, damaged files, two at once, a clock that runs backwards: one clear line, and nothing is lost."""
 
+import json
 import os
 import shutil
 import signal
@@ -208,3 +209,19 @@ def test_four_processes_over_one_folder_finish_each_run_once(tmp_path: Path) -> 
     records = check_complete(four[0], 12)
     assert len({(r["run"]["task"], r["run"]["method"], r["run"]["seed"]) for r in records}) == 12
     assert sum(folder.said().count(": test accuracy ") for folder in four) == 12
+
+
+def test_a_run_in_a_fresh_process_gives_the_same_record(tmp_path: Path) -> None:
+    """The command line, twice, in processes of their own: same losses, same predictions."""
+    results = []
+    for name in ("a", "b"):
+        command = [sys.executable, "_main.py", "--task", "1.2.3", "--dataset", "digits", "--quick", "--precision",
+                   "float32", "--results-dir", str(tmp_path / name)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "estimated" in done.stdout
+        assert "1.2.3 digits simclr seed 0: test accuracy" in done.stdout.splitlines()[-1]
+        assert done.stderr == ""  # no progress bar where nobody watches
+        raw = json.loads((tmp_path / name / "1.2.3_digits_simclr_seed0_quick.json").read_text())
+        results.append((raw["metrics"], [row["train_loss"] for row in raw["history"]], raw["artifacts"]))
+    assert results[0] == results[1]
