@@ -119,7 +119,8 @@ def page(measured: dict[str, Any], own: Network) -> str:
              "## Measured here", machine_line(measured, own), measured_table(measured),
              "Time grows with the images, and a step's with its batch, in proportion; so FLOPs predict both. Memory "
              "does not grow with the images beyond the images themselves (memory-mapped they stay on the disk), and "
-             "grows with the batch through its activations. NT-Xent alone grows with the square of the batch.",
+             "grows with the batch through its activations. NT-Xent's similarities have (2N)² entries: its time shows "
+             "that, and where the exponent of its memory lies below 2, blocks that are used again still weigh at these sizes.",
              "## Assumed", assumed_table(),
              "## FLOPs and time", cost_table(own, resnet),
              "## The N x N matrix of NT-Xent", pairs_table(measured), CUTTING,
@@ -179,7 +180,8 @@ Two cuts, which combine. Each of P processes needs only the rows of its own view
 of 1/P of the matrix. And a row's loss is a log-sum-exp, so rows can be taken in blocks whose similarities are computed
 again in the backward pass: memory falls from the square to 2N x block, for one more product of the projections. What
 cannot be cut is the exchange of the projections themselves, the last column. VICReg needs D x D covariances instead,
-MoCo N x K similarities to a queue; neither grows with the square of the batch."""
+MoCo N x K similarities to a queue; neither grows with the square of the batch. This project does neither cut: at its
+batch sizes the matrix is small, and each process computes all of it."""
 
 
 def step_bytes(network: Network, images: int, processes: int) -> tuple[float, float, float]:
