@@ -120,7 +120,8 @@ def page(measured: dict[str, Any], own: Network) -> str:
              "Time grows with the images, and a step's with its batch, in proportion; so FLOPs predict both. Memory "
              "does not grow with the images beyond the images themselves (memory-mapped they stay on the disk), and "
              "grows with the batch through its activations. NT-Xent's similarities have (2N)² entries: its time shows "
-             "that, and where the exponent of its memory lies below 2, blocks that are used again still weigh at these sizes.",
+             "that, and where the exponent of its memory lies below 2, blocks that are used again still weigh at these "
+             "sizes.",
              "## Assumed", assumed_table(),
              "## FLOPs and time", cost_table(own, resnet),
              "## The N x N matrix of NT-Xent", pairs_table(measured), CUTTING,
