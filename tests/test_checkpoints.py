@@ -219,10 +219,12 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(number, digits, tmp_pa
         if len(done) == 3:
             os.kill(os.getpid(), number)
     monkeypatch.setattr(Loop, "step", interrupted)
+    came = signal.signal(number, signal.default_int_handler)  # behind nohup or & it is ignored, and stays so
     before = signal.getsignal(number)
     with pytest.raises(Interrupted, match="at step 3; the same command goes on"):
         go(tmp_path, digits, "rotation", batch_size=80)
     assert signal.getsignal(number) == before
+    signal.signal(number, came)
     assert newest(tmp_path / "run.unfinished").progress.step == 3
     monkeypatch.undo()
     assert go(tmp_path, digits, "rotation", batch_size=80).run.resumed == 1
