@@ -139,8 +139,6 @@ def look_at(path: Path, images: dict[str, torch.Tensor], out: Path, stem: str) -
     except RecordError as error:
         found["reason"] = str(error)[:300]
         return found
-    if len(str(fields.get("widths"))) > 1000:  # a network of thousands of layers would take the time of the whole class
-        return found | {"reason": "its recipe has more widths than an encoder of this project has blocks"}
     if run.dataset not in images:
         return found | {"reason": f"{run.dataset} is no data set of this assignment"}
     try:

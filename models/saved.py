@@ -19,6 +19,7 @@ from utils.recipe import ENCODER_FIELDS, LatentRecipe
 from utils.record import Record, RecordError, read_record, sha256_file
 
 MOST_NUMBERS = 100_000_000  # in an encoder; the largest here has 11 million
+MOST_BLOCKS = 100  # of an encoder; only to lay out thousands takes minutes
 TYPES = {torch.float32: "F32", torch.int64: "I64"}  # safetensors' names of what this project saves
 
 
@@ -55,6 +56,8 @@ def load_saved(path: Path) -> Saved:
     try:
         known = {name: record.recipe.fields[name] for name in ENCODER_FIELDS}
         known["widths"] = tuple(known["widths"])
+        if len(known["widths"]) > MOST_BLOCKS:
+            raise TypeError(f"it has {len(known['widths']):,} widths; at most {MOST_BLOCKS} are built")
         if not all(type(number) is int for number in (*known["widths"], known["latent_dim"])):
             raise TypeError("widths and latent_dim must be whole numbers")
         LatentRecipe(**(known | {"encoder": "mlp"} if known["encoder"] == "pca" else known))  # checks the values

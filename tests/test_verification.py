@@ -86,6 +86,7 @@ def test_a_checkpoint_with_another_digest_is_not_scored(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("fields, reason", [
+    ({"widths": [1] * 101}, "101 widths; at most 100"),
     ({"widths": [65536, 65536]}, "numbers; at most"), ({"widths": [8, 16]}, "of another shape"),
     ({"encoder": "perceptron"}, "no encoder of this project"), ({"latent_dim": 10**9}, "no encoder of this project"),
     ({"encoder": "mlp", "widths": [65536, 65536]}, "numbers; at most")])
