@@ -42,3 +42,13 @@ def test_alone_there_is_nobody_else() -> None:
     assert (distributed.world_size(), distributed.rank(), distributed.is_first()) == (1, 0, True)
     assert distributed.gather(x) is x and torch.equal(distributed.share(x), x)
     assert distributed.from_first(lambda: 5) == 5 and distributed.of_all("a") == ["a"]
+
+
+def test_a_restart_on_several_hosts_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "GROUP_WORLD_SIZE": "2",
+            "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "1"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with (pytest.raises(UsageError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment"),
+          distributed.joined(torch.device("cpu"))):
+        pass

@@ -116,7 +116,7 @@ def checkpoints_unless_done(title: str, planned: Planned, dataset: Dataset, setu
                             several: bool) -> Checkpoints | None:
     """What the run writes and goes on from; None where its record is complete already, after saying so."""
     remove_temporary(planned.path)
-    again = distributed.restarted() and not planned.path.with_suffix(UNFINISHED).exists()
+    again = distributed.restarts() > 0 and not planned.path.with_suffix(UNFINISHED).exists()
     done = complete_record(planned, dataset.sha256, described(setup.init))
     if done and (again or several and not options.fresh) and not options.quick:
         print(f"{title}: complete already in {done}, skipped (--fresh trains it again)", flush=True)
@@ -149,7 +149,7 @@ def take_up(planned: Planned, dataset: Dataset, setup: Setup, options: Options) 
                 "recipe": as_json(planned.recipe, planned.overridden), "images": dataset.sha256,
                 "init": init and init.model_dump()}
     checkpoints = Checkpoints(folder, identity, now(), commit_of()[0], options.checkpoint_seconds)
-    if options.fresh and not distributed.restarted():  # a restart goes on with what the command began
+    if options.fresh and not distributed.restarts():  # a restart goes on with what the command began
         checkpoints.remove()
         return checkpoints
     checkpoints.adopt()

@@ -47,17 +47,17 @@ def launched() -> bool:
     return all(name in os.environ for name in RENDEZVOUS) and os.environ["WORLD_SIZE"] != "1"
 
 
-def restarted() -> bool:
-    """Whether torchrun started this command again after a process had died (--max-restarts)."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+def restarts() -> int:
+    """How often torchrun has started this command again after a process had died (--max-restarts)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[torch.device]:
     """Within it the processes that torchrun started work together; gives the device of this one.
 
-    gloo on the CPU, NCCL on CUDA, where each process has a GPU of its own.  Raises UsageError for a device that cannot,
-    RunError where another process is gone.
+    gloo on the CPU, NCCL on CUDA, where each process has a GPU of its own.  Raises UsageError for a device that cannot
+    and for restarts in which the processes could not find each other, RunError where another process is gone.
     """
     if not launched():
         yield device
@@ -70,7 +70,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         torch.cuda.set_device(device)
     elif device.type != "cpu":
         raise UsageError(f"--device {device.type}: several processes work on cpu or cuda only")
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    _meet("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
     except RuntimeError as error:
@@ -80,6 +80,23 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def _meet(backend: str) -> None:
+    """Start the process group.
+
+    torchrun keeps one store of addresses over all restarts, so that a restarted process can read where a dead one
+    listened, and fails or waits for ever (pytorch issue 135712).  So each restart has keys of its own.  Their number
+    is only known to be alike in processes of one torchrun; several must not share that store.
+    """
+    store = None
+    if restarts() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+            raise UsageError("--max-restarts: on several hosts it needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "
+                             "environment of every torchrun; without it, give the command again")
+        store = dist.PrefixStore(f"restart {restarts()}", next(dist.rendezvous("env://", timeout=TIMEOUT))[0])
+    whose = {} if store is None else {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
+    dist.init_process_group(backend, timeout=TIMEOUT, store=store, **whose)
 
 
 @contextmanager

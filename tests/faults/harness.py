@@ -54,6 +54,8 @@ class Folder:
 
     def names(self) -> list[str]:
         """Everything in the results folder but the locks."""
+        if not self.results.exists():  # killed before it had made one
+            return []
         return sorted(path.name for path in self.results.iterdir() if path.name != ".locks")
 
 
