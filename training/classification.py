@@ -10,11 +10,13 @@ encoder that was learned without labels on, in the same way.
 
 from dataclasses import replace
 
+import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from models.encoder import build_encoder
 from models.heads import LinearHead
-from training.classification_recipe import RECIPES, ClassificationRecipe
+from training.classification_recipe import GROWING, RECIPES, ClassificationRecipe
 from training.loop import DeviceData, Diverged, Loop, Setup, Trained, forward_flops, new_encoder
 from utils.augment import to_float
 from utils.recipe import FrozenRecipe
@@ -22,6 +24,11 @@ from utils.recipe import FrozenRecipe
 
 def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and classifier; returns both."""
+    if recipe.resize_from < 1:
+        channels, *full = data.image_shape
+        with torch.device("meta"):  # UsageError where the network is too deep for the smallest images
+            build_encoder(recipe.encoder, (channels, *size_after(0, tuple(full), recipe.resize_from)), recipe.widths,
+                          recipe.latent_dim, recipe.pooling)
     return train_jointly(new_encoder(recipe, data, setup), recipe, data, setup)
 
 
@@ -29,11 +36,12 @@ def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: 
     """Train a learned encoder on, with a new linear classifier and the labelled images (Chen et al. 2020, B.5).
 
     But for its length and learning rate as task 1.2.2 does by default on these data, so that the two can be compared;
-    and by AdamW alone, since Muon turns the filters by as much whatever they have learned.
+    by AdamW alone, since Muon turns the filters by as much whatever they have learned; and on images of full size,
+    which the encoder knows.
     """
     joint = ClassificationRecipe(**RECIPES[data.recipes])
     joint = replace(joint, epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate,
-                    latent_dim=recipe.latent_dim, muon_learning_rate=0.0)
+                    latent_dim=recipe.latent_dim, muon_learning_rate=0.0, resize_from=1.0)
     try:
         return train_jointly(encoder, joint, data, setup)
     except Diverged as error:
@@ -44,6 +52,9 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
     """Train an encoder, and a new classifier on it, with the labelled images; returns both."""
     classifier = LinearHead(recipe.latent_dim, len(data.classes))
     flops = forward_flops(encoder, *data.image_shape) + forward_flops(classifier, recipe.latent_dim)
+    flops *= mean_area(recipe.resize_from)
+    mirrored_first = torch.rand(len(data.images), generator=Generator().manual_seed(setup.seed)) < 0.5
+    mirrored_first = mirrored_first.to(data.images.device)
     loop = Loop(recipe, data.of_labelled(), setup, {"encoder": encoder, "classifier": classifier}, flops,
                 f"cross-entropy with label smoothing {recipe.label_smoothing}, nats (validation: without smoothing)")
 
@@ -58,7 +69,23 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
     training_loss = loop.data_parallel(smoothed_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loss, correct = training_loss(loop.augmented(index), data.labels[index])
+            mirrored = mirrored_first[index] ^ (loop.epoch % 2 == 0) if recipe.alternating_flip else None
+            size = size_after(loop.step_done / loop.steps, data.image_shape[1:], recipe.resize_from)
+            loss, correct = training_loss(loop.augmented(index, mirrored=mirrored, size=size), data.labels[index])
             loop.step(loss, correct)
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
+
+
+def size_after(done: float, full: tuple[int, int], resize_from: float) -> tuple[int, int]:
+    """(H, W) of the training images when a fraction `done` of the steps is behind: progressive resizing (Howard 2018).
+
+    Small images cost less and vary less.  Sides grow in even numbers up to the full size.
+    """
+    scale = resize_from + (1 - resize_from) * done / GROWING
+    return full if scale >= 1 else tuple(min(side, 2 * round(side * scale / 2)) for side in full)
+
+
+def mean_area(resize_from: float) -> float:
+    """Of the training images, as a fraction of the full one, but for the rounding of sides: the work that is left."""
+    return GROWING * (1 + resize_from + resize_from ** 2) / 3 + 1 - GROWING

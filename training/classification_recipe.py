@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from utils.recipe import Recipe, knob
+from utils.errors import UsageError
+from utils.recipe import ENCODER_DEFAULTS, Recipe, knob
+
+GROWING = 0.75  # of the steps: from there on images have their full size (progressive resizing)
 
 
 @dataclass(frozen=True)
@@ -12,11 +15,29 @@ class ClassificationRecipe(Recipe):
     method: str = knob("joint", "joint: encoder and classifier are trained end to end", choices=("joint",))
     label_smoothing: float = knob(0.1, "probability mass taken from the true class (Szegedy et al. 2016)", least=0,
                                   most=0.9)
+    alternating_flip: bool = knob(False, "augmentation: mirror each image in every other epoch, half of them in the "
+                                  "first, instead of at random (Jordan 2024, cifar10-airbench)", later=True)
+    resize_from: float = knob(1.0, "progressive resizing: side of the images at the start, as a fraction of the full "
+                              f"one, which they have after {GROWING:.0%} of the steps (Howard 2018); 1: full all along",
+                              above=0, most=1, later=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.flip and self.alternating_flip:
+            raise UsageError("--flip: mirrors otherwise than --alternating-flip does; add --no-alternating-flip")
+        if self.resize_from < 1 and (self.encoder in FIXED_SIZE or self.pooling == "flatten"):
+            raise UsageError(f"--resize-from {self.resize_from}: --encoder {self.encoder} with --pooling {self.pooling} "
+                             "takes images of one size; give --resize-from 1")
+
+
+FIXED_SIZE = ("mlp", "vit", "patches")  # encoders that take images of the size that they were made for
+# what another encoder than the data set's default one brings along
+ENCODERS = {kind: values | ({"resize_from": 1.0} if kind in FIXED_SIZE else {})
+            for kind, values in ENCODER_DEFAULTS.items()}
 
 RECIPES = {
-    "cifar10": {"epochs": 14, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 2, "flip": True,
-                "label_smoothing": 0.2},
+    "cifar10": {"epochs": 16, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 4, "alternating_flip": True,
+                "resize_from": 0.625, "label_smoothing": 0.2},
     # small shifts and rotations, as between writers; no flips: a mirrored digit is another shape
     "mnist": {"epochs": 10, "widths": (32, 64, 128), "translate": 2, "rotate_degrees": 10},
     "digits": {"epochs": 30, "widths": (32, 64), "batch_size": 64, "translate": 1},

@@ -283,11 +283,16 @@ class Loop:
             yield batches[self.position]
             self.position += 1
 
-    def augmented(self, index: Tensor, generator: Generator | None = None) -> Tensor:
-        """Images of these indices with the recipe's crop, shift, rotation and flip, (B, C, H, W) in [0, 1]."""
+    def augmented(self, index: Tensor, generator: Generator | None = None, mirrored: Tensor | None = None,
+                  size: tuple[int, int] | None = None) -> Tensor:
+        """Images of these indices with the recipe's crop, shift, rotation and flip, (B, C, H, W) in [0, 1].
+
+        mirrored: (B,) bool, those to mirror, instead of the recipe's flip; size: another (H, W).
+        """
         r = self.recipe
         return random_affine(to_float(self.data.images[index]), generator or self.generator, crop_scale=r.crop_scale,
-                             translate=r.translate, degrees=r.rotate_degrees, flip=r.flip)
+                             translate=r.translate, degrees=r.rotate_degrees,
+                             flip=r.flip if mirrored is None else mirrored, size=size)
 
     def step(self, loss: Tensor, correct: Tensor | None = None) -> None:
         """One optimiser step.  correct: (B,) bool, where there is something to be right about.  Raises Diverged."""

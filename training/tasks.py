@@ -63,7 +63,7 @@ TASKS = {
     "1.2.1": Task("autoencoding", "training.autoencoding", autoencoding_recipe.AutoencodingRecipe, ("plain",),
                   autoencoding_recipe.RECIPES, autoencoding_recipe.METHODS, autoencoding_recipe.ENCODERS),
     "1.2.2": Task("classification-guided", "training.classification", classification_recipe.ClassificationRecipe,
-                  ("joint",), classification_recipe.RECIPES),
+                  ("joint",), classification_recipe.RECIPES, per_encoder=classification_recipe.ENCODERS),
     "1.2.3": Task("contrastive", "training.contrastive", contrastive_recipe.ContrastiveRecipe, ("simclr",),
                   contrastive_recipe.RECIPES, contrastive_recipe.METHODS, contrastive_recipe.ENCODERS),
     "rotation": Task("rotation prediction", "training.rotation", rotation_recipe.RotationRecipe, ("rotnet",),

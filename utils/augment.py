@@ -24,20 +24,21 @@ def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor
 
 
 def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1.0, translate: float = 0.0,
-                  degrees: float = 0.0, flip: bool = False, size: tuple[int, int] | None = None) -> Tensor:
+                  degrees: float = 0.0, flip: bool | Tensor = False, size: tuple[int, int] | None = None) -> Tensor:
     """One random crop, shift, rotation and flip an image, in a single bilinear resampling with reflected borders.
 
     crop_scale: smallest fraction of the area that a crop keeps (1: no crop); the aspect ratio is then drawn
     log-uniformly from 3/4 to 4/3, as in torchvision's RandomResizedCrop, whose rejection loop is replaced by clipping.
     translate: largest shift in pixels, in whole pixels; degrees: largest rotation either way.
+    flip: True mirrors half of the images, (B,) bool those that it names.
     size: (H, W) of the result, where it is another than the images'.
     """
     b, _, height, width = images.shape
     size = size or (height, width)
     if crop_scale == 1 and translate == 0 and degrees == 0 and size == (height, width):  # nothing to interpolate
-        if not flip:
+        if flip is False:
             return images
-        mirrored = uniform(b, 0, 1, generator) < 0.5
+        mirrored = flip if isinstance(flip, Tensor) else uniform(b, 0, 1, generator) < 0.5
         return torch.where(mirrored[:, None, None, None], images.flip(3), images)
     matrix = torch.zeros(b, 2, 3, device=images.device)
     scale_x = scale_y = torch.ones(b, device=images.device)
@@ -54,7 +55,9 @@ def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1
             matrix[:, axis, 2] += shift * 2 / side
     angle = uniform(b, -degrees, degrees, generator) * (math.pi / 180) if degrees > 0 else torch.zeros_like(scale_x)
     mirror = torch.ones_like(scale_x)
-    if flip:
+    if isinstance(flip, Tensor):
+        mirror = 1 - 2 * flip.float()
+    elif flip:
         mirror = (uniform(b, 0, 1, generator) < 0.5).float() * 2 - 1
     matrix[:, 0, 0] = scale_x * angle.cos() * mirror
     matrix[:, 0, 1] = -scale_x * angle.sin()
