@@ -36,6 +36,15 @@ def test_flip_alone_mirrors_about_half_of_the_images_exactly() -> None:
     assert abs(sum(mirrored) - 200) < 50  # five standard deviations of a fair coin
 
 
+@pytest.mark.parametrize("degrees", [0, 1e-4], ids=["alone", "in a resampling"])
+def test_images_named_for_it_are_mirrored_and_no_others(degrees: float) -> None:
+    images = batch(8)
+    named = torch.arange(8) % 3 == 0
+    out = augment.random_affine(images, Generator().manual_seed(0), flip=named, degrees=degrees)
+    expected = torch.stack([image.flip(2) if name else image for image, name in zip(images, named, strict=True)])
+    assert torch.allclose(out, expected, atol=1e-4)
+
+
 def test_translate_shifts_by_whole_pixels_with_reflected_borders() -> None:
     images, limit = batch(300), 2
     out = augment.random_affine(images, Generator().manual_seed(0), translate=limit)

@@ -9,7 +9,7 @@ from torch import nn
 
 from models.encoder import build_encoder
 from training import autoencoding, classification, contrastive
-from training.loop import DeviceData, Setup
+from training.loop import DeviceData, Loop, Setup
 from training.run import score
 from training.tasks import TASKS
 from utils.data import load_dataset
@@ -154,3 +154,50 @@ def test_a_feature_that_did_not_vary_in_training_has_no_say(data: DeviceData) ->
     scaled = Standardised(nn.Identity(), z.shape[1]).fit_to_data(z)(z + torch.tensor([0.0, 1e-3, 0.0]))
     assert (scaled[:, 1] == 0).all()
     torch.testing.assert_close(scaled[:, [0, 2]].std(0), torch.ones(2))
+
+
+def joint_views(data: DeviceData, **given) -> list[list[tuple[torch.Tensor, torch.Tensor | None, tuple[int, int]]]]:
+    """Epoch by epoch, what a joint training asks of the augmentation: indices, those to mirror, the size."""
+    recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), epochs=4, batch_size=80, widths=(16,), **given)
+    data = dataclasses.replace(data, train=data.train[:320], labelled=data.train[:320])  # every image once an epoch
+    asked: list[list] = []
+    plain = Loop.augmented
+
+    def augmented(loop: Loop, index, generator=None, mirrored=None, size=None) -> torch.Tensor:
+        if len(asked) < loop.epoch:
+            asked.append([])
+        asked[-1].append((index, mirrored, size))
+        images = plain(loop, index, generator, mirrored, size)
+        assert images.shape[2:] == size
+        return images
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "augmented", augmented)
+        classification.train(recipe, data, CPU)
+    return asked
+
+
+def test_alternating_flip_mirrors_every_image_in_every_other_epoch(data: DeviceData) -> None:
+    mirrored = []
+    for epoch in joint_views(data, alternating_flip=True):
+        of_image = torch.zeros(len(data.images), dtype=torch.bool)
+        for index, named, _ in epoch:
+            of_image[index] = named
+        mirrored.append(of_image[data.train[:320]])
+    first, second, third, fourth = mirrored
+    assert torch.equal(second, ~first) and torch.equal(third, first) and torch.equal(fourth, second)
+    assert abs(first.sum().item() - len(first) / 2) < 5 * len(first) ** 0.5 / 2  # five standard deviations of a coin
+
+
+def test_images_grow_to_their_full_size_in_three_quarters_of_the_steps(data: DeviceData) -> None:
+    sizes = [size for epoch in joint_views(data, resize_from=0.5) for _, _, size in epoch]
+    assert len(sizes) == 16
+    assert sizes == sorted(sizes) and sizes[0] == (4, 4) and sizes[12:] == [(8, 8)] * 4 and sizes[11] == (8, 8)
+    assert set(sizes) == {(4, 4), (6, 6), (8, 8)}
+    assert {size for epoch in joint_views(data) for _, _, size in epoch} == {(8, 8)}
+
+
+@pytest.mark.parametrize("start", [0.25, 0.625, 0.9, 1.0])
+def test_the_work_that_growing_images_leave_is_their_mean_area(start: float) -> None:
+    steps = 100_000
+    sides = [classification.size_after(step / steps, (2000, 1000), start) for step in range(0, steps, 10)]
+    assert np.mean([h * w for h, w in sides]) / 2e6 == pytest.approx(classification.mean_area(start), rel=1e-3)

@@ -35,7 +35,7 @@ CASES: dict[str, tuple[str, str, dict]] = {
     "masked": ("1.2.1", "masked", {"decoder_widths": (16, 8, 8)}),
     "patches": ("1.2.1", "patches", {"decoder_widths": (16, 8, 8), "encoder": "patches", "target_filters": 16,
                                      "target_components": 16, "feature_hidden_dim": 32}),
-    "joint": ("1.2.2", "joint", {"muon_learning_rate": 0.05}),
+    "joint": ("1.2.2", "joint", {"muon_learning_rate": 0.05, "alternating_flip": True, "resize_from": 0.75}),
     "simclr": ("1.2.3", "simclr", HEADS),
     "dcl": ("1.2.3", "dcl", HEADS),
     "vicreg": ("1.2.3", "vicreg", HEADS),
