@@ -128,7 +128,7 @@ def main(argv: list[str]) -> None:
         measured["recipe"] = compare_recipes(own, data, setup, arguments.rounds, len(whole_data.train),
                                              arguments.conventional_epochs)
     else:
-        tables = {task: compare_speed(task, TASKS[task].default_recipe(DATASET), data, setup, arguments.rounds)
+        tables = {task: compare_speed(task, compared_recipe(task), data, setup, arguments.rounds)
                   for task in arguments.task}
         # the convolution is timed again at the end, and the faster time counts: a peak is what the machine can do
         after = measure_conv(setup.device)
@@ -142,6 +142,12 @@ def main(argv: list[str]) -> None:
 
 
 # The same network, three ways
+
+
+def compared_recipe(task: str) -> "Recipe":
+    """The default one, but that all contestants see images of one size: 1.2.2's growing ones are less work."""
+    recipe = TASKS[task].default_recipe(DATASET)
+    return replace(recipe, resize_from=1.0) if task == "1.2.2" else recipe
 
 
 def compare_speed(task: str, recipe: "Recipe", data: "DeviceData", setup: "Setup", rounds: int,

@@ -158,7 +158,8 @@ def test_a_feature_that_did_not_vary_in_training_has_no_say(data: DeviceData) ->
 
 def joint_views(data: DeviceData, **given) -> list[list[tuple[torch.Tensor, torch.Tensor | None, tuple[int, int]]]]:
     """Epoch by epoch, what a joint training asks of the augmentation: indices, those to mirror, the size."""
-    recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), epochs=4, batch_size=80, widths=(16,), **given)
+    recipe = TASKS["1.2.2"].default_recipe("digits")
+    recipe = dataclasses.replace(recipe, epochs=4, batch_size=80, widths=(16,), **given)
     data = dataclasses.replace(data, train=data.train[:320], labelled=data.train[:320])  # every image once an epoch
     asked: list[list] = []
     plain = Loop.augmented

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, Recipe, knob
+from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, Recipe, check_takes_sizes, knob
 
 GROWING = 0.75  # of the steps: from there on images have their full size (progressive resizing)
 
@@ -25,14 +25,11 @@ class ClassificationRecipe(Recipe):
         super().__post_init__()
         if self.flip and self.alternating_flip:
             raise UsageError("--flip: mirrors otherwise than --alternating-flip does; add --no-alternating-flip")
-        if self.resize_from < 1 and (self.encoder in FIXED_SIZE or self.pooling == "flatten"):
-            raise UsageError(f"--resize-from {self.resize_from}: --encoder {self.encoder} with --pooling {self.pooling} "
-                             "takes images of one size; give --resize-from 1")
+        check_takes_sizes(self, "resize_from")
 
 
-FIXED_SIZE = ("mlp", "vit", "patches")  # encoders that take images of the size that they were made for
 # what another encoder than the data set's default one brings along
-ENCODERS = {kind: values | ({"resize_from": 1.0} if kind in FIXED_SIZE else {})
+ENCODERS = {kind: values | ({"resize_from": 1.0} if kind in ONE_SIZE else {})
             for kind, values in ENCODER_DEFAULTS.items()}
 
 RECIPES = {

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, FrozenRecipe, knob
+from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenRecipe, check_takes_sizes, knob
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,9 @@ class ContrastiveRecipe(FrozenRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.view_scale < 1 and (self.encoder in ONE_SIZE or self.pooling == "flatten"):
-            raise UsageError(f"--view-scale {self.view_scale}: encoder {self.encoder} with {self.pooling} pooling "
-                             "takes images of one size; give --view-scale 1")
+        check_takes_sizes(self, "view_scale")
 
 
-ONE_SIZE = ("mlp", "vit", "patches")  # encoders that take images of one size only
 RECIPES = {
     # three quarters of the side: see view_size()
     "cifar10": {"method": "dcl", "epochs": 24, "crop_scale": 0.2, "flip": True, "view_scale": 0.75,

@@ -95,6 +95,7 @@ ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # what describe
 # what another encoder than the data set's default one brings along
 ENCODER_WIDTHS = {"conv": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512), "vit": (128,) * 4,
                   "patches": (512, 1024)}
+ONE_SIZE = ("mlp", "vit", "patches")  # encoders that take images of the size that they were made for and no others
 ENCODER_DEFAULTS = {kind: {"widths": widths, "pooling": "mean" if kind in ("resnet18", "vit") else "max"}
                     for kind, widths in ENCODER_WIDTHS.items()}
 
@@ -107,6 +108,15 @@ def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
         raise UsageError("--widths: patches takes two numbers, filters and hidden units, as 512 1024")
     if encoder == "vit" and (len(set(widths)) != 1 or widths[0] % 32):
         raise UsageError("--widths: vit takes one number a block, all alike and a multiple of 32, as 128 128 128")
+
+
+def check_takes_sizes(recipe: "LatentRecipe", field: str) -> None:
+    """UsageError where this field, a fraction of the images' side, wants smaller images than the encoder takes."""
+    fraction = getattr(recipe, field)
+    if fraction < 1 and (recipe.encoder in ONE_SIZE or recipe.pooling == "flatten"):
+        flag = "--" + field.replace("_", "-")
+        raise UsageError(f"{flag} {fraction}: encoder {recipe.encoder} with {recipe.pooling} pooling takes images of "
+                         f"one size; give {flag} 1")
 
 
 def check_value(f: dataclasses.Field, value: Any) -> None:
