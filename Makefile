@@ -1,5 +1,5 @@
 # Two commands: `make report` (train every task on the embedded digits, write report.html and report.pdf) and `make test`.
-# `make faults` kills whole commands, fills disks and trains in several processes: minutes.
+# `make faults` kills whole commands, fills disks, trains in several processes and grades a hostile class: minutes.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -13,7 +13,7 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest
 
 faults: .venv/installed-test
-	$(BIN)/python -m pytest tests/faults --dist loadfile
+	$(BIN)/python -m pytest tests/faults
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed: make PYTHON=/path/to/python3.11")'

@@ -1,0 +1,110 @@
+"""Grading a class of hostile and broken submissions, and a grading that is killed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from grading.batch import folder_name, name_cell
+from grading.score import Evidence, Scorer
+from tests.factory import HONEST
+from tests.hostile import CORPUS, TARGET
+from tests.test_grading import DIGITS, ROOT, run_grading, table
+
+
+def every_byte(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def two_runs(honest: Path, folder: Path) -> None:
+    """The run that is spoilt, as a copy, and another, which no entry of the corpus writes to, as links to its bytes."""
+    folder.mkdir(parents=True)
+    for suffix in (".json", ".npz", ".safetensors"):
+        shutil.copy(honest / f"{TARGET}{suffix}", folder)
+        os.link(honest / f"{HONEST['1.2.1']}{suffix}", folder / f"{HONEST['1.2.1']}{suffix}")
+
+
+def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, tmp_path: Path) -> None:
+    submissions, out, rubric = tmp_path / "subs", tmp_path / "out", tmp_path / "rubric.yaml"
+    rubric.write_text(DIGITS)
+    alone, alone_out = tmp_path / "alone", tmp_path / "alone_out"
+    for folder in (submissions, alone):
+        two_runs(honest, folder / "honest")
+    for name, spoil in CORPUS.items():
+        two_runs(honest, submissions / name)
+        spoil(submissions / name)
+    assert len(CORPUS) >= 60
+    before = every_byte(submissions / "honest")
+    ungraded = run_grading(submissions, rubric, out, jobs=2)
+    run_grading(alone, rubric, alone_out)
+
+    assert every_byte(submissions / "honest") == before
+    assert not [path for path in tmp_path.rglob("executed*")] and not Path("executed").exists()
+    assert not [path for path in (tmp_path, tmp_path.parent, Path("/tmp")) if (path / "escaped.json").exists()]
+    # nobody changed the honest student's grade
+    assert every_byte(out / "honest") == every_byte(alone_out / "honest")
+    rows = table(out)
+    assert set(rows) == {name_cell(name) for name in ("honest", *CORPUS)} and len(rows) == 1 + len(CORPUS)
+    rows = {name: rows[name_cell(name)] for name in ("honest", *CORPUS)}
+    full = rows["honest"]
+    named = {line.split(": ")[0] for line in ungraded}
+    for name in CORPUS:
+        folder = out / folder_name(name)
+        result = json.loads((folder / "results.json").read_text())
+        evidence = Evidence.model_validate_json((folder / "evidence.json").read_bytes())
+        assert 0 <= result["score"] <= 80, name
+        assert float(rows[name]["total"]) <= float(full["total"]), name
+        assert all(test["output"] and "\n" not in test["output"] for test in result["tests"]), name
+        page = (folder / "grade.html").read_text()
+        assert "<script" not in page and "onerror=alert" not in page.replace("onerror=alert(1)&gt;", ""), name
+        # what is spoilt is one run of two: the other keeps its points, or the whole is not gradable
+        if name not in named:
+            kept = rows[name]["autoencoder"] == full["autoencoder"] > "0.00"
+            assert kept or name == "arrays-gone", (name, rows[name])
+        target = [run for run in evidence.runs if run.file == f"{TARGET}.json"]
+        assert name in named or not target or target[0].verified is not None or target[0].reason, name
+    for name in ("claims-everything", "other-weights"):  # read as valid, found by scoring
+        assert "does not stand" in (out / name / "grade.html").read_text()
+    assert rows["claims-everything"]["classifier"] == full["classifier"]
+    for name in ("zip-windows", "zip-macos", "empty-folders", "same-in-two-forms"):  # careless at most
+        assert rows[name]["total"] == full["total"], name
+    for name in ("zip-bomb", "zip-cut", "zip-noise", "zip-empty", "zip-many", "empty", "no-records", "sparse",
+                 "pipe-as-zip", "linked-student", "zip-encrypted", "zip-wrong-sums", "zip-false-sizes",
+                 "zip-long-list"):
+        assert name in named, name
+    # started again: the same bytes, and nothing is scored again
+    first = every_byte(out)
+    calls: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scorer, "run", lambda *a: calls.append(a) or "")
+        run_grading(submissions, rubric, out)
+    assert every_byte(out) == first and not calls
+
+
+def test_killed_half_way_it_goes_on_where_it_was(honest: Path, tmp_path: Path) -> None:
+    submissions, out, rubric = tmp_path / "subs", tmp_path / "out", tmp_path / "rubric.yaml"
+    rubric.write_text(DIGITS)
+    for i in range(6):
+        shutil.copytree(honest, submissions / f"s{i}")
+    command = [sys.executable, str(ROOT / "_report_evaluation.py"), "grade", str(submissions), "--rubric",
+               str(rubric), "--out", str(out), "--jobs", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    for _ in range(2400):  # two minutes, on a busy machine
+        if list(out.glob("*/evidence.json")):
+            break
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/evidence.json")}
+    assert finished and not (out / "grades.csv").exists()
+    run_grading(submissions, rubric, out)
+    for name, when in finished.items():
+        assert (out / name / "evidence.json").stat().st_mtime_ns == when  # not scored again
+    rows = table(out)
+    assert len(rows) == 6 and len({row["total"] for row in rows.values()}) == 1
