@@ -119,19 +119,16 @@ class PatchEncoder(nn.Module):
         return self.latent(F.gelu(self.norm(self.hidden(x))))
 
 
-class FeatureDecoder(nn.Module):
-    """A latent in, the patch features of its image out.  (B, latent_dim) -> (B, components) float32.
+class PatchComponents(nn.Module):
+    """(B, C, H, W) in [0, 1] -> (B, components): what a latent is to tell of an image.  Frozen.
 
-    What is to be met are the features' first principal components over the training images, each divided by its
-    deviation: the squared error of the features themselves would be that of their few strongest components, and what
-    varies most in images tells least of what they show (Balestriero and LeCun 2024).
+    The patch features' first principal components over the training images, each divided by its deviation: the
+    features themselves are ruled by their few strongest components, and what varies most in images tells least of what
+    they show (Balestriero and LeCun 2024).
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], filters: int, components: int, latent_dim: int,
-                 hidden: int) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], filters: int, components: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(latent_dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.GELU(),
-                                    nn.Linear(hidden, components))
         self.features = PatchFeatures(image_shape, filters)
         if components > len(self.features.mean):
             raise UsageError(f"--target-components {components}: {filters} filters have {len(self.features.mean)} "
@@ -152,10 +149,18 @@ class FeatureDecoder(nn.Module):
             self.components[:, :count] = directions[:, -count:] / variances[-count:].clamp(min=1e-6).sqrt()
 
     @torch.no_grad()
-    def target(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, components): what the decoder is to give, of mean 0 and variance 1 over the data."""
-        features = self.features(images, self.layers[0].weight.dtype)
-        return (features - self.mean) @ self.components
+    def forward(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Of mean 0 and variance 1 over the data.  The features compute in dtype."""
+        return (self.features(images, dtype) - self.mean) @ self.components
+
+
+class FeatureDecoder(nn.Module):
+    """A latent in, the components of its image's patch features out.  (B, latent_dim) -> (B, components) float32."""
+
+    def __init__(self, latent_dim: int, hidden: int, components: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(latent_dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.GELU(),
+                                    nn.Linear(hidden, components))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.layers(z).float()

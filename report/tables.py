@@ -21,8 +21,8 @@ REFERENCE = {
 }
 TASKS = {"1.2.1": "autoencoding", "1.2.2": "classification-guided", "1.2.3": "contrastive",
          "rotation": "rotation prediction", "control": "control"}
-METHODS = ("plain", "denoising", "masked", "patches", "joint", "simclr", "dcl", "vicreg", "byol", "moco", "rotnet",
-           "random", "pca")
+METHODS = ("plain", "denoising", "masked", "patches", "joint", "simclr", "dcl", "vicreg", "byol", "moco", "cmc",
+           "rotnet", "random", "pca")
 CONTROLS = {"random": "frozen random encoder", "pca": "PCA"}  # methods of task control
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "Digits"}
 NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution

@@ -142,6 +142,14 @@ METHODS = [
      "typst": "cal(L) = -1/N sum_(i=1)^N log (exp(s(q_i, k_i) \\/ tau)) / (exp(s(q_i, k_i) \\/ tau) + sum_(j=1)^K "
               "exp(s(q_i, k'_j) \\/ tau))",
      "alt": "the mean of minus the log of the softmax of the similarity of query and key against the queued keys"},
+    {"name": "1.2.3 cmc: InfoNCE between a view and patch features",
+     "source": "after Tian et al. 2020, eqs. 2 to 4",
+     "text": "The projection z of an augmented view is to pick its own image among the N of the batch by u, a linear "
+             "map of what frozen features of whitened patches tell of the intact images, and u its view.",
+     "typst": "cal(L) = -1/(2 N) sum_(i=1)^N (log (exp(s(z_i, u_i) \\/ tau)) / (sum_j exp(s(z_i, u_j) \\/ tau)) + "
+              "log (exp(s(z_i, u_i) \\/ tau)) / (sum_j exp(s(z_j, u_i) \\/ tau)))",
+     "alt": "the mean of minus the log of the softmax of the similarity of view and features over the batch, in both "
+            "directions"},
     {"name": "rotation: cross-entropy of four rotations",
      "source": "Gidaris et al. 2018",
      "text": "The image is turned by a random number r of quarter turns R, which a linear head p tells from the "

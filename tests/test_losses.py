@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
+from utils.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
 
 
 def views(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -229,3 +229,45 @@ def test_gradients_of_the_others_are_those_of_finite_differences(loss) -> None:
 def test_the_others_refuse_what_does_not_fit(loss, word: str) -> None:
     with pytest.raises(ValueError, match=word):
         loss()
+
+
+def cross_view_transcription(z0: Tensor, z1: Tensor, temperature: float) -> float:
+    """Equations 2 to 4 of Tian et al. 2020 over a batch, one anchor at a time, in float64 NumPy."""
+    a, b = z0.numpy().astype(np.float64), z1.numpy().astype(np.float64)
+    n, total = len(a), 0.0
+
+    def h(x: np.ndarray, y: np.ndarray) -> float:
+        return math.exp(float(x @ y / np.sqrt(x @ x) / np.sqrt(y @ y)) / temperature)
+
+    for i in range(n):
+        total -= math.log(h(a[i], b[i]) / sum(h(a[i], b[j]) for j in range(n)))
+        total -= math.log(h(a[i], b[i]) / sum(h(a[j], b[i]) for j in range(n)))
+    return total / (2 * n)
+
+
+@pytest.mark.parametrize("n, d, temperature", [(2, 3, 1.0), (5, 8, 0.5), (9, 4, 0.1)])
+def test_cross_view_info_nce_equals_its_transcription(n: int, d: int, temperature: float) -> None:
+    z0, z1 = views(n, d)
+    expected = cross_view_transcription(z0, z1, temperature)
+    assert cross_view_info_nce(z0, z1, temperature).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("broken", [one_sided, nt_xent, lambda z0, z1, t: cross_view_info_nce(z0, z1.roll(1, 0), t),
+                                    lambda z0, z1, t: F.cross_entropy(z0 @ z1.T / t, torch.arange(len(z0)))],
+                         ids=["one-sided", "views of one kind compared", "neighbours as partners", "not normalised"])
+def test_that_transcription_catches_broken_variants(broken) -> None:
+    z0, z1 = views(5, 8)
+    assert broken(z0, z1, 0.5).item() != pytest.approx(cross_view_transcription(z0, z1, 0.5), rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [2, 7, 64])
+def test_cross_view_info_nce_knows_nothing_where_all_rows_coincide(n: int) -> None:
+    z = torch.ones(n, 5, dtype=torch.float64)
+    assert cross_view_info_nce(z, z, 0.3).item() == pytest.approx(math.log(n), rel=1e-12)
+
+
+@pytest.mark.parametrize("z1, temperature, word", [(torch.ones(5, 3), 0.5, "expected"),
+                                                   (torch.eye(4, 3), 0.0, "above 0")])
+def test_cross_view_info_nce_refuses_what_it_cannot_compare(z1: Tensor, temperature: float, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        cross_view_info_nce(torch.eye(4, 3), z1, temperature)

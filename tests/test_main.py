@@ -64,7 +64,7 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--task", "all", "--dataset", "digits", "--method", "dcl"], ["--method", "one task"]),
     (["--task", "1.2.3", "--dataset", "digits", "--method", "simclr", "masked"], ["--method masked", "vicreg"]),
     (["--task", "1.2.3", "--dataset", "digits", "--method", "vicreg", "--temperature", "1"],
-     ["--temperature", "vicreg", "simclr, dcl, moco"]),
+     ["--temperature", "vicreg", "simclr, dcl, moco, cmc"]),
     (["--task", "1.2.3", "--dataset", "digits", "--epochs", "0"], ["--epochs 0", "--init"]),
     (["--task", "1.2.2", "--dataset", "digits", "--finetune"], ["--finetune", "no part", "1.2.2"]),
     (["--task", "control", "--dataset", "digits", "--learning-rate", "1"], ["--learning-rate", "no part", "control"]),

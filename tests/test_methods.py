@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from models.encoder import build_encoder
+from models.patches import PatchComponents
 from training import autoencoding, classification, contrastive
 from training.loop import DeviceData, Loop, Setup
 from training.run import score
 from training.tasks import TASKS
+from utils.augment import to_float
 from utils.data import load_dataset
 
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0, quick=True)
@@ -133,6 +135,36 @@ def test_moco_s_queue_is_first_in_first_out_and_validation_leaves_it_alone(data:
         expected = torch.cat([keys, queue])[:300] if learning else queue
         assert torch.equal(following, expected)
     assert {learning for learning, _, _ in seen} == {True, False}
+
+
+def test_cmc_contrasts_a_view_with_the_intact_image_s_features_whatever_the_labels(
+        data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The linear head is the identity here, so that what comes to the loss are the features themselves."""
+    compared, asked = [], []
+    view = contrastive.random_view
+
+    def random_view(images: torch.Tensor, *others) -> torch.Tensor:
+        asked.append(images)
+        return view(images, *others)
+
+    def loss(z0: torch.Tensor, z1: torch.Tensor, temperature: float) -> torch.Tensor:
+        assert z0.requires_grad == z1.requires_grad and z0.shape == z1.shape
+        compared.append((asked[-1], z1.detach()))
+        return (z0.sum() + z1.sum()) * 0 + 1.0
+
+    monkeypatch.setattr(contrastive, "random_view", random_view)
+    monkeypatch.setattr(contrastive, "cross_view_info_nce", loss)
+    monkeypatch.setattr(contrastive.LinearHead, "forward", lambda self, z: z + 0 * self.linear(z))
+    recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits", "cmc"), epochs=1, target_filters=32,
+                                 target_components=16, projection_dim=16, batch_size=80)
+    contrastive.train(recipe, data, CPU)
+    whitened = PatchComponents(data.image_shape, 32, 16)
+    whitened.fit_to_data(data.sample(10_000))
+    assert len(compared) == len(asked)  # one view a batch
+    for images, features in compared:
+        torch.testing.assert_close(features, whitened(to_float(images)), rtol=1e-4, atol=1e-4)
+    seen = torch.cat([features for _, features in compared])
+    assert seen.std(0).min() > 0.5
 
 
 def test_every_method_trains_in_its_own_way(data: DeviceData) -> None:

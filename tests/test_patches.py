@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from models import patches
-from models.patches import FeatureDecoder, PatchFeatures
+from models.patches import PatchComponents, PatchFeatures
 from utils.errors import UsageError
 
 
@@ -78,17 +78,17 @@ def test_fitting_is_deterministic_and_the_features_are_standardised(fitted) -> N
 
 def test_targets_are_uncorrelated_with_variance_1() -> None:
     torch.manual_seed(0)
-    decoder = FeatureDecoder((3, 16, 16), 12, 20, 8, 16)
+    components = PatchComponents((3, 16, 16), 12, 20)
     data = images(300)
-    decoder.fit_to_data(data)
-    target = decoder.target(data)
+    components.fit_to_data(data)
+    target = components(data)
     covariance = target.T @ target / len(target)
     assert (covariance - torch.eye(20)).abs().max() < 1e-2
 
 
 def test_too_many_components_is_one_clear_error() -> None:
     with pytest.raises(UsageError, match="--target-components 97: 12 filters have 96 features"):
-        FeatureDecoder((3, 16, 16), 12, 97, 8, 16)
+        PatchComponents((3, 16, 16), 12, 97)
 
 
 @pytest.mark.parametrize("height, width", [(27, 27), (4, 7), (6, 5)])
@@ -104,6 +104,6 @@ def test_images_too_small_for_the_grid() -> None:
 
 
 def test_few_images_give_few_components_and_zeros_for_the_rest() -> None:
-    decoder = FeatureDecoder((3, 16, 16), 12, 20, 8, 16)
-    decoder.fit_to_data(images(50))
-    assert (decoder.target(images(50)).std(0) > 0.5).sum() == 5
+    components = PatchComponents((3, 16, 16), 12, 20)
+    components.fit_to_data(images(50))
+    assert (components(images(50)).std(0) > 0.5).sum() == 5

@@ -78,7 +78,7 @@ def test_shared_fields_mean_the_same_in_every_task() -> None:
 
 def test_a_flag_of_another_method_is_refused() -> None:
     recipe = TASKS["1.2.3"].recipe
-    with pytest.raises(UsageError, match="--temperature has no part in method vicreg, only in simclr, dcl, moco"):
+    with pytest.raises(UsageError, match="--temperature has no part in method vicreg, only in simclr, dcl, moco, cmc"):
         check_methods_have(recipe, ["vicreg"], {"temperature", "epochs"})
     check_methods_have(recipe, ["vicreg"], {"variance_weight", "epochs"})
     check_methods_have(recipe, ["vicreg", "dcl"], {"temperature"})  # of several, those that have it use it

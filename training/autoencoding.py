@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.decoder import build_decoder
-from models.patches import IMAGES_A_COMPONENT, FeatureDecoder
+from models.patches import FeatureDecoder
 from training.autoencoding_recipe import AutoencodingRecipe
-from training.loop import DeviceData, Loop, Setup, Trained, evaluation_batch, forward_flops, new_encoder
+from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
+from training.patch_targets import patch_targets
 from utils import distributed
 from utils.augment import colour_jitter, to_float
 
@@ -63,9 +64,8 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, reci
 
     flops: of one image's forward pass through encoder and decoder.
     """
-    features = FeatureDecoder(data.image_shape, recipe.target_filters, recipe.target_components, recipe.latent_dim,
-                              recipe.feature_hidden_dim).to(setup.device)
-    features.fit_to_data(data.sample(max(10_000, IMAGES_A_COMPONENT * recipe.target_components)))
+    targets, target_flops = patch_targets(recipe.target_filters, recipe.target_components, data, setup)
+    features = FeatureDecoder(recipe.latent_dim, recipe.feature_hidden_dim, recipe.target_components)
     modules = {"encoder": encoder, "decoder": decoder, "feature_decoder": features}
     frozen = 0.0
     if recipe.encoder == "patches":  # its features have no backward pass
@@ -74,10 +74,7 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, reci
     loop = Loop(recipe, data, setup, modules, flops + forward_flops(features, recipe.latent_dim),
                 "mean squared error of the whitened patch features, plus the pixels' L1 for the decoder alone "
                 "(validation: from intact images)", frozen_flops=frozen)
-    # (N, target_components): what is to be met are intact images' features, which never change
-    parts = data.images.split(evaluation_batch(data.image_shape))
-    targets = torch.cat([features.target(to_float(part)) for part in parts])
-    loop.flops += len(targets) * forward_flops(features.features, *data.image_shape)
+    loop.flops += target_flops
 
     def reconstruction_loss(seen: Tensor, index: Tensor) -> Tensor:
         z = encoder(seen)

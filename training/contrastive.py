@@ -10,24 +10,27 @@ Two views of each image should agree; what keeps the latent from collapsing to a
     vicreg  every dimension must vary over the batch, and differently from the others (Bardes et al. 2022)
     byol    a prediction head must foretell a slowly following target (Grill et al. 2020)
     moco    as simclr, against a queue of earlier keys from a slowly following target (He et al. 2020)
+    cmc     one view is to pick its own image among others by what frozen patch features tell of the intact images
+            (contrastive multiview coding, Tian et al. 2020); half the work, since only one view is encoded
 
 The heads are then thrown away; the 128-d latent below them is frozen and scored by `training/evaluation.py`.
 Departures from the papers: a small encoder with a linear 128-d latent, no blur at this resolution, AdamW, one head of
 two layers for every method (VICReg's has three, of 8192); the momentum is 0.99, as training is short, and BYOL's does
-not rise.
+not rise.  In cmc the second view's encoder is not learned but for its linear head (models/patches.py has its features).
 """
 
 import torch
 from torch import Generator, Tensor
 
 from models.encoder import build_encoder
-from models.heads import ProjectionHead
+from models.heads import LinearHead, ProjectionHead
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from training.momentum import MomentumEncoder
+from training.patch_targets import patch_targets
 from utils import distributed
 from utils.augment import colour_jitter, random_affine, to_float
-from utils.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
+from utils.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
 
 OBJECTIVES = {
     "simclr": "NT-Xent at temperature {r.temperature}, nats per anchor",
@@ -36,6 +39,7 @@ OBJECTIVES = {
               "covariance",
     "byol": "BYOL, 2 - 2 cosine of prediction and target, mean of both directions",
     "moco": "InfoNCE at temperature {r.temperature} against {r.queue_size} queued keys, nats per query",
+    "cmc": "InfoNCE at temperature {r.temperature} between views and patch features, nats, mean of both directions",
 }
 
 
@@ -47,11 +51,15 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     if recipe.method == "byol":
         predict = ProjectionHead(recipe.projection_dim, recipe.prediction_hidden_dim, recipe.projection_dim)
         modules["prediction_head"] = predict
+    if recipe.method == "cmc":
+        features, feature_flops = patch_targets(recipe.target_filters, recipe.target_components, data, setup)
+        modules["feature_head"] = feature_head = LinearHead(recipe.target_components, recipe.projection_dim)
     size = view_size(recipe, data)
     # raises where the views are too small for it
     build_encoder(recipe.encoder, (data.image_shape[0], *size), recipe.widths, recipe.latent_dim, recipe.pooling)
     per_view = forward_flops(encoder, data.image_shape[0], *size) + forward_flops(head, recipe.latent_dim)
-    learned, followed = {"byol": (2, 2), "moco": (1, 1)}.get(recipe.method, (2, 0))  # views with and without gradient
+    # views with and without gradient
+    learned, followed = {"byol": (2, 2), "moco": (1, 1), "cmc": (1, 0)}.get(recipe.method, (2, 0))
     flops = learned * per_view
     if recipe.method == "byol":
         flops += 2 * forward_flops(predict, recipe.projection_dim)
@@ -63,11 +71,18 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
         target = MomentumEncoder([encoder, head], loop.optimiser, recipe.target_momentum,
                                  batch_statistics=recipe.method == "byol")
         loop.keep("target", target.tensors())
+    if recipe.method == "cmc":
+        loop.flops += feature_flops
+        features = features.to(loop.dtype)
     if recipe.method == "moco":
         queue = torch.randn(recipe.queue_size, recipe.projection_dim, generator=loop.generator, device=loop.device)
         loop.keep("moco", {"queue": queue})
 
     def contrastive_loss(index: Tensor, generator: Generator) -> Tensor:
+        if recipe.method == "cmc":
+            view = random_view(data.images[index], recipe, generator, size)
+            z0, z1 = head(encoder(view)), feature_head(features[index])  # (B, projection_dim) each
+            return cross_view_info_nce(distributed.gather(z0), distributed.gather(z1), recipe.temperature)
         view0, view1 = (random_view(data.images[index], recipe, generator, size) for _ in range(2))  # (B, C, H, W) each
         if recipe.method == "moco":
             keys = target(view1)

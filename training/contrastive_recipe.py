@@ -11,9 +11,10 @@ class ContrastiveRecipe(FrozenRecipe):
 
     method: str = knob("simclr", "simclr: NT-Xent (Chen et al. 2020); dcl: decoupled (Yeh et al. 2022); vicreg: "
                        "variance, invariance, covariance (Bardes et al. 2022); byol: a momentum target is predicted "
-                       "(Grill et al. 2020); moco: a queue of negatives (He et al. 2020)",
-                       choices=("simclr", "dcl", "vicreg", "byol", "moco"))
-    temperature: float = knob(0.2, "softmax temperature, unitless", above=0, methods=("simclr", "dcl", "moco"))
+                       "(Grill et al. 2020); moco: a queue of negatives (He et al. 2020); cmc: one view against the "
+                       "intact image's frozen patch features (after Tian et al. 2020)",
+                       choices=("simclr", "dcl", "vicreg", "byol", "moco", "cmc"))
+    temperature: float = knob(0.2, "softmax temperature, unitless", above=0, methods=("simclr", "dcl", "moco", "cmc"))
     view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1, later=True)
     projection_hidden_dim: int = knob(512, "hidden units of the projection head", least=1, most=65536)
     projection_dim: int = knob(128, "dimensions in which views are compared", least=1, most=65536)
@@ -30,6 +31,10 @@ class ContrastiveRecipe(FrozenRecipe):
     target_momentum: float = knob(0.99, "share of itself that the momentum encoder keeps at each step", least=0, most=1,
                                   methods=("byol", "moco"))
     queue_size: int = knob(4096, "keys of earlier batches, the negatives", least=1, most=10**7, methods=("moco",))
+    target_filters: int = knob(512, "whitened patches whose responses are the features", least=1, most=65536,
+                               methods=("cmc",), later=True)
+    target_components: int = knob(512, "principal components of the features, all of variance 1", least=1, most=65536,
+                                  methods=("cmc",), later=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,6 +51,7 @@ RECIPES = {
                "queue_size": 512},
 }
 METHODS = {
+    "cmc": {"temperature": 0.1},
     "dcl": {"temperature": 0.1},  # as its authors have it; NT-Xent in small batches wants a higher one
     "vicreg": {"projection_dim": 512},  # its covariance term needs more dimensions than a comparison of cosines
 }

@@ -60,6 +60,21 @@ def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))
 
 
+def cross_view_info_nce(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
+    """InfoNCE between two kinds of views (Tian et al. 2020, eqs. 2 to 4), mean over both directions, in nats.
+
+    An image's view of one kind is to pick its partner among the batch's views of the other kind; views of one kind are
+    not compared, as the two come from different encoders.  Arguments and errors are those of nt_xent.
+    Departure: the negatives are those of the batch, not of a memory bank.
+    """
+    check_pair(z0, z1)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
+    z0, z1 = (F.normalize(at_least_float32(z), dim=1) for z in (z0, z1))
+    similarity, partner = z0 @ z1.T / temperature, torch.arange(len(z0), device=z0.device)  # (N, N)
+    return (F.cross_entropy(similarity, partner) + F.cross_entropy(similarity.T, partner)) / 2
+
+
 def byol_regression(predictions: Tensor, targets: Tensor) -> Tensor:
     """BYOL's loss of one direction (Grill et al. 2020, eq. 2): 2 - 2 cosine, mean over N, in [0, 4].
 
