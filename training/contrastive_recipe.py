@@ -51,7 +51,7 @@ RECIPES = {
                "queue_size": 512},
 }
 METHODS = {
-    "cmc": {"temperature": 0.1},
+    "cmc": {"temperature": 0.1, "epochs": 14},
     "dcl": {"temperature": 0.1},  # as its authors have it; NT-Xent in small batches wants a higher one
     "vicreg": {"projection_dim": 512},  # its covariance term needs more dimensions than a comparison of cosines
 }
