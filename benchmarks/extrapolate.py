@@ -97,7 +97,7 @@ def own_network(measured: dict[str, Any]) -> Network:
     from training.loop import forward_flops
     from training.tasks import TASKS
 
-    recipe = TASKS["1.2.3"].default_recipe("cifar10")
+    recipe = TASKS["1.2.3"].default_recipe("cifar10", "dcl")
     side = round(32 * recipe.view_scale)
     encoder = build_encoder(recipe.encoder, (3, 32, 32), recipe.widths, recipe.latent_dim, recipe.pooling)
     head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
