@@ -31,10 +31,6 @@ class ContrastiveRecipe(FrozenRecipe):
     target_momentum: float = knob(0.99, "share of itself that the momentum encoder keeps at each step", least=0, most=1,
                                   methods=("byol", "moco"))
     queue_size: int = knob(4096, "keys of earlier batches, the negatives", least=1, most=10**7, methods=("moco",))
-    target_filters: int = knob(512, "whitened patches whose responses are the features", least=1, most=65536,
-                               methods=("cmc",), later=True)
-    target_components: int = knob(512, "principal components of the features, all of variance 1", least=1, most=65536,
-                                  methods=("cmc",), later=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

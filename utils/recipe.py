@@ -89,6 +89,10 @@ class FrozenRecipe(Recipe):
                           "as task 1.2.2 does")
     finetune_epochs: int = knob(4, "of --finetune, each as long as one over the whole training split", least=1)
     finetune_learning_rate: float = knob(1e-3, "peak learning rate of --finetune", above=0)
+    target_filters: int = knob(512, "whitened patches whose responses are the features that are reconstructed, or "
+                               "contrasted with", least=1, most=65536, methods=("patches", "cmc"), later=True)
+    target_components: int = knob(512, "principal components of those features, all of variance 1", least=1,
+                                  most=65536, methods=("patches", "cmc"), later=True)
 
 
 ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # what describes an encoder, and --init brings along
