@@ -634,7 +634,7 @@ def test_the_explorer_is_placed_where_there_is_one(tmp_path: Path) -> None:
 
 def test_equations_are_drawn_once_and_follow_the_page(report: tuple) -> None:
     drawn = equations.render(texts.METHODS)
-    assert len(drawn) == len(texts.METHODS) == 11
+    assert len(drawn) == len(texts.METHODS) == 12
     assert equations.render(texts.METHODS[:2] + texts.METHODS[:1]) == {
         method["typst"]: drawn[method["typst"]] for method in texts.METHODS[:2]}
     for method in texts.METHODS:
