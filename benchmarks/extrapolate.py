@@ -15,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, wherever this is called from
 
-from benchmarks.common import check_output
+from benchmarks.common import check_output, even_recipe
 from utils.command_line import Parser, exit_code
 from utils.errors import UsageError
 
@@ -95,9 +95,8 @@ def own_network(measured: dict[str, Any]) -> Network:
     from models.encoder import build_encoder
     from models.heads import ProjectionHead
     from training.loop import forward_flops
-    from training.tasks import TASKS
 
-    recipe = TASKS["1.2.3"].default_recipe("cifar10", "dcl")
+    recipe = even_recipe("1.2.3")
     side = round(32 * recipe.view_scale)
     encoder = build_encoder(recipe.encoder, (3, 32, 32), recipe.widths, recipe.latent_dim, recipe.pooling)
     head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)

@@ -36,6 +36,7 @@ from benchmarks.common import (
     Timed,
     add_json_flag,
     check_output,
+    even_recipe,
     print_table,
     round_robin,
     spread,
@@ -411,7 +412,7 @@ def train_turns() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         setup = set_up("cpu", job["precision"])
     data = DeviceData.load(dataset, setup.device)
-    recipe = replace(TASKS[TASK].default_recipe(dataset.recipes, encoder=job["encoder"]), batch_size=job["batch_size"],
+    recipe = replace(even_recipe(TASK, dataset.recipes, job["encoder"]), batch_size=job["batch_size"],
                      widths=ENCODER_WIDTHS[job["encoder"]])
     generator = torch.Generator().manual_seed(0)
     print("{}", flush=True)

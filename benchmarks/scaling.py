@@ -32,15 +32,13 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, wherever this is called from
 
 # No torch in this process: on Linux a child's ru_maxrss starts from that of its parent.
-from benchmarks.common import add_json_flag, check_output, print_table, whole, write_json
+from benchmarks.common import add_json_flag, check_output, even_recipe, print_table, whole, write_json
 from training.tasks import TASKS
 from utils.command_line import Parser, exit_code
 from utils.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from utils.recipe import Recipe
 
 EXAMPLES = """examples:
   python benchmarks/scaling.py                      three to four minutes on two cores, to scaling.png
@@ -140,7 +138,7 @@ def main(argv: list[str]) -> None:
 
 def sweeps(task: str, count: int, machine: dict[str, Any]) -> dict[str, list[Job]]:
     """Every point of every sweep, by the name of what is varied."""
-    recipe = swept_recipe(task)
+    recipe = even_recipe(task)
     batch, latent = recipe.batch_size, recipe.latent_dim
     x = {name: [first * 2**i for i in range(count)] for name, first in FIRST.items()}
     how = (task, machine["precision"], machine["conv_gflops"])
@@ -150,11 +148,6 @@ def sweeps(task: str, count: int, machine: dict[str, Any]) -> dict[str, list[Job
         "latent size": [Job(d, step, (*how, STEPS * batch, batch, d)) for d in x["latent size"]],
         "pairs": [Job(n, loss, (n,)) for n in x["pairs"]],
     }
-
-
-def swept_recipe(task: str) -> "Recipe":
-    """The default one for CIFAR-10; of 1.2.3 that of two views, whose contrast grows with the square of the batch."""
-    return TASKS[task].default_recipe("cifar10", "dcl" if task == "1.2.3" else None)
 
 
 # What runs in a process of its own: each returns seconds, and bytes by which the peak grew
@@ -178,7 +171,7 @@ def epoch(task: str, precision: str, conv_gflops: dict[str, float], images: int,
     from training.loop import Setup
 
     setup = Setup(torch.device("cpu"), precision, conv_gflops, seed=0)
-    recipe = replace(swept_recipe(task), batch_size=batch, latent_dim=latent)
+    recipe = replace(even_recipe(task), batch_size=batch, latent_dim=latent)
     # what a first step of any size takes is no growth
     train_timed(task, replace(recipe, batch_size=8), random_data(8, IMAGE_SHAPE, setup.device), setup)
     before = largest_memory()

@@ -34,6 +34,7 @@ from benchmarks.common import (
     add_json_flag,
     add_run_flags,
     check_output,
+    even_recipe,
     print_table,
     round_robin,
     spread,
@@ -98,18 +99,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if arguments.task and arguments.recipe:
         raise UsageError("--task has no part in --recipe, which compares 1.2.3")
     arguments.task = ["1.2.3"] if arguments.recipe else list(dict.fromkeys(arguments.task or COMPARED))
-    least = max(compared_recipe(task).batch_size for task in arguments.task)
+    least = max(even_recipe(task).batch_size for task in arguments.task)
     if arguments.images < least:
         raise UsageError(f"--images {arguments.images}: must be at least one batch, {least}")
     check_output(arguments.json, "--json", (".json",))
     return arguments
-
-
-def compared_recipe(task: str, encoder: str | None = None) -> "Recipe":
-    """What others do as well: in 1.2.2 images of one size, in 1.2.3 two views that are both encoded."""
-    if task == "1.2.2":
-        return replace(TASKS[task].default_recipe(DATASET, encoder=encoder), resize_from=1.0)
-    return TASKS[task].default_recipe(DATASET, "dcl", encoder)
 
 
 def main(argv: list[str]) -> None:
@@ -135,7 +129,7 @@ def main(argv: list[str]) -> None:
         measured["recipe"] = compare_recipes(own, data, setup, arguments.rounds, len(whole_data.train),
                                              arguments.conventional_epochs)
     else:
-        tables = {task: compare_speed(task, compared_recipe(task), data, setup, arguments.rounds)
+        tables = {task: compare_speed(task, even_recipe(task), data, setup, arguments.rounds)
                   for task in arguments.task}
         # the convolution is timed again at the end, and the faster time counts: a peak is what the machine can do
         after = measure_conv(setup.device)
@@ -205,7 +199,7 @@ def compare_recipes(own: dict[str, Any], data: "DeviceData", setup: "Setup", rou
     from benchmarks import contestants as make
 
     recipe = TASKS["1.2.3"].default_recipe(DATASET)
-    resnet = replace(compared_recipe("1.2.3", "resnet18"), batch_size=RESNET_BATCH)
+    resnet = replace(even_recipe("1.2.3", encoder="resnet18"), batch_size=RESNET_BATCH)
     few = make.first_images(data, RESNET_BATCH * RESNET_STEPS)
     print(f"\ntime to equal accuracy; a ResNet18 takes {RESNET_STEPS} steps of {RESNET_BATCH} a round", flush=True)
     ours = make.this_project("1.2.3", recipe, data, setup)

@@ -242,7 +242,7 @@ def test_contestants_take_turns_and_the_first_round_is_dropped(capsys) -> None:
 
 @pytest.mark.parametrize("task", throughput.COMPARED)
 def test_every_contestant_trains_and_this_project_is_as_fast_as_itself(task: str, capsys) -> None:
-    recipe = dataclasses.replace(throughput.compared_recipe(task), widths=(4, 4), batch_size=8)
+    recipe = dataclasses.replace(common.even_recipe(task), widths=(4, 4), batch_size=8)
     data = contestants.random_data(20, (3, 32, 32), CPU.device)
     table = throughput.compare_speed(task, recipe, data, CPU, 1, workers=(0,))
     throughput.show_speed(task, table | {"share_of_conv_peak": 0.5}, 100.0)
@@ -261,7 +261,7 @@ def test_every_contestant_trains_and_this_project_is_as_fast_as_itself(task: str
 def test_without_lightly_its_row_is_left_out(capsys, monkeypatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "lightly" else find(name))
-    recipe = dataclasses.replace(throughput.compared_recipe("1.2.3"), widths=(4, 4), batch_size=8)
+    recipe = dataclasses.replace(common.even_recipe("1.2.3"), widths=(4, 4), batch_size=8)
     table = throughput.compare_speed("1.2.3", recipe, contestants.random_data(8, (3, 32, 32), CPU.device), CPU, 1, (0,))
     assert len(table["contestants"]) == 2
     assert "lightly is not installed" in capsys.readouterr().out
