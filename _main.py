@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help="of folder:PATH: the side that its images are scaled to, pixels (default 32)")
     parser.add_argument("--method", nargs="+", metavar="METHOD",
                         help="one or more methods of the task (see above), or all; default: its first, on "
-                             "CIFAR-10 patches in 1.2.1 and dcl in 1.2.3, of control both")
+                             "CIFAR-10 patches in 1.2.1 and cmc in 1.2.3, of control both")
     parser.add_argument("--init", type=Path, metavar="RECORD",
                         help="start from the encoder of this record's run, instead of random weights; it also sets "
                              "--encoder, --widths, --pooling and --latent-dim")

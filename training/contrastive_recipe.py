@@ -39,7 +39,7 @@ class ContrastiveRecipe(FrozenRecipe):
 
 RECIPES = {
     # three quarters of the side: see view_size()
-    "cifar10": {"method": "dcl", "epochs": 24, "crop_scale": 0.2, "flip": True, "view_scale": 0.75,
+    "cifar10": {"method": "cmc", "epochs": 24, "crop_scale": 0.2, "flip": True, "view_scale": 0.75,
                 "muon_learning_rate": 0.05},
     # milder crops than of photographs: a digit cut in half may be another digit; rotations instead of flips
     "mnist": {"epochs": 6, "widths": (32, 64, 128), "crop_scale": 0.4, "rotate_degrees": 15},
@@ -47,7 +47,7 @@ RECIPES = {
                "queue_size": 512},
 }
 METHODS = {
-    "cmc": {"temperature": 0.1, "epochs": 14},
+    "cmc": {"temperature": 0.1, "epochs": 14},  # each half the work of one of two views
     "dcl": {"temperature": 0.1},  # as its authors have it; NT-Xent in small batches wants a higher one
     "vicreg": {"projection_dim": 512},  # its covariance term needs more dimensions than a comparison of cosines
 }
