@@ -33,7 +33,8 @@ class PatchFeatures(nn.Module):
         channels, height, width = image_shape
         self.side = 6 if min(height, width) >= 16 else 3
         if min(height, width) < self.side + GRID - 1:
-            raise UsageError(f"--encoder patches: images of {height} x {width} pixels are too small for it")
+            raise UsageError(f"images of {height} x {width} pixels are too small for patch features; choose "
+                             "another --method or --encoder")
         self.register_buffer("filters", torch.zeros(filters, channels, self.side, self.side))
         self.register_buffer("pooling", cells(height - self.side + 1, width - self.side + 1), persistent=False)
         self.register_buffer("mean", torch.zeros(2 * filters * GRID**2))

@@ -52,7 +52,6 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
         predict = ProjectionHead(recipe.projection_dim, recipe.prediction_hidden_dim, recipe.projection_dim)
         modules["prediction_head"] = predict
     if recipe.method == "cmc":
-        features, feature_flops = patch_targets(recipe.target_filters, recipe.target_components, data, setup)
         modules["feature_head"] = feature_head = LinearHead(recipe.target_components, recipe.projection_dim)
     size = view_size(recipe, data)
     # raises where the views are too small for it
@@ -63,6 +62,9 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     flops = learned * per_view
     if recipe.method == "byol":
         flops += 2 * forward_flops(predict, recipe.projection_dim)
+    if recipe.method == "cmc":
+        features, feature_flops = patch_targets(recipe.target_filters, recipe.target_components, data, setup)
+        flops += forward_flops(feature_head, recipe.target_components)
     loop = Loop(recipe, data, setup, modules, flops, OBJECTIVES[recipe.method].format(r=recipe),
                 frozen_flops=followed * per_view)
     if followed:

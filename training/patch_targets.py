@@ -21,6 +21,9 @@ def patch_targets(filters: int, components: int, data: DeviceData, setup: Setup)
     whitened = PatchComponents(data.image_shape, filters, components).to(setup.device)
     whitened.fit_to_data(data.sample(max(10_000, IMAGES_A_COMPONENT * components)))
     distributed.copy_first(whitened.buffers())  # an eigenvector may point the other way on another machine
-    parts = data.images.split(evaluation_batch(data.image_shape))
-    targets = torch.cat([whitened(to_float(part), DTYPES[setup.precision]) for part in parts])
+    print(f"patch features of {len(data.images):,} images, once", flush=True)  # minutes, before the training's estimate
+    targets = torch.empty(len(data.images), components, device=setup.device)
+    batch = evaluation_batch(data.image_shape)
+    for part, target in zip(data.images.split(batch), targets.split(batch), strict=True):
+        target.copy_(whitened(to_float(part), DTYPES[setup.precision]))
     return targets, len(targets) * forward_flops(whitened.features, *data.image_shape)

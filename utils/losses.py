@@ -35,8 +35,7 @@ def dcl(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
 def _similarities(z0: Tensor, z1: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """(2N, 2N) cosines over temperature, -inf where an anchor meets itself, and (2N,) the column of each positive."""
     check_pair(z0, z1)
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
+    check_temperature(temperature)
     n = len(z0)
     z = F.normalize(at_least_float32(torch.cat([z0, z1])), dim=1)  # (2N, D)
     similarity = z @ z.T / temperature  # (2N, 2N)
@@ -53,8 +52,7 @@ def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -
     check_pair(queries, keys)
     if queue.ndim != 2 or queue.shape[1] != queries.shape[1] or len(queue) < 1:
         raise ValueError(f"a queue of (K, {queries.shape[1]}) expected, got {tuple(queue.shape)}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
+    check_temperature(temperature)
     q, k, negatives = (F.normalize(at_least_float32(t), dim=1) for t in (queries, keys, queue))
     logits = torch.cat([(q * k).sum(1, keepdim=True), q @ negatives.T], dim=1) / temperature  # (N, 1 + K)
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))
@@ -68,8 +66,7 @@ def cross_view_info_nce(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
     Departure: the negatives are those of the batch, not of a memory bank.
     """
     check_pair(z0, z1)
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
+    check_temperature(temperature)
     z0, z1 = (F.normalize(at_least_float32(z), dim=1) for z in (z0, z1))
     similarity, partner = z0 @ z1.T / temperature, torch.arange(len(z0), device=z0.device)  # (N, N)
     return (F.cross_entropy(similarity, partner) + F.cross_entropy(similarity.T, partner)) / 2
@@ -104,6 +101,12 @@ def vicreg(z0: Tensor, z1: Tensor, invariance: float, variance: float, covarianc
         cov = centred.T @ centred / (len(z) - 1)  # (D, D)
         decorrelation = decorrelation + (cov.square().sum() - cov.diagonal().square().sum()) / z.shape[1]
     return invariance * agree + variance * spread + covariance * decorrelation
+
+
+def check_temperature(temperature: float) -> None:
+    """ValueError unless it is above 0."""
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")
 
 
 def check_pair(z0: Tensor, z1: Tensor) -> None:

@@ -64,8 +64,9 @@ def test_a_killed_worker_restarts_and_ends_with_the_same_record(victim: int, tmp
     os.kill(workers(agent)[victim], signal.SIGKILL)
     while agent.poll() is None and time.monotonic() < until:
         time.sleep(0.1)
-    for process in [] if agent.poll() is not None else [*workers(agent), agent.pid]:  # it hangs
-        os.kill(process, signal.SIGKILL)
+    if agent.poll() is None:  # it hangs
+        for process in (*workers(agent), agent.pid):
+            os.kill(process, signal.SIGKILL)
     assert agent.wait() == 0, (tmp_path / "log").read_text()
     assert "going on from stage1-step" in (tmp_path / "log").read_text()
     (rows, metrics, weights), (rows_killed, metrics_killed, weights_killed) = map(outcome, (tmp_path / "whole",
