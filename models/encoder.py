@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.patches import PatchEncoder
+from models.patches import PatchComponents, PatchEncoder
 from utils.errors import UsageError
 from utils.recipe import check_widths
 
@@ -129,6 +129,38 @@ class ConvEncoder(nn.Module):
         x = F.gelu(self.whitening(self.normalise(x)))
         x = self.blocks(x.to(self.latent.weight.dtype))  # (B, widths[-1], h, w)
         return self.latent(pool(x, self.pooling))  # (B, latent_dim)
+
+
+class ConvPatchEncoder(nn.Module):
+    """Two encoders side by side, half of the latent each: a convolutional one, and a linear map of patch features.
+
+    In contrastive multiview coding each view of an image has its own encoder, and the representation is what all of
+    them give, one after the other (Tian et al. 2020, section 3.2).  Here one is learned, the other looks at the image
+    through frozen features and learns a linear map alone.  Each half ends in a norm, so that both count alike.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
+                 pooling: str) -> None:
+        super().__init__()
+        filters = 512 if min(image_shape[1:]) >= 16 else 64  # the patches of smaller images have 9 pixels
+        self.patch_dim = latent_dim // 2
+        self.conv_dim = latent_dim - self.patch_dim
+        # of images of any size, (B, C, h, w) in [0, 1] -> (B, conv_dim)
+        self.conv_half = nn.Sequential(ConvEncoder(image_shape, widths, self.conv_dim, pooling),
+                                       nn.BatchNorm1d(self.conv_dim, affine=False))
+        self.components = PatchComponents(image_shape, filters, filters)
+        # of what self.components gives of whole images, (B, filters) -> (B, patch_dim)
+        self.patch_half = nn.Sequential(nn.Linear(filters, self.patch_dim),
+                                        nn.BatchNorm1d(self.patch_dim, affine=False))
+
+    def fit_to_data(self, images: Tensor) -> None:
+        """Statistics, whitening, filters and components from training images, (N, C, H, W) in [0, 1]."""
+        self.conv_half[0].fit_to_data(images)
+        self.components.fit_to_data(images)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = self.patch_half[0].weight.dtype
+        return torch.cat([self.conv_half(x), self.patch_half(self.components(x, dtype).to(dtype))], 1)
 
 
 class MLPEncoder(nn.Module):
@@ -275,7 +307,7 @@ class PCAEncoder(nn.Module):
 
 
 ENCODERS = {"conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder, "vit": VisionTransformerEncoder,
-            "patches": PatchEncoder, "pca": PCAEncoder}
+            "patches": PatchEncoder, "conv_patches": ConvPatchEncoder, "pca": PCAEncoder}
 
 
 def build_encoder(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,

@@ -16,6 +16,7 @@ THRESHOLD = 1.0  # of the rectification, in standard deviations of a whitened pa
 GRID = 2  # pooled over GRID x GRID cells
 PATCHES_AN_IMAGE = 60  # from which the whitening is fitted
 FITTED_TO = 2000  # images from which filters and statistics are taken
+COMPONENTS_FITTED_TO = 10_000  # images from which principal components are taken, at least
 IMAGES_A_COMPONENT = 10  # at least, or the variance along it is not known well enough to divide by
 CHUNK = 4  # images at once on a CPU: what lies between convolution and pooling should stay in its cache
 

@@ -35,6 +35,21 @@ def test_every_encoder_gives_a_128d_latent(shape, widths, kind, pooling, dtype) 
     assert z.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_conv_patches_is_a_conv_encoder_and_a_linear_map_of_patch_components_side_by_side(dtype) -> None:
+    encoder = build_encoder("conv_patches", (1, 8, 8), (8, 16), 9, "max")
+    x = images(700, (1, 8, 8))
+    encoder.fit_to_data(x)
+    z = cast(encoder, dtype)(x)
+    assert z.shape == (700, 9) and z.dtype == dtype
+    assert z.float().mean(0).abs().max() < 0.02 and (z.float().std(0) - 1).abs().max() < 0.05  # while it is trained
+    conv, patches = encoder.conv_half[0](x), encoder.patch_half[0](encoder.components(x).to(dtype))
+    for half, raw in ((z[:, :5], conv), (z[:, 5:], patches)):
+        raw = raw.float()
+        torch.testing.assert_close(half.float(), (raw - raw.mean(0)) / raw.std(0), rtol=0, atol=0.3 if dtype == torch.bfloat16 else 0.01)
+    assert encoder.conv_half(x[:4, :, 1:7, 1:7]).shape == (4, 5)  # views of another size
+
+
 @pytest.mark.parametrize("kind, widths", [("conv", (16, 8, 8)), ("mlp", (32, 64))])
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28)])
 def test_every_decoder_gives_an_image_between_0_and_1(kind, widths, shape) -> None:

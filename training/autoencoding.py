@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.decoder import build_decoder
-from models.patches import FeatureDecoder
+from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from training.patch_targets import patch_targets
@@ -64,7 +64,9 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, reci
 
     flops: of one image's forward pass through encoder and decoder.
     """
-    targets, target_flops = patch_targets(recipe.target_filters, recipe.target_components, data, setup)
+    whitened = PatchComponents(data.image_shape, recipe.target_filters, recipe.target_components).to(setup.device)
+    whitened.fit_to_data(data.sample(max(COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT * recipe.target_components)))
+    targets, target_flops = patch_targets(whitened, data, setup)
     features = FeatureDecoder(recipe.latent_dim, recipe.feature_hidden_dim, recipe.target_components)
     modules = {"encoder": encoder, "decoder": decoder, "feature_decoder": features}
     frozen = 0.0

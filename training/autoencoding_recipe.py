@@ -26,6 +26,10 @@ class AutoencodingRecipe(FrozenRecipe):
     colour_noise: float = knob(0.4, "largest relative change of brightness, contrast, saturation in what the encoder "
                                "sees; the hue turns by a quarter of it", least=0, most=1, methods=("patches",),
                                later=True)
+    target_filters: int = knob(512, "whitened patches whose responses are the features that are reconstructed",
+                               least=1, most=65536, methods=("patches",), later=True)
+    target_components: int = knob(512, "principal components of those features, all of variance 1", least=1,
+                                  most=65536, methods=("patches",), later=True)
     feature_hidden_dim: int = knob(1024, "hidden units of the decoder of the features", least=1, most=65536,
                                    methods=("patches",), later=True)
 

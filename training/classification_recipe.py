@@ -25,7 +25,7 @@ class ClassificationRecipe(Recipe):
         super().__post_init__()
         if self.flip and self.alternating_flip:
             raise UsageError("--flip: mirrors otherwise than --alternating-flip does; add --no-alternating-flip")
-        check_takes_sizes(self, "resize_from")
+        check_takes_sizes(self.encoder, self.pooling, "--resize-from", self.resize_from)
 
 
 # what another encoder than the data set's default one brings along

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from utils.errors import UsageError
 from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenRecipe, check_takes_sizes, knob
 
 
@@ -12,7 +13,7 @@ class ContrastiveRecipe(FrozenRecipe):
     method: str = knob("simclr", "simclr: NT-Xent (Chen et al. 2020); dcl: decoupled (Yeh et al. 2022); vicreg: "
                        "variance, invariance, covariance (Bardes et al. 2022); byol: a momentum target is predicted "
                        "(Grill et al. 2020); moco: a queue of negatives (He et al. 2020); cmc: one view against the "
-                       "intact image's frozen patch features (after Tian et al. 2020)",
+                       "intact image's frozen patch features, with encoder conv_patches (after Tian et al. 2020)",
                        choices=("simclr", "dcl", "vicreg", "byol", "moco", "cmc"))
     temperature: float = knob(0.2, "softmax temperature, unitless", above=0, methods=("simclr", "dcl", "moco", "cmc"))
     view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1, later=True)
@@ -34,7 +35,15 @@ class ContrastiveRecipe(FrozenRecipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_takes_sizes(self, "view_scale")
+        if self.method == "cmc" and self.encoder != "conv_patches":
+            raise UsageError(f"--encoder {self.encoder}: method cmc learns the encoders of two views, conv_patches; "
+                             "leave it out or choose another --method")
+        check_takes_sizes(self.view_encoder, self.pooling, "--view-scale", self.view_scale)
+
+    @property
+    def view_encoder(self) -> str:
+        """The encoder that augmented views pass: cmc shows its other half whole images."""
+        return "conv" if self.method == "cmc" else self.encoder
 
 
 RECIPES = {
@@ -47,7 +56,7 @@ RECIPES = {
                "queue_size": 512},
 }
 METHODS = {
-    "cmc": {"temperature": 0.1, "epochs": 14},  # each half the work of one of two views
+    "cmc": {"encoder": "conv_patches", "temperature": 0.1, "epochs": 28},  # each half the work of one of two views
     "dcl": {"temperature": 0.1},  # as its authors have it; NT-Xent in small batches wants a higher one
     "vicreg": {"projection_dim": 512},  # its covariance term needs more dimensions than a comparison of cosines
 }

@@ -13,8 +13,9 @@ class ControlRecipe(LatentRecipe):
 
     method: str = knob("random", "random: frozen random weights; pca: principal components of the pixels",
                        choices=("random", "pca"))
-    encoder: str = knob("conv", "of method random: conv, mlp, resnet18, vit or patches; of method pca: pca",
-                        choices=("conv", "mlp", "resnet18", "vit", "patches", "pca"), methods=("random",))
+    encoder: str = knob("conv", "of method random: any but pca; of method pca: pca",
+                        choices=("conv", "mlp", "resnet18", "vit", "patches", "conv_patches", "pca"),
+                        methods=("random",))
     widths: tuple[int, ...] = knob((64, 256, 256), "as of every task", least=1, most=65536, methods=("random",))
     pooling: str = knob("max", "as of every task", choices=("max", "mean", "flatten"), methods=("random",))
     epochs: ClassVar[int] = 0  # nothing is trained

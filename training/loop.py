@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from models.encoder import build_encoder
+from models.patches import COMPONENTS_FITTED_TO
 from models.saved import Saved
 from training.checkpoints import Checkpoints, Progress
 from utils import distributed
@@ -176,7 +177,8 @@ def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> nn.Modu
     encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
     encoder.to(setup.device)
     if setup.init is None:
-        encoder.fit_to_data(data.sample(len(data.train) if recipe.encoder == "pca" else 2000))
+        needed = {"pca": len(data.train), "conv_patches": COMPONENTS_FITTED_TO}
+        encoder.fit_to_data(data.sample(needed.get(recipe.encoder, 2000)))
     else:
         encoder.load_state_dict(setup.init.encoder.state_dict())
     return encoder

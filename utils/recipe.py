@@ -39,11 +39,12 @@ class LatentRecipe:
     latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
                         "torchvision's with a stem for small images; vit: a small vision transformer; patches: frozen "
-                        "features of whitened patches, and a hidden layer",
-                        choices=("conv", "mlp", "resnet18", "vit", "patches"))
-    widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv), units of its hidden layers"
-                                   " (mlp) or of its blocks, all alike (vit), filters and hidden units (patches)",
-                                   least=1, most=65536)
+                        "features of whitened patches, and a hidden layer; conv_patches: conv beside a linear map of "
+                        "such features, half of the latent each",
+                        choices=("conv", "mlp", "resnet18", "vit", "patches", "conv_patches"))
+    widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv, conv_patches), units of "
+                                   "its hidden layers (mlp) or of its blocks, all alike (vit), filters and hidden "
+                                   "units (patches)", least=1, most=65536)
     pooling: str = knob("max", "how the last feature map becomes a vector (all but mlp and patches)",
                         choices=("max", "mean", "flatten"))
     subset: int = knob(0, "use only so many images of the training split, always the same ones; 0: all", least=0)
@@ -89,17 +90,14 @@ class FrozenRecipe(Recipe):
                           "as task 1.2.2 does")
     finetune_epochs: int = knob(4, "of --finetune, each as long as one over the whole training split", least=1)
     finetune_learning_rate: float = knob(1e-3, "peak learning rate of --finetune", above=0)
-    target_filters: int = knob(512, "whitened patches whose responses are the features that are reconstructed, or "
-                               "contrasted with", least=1, most=65536, methods=("patches", "cmc"), later=True)
-    target_components: int = knob(512, "principal components of those features, all of variance 1", least=1,
-                                  most=65536, methods=("patches", "cmc"), later=True)
 
 
 ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # what describes an encoder, and --init brings along
 # what another encoder than the data set's default one brings along
 ENCODER_WIDTHS = {"conv": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512), "vit": (128,) * 4,
-                  "patches": (512, 1024)}
-ONE_SIZE = ("mlp", "vit", "patches")  # encoders that take images of the size that they were made for and no others
+                  "patches": (512, 1024), "conv_patches": (32, 64)}
+# encoders that take images of the size that they were made for and no others
+ONE_SIZE = ("mlp", "vit", "patches", "conv_patches")
 ENCODER_DEFAULTS = {kind: {"widths": widths, "pooling": "mean" if kind in ("resnet18", "vit") else "max"}
                     for kind, widths in ENCODER_WIDTHS.items()}
 
@@ -114,13 +112,11 @@ def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
         raise UsageError("--widths: vit takes one number a block, all alike and a multiple of 32, as 128 128 128")
 
 
-def check_takes_sizes(recipe: "LatentRecipe", field: str) -> None:
-    """UsageError where this field, a fraction of the images' side, wants smaller images than the encoder takes."""
-    fraction = getattr(recipe, field)
-    if fraction < 1 and (recipe.encoder in ONE_SIZE or recipe.pooling == "flatten"):
-        flag = "--" + field.replace("_", "-")
-        raise UsageError(f"{flag} {fraction}: encoder {recipe.encoder} with {recipe.pooling} pooling takes images of "
-                         f"one size; give {flag} 1")
+def check_takes_sizes(encoder: str, pooling: str, flag: str, fraction: float) -> None:
+    """UsageError where this flag, a fraction of the images' side, wants smaller images than the encoder takes."""
+    if fraction < 1 and (encoder in ONE_SIZE or pooling == "flatten"):
+        raise UsageError(f"{flag} {fraction}: encoder {encoder} with {pooling} pooling takes images of one size; "
+                         f"give {flag} 1")
 
 
 def check_value(f: dataclasses.Field, value: Any) -> None:

@@ -41,7 +41,7 @@ CASES: dict[str, tuple[str, str, dict]] = {
     "vicreg": ("1.2.3", "vicreg", HEADS),
     "byol": ("1.2.3", "byol", HEADS | {"prediction_hidden_dim": 32}),
     "moco": ("1.2.3", "moco", HEADS | {"queue_size": 64}),
-    "cmc": ("1.2.3", "cmc", HEADS | {"target_filters": 16, "target_components": 16}),
+    "cmc": ("1.2.3", "cmc", HEADS),
     "rotnet": ("rotation", "rotnet", {}),
     "finetune": ("rotation", "rotnet", {"epochs": 1, "finetune": True, "finetune_epochs": 6}),
     "vit": ("1.2.2", "joint", {"encoder": "vit", "widths": (32,)}),
