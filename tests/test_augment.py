@@ -134,6 +134,29 @@ def test_rotate_quarters_is_exact() -> None:
         assert torch.equal(out[i], torch.from_numpy(np.rot90(images[i].numpy(), k, (1, 2)).copy()))
 
 
+@pytest.mark.parametrize("side", [1, 4, 5])
+def test_cutout_hides_one_square_of_which_a_part_may_lie_outside(side: int) -> None:
+    images, fill = torch.rand(600, 3, 9, 12), torch.tensor([2.0, 3.0, 4.0])
+    out = augment.cutout(images, Generator().manual_seed(0), side, fill)
+    hidden = (out == fill.view(1, 3, 1, 1)).all(1)  # (B, 9, 12)
+    assert torch.equal(torch.where(hidden[:, None], images, out), images)
+    centres = set()
+    for one in hidden:
+        found = [(y, x) for y in range(9) for x in range(12)
+                 if torch.equal(one, square(y - side // 2, x - side // 2, side))]
+        assert len(found) == 1  # exactly the square about one pixel
+        centres |= set(found)
+    assert len(centres) > 100  # of 108
+    assert augment.cutout(images, Generator(), 0, fill) is images
+
+
+def square(top: int, left: int, side: int) -> Tensor:
+    """What a square covers of 9 x 12 pixels."""
+    covered = torch.zeros(9, 12, dtype=torch.bool)
+    covered[max(0, top):top + side, max(0, left):left + side] = True
+    return covered
+
+
 def test_same_generator_same_bytes() -> None:
     images = batch()
 

@@ -103,7 +103,7 @@ def same(a: Path, record_a: Record, b: Path, record_b: Record) -> None:
 
 
 SMALL = {"widths": (32, 64), "target_filters": 32, "target_components": 32}
-JOINT = {"muon_learning_rate": 0.05, "alternating_flip": True, "resize_from": 0.75}
+JOINT = {"muon_learning_rate": 0.05, "alternating_flip": True, "cutout": 3, "resize_from": 0.75}
 GIVEN = {"patches": SMALL, "joint": JOINT}
 RUNS = [(task, method, GIVEN.get(method, {}))
         for task, one in TASKS.items() if task != "control" for method in one.all_methods]

@@ -46,7 +46,8 @@ def test_conv_patches_is_a_conv_encoder_and_a_linear_map_of_patch_components_sid
     conv, patches = encoder.conv_half[0](x), encoder.patch_half[0](encoder.components(x).to(dtype))
     for half, raw in ((z[:, :5], conv), (z[:, 5:], patches)):
         raw = raw.float()
-        torch.testing.assert_close(half.float(), (raw - raw.mean(0)) / raw.std(0), rtol=0, atol=0.3 if dtype == torch.bfloat16 else 0.01)
+        torch.testing.assert_close(half.float(), (raw - raw.mean(0)) / raw.std(0), rtol=0,
+                                   atol=0.3 if dtype == torch.bfloat16 else 0.01)
     assert encoder.conv_half(x[:4, :, 1:7, 1:7]).shape == (4, 5)  # views of another size
 
 

@@ -67,6 +67,22 @@ def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
+def cutout(images: Tensor, generator: Generator, side: int, fill: Tensor) -> Tensor:
+    """Hide a square of `side` pixels in each image (DeVries and Taylor 2017, section 3.2).
+
+    Its centre is uniform over the pixels, so that part of it may lie outside.  fill: (C,), what is put there.
+    """
+    if side == 0:
+        return images
+    b, _, height, width = images.shape
+    hidden = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=images.device)
+    for count, shape in ((height, (1, 1, -1, 1)), (width, (1, 1, 1, -1))):
+        start = uniform(b, 0, count, generator).floor() - side // 2
+        offset = torch.arange(count, device=images.device).view(shape) - start.view(-1, 1, 1, 1)
+        hidden = hidden & (offset >= 0) & (offset < side)  # (B, 1, H, W) in the end
+    return torch.where(hidden, fill.view(1, -1, 1, 1), images)
+
+
 def colour_jitter(images: Tensor, generator: Generator, *, strength: float, probability: float,
                   grey_probability: float) -> Tensor:
     """Random brightness, contrast, saturation and hue (SimCLR's colour distortion), then random grey.
