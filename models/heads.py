@@ -38,10 +38,10 @@ class TwoViewHead(nn.Module):
         super().__init__()
         self.view_dim = view_dim
         self.of_view = ProjectionHead(view_dim, hidden_dim, out_dim)
-        self.of_patches = LinearHead(patch_dim, out_dim)
+        self.of_patches = nn.Linear(patch_dim, out_dim)
 
     def forward(self, z: Tensor) -> Tensor:
-        return torch.cat([self.of_view(z[:, : self.view_dim]).float(), self.of_patches(z[:, self.view_dim :])], 1)
+        return torch.cat([self.of_view(z[:, : self.view_dim]), self.of_patches(z[:, self.view_dim :])], 1)
 
 
 class MLPClassifier(nn.Module):

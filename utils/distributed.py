@@ -269,8 +269,10 @@ class _WholeBatch:
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked.add_(1)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return ((at_least_float32(x) - mean.view(column)) * scale.view(column) + self.bias.view(column)).to(x.dtype)
+        out = (at_least_float32(x) - mean.view(column)) * (variance + self.eps).rsqrt().view(column)
+        if self.affine:
+            out = out * self.weight.view(column) + self.bias.view(column)
+        return out.to(x.dtype)
 
 
 class WholeBatchNorm1d(_WholeBatch, nn.BatchNorm1d):
