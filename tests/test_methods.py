@@ -67,21 +67,28 @@ def test_few_labels_fill_an_epoch_by_repetition(data: DeviceData) -> None:
 
 def test_corruption_is_what_the_recipe_says(data: DeviceData) -> None:
     images = torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    encoder = build_encoder("mlp", (1, 8, 8), (8,), 4, "max")
-    encoder.fit_to_data(images)
+    colour = torch.tensor([0.3])
     recipe = TASKS["1.2.1"].default_recipe("digits", "denoising")
-    noise = autoencoding.corrupt(images, encoder, recipe, torch.Generator().manual_seed(0)) - images
+    noise = autoencoding.corrupt(images, colour, recipe, torch.Generator().manual_seed(0)) - images
     assert noise.std().item() == pytest.approx(recipe.noise_std, rel=0.02)
     assert noise.mean().item() == pytest.approx(0, abs=0.01)
     recipe = TASKS["1.2.1"].default_recipe("digits", "masked")
-    seen = autoencoding.corrupt(images, encoder, recipe, torch.Generator().manual_seed(0))
+    seen = autoencoding.corrupt(images, colour, recipe, torch.Generator().manual_seed(0))
     missing = (seen != images)[:, 0]
     assert missing.float().mean().item() == pytest.approx(recipe.mask_ratio, abs=0.02)
-    assert encoder.normalise(seen)[:, 0][missing].abs().max() < 1e-5  # what is missing is 0 to the network
+    assert (seen[:, 0][missing] == 0.3).all()
     squares = missing.unfold(1, 2, 2).unfold(2, 2, 2).flatten(3).float().mean(3)
     assert set(squares.unique().tolist()) == {0.0, 1.0}  # whole squares of mask_patch pixels
     plain = TASKS["1.2.1"].default_recipe("digits", "plain")
-    assert autoencoding.corrupt(images, encoder, plain, torch.Generator()) is images
+    assert autoencoding.corrupt(images, colour, plain, torch.Generator()) is images
+
+
+def test_what_is_missing_is_0_to_the_network_and_no_encoder_need_have_it(data: DeviceData) -> None:
+    recipe = dataclasses.replace(TASKS["1.2.1"].default_recipe("digits", "masked"), epochs=1)
+    normalise = autoencoding.train(recipe, data, CPU).modules["encoder"].normalise
+    assert normalise(data.mean_colour().view(1, -1, 1, 1)).abs().max() < 1e-5
+    recipe = TASKS["1.2.1"].default_recipe("digits", "masked", "patches")
+    autoencoding.train(dataclasses.replace(recipe, epochs=1, widths=(32, 64)), data, CPU)
 
 
 @pytest.mark.parametrize("method", ["plain", "denoising", "masked"])

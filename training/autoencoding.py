@@ -49,11 +49,12 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
         images = to_float(data.images[index])
         return reconstruction_loss(images, images), None
 
+    missing = data.mean_colour()
     training_loss = loop.data_parallel(reconstruction_loss)
     for _ in loop.epochs():
         for index in loop.batches():
             images = loop.augmented(index)
-            loop.step(training_loss(corrupt(images, encoder, recipe, loop.generator), images))
+            loop.step(training_loss(corrupt(images, missing, recipe, loop.generator), images))
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 
@@ -96,14 +97,14 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, reci
     return loop.finished()
 
 
-def corrupt(images: Tensor, encoder: nn.Module, recipe: AutoencodingRecipe, generator: Generator) -> Tensor:
-    """What the encoder is shown of (B, C, H, W) images."""
+def corrupt(images: Tensor, missing: Tensor, recipe: AutoencodingRecipe, generator: Generator) -> Tensor:
+    """What the encoder is shown of (B, C, H, W) images.  missing: (C,), what it sees of a masked pixel."""
     if recipe.method == "denoising":
         noise = distributed.randn(images.shape, generator)
         return images + recipe.noise_std * noise
     if recipe.method == "masked":
-        missing = random_squares(images, recipe.mask_ratio, recipe.mask_patch, generator)
-        return torch.where(missing, encoder.normalise.mean, images)  # the mean is what the network sees as 0
+        masked = random_squares(images, recipe.mask_ratio, recipe.mask_patch, generator)
+        return torch.where(masked, missing.view(1, -1, 1, 1), images)
     return images
 
 

@@ -66,14 +66,14 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
         logits = classifier(encoder(images))
         return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits.argmax(1) == labels
 
-    mean = data.sample(2000).mean((0, 2, 3))  # (C,), what a hidden pixel is
+    hidden = data.mean_colour()
     training_loss = loop.data_parallel(smoothed_loss)
     for _ in loop.epochs():
         for index in loop.batches():
             mirrored = mirrored_first[index] ^ (loop.epoch % 2 == 0) if recipe.alternating_flip else None
             size = size_after(loop.step_done / loop.steps, data.image_shape[1:], recipe.resize_from)
             images = cutout(loop.augmented(index, mirrored=mirrored, size=size), loop.generator,
-                            round(recipe.cutout * size[0] / data.image_shape[1]), mean)
+                            round(recipe.cutout * size[0] / data.image_shape[1]), hidden)
             loss, correct = training_loss(images, data.labels[index])
             loop.step(loss, correct)
         loop.end_epoch(loop.validate(validation_loss))

@@ -43,6 +43,7 @@ from utils.recipe import LatentRecipe, Recipe
 from utils.record import Epoch
 
 EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken, of up to 32 x 32 pixels
+STATISTICS_FROM = 2000  # training images, but for principal components
 SAMPLE_PIXELS = 50_000 * 32 * 32  # of all images together that statistics are taken from
 NETWORK_EFFICIENCY = 0.75  # of the measured convolution speed, whole steps reach about this; only for the estimate
 NOT_TRAINED = "none: the encoder was scored as it was"
@@ -119,6 +120,10 @@ class DeviceData:
         self.read_ahead(self.train[index])
         return to_float(self.images[self.train[index]])
 
+    def mean_colour(self) -> Tensor:
+        """(C,): what most encoders take from their input first, so that a pixel of it is 0 to the network."""
+        return self.sample(STATISTICS_FROM).mean((0, 2, 3))
+
 
 def evaluation_batch(image_shape: tuple[int, ...]) -> int:
     """Images of (C, H, W) per forward pass where no gradient is taken: EVALUATION_BATCH, of large images fewer."""
@@ -178,7 +183,7 @@ def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> nn.Modu
     encoder.to(setup.device)
     if setup.init is None:
         needed = {"pca": len(data.train), "conv_patches": COMPONENTS_FITTED_TO}
-        encoder.fit_to_data(data.sample(needed.get(recipe.encoder, 2000)))
+        encoder.fit_to_data(data.sample(needed.get(recipe.encoder, STATISTICS_FROM)))
     else:
         encoder.load_state_dict(setup.init.encoder.state_dict())
     return encoder
