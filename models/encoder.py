@@ -132,35 +132,32 @@ class ConvEncoder(nn.Module):
 
 
 class ConvPatchEncoder(nn.Module):
-    """Two encoders side by side, half of the latent each: a convolutional one, and a linear map of patch features.
+    """Two encoders side by side: a convolutional one, and the strongest principal components of frozen patch features.
 
     In contrastive multiview coding each view of an image has its own encoder, and the representation is what all of
-    them give, one after the other (Tian et al. 2020, section 3.2).  Here one is learned, the other looks at the image
-    through frozen features and learns a linear map alone.  Each half ends in a norm, so that both count alike.
+    them give, one after the other (Tian et al. 2020, section 3.2).  The components have variance 1, and a norm gives
+    that to the convolutional part, so that all dimensions count alike.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
                  pooling: str) -> None:
         super().__init__()
-        filters = 512 if min(image_shape[1:]) >= 16 else 64  # the patches of smaller images have 9 pixels
-        self.patch_dim = latent_dim // 2
+        filters = 512 if min(image_shape[1:]) >= 16 else 128  # the patches of smaller images have 9 pixels
+        self.patch_dim = min(filters, latent_dim * 5 // 8)
         self.conv_dim = latent_dim - self.patch_dim
         # of images of any size, (B, C, h, w) in [0, 1] -> (B, conv_dim)
-        self.conv_half = nn.Sequential(ConvEncoder(image_shape, widths, self.conv_dim, pooling),
-                                       nn.BatchNorm1d(self.conv_dim, affine=False))
-        self.components = PatchComponents(image_shape, filters, filters)
-        # of what self.components gives of whole images, (B, filters) -> (B, patch_dim)
-        self.patch_half = nn.Sequential(nn.Linear(filters, self.patch_dim),
-                                        nn.BatchNorm1d(self.patch_dim, affine=False))
+        self.conv = nn.Sequential(ConvEncoder(image_shape, widths, self.conv_dim, pooling),
+                                  nn.BatchNorm1d(self.conv_dim, affine=False))
+        self.components = PatchComponents(image_shape, filters, filters)  # of whole images; the strongest come last
 
     def fit_to_data(self, images: Tensor) -> None:
         """Statistics, whitening, filters and components from training images, (N, C, H, W) in [0, 1]."""
-        self.conv_half[0].fit_to_data(images)
+        self.conv[0].fit_to_data(images)
         self.components.fit_to_data(images)
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype = self.patch_half[0].weight.dtype
-        return torch.cat([self.conv_half(x), self.patch_half(self.components(x, dtype).to(dtype))], 1)
+        dtype = self.conv[0].latent.weight.dtype
+        return torch.cat([self.conv(x), self.components(x, dtype)[:, -self.patch_dim :].to(dtype)], 1)
 
 
 class MLPEncoder(nn.Module):

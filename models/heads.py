@@ -1,6 +1,5 @@
 """Heads: what stands on a latent while it is learned, and the classifier that scores it."""
 
-import torch
 from torch import Tensor, nn
 
 
@@ -26,22 +25,6 @@ class LinearHead(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         return self.linear(z).float()
-
-
-class TwoViewHead(nn.Module):
-    """A projection head for each half of a latent that two views share.  (B, latent_dim) -> (B, 2 out_dim).
-
-    The second half comes from inputs that never change: a head with a hidden layer could learn them by heart.
-    """
-
-    def __init__(self, view_dim: int, patch_dim: int, hidden_dim: int, out_dim: int) -> None:
-        super().__init__()
-        self.view_dim = view_dim
-        self.of_view = ProjectionHead(view_dim, hidden_dim, out_dim)
-        self.of_patches = nn.Linear(patch_dim, out_dim)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return torch.cat([self.of_view(z[:, : self.view_dim]), self.of_patches(z[:, self.view_dim :])], 1)
 
 
 class MLPClassifier(nn.Module):

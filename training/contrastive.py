@@ -10,21 +10,22 @@ Two views of each image should agree; what keeps the latent from collapsing to a
     vicreg  every dimension must vary over the batch, and differently from the others (Bardes et al. 2022)
     byol    a prediction head must foretell a slowly following target (Grill et al. 2020)
     moco    as simclr, against a queue of earlier keys from a slowly following target (He et al. 2020)
-    cmc     one view is to pick its own image among others by what frozen patch features tell of the intact images, and
-            the latent is what the encoders of both views give, half each (contrastive multiview coding, Tian et al.
-            2020); half the work, since only one view passes a network
+    cmc     one view is to pick its own image among others by what frozen patch features tell of the intact images; the
+            latent has dimensions of both (contrastive multiview coding, Tian et al. 2020); half the work, since only
+            one view passes a network
 
 The heads are then thrown away; the 128-d latent below them is frozen and scored by `training/evaluation.py`.
 Departures from the papers: a small encoder with a linear 128-d latent, no blur at this resolution, AdamW, one head of
 two layers for every method (VICReg's has three, of 8192); the momentum is 0.99, as training is short, and BYOL's does
-not rise.  In cmc the second view's encoder learns a linear map of its features alone (models/patches.py has them).
+not rise.  In cmc the second view's encoder is fitted to the data, not learned (models/patches.py), and the latent has
+its strongest components, not what its linear head makes of them: that learns what the first view knows anyhow.
 """
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from models.encoder import build_encoder
-from models.heads import ProjectionHead, TwoViewHead
+from models.heads import ProjectionHead
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from training.momentum import MomentumEncoder
@@ -47,21 +48,18 @@ OBJECTIVES = {
 def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and heads; returns them all."""
     encoder = new_encoder(recipe, data, setup)
-    # what every augmented view passes, and all that is learned
-    view_encoder, view_dim, width = encoder, recipe.latent_dim, recipe.projection_hidden_dim
-    view_head = projection_head = ProjectionHead(view_dim, width, recipe.projection_dim)
+    view_encoder, view_dim = encoder, recipe.latent_dim  # what every augmented view passes
     if recipe.method == "cmc":
-        view_encoder, view_dim = encoder.conv_half, encoder.conv_dim
-        projection_head = TwoViewHead(view_dim, encoder.patch_dim, width, recipe.projection_dim)
-        view_head, patch_head = projection_head.of_view, projection_head.of_patches
-    modules = {"encoder": encoder, "projection_head": projection_head}
+        view_encoder, view_dim = encoder.conv, encoder.conv_dim
+    head = ProjectionHead(view_dim, recipe.projection_hidden_dim, recipe.projection_dim)
+    modules = {"encoder": encoder, "projection_head": head}
     if recipe.method == "byol":
         predict = ProjectionHead(recipe.projection_dim, recipe.prediction_hidden_dim, recipe.projection_dim)
         modules["prediction_head"] = predict
     size = view_size(recipe, data)
     # raises where the views are too small for it
     build_encoder(recipe.view_encoder, (data.image_shape[0], *size), recipe.widths, view_dim, recipe.pooling)
-    per_view = forward_flops(view_encoder, data.image_shape[0], *size) + forward_flops(view_head, view_dim)
+    per_view = forward_flops(view_encoder, data.image_shape[0], *size) + forward_flops(head, view_dim)
     # views with and without gradient
     learned, followed = {"byol": (2, 2), "moco": (1, 1), "cmc": (1, 0)}.get(recipe.method, (2, 0))
     flops = learned * per_view
@@ -69,13 +67,15 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
         flops += 2 * forward_flops(predict, recipe.projection_dim)
     if recipe.method == "cmc":
         targets, target_flops = patch_targets(encoder.components, data, setup)
-        flops += forward_flops(encoder.patch_half, targets.shape[1]) + forward_flops(patch_head, encoder.patch_dim)
+        feature_head = nn.Linear(targets.shape[1], recipe.projection_dim)
+        flops += forward_flops(feature_head, targets.shape[1])
+        modules = {"encoder": encoder, "view_head": head, "feature_head": feature_head}  # none is of the whole latent
     loop = Loop(recipe, data, setup, modules, flops, OBJECTIVES[recipe.method].format(r=recipe),
                 frozen_flops=followed * per_view)
     if followed:
         # with averaged statistics BYOL collapsed (see benchmarks/NOTES.md); with a batch's own, MoCo's queries could
         # tell the keys of their batch from older ones by the common mean, against which the paper shuffles devices
-        target = MomentumEncoder([encoder, view_head], loop.optimiser, recipe.target_momentum,
+        target = MomentumEncoder([encoder, head], loop.optimiser, recipe.target_momentum,
                                  batch_statistics=recipe.method == "byol")
         loop.keep("target", target.tensors())
     if recipe.method == "cmc":
@@ -88,18 +88,17 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     def contrastive_loss(index: Tensor, generator: Generator) -> Tensor:
         if recipe.method == "cmc":
             view = random_view(data.images[index], recipe, generator, size)
-            z0 = view_head(view_encoder(view))  # (B, projection_dim)
-            z1 = patch_head(encoder.patch_half(targets[index]))
+            z0, z1 = head(view_encoder(view)), feature_head(targets[index])  # (B, projection_dim) each
             return cross_view_info_nce(distributed.gather(z0), distributed.gather(z1), recipe.temperature)
         view0, view1 = (random_view(data.images[index], recipe, generator, size) for _ in range(2))  # (B, C, H, W) each
         if recipe.method == "moco":
             keys = target(view1)
-            loss = info_nce(view_head(encoder(view0)), keys, queue, recipe.temperature)
-            if view_head.training:  # the newest keys drive out the oldest; validation leaves the queue alone
+            loss = info_nce(head(encoder(view0)), keys, queue, recipe.temperature)
+            if head.training:  # the newest keys drive out the oldest; validation leaves the queue alone
                 queue.copy_(torch.cat([distributed.gather(keys), queue])[: len(queue)])
             return loss
         views = torch.cat([view0, view1])
-        z0, z1 = view_head(encoder(views)).chunk(2)  # (B, projection_dim) each
+        z0, z1 = head(encoder(views)).chunk(2)  # (B, projection_dim) each
         if recipe.method != "byol":  # which compares an image with itself alone
             z0, z1 = distributed.gather(z0), distributed.gather(z1)
         match recipe.method:

@@ -56,7 +56,7 @@ RECIPES = {
                "queue_size": 512},
 }
 METHODS = {
-    "cmc": {"encoder": "conv_patches", "temperature": 0.1, "epochs": 28},  # each half the work of one of two views
+    "cmc": {"encoder": "conv_patches", "temperature": 0.1, "epochs": 8},  # each half the work of one of two views
     "dcl": {"temperature": 0.1},  # as its authors have it; NT-Xent in small batches wants a higher one
     "vicreg": {"projection_dim": 512},  # its covariance term needs more dimensions than a comparison of cosines
 }

@@ -39,8 +39,8 @@ class LatentRecipe:
     latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
                         "torchvision's with a stem for small images; vit: a small vision transformer; patches: frozen "
-                        "features of whitened patches, and a hidden layer; conv_patches: conv beside a linear map of "
-                        "such features, half of the latent each",
+                        "features of whitened patches, and a hidden layer; conv_patches: conv beside the strongest "
+                        "components of such features",
                         choices=("conv", "mlp", "resnet18", "vit", "patches", "conv_patches"))
     widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv, conv_patches), units of "
                                    "its hidden layers (mlp) or of its blocks, all alike (vit), filters and hidden "
