@@ -122,7 +122,7 @@ class PatchEncoder(nn.Module):
 
 
 class PatchComponents(nn.Module):
-    """(B, C, H, W) in [0, 1] -> (B, components): what a latent is to tell of an image.  Frozen.
+    """(B, C, H, W) in [0, 1] -> (B, components), the strongest last: what a latent is to tell of an image.  Frozen.
 
     The patch features' first principal components over the training images, each divided by its deviation: the
     features themselves are ruled by their few strongest components, and what varies most in images tells least of what
@@ -146,9 +146,9 @@ class PatchComponents(nn.Module):
         self.mean.copy_(features.mean(0))
         centred = features - self.mean
         variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))  # rising
-        count = min(self.components.shape[1], len(images) // IMAGES_A_COMPONENT)  # the rest stays 0
+        count = min(self.components.shape[1], len(images) // IMAGES_A_COMPONENT)  # the others stay 0
         if count:
-            self.components[:, :count] = directions[:, -count:] / variances[-count:].clamp(min=1e-6).sqrt()
+            self.components[:, -count:] = directions[:, -count:] / variances[-count:].clamp(min=1e-6).sqrt()
 
     @torch.no_grad()
     def forward(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -10,6 +10,7 @@ import models.encoder
 from models.decoder import build_decoder
 from models.encoder import ConvEncoder, MLPEncoder, TransformerBlock, Whitening, build_encoder
 from models.heads import LinearHead, MLPClassifier, ProjectionHead
+from models.patches import PatchComponents
 from utils.errors import UsageError
 from utils.precision import cast
 
@@ -36,19 +37,34 @@ def test_every_encoder_gives_a_128d_latent(shape, widths, kind, pooling, dtype) 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_conv_patches_is_a_conv_encoder_and_a_linear_map_of_patch_components_side_by_side(dtype) -> None:
-    encoder = build_encoder("conv_patches", (1, 8, 8), (8, 16), 9, "max")
-    x = images(700, (1, 8, 8))
+def test_conv_patches_is_a_conv_encoder_beside_the_strongest_patch_components(dtype) -> None:
+    encoder = build_encoder("conv_patches", (1, 8, 8), (8, 16), 16, "max")
+    x = images(700, (1, 8, 8))  # enough for 70 of its 128 components: the others are 0
     encoder.fit_to_data(x)
     z = cast(encoder, dtype)(x)
-    assert z.shape == (700, 9) and z.dtype == dtype
-    assert z.float().mean(0).abs().max() < 0.02 and (z.float().std(0) - 1).abs().max() < 0.05  # while it is trained
-    conv, patches = encoder.conv_half[0](x), encoder.patch_half[0](encoder.components(x).to(dtype))
-    for half, raw in ((z[:, :5], conv), (z[:, 5:], patches)):
-        raw = raw.float()
-        torch.testing.assert_close(half.float(), (raw - raw.mean(0)) / raw.std(0), rtol=0,
-                                   atol=0.3 if dtype == torch.bfloat16 else 0.01)
-    assert encoder.conv_half(x[:4, :, 1:7, 1:7]).shape == (4, 5)  # views of another size
+    assert z.shape == (700, 16) and z.dtype == dtype
+    exact = 0.3 if dtype == torch.bfloat16 else 0.01
+    assert z.float().mean(0).abs().max() < exact and (z.float().std(0) - 1).abs().max() < exact + 0.04
+    conv = encoder.conv[0](x).float()
+    torch.testing.assert_close(z[:, :6].float(), (conv - conv.mean(0)) / conv.std(0), rtol=0, atol=exact)
+    torch.testing.assert_close(z[:, 6:].float(), encoder.components(x)[:, -10:], rtol=0, atol=exact)
+    assert encoder.conv(x[:4, :, 1:7, 1:7]).shape == (4, 6)  # views of another size
+
+
+def test_of_patch_components_the_strongest_come_last() -> None:
+    components = PatchComponents((1, 8, 8), 16, 8)
+    x = images(300, (1, 8, 8))
+    components.fit_to_data(x)
+    features = components.features(x) - components.mean
+    found = nn.functional.normalize(components.components, dim=0)  # the directions
+    assert (features @ found).var(0).diff().min() > 0
+
+
+def test_a_latent_larger_than_the_patch_components_is_filled_by_the_convolution() -> None:
+    encoder = build_encoder("conv_patches", (1, 8, 8), (8, 16), 300, "max")
+    assert (encoder.conv_dim, encoder.patch_dim) == (172, 128)
+    encoder = build_encoder("conv_patches", (1, 8, 8), (8, 16), 2, "max")
+    assert (encoder.conv_dim, encoder.patch_dim) == (1, 1)
 
 
 @pytest.mark.parametrize("kind, widths", [("conv", (16, 8, 8)), ("mlp", (32, 64))])
