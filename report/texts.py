@@ -146,7 +146,7 @@ METHODS = [
      "source": "after Tian et al. 2020, eqs. 2 to 4",
      "text": "The projection z of an augmented view is to pick its own image among the N of the batch by u, a linear "
              "map of what frozen features of whitened patches tell of the intact images, and u its view. The latent "
-             "has 48 dimensions of what encodes the views beside the features' 80 strongest components.",
+             "is what encodes the views beside the strongest components of those features.",
      "typst": "cal(L) = -1/(2 N) sum_(i=1)^N (log (exp(s(z_i, u_i) \\/ tau)) / (sum_j exp(s(z_i, u_j) \\/ tau)) + "
               "log (exp(s(z_i, u_i) \\/ tau)) / (sum_j exp(s(z_j, u_i) \\/ tau)))",
      "alt": "the mean of minus the log of the softmax of the similarity of view and features over the batch, in both "

@@ -24,7 +24,11 @@ def test_every_task_has_a_valid_default_recipe_for_every_data_set(task: str) -> 
             recipe = TASKS[task].default_recipe(spec.recipes, method)
             assert isinstance(recipe, LatentRecipe)
             assert recipe.method == method
-            for encoder in ("conv", "mlp", "resnet18", "vit") if method not in ("pca", "cmc") else ():
+            for encoder in ("conv", "mlp", "resnet18", "vit") if method != "pca" else ():
+                if method == "cmc":
+                    with pytest.raises(UsageError, match=f"--encoder {encoder}: method cmc takes conv_patches"):
+                        TASKS[task].default_recipe(spec.recipes, method, encoder)
+                    continue
                 assert TASKS[task].default_recipe(spec.recipes, method, encoder).encoder == encoder
             if recipe.encoder != "pca":
                 assert TASKS[task].default_recipe(spec.recipes, method, recipe.encoder) == recipe

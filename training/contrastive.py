@@ -52,7 +52,8 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     if recipe.method == "cmc":
         view_encoder, view_dim = encoder.conv, encoder.conv_dim
     head = ProjectionHead(view_dim, recipe.projection_hidden_dim, recipe.projection_dim)
-    modules = {"encoder": encoder, "projection_head": head}
+    # one that stands on a part of the latent cannot be scored as a projection of it
+    modules = {"encoder": encoder, "view_head" if recipe.method == "cmc" else "projection_head": head}
     if recipe.method == "byol":
         predict = ProjectionHead(recipe.projection_dim, recipe.prediction_hidden_dim, recipe.projection_dim)
         modules["prediction_head"] = predict
@@ -67,9 +68,8 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
         flops += 2 * forward_flops(predict, recipe.projection_dim)
     if recipe.method == "cmc":
         targets, target_flops = patch_targets(encoder.components, data, setup)
-        feature_head = nn.Linear(targets.shape[1], recipe.projection_dim)
+        modules["feature_head"] = feature_head = nn.Linear(targets.shape[1], recipe.projection_dim)
         flops += forward_flops(feature_head, targets.shape[1])
-        modules = {"encoder": encoder, "view_head": head, "feature_head": feature_head}  # none is of the whole latent
     loop = Loop(recipe, data, setup, modules, flops, OBJECTIVES[recipe.method].format(r=recipe),
                 frozen_flops=followed * per_view)
     if followed:

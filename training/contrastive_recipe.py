@@ -36,13 +36,13 @@ class ContrastiveRecipe(FrozenRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.method == "cmc" and self.encoder != "conv_patches":
-            raise UsageError(f"--encoder {self.encoder}: method cmc learns the encoders of two views, conv_patches; "
-                             "leave it out or choose another --method")
+            raise UsageError(f"--encoder {self.encoder}: method cmc takes conv_patches alone; leave it out, or choose "
+                             "another --method")
         check_takes_sizes(self.view_encoder, self.pooling, "--view-scale", self.view_scale)
 
     @property
     def view_encoder(self) -> str:
-        """The encoder that augmented views pass: cmc shows its other half whole images."""
+        """The encoder that augmented views pass: in cmc the other part of the latent is of whole images."""
         return "conv" if self.method == "cmc" else self.encoder
 
 
