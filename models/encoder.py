@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.convolution import Conv3x3
 from models.patches import PatchComponents, PatchEncoder
 from utils.errors import UsageError
 from utils.recipe import check_widths
@@ -75,9 +76,9 @@ class ConvBlock(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.conv1 = Conv3x3(channels, width)
         self.norm1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.conv2 = Conv3x3(width, width)
         self.norm2 = nn.BatchNorm2d(width)
         for conv in (self.conv1, self.conv2):
             # the first filters start by passing their input on, so that the deep network starts as a shallow one

@@ -1,5 +1,7 @@
 """Encoders and decoders: shapes, what the whitening layer promises, and what they refuse."""
 
+import copy
+
 import pytest
 import torch
 from sklearn.decomposition import PCA
@@ -7,6 +9,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 import models.encoder
+from models.convolution import Conv3x3, filter_gradient
 from models.decoder import build_decoder
 from models.encoder import ConvEncoder, MLPEncoder, TransformerBlock, Whitening, build_encoder
 from models.heads import LinearHead, MLPClassifier, ProjectionHead
@@ -118,6 +121,29 @@ def test_blocks_start_by_passing_their_input_on() -> None:
     block = ConvEncoder((3, 32, 32), (32, 8, 8), 16, "max").blocks[0]
     x = torch.randn(2, 24, 8, 8)
     torch.testing.assert_close(block.conv1(x)[:, :24], x)
+
+
+@pytest.mark.parametrize("batch, channels, filters, height, width", [(3, 4, 5, 3, 3), (2, 3, 2, 7, 4), (4, 1, 2, 1, 1)])
+def test_filter_gradient_is_that_of_torchs_convolution(batch, channels, filters, height, width) -> None:
+    x = torch.randn(batch, channels, height, width, dtype=torch.float64)
+    weight = torch.zeros(filters, channels, 3, 3, dtype=torch.float64, requires_grad=True)
+    gradient = torch.randn(batch, filters, height, width, dtype=torch.float64)
+    nn.functional.conv2d(x, weight, padding=1).backward(gradient)
+    torch.testing.assert_close(filter_gradient(x, gradient), weight.grad)
+
+
+@pytest.mark.parametrize("side", [3, 8, 9])
+def test_convolution_in_bfloat16_has_the_gradients_of_one_in_float32_within_rounding(side) -> None:
+    torch.manual_seed(0)
+    exact = Conv3x3(16, 32)
+    rounded = cast(copy.deepcopy(exact).to(memory_format=torch.channels_last), torch.bfloat16)
+    x = torch.randn(50, 16, side, side).to(memory_format=torch.channels_last)
+    inputs = x.clone().requires_grad_(), x.bfloat16().requires_grad_()
+    towards = torch.randn(50, 32, side, side)
+    for layer, given in zip((exact, rounded), inputs, strict=True):
+        (layer(given).float() * towards).sum().backward()
+    for ours, true in ((rounded.weight.grad, exact.weight.grad), (inputs[1].grad, inputs[0].grad)):
+        assert (ours.float() - true).norm() / true.norm() < 0.01
 
 
 def test_encoder_normalises_with_the_data_it_was_given() -> None:

@@ -33,6 +33,8 @@ class MasterOptimiser:
         self.masters = [master_copy(p, as_matrix=id(p) in filters) for p in self.weights]
         pairs = list(zip(self.weights, self.masters, strict=True))
         self.matrices = {master: torch.zeros_like(master) for weight, master in pairs if id(weight) in filters}
+        # the direction needs no more digits than the network has (Jordan et al. 2024 take bfloat16 everywhere)
+        self.dtypes = {master: weight.dtype for weight, master in pairs}
         others = [master for weight, master in pairs if id(weight) not in filters]
         self.adamw = torch.optim.AdamW([{"params": [m for m in others if m.ndim > 1], "weight_decay": weight_decay},
                                         {"params": [m for m in others if m.ndim <= 1], "weight_decay": 0.0}],
@@ -67,7 +69,8 @@ class MasterOptimiser:
         for matrix, average in self.matrices.items():
             average.lerp_(matrix.grad, 1 - MUON_MOMENTUM)
             towards = matrix.grad.lerp(average, MUON_MOMENTUM)  # Nesterov's
-            matrix.sub_(orthogonalised(towards), alpha=self.muon_learning_rate * self.scale)
+            direction = orthogonalised(towards.to(self.dtypes[matrix])).float()
+            matrix.sub_(direction, alpha=self.muon_learning_rate * self.scale)
             matrix.mul_(len(matrix) ** 0.5 / matrix.norm())
 
     @torch.no_grad()
@@ -112,7 +115,8 @@ def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
     """Roughly U V^T of a matrix U S V^T: the direction in which every singular value changes alike.
 
     Newton and Schulz's iteration with coefficients that bring singular values near 1 in few steps, not to 1 (Jordan et
-    al. 2024, "Muon").  In float32: torch's own Muon has bfloat16 fixed, which is slow where it is not native.
+    al. 2024, "Muon").  In the matrix's own format: torch's Muon has bfloat16 fixed, which is slow where it is not
+    native.
     """
     a, b, c = NEWTON_SCHULZ
     tall = len(matrix) > matrix.shape[1]
