@@ -35,8 +35,8 @@ ENCODERS = {kind: values | ({"resize_from": 1.0} if kind in ONE_SIZE else {})
             for kind, values in ENCODER_DEFAULTS.items()}
 
 RECIPES = {
-    "cifar10": {"epochs": 16, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 4, "alternating_flip": True,
-                "resize_from": 0.625, "label_smoothing": 0.2},
+    "cifar10": {"epochs": 16, "widths": (128, 384, 384), "batch_size": 500, "muon_learning_rate": 0.05, "translate": 4,
+                "alternating_flip": True, "resize_from": 0.625, "label_smoothing": 0.2},
     # small shifts and rotations, as between writers; no flips: a mirrored digit is another shape
     "mnist": {"epochs": 10, "widths": (32, 64, 128), "translate": 2, "rotate_degrees": 10},
     "digits": {"epochs": 30, "widths": (32, 64), "batch_size": 64, "translate": 1},
