@@ -142,15 +142,17 @@ METHODS = [
      "typst": "cal(L) = -1/N sum_(i=1)^N log (exp(s(q_i, k_i) \\/ tau)) / (exp(s(q_i, k_i) \\/ tau) + sum_(j=1)^K "
               "exp(s(q_i, k'_j) \\/ tau))",
      "alt": "the mean of minus the log of the softmax of the similarity of query and key against the queued keys"},
-    {"name": "1.2.3 cmc: InfoNCE between a view and patch features",
+    {"name": "1.2.3 cmc: two views and patch features",
      "source": "after Tian et al. 2020, eqs. 2 to 4",
-     "text": "The projection z of an augmented view is to pick its own image among the N of the batch by u, a linear "
-             "map of what frozen features of whitened patches tell of the intact images, and u its view. The latent "
-             "is what encodes the views beside the strongest components of those features.",
-     "typst": "cal(L) = -1/(2 N) sum_(i=1)^N (log (exp(s(z_i, u_i) \\/ tau)) / (sum_j exp(s(z_i, u_j) \\/ tau)) + "
-              "log (exp(s(z_i, u_i) \\/ tau)) / (sum_j exp(s(z_j, u_i) \\/ tau)))",
-     "alt": "the mean of minus the log of the softmax of the similarity of view and features over the batch, in both "
-            "directions"},
+     "text": "The decoupled loss of two augmented views (1.2.3 dcl); and each view's other projection z is to pick its "
+             "own image among the N of the batch by u, a linear map of what frozen features of whitened "
+             "patches tell of the intact images, and u its view. The latent is what encodes the views beside the "
+             "strongest components of those features.",
+     "typst": "cal(L) &= cal(L)_(\"DCL\") + 1/2 (cal(L)_1 + cal(L)_2) \\ cal(L)_v &= -1/(2 N) sum_(i=1)^N (log "
+              "(exp(s(z_i^v, u_i) \\/ tau)) / (sum_j exp(s(z_i^v, u_j) \\/ tau)) + log (exp(s(z_i^v, u_i) \\/ tau)) "
+              "/ (sum_j exp(s(z_j^v, u_i) \\/ tau)))",
+     "alt": "the decoupled contrastive loss plus the mean over both views of minus the log of the softmax of the "
+            "similarity of view and features over the batch, in both directions"},
     {"name": "rotation: cross-entropy of four rotations",
      "source": "Gidaris et al. 2018",
      "text": "The image is turned by a random number r of quarter turns R, which a linear head p tells from the "

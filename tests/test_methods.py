@@ -1,6 +1,7 @@
 """What makes each method what it is, taken apart: labels that are hidden, corruption, crossed targets, the queue."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -144,38 +145,42 @@ def test_moco_s_queue_is_first_in_first_out_and_validation_leaves_it_alone(data:
     assert {learning for learning, _, _ in seen} == {True, False}
 
 
-def test_cmc_contrasts_a_view_with_the_intact_image_s_features_whatever_the_labels(
+def test_cmc_contrasts_two_views_with_each_other_and_with_the_intact_image_s_features_whatever_the_labels(
         data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loss without a gradient leaves the weights as they were, so that what came to it can be computed again."""
-    compared, asked, losses = [], [], []
+    asked, with_features, with_views = [], [], []
     view = contrastive.random_view
 
     def random_view(images: torch.Tensor, *others) -> torch.Tensor:
         asked.append((images, view(images, *others)))
         return asked[-1][1]
 
-    def loss(z0: torch.Tensor, z1: torch.Tensor, temperature: float) -> torch.Tensor:
-        assert z0.requires_grad == z1.requires_grad and z0.shape == z1.shape
-        losses.append(len(z0))
-        if z0.requires_grad:  # not in validation
-            compared.append((*asked[-1], z0.detach(), z1.detach()))
-        return (z0.sum() + z1.sum()) * 0 + 1.0
+    def loss(seen: list, worth: float, z0: torch.Tensor, z1: torch.Tensor, temperature: float) -> torch.Tensor:
+        seen.append((z0, z1))
+        return (z0.sum() + z1.sum()) * 0 + worth
 
     monkeypatch.setattr(contrastive, "random_view", random_view)
-    monkeypatch.setattr(contrastive, "cross_view_info_nce", loss)
+    monkeypatch.setattr(contrastive, "cross_view_info_nce", partial(loss, with_features, 1.0))
+    monkeypatch.setattr(contrastive, "dcl", partial(loss, with_views, 10.0))
     recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits", "cmc"), epochs=1, projection_dim=16,
                                  batch_size=80, weight_decay=0.0, view_scale=0.75)
-    modules = contrastive.train(recipe, data, CPU).modules
-    encoder, head, feature_head = (modules[name].train() for name in ("encoder", "view_head", "feature_head"))
+    trained = contrastive.train(recipe, data, CPU)
+    assert trained.history[0].train_loss == pytest.approx(11.0)
+    names = ("encoder", "pair_head", "view_head", "feature_head")
+    encoder, pair_head, view_head, feature_head = (trained.modules[name].train() for name in names)
     whitened = PatchComponents(data.image_shape, 128, 128)
     whitened.fit_to_data(data.sample(10_000))
-    assert len(losses) == len(asked)  # one view a batch
-    assert len(compared) == len(data.train) // 80
-    for images, seen, z0, z1 in compared:
-        assert seen.shape[2:] == (6, 6)
-        torch.testing.assert_close(z0, head(encoder.conv(seen)), rtol=1e-4, atol=1e-4)
-        features = whitened(to_float(images))
-        torch.testing.assert_close(z1, feature_head(features), rtol=1e-4, atol=1e-4)
+    assert len(with_features) == len(asked) == 2 * len(with_views)
+    for step in range(len(data.train) // 80):
+        (images, view0), (again, view1) = asked[2 * step : 2 * step + 2]
+        assert torch.equal(images, again) and not torch.equal(view0, view1) and view0.shape[2:] == (6, 6)
+        latents = encoder.conv(torch.cat([view0, view1]))
+        features = feature_head(whitened(to_float(images)))
+        expected = [pair_head(latents).chunk(2), *((z, features) for z in view_head(latents).chunk(2))]
+        for ours, pair in zip(expected, [with_views[step], *with_features[2 * step : 2 * step + 2]], strict=True):
+            for mine, given in zip(ours, pair, strict=True):
+                assert given.requires_grad  # so both sides learn
+                torch.testing.assert_close(given, mine, rtol=1e-4, atol=1e-4)
     features = whitened(to_float(data.images[data.train]))
     assert (features.std(0) > 0.5).sum() == min(128, len(data.train) // 10)
 

@@ -10,15 +10,14 @@ Two views of each image should agree; what keeps the latent from collapsing to a
     vicreg  every dimension must vary over the batch, and differently from the others (Bardes et al. 2022)
     byol    a prediction head must foretell a slowly following target (Grill et al. 2020)
     moco    as simclr, against a queue of earlier keys from a slowly following target (He et al. 2020)
-    cmc     one view is to pick its own image among others by what frozen patch features tell of the intact images; the
-            latent has dimensions of both (contrastive multiview coding, Tian et al. 2020); half the work, since only
-            one view passes a network
+    cmc     as dcl, and each view is also to pick its own image among others by what frozen patch features tell of the
+            intact images; the latent has dimensions of both (contrastive multiview coding, Tian et al. 2020)
 
 The heads are then thrown away; the 128-d latent below them is frozen and scored by `training/evaluation.py`.
 Departures from the papers: a small encoder with a linear 128-d latent, no blur at this resolution, AdamW, one head of
 two layers for every method (VICReg's has three, of 8192); the momentum is 0.99, as training is short, and BYOL's does
-not rise.  In cmc the second view's encoder is fitted to the data, not learned (models/patches.py), and the latent has
-its strongest components, not what its linear head makes of them: that learns what the first view knows anyhow.
+not rise.  In cmc the intact images' encoder is fitted to the data, not learned (models/patches.py), and the latent has
+its strongest components, not what its linear head makes of them: that learns what the views know anyhow.
 """
 
 import torch
@@ -41,7 +40,8 @@ OBJECTIVES = {
               "covariance",
     "byol": "BYOL, 2 - 2 cosine of prediction and target, mean of both directions",
     "moco": "InfoNCE at temperature {r.temperature} against {r.queue_size} queued keys, nats per query",
-    "cmc": "InfoNCE at temperature {r.temperature} between views and patch features, nats, mean of both directions",
+    "cmc": "decoupled contrastive loss of two views plus InfoNCE between views and patch features, at temperature "
+           "{r.temperature}, nats",
 }
 
 
@@ -53,7 +53,7 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
         view_encoder, view_dim = encoder.conv, encoder.conv_dim
     head = ProjectionHead(view_dim, recipe.projection_hidden_dim, recipe.projection_dim)
     # one that stands on a part of the latent cannot be scored as a projection of it
-    modules = {"encoder": encoder, "view_head" if recipe.method == "cmc" else "projection_head": head}
+    modules = {"encoder": encoder, "pair_head" if recipe.method == "cmc" else "projection_head": head}
     if recipe.method == "byol":
         predict = ProjectionHead(recipe.projection_dim, recipe.prediction_hidden_dim, recipe.projection_dim)
         modules["prediction_head"] = predict
@@ -62,14 +62,17 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     build_encoder(recipe.view_encoder, (data.image_shape[0], *size), recipe.widths, view_dim, recipe.pooling)
     per_view = forward_flops(view_encoder, data.image_shape[0], *size) + forward_flops(head, view_dim)
     # views with and without gradient
-    learned, followed = {"byol": (2, 2), "moco": (1, 1), "cmc": (1, 0)}.get(recipe.method, (2, 0))
+    learned, followed = {"byol": (2, 2), "moco": (1, 1)}.get(recipe.method, (2, 0))
     flops = learned * per_view
     if recipe.method == "byol":
         flops += 2 * forward_flops(predict, recipe.projection_dim)
     if recipe.method == "cmc":
         targets, target_flops = patch_targets(encoder.components, data, setup)
-        modules["feature_head"] = feature_head = nn.Linear(targets.shape[1], recipe.projection_dim)
-        flops += forward_flops(feature_head, targets.shape[1])
+        # views meet features in another space than each other
+        view_head = ProjectionHead(view_dim, recipe.projection_hidden_dim, recipe.projection_dim)
+        feature_head = nn.Linear(targets.shape[1], recipe.projection_dim)
+        modules |= {"view_head": view_head, "feature_head": feature_head}
+        flops += 2 * forward_flops(view_head, view_dim) + forward_flops(feature_head, targets.shape[1])
     loop = Loop(recipe, data, setup, modules, flops, OBJECTIVES[recipe.method].format(r=recipe),
                 frozen_flops=followed * per_view)
     if followed:
@@ -86,10 +89,6 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
         loop.keep("moco", {"queue": queue})
 
     def contrastive_loss(index: Tensor, generator: Generator) -> Tensor:
-        if recipe.method == "cmc":
-            view = random_view(data.images[index], recipe, generator, size)
-            z0, z1 = head(view_encoder(view)), feature_head(targets[index])  # (B, projection_dim) each
-            return cross_view_info_nce(distributed.gather(z0), distributed.gather(z1), recipe.temperature)
         view0, view1 = (random_view(data.images[index], recipe, generator, size) for _ in range(2))  # (B, C, H, W) each
         if recipe.method == "moco":
             keys = target(view1)
@@ -98,7 +97,8 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
                 queue.copy_(torch.cat([distributed.gather(keys), queue])[: len(queue)])
             return loss
         views = torch.cat([view0, view1])
-        z0, z1 = head(encoder(views)).chunk(2)  # (B, projection_dim) each
+        latents = view_encoder(views)  # (2 B, view_dim)
+        z0, z1 = head(latents).chunk(2)  # (B, projection_dim) each
         if recipe.method != "byol":  # which compares an image with itself alone
             z0, z1 = distributed.gather(z0), distributed.gather(z1)
         match recipe.method:
@@ -108,6 +108,11 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
                 return dcl(z0, z1, recipe.temperature)
             case "vicreg":
                 return vicreg(z0, z1, recipe.invariance_weight, recipe.variance_weight, recipe.covariance_weight)
+            case "cmc":  # every pair of view, view and features (the paper's full graph), the last two half each
+                told = distributed.gather(feature_head(targets[index]))
+                shown = [distributed.gather(z) for z in view_head(latents).chunk(2)]
+                with_features = sum(cross_view_info_nce(z, told, recipe.temperature) for z in shown) / 2
+                return dcl(z0, z1, recipe.temperature) + with_features
             case "byol":
                 target0, target1 = target(views).chunk(2)
                 return (byol_regression(predict(z0), target1) + byol_regression(predict(z1), target0)) / 2

@@ -12,8 +12,9 @@ class ContrastiveRecipe(FrozenRecipe):
 
     method: str = knob("simclr", "simclr: NT-Xent (Chen et al. 2020); dcl: decoupled (Yeh et al. 2022); vicreg: "
                        "variance, invariance, covariance (Bardes et al. 2022); byol: a momentum target is predicted "
-                       "(Grill et al. 2020); moco: a queue of negatives (He et al. 2020); cmc: one view against the "
-                       "intact image's frozen patch features, with encoder conv_patches (after Tian et al. 2020)",
+                       "(Grill et al. 2020); moco: a queue of negatives (He et al. 2020); cmc: dcl, and both views "
+                       "against the intact image's frozen patch features, with encoder conv_patches (after Tian et al. "
+                       "2020)",
                        choices=("simclr", "dcl", "vicreg", "byol", "moco", "cmc"))
     temperature: float = knob(0.2, "softmax temperature, unitless", above=0, methods=("simclr", "dcl", "moco", "cmc"))
     view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1, later=True)
@@ -56,7 +57,7 @@ RECIPES = {
                "queue_size": 512},
 }
 METHODS = {
-    "cmc": {"encoder": "conv_patches", "temperature": 0.1, "epochs": 8},  # each half the work of one of two views
+    "cmc": {"encoder": "conv_patches", "temperature": 0.1, "epochs": 10},
     "dcl": {"temperature": 0.1},  # as its authors have it; NT-Xent in small batches wants a higher one
     "vicreg": {"projection_dim": 512},  # its covariance term needs more dimensions than a comparison of cosines
 }
