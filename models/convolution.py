@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SMALL_MAP = 64  # places: up to here the matrix products below are faster (benchmarks/NOTES.md)
+SMALL_MAP = 49  # places: 7 x 7 is the largest map on which the matrix products below were measured to be faster
 
 
 class Conv3x3(nn.Conv2d):

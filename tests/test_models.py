@@ -132,7 +132,7 @@ def test_filter_gradient_is_that_of_torchs_convolution(batch, channels, filters,
     torch.testing.assert_close(filter_gradient(x, gradient), weight.grad)
 
 
-@pytest.mark.parametrize("side", [3, 8, 9])
+@pytest.mark.parametrize("side", [3, 7, 8])
 def test_convolution_in_bfloat16_has_the_gradients_of_one_in_float32_within_rounding(side) -> None:
     torch.manual_seed(0)
     exact = Conv3x3(16, 32)

@@ -108,7 +108,7 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
                 return dcl(z0, z1, recipe.temperature)
             case "vicreg":
                 return vicreg(z0, z1, recipe.invariance_weight, recipe.variance_weight, recipe.covariance_weight)
-            case "cmc":  # every pair of view, view and features (the paper's full graph), the last two half each
+            case "cmc":  # the paper's full graph: the two views, and each of them with the features (half the weight)
                 told = distributed.gather(feature_head(targets[index]))
                 shown = [distributed.gather(z) for z in view_head(latents).chunk(2)]
                 with_features = sum(cross_view_info_nce(z, told, recipe.temperature) for z in shown) / 2

@@ -34,7 +34,7 @@ class MasterOptimiser:
         pairs = list(zip(self.weights, self.masters, strict=True))
         self.matrices = {master: torch.zeros_like(master) for weight, master in pairs if id(weight) in filters}
         # the direction needs no more digits than the network has (Jordan et al. 2024 take bfloat16 everywhere)
-        self.dtypes = {master: weight.dtype for weight, master in pairs}
+        self.dtypes = {master: weight.dtype for weight, master in pairs if id(weight) in filters}
         others = [master for weight, master in pairs if id(weight) not in filters]
         self.adamw = torch.optim.AdamW([{"params": [m for m in others if m.ndim > 1], "weight_decay": weight_decay},
                                         {"params": [m for m in others if m.ndim <= 1], "weight_decay": 0.0}],
