@@ -127,8 +127,8 @@ class ConvEncoder(nn.Module):
         self.whitening.fit_to_data(self.normalise(images))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.gelu(self.whitening(self.normalise(x)))
-        x = self.blocks(x.to(self.latent.weight.dtype))  # (B, widths[-1], h, w)
+        x = self.whitening(self.normalise(x)).to(self.latent.weight.dtype)
+        x = self.blocks(F.gelu(x))  # (B, widths[-1], h, w)
         return self.latent(pool(x, self.pooling))  # (B, latent_dim)
 
 

@@ -33,6 +33,7 @@ from models.patches import COMPONENTS_FITTED_TO
 from models.saved import Saved
 from training.checkpoints import Checkpoints, Progress
 from utils import distributed
+from utils.allocator import keeping_freed_memory
 from utils.augment import random_affine, to_float
 from utils.data import Dataset
 from utils.data_parts import read_ahead
@@ -263,8 +264,8 @@ class Loop:
         self._restore()
         distributed.copy_first(self._tensors().values())  # statistics of the data differ in the last digit elsewhere
         self.started = time.monotonic()
-        with tqdm(total=self.steps, initial=self.step_done, unit="step", disable=None, file=sys.stderr,
-                  leave=False) as self.bar:
+        with keeping_freed_memory(), tqdm(total=self.steps, initial=self.step_done, unit="step", disable=None,
+                                          file=sys.stderr, leave=False) as self.bar:
             while self.epoch <= self.recipe.epochs:
                 for module in self.modules.values():
                     module.train()

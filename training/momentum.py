@@ -34,7 +34,7 @@ class MomentumEncoder:
         parameters = list(self.network.parameters())
         for mine, master, theirs in zip(parameters, self.masters, self.online_masters, strict=True):
             master.lerp_(theirs.detach(), 1 - self.momentum)
-            mine.copy_(master.view(mine.shape))
+            mine.copy_(master)
         theirs = [buffer for module in self.online for buffer in module.buffers()]
         for mine, other in zip(self.network.buffers(), theirs, strict=True):
             if mine.is_floating_point():

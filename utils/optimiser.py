@@ -15,10 +15,10 @@ class MasterOptimiser:
     """AdamW, and optionally Muon, on float32 master copies of the weights, which the network has in its compute format.
 
     A bfloat16 weight has 8 significant bits: a step of a thousandth would be lost in it.  So the step is done on the
-    copies and rounded back into the network (Micikevicius et al. 2018, section 3.1).  In float32 AdamW's copies are the
+    copies and rounded back into the network (Micikevicius et al. 2018, section 3.1).  In float32 the copies are the
     weights themselves.  Weight decay acts on matrices and filters, not on biases and norms.
 
-    muon_learning_rate: above 0, Muon takes the filters of convolutions without a bias, one (out, in x k x k) matrix
+    muon_learning_rate: above 0, Muon takes the filters of convolutions without a bias, one (out, k x k x in) matrix
     each.  A norm follows those, so that their length has no effect on the network; it is put back to that of an
     orthogonal matrix after each step, and the rate is the relative change of a step (Jordan 2024, cifar10-airbench).
     """
@@ -30,9 +30,9 @@ class MasterOptimiser:
                    if isinstance(layer, nn.Conv2d) and layer.bias is None and muon_learning_rate}
         self.learning_rate, self.muon_learning_rate = learning_rate, muon_learning_rate
         self.weights = [p for module in modules for p in module.parameters()]
-        self.masters = [master_copy(p, as_matrix=id(p) in filters) for p in self.weights]
+        self.masters = [master_copy(p) for p in self.weights]
         pairs = list(zip(self.weights, self.masters, strict=True))
-        self.matrices = {master: torch.zeros_like(master) for weight, master in pairs if id(weight) in filters}
+        self.averages = {master: torch.zeros_like(master) for weight, master in pairs if id(weight) in filters}
         # the direction needs no more digits than the network has (Jordan et al. 2024 take bfloat16 everywhere)
         self.dtypes = {master: weight.dtype for weight, master in pairs if id(weight) in filters}
         others = [master for weight, master in pairs if id(weight) not in filters]
@@ -42,7 +42,7 @@ class MasterOptimiser:
         self.scale = 1.0
 
     def masters_of(self, modules: Iterable[nn.Module]) -> list[Tensor]:
-        """The float32 copies of these modules' parameters, in the modules' order; Muon's are matrices."""
+        """The float32 copies of these modules' parameters, in the modules' order."""
         masters = {id(weight): master for weight, master in zip(self.weights, self.masters, strict=True)}
         return [masters[id(weight)] for module in modules for weight in module.parameters()]
 
@@ -59,31 +59,34 @@ class MasterOptimiser:
         loss.backward()
         for weight, master in zip(self.weights, self.masters, strict=True):
             if master is not weight:
-                master.grad = None if weight.grad is None else weight.grad.float().reshape(master.shape)
+                master.grad = None if weight.grad is None else weight.grad.float()
         self.adamw.step()
         self._muon_step()
         self._copy_back()
 
     @torch.no_grad()
     def _muon_step(self) -> None:
-        for matrix, average in self.matrices.items():
-            average.lerp_(matrix.grad, 1 - MUON_MOMENTUM)
-            towards = matrix.grad.lerp(average, MUON_MOMENTUM)  # Nesterov's
-            direction = orthogonalised(towards.to(self.dtypes[matrix])).float()
-            matrix.sub_(direction, alpha=self.muon_learning_rate * self.scale)
-            matrix.mul_(len(matrix) ** 0.5 / matrix.norm())
+        for master, average in self.averages.items():
+            out, channels, height, width = master.shape
+            average.lerp_(master.grad, 1 - MUON_MOMENTUM)
+            towards = master.grad.lerp(average, MUON_MOMENTUM)  # Nesterov's
+            # in the order in which channels-last filters lie in memory, so that nothing is moved about
+            matrix = towards.permute(0, 2, 3, 1).flatten(1).to(self.dtypes[master])
+            direction = orthogonalised(matrix).float().view(out, height, width, channels).permute(0, 3, 1, 2)
+            master.sub_(direction, alpha=self.muon_learning_rate * self.scale)
+            master.mul_(out ** 0.5 / master.norm())
 
     @torch.no_grad()
     def _copy_back(self) -> None:
         for weight, master in zip(self.weights, self.masters, strict=True):
             if master is not weight:
-                weight.copy_(master.view(weight.shape))
+                weight.copy_(master)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything besides the network's own weights that the next step depends on, by name, live."""
         pairs = enumerate(zip(self.weights, self.masters, strict=True))
         named = {f"master.{i}": master for i, (weight, master) in pairs if master is not weight}
-        named |= {f"muon.{i}": average for i, average in enumerate(self.matrices.values())}
+        named |= {f"muon.{i}": average for i, average in enumerate(self.averages.values())}
         return named | {f"adamw.{i}.{key}": value for i, master in enumerate(self.masters)
                         for key, value in self.adamw.state.get(master, {}).items()}
 
@@ -101,13 +104,11 @@ class MasterOptimiser:
     def restore_float32(self) -> None:
         """Put the master copies into the network: from here on it computes in float32, exactly."""
         for weight, master in zip(self.weights, self.masters, strict=True):
-            weight.data = master.detach().view(weight.shape)
+            weight.data = master.detach()
 
 
-def master_copy(weight: nn.Parameter, as_matrix: bool) -> Tensor:
-    """A float32 leaf with the weight's values, (out, everything else) where it is to be a matrix."""
-    if as_matrix:
-        return weight.detach().float().flatten(1).clone(memory_format=torch.contiguous_format).requires_grad_()
+def master_copy(weight: nn.Parameter) -> Tensor:
+    """A float32 leaf with the weight's values, laid out in memory as it is; the weight itself where it is float32."""
     return weight if weight.dtype == torch.float32 else weight.detach().float().requires_grad_()
 
 
@@ -123,5 +124,5 @@ def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
     x = F.normalize(matrix.T if tall else matrix, dim=(0, 1))  # singular values in [0, 1]
     for _ in range(steps):
         gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # a x + (b gram + c gram^2) x
     return x.T if tall else x

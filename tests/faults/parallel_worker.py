@@ -76,7 +76,7 @@ CHANGES: dict[str, Callable[[], object]] = {
 def float64() -> Iterator[None]:
     """The network in float64, where rounding is too small for AdamW to make steps of it: equal means equal."""
     with (patch.dict(loop.DTYPES, {"float32": torch.float64}), patch.object(loop, "cast", nn.Module.to),
-          patch("utils.optimiser.master_copy", lambda weight, as_matrix: weight),
+          patch("utils.optimiser.master_copy", lambda weight: weight),
           patch.object(contrastive, "info_nce", lambda q, k, queue, t: info_nce(q, k, queue.double(), t))):
         yield
 
