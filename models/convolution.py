@@ -1,4 +1,8 @@
-"""The convolution of the small encoder: torch's, with a faster way to the gradient of its filters on small maps."""
+"""The convolution of the small encoder: torch's, and matrix products where oneDNN's bfloat16 kernels are slow.
+
+Those are made for wide maps.  On maps of a few places they reach a tenth to a half of what a matrix product does on the
+same processor (measured with AMX; benchmarks/NOTES.md).
+"""
 
 from typing import Any
 
@@ -6,7 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SMALL_MAP = 49  # places: 7 x 7 is the largest map on which the matrix products below were measured to be faster
+SMALL_MAP = 49  # places, 7 x 7: up to here the filters' gradient is faster as a matrix product
+TINY_MAP = 4  # up to here the rest is, too,
+NARROW_MAP = 25  # and up to here with more channels than
+FEW_CHANNELS = 256
 
 
 class Conv3x3(nn.Conv2d):
@@ -16,44 +23,49 @@ class Conv3x3(nn.Conv2d):
         super().__init__(channels, width, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if (self.weight.requires_grad and torch.is_grad_enabled() and x.dtype == torch.bfloat16
-                and x.device.type == "cpu" and x.shape[2] * x.shape[3] <= SMALL_MAP):
+        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.shape[2] * x.shape[3] <= SMALL_MAP:
             return _SmallMapConvolution.apply(x, self.weight)
         return super().forward(x)
 
 
 class _SmallMapConvolution(torch.autograd.Function):
-    """The same convolution; the filters' gradient as one matrix product.
-
-    On a CPU oneDNN's own bfloat16 kernel for it reaches a tenth to a fourth of the forward pass's speed on maps of
-    3 x 3 to 7 x 7.
-    """
+    """The same convolution with the gradients below."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return F.conv2d(x, weight, padding=1)
+        return convolution(x, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         to_input = to_weight = None
-        if ctx.needs_input_grad[0]:
-            to_input = torch.ops.aten.convolution_backward(gradient, x, weight, None, (1, 1), (1, 1), (1, 1), False,
-                                                           (0, 0), 1, (True, False, False))[0]
+        if ctx.needs_input_grad[0]:  # each place gets back through the filters what it gave, so they are turned round
+            to_input = convolution(gradient, weight.flip(2, 3).transpose(0, 1))
         if ctx.needs_input_grad[1]:
             to_weight = filter_gradient(x, gradient)
         return to_input, to_weight
 
 
-def filter_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """Of a 3x3 convolution with a border of zeros: (B, C, H, W) and (B, W, H, W) -> (W, C, 3, 3).
+def convolution(x: Tensor, weight: Tensor) -> Tensor:
+    """3x3 with a border of zeros: (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)."""
+    b, channels, height, width = x.shape
+    places = height * width
+    if places <= TINY_MAP or (places <= NARROW_MAP and channels > FEW_CHANNELS):
+        filters = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1)
+        return (neighbourhoods(x) @ filters).view(b, height, width, -1).permute(0, 3, 1, 2)
+    return F.conv2d(x, weight, padding=1)
 
-    Every place of the output beside the nine places of the input that it saw, as rows of two matrices.
-    """
-    bordered = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, C)
-    seen = bordered.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).reshape(-1, 9 * x.shape[1])
+
+def filter_gradient(x: Tensor, gradient: Tensor) -> Tensor:
+    """Of such a convolution: its input (B, C, H, W) and its output's gradient (B, W, H, W) -> (W, C, 3, 3)."""
     # times the identity: the matrix library turns rows into columns several times faster than a copy does
     identity = torch.eye(gradient.shape[1], dtype=gradient.dtype)
     outputs = identity @ gradient.permute(0, 2, 3, 1).flatten(0, 2).T  # (W, B H W)
-    return (outputs @ seen).view(-1, 3, 3, x.shape[1]).permute(0, 3, 1, 2)
+    return (outputs @ neighbourhoods(x)).view(-1, 3, 3, x.shape[1]).permute(0, 3, 1, 2)
+
+
+def neighbourhoods(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B H W, 9 C): of each place the three by three places around it, zeros beyond the border."""
+    bordered = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, C)
+    return bordered.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).reshape(-1, 9 * x.shape[1])

@@ -1,6 +1,7 @@
 """Encoders and decoders: shapes, what the whitening layer promises, and what they refuse."""
 
 import copy
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 import models.encoder
+from models import convolution
 from models.convolution import Conv3x3, filter_gradient
 from models.decoder import build_decoder
 from models.encoder import ConvEncoder, MLPEncoder, TransformerBlock, Whitening, build_encoder
@@ -132,17 +134,29 @@ def test_filter_gradient_is_that_of_torchs_convolution(batch, channels, filters,
     torch.testing.assert_close(filter_gradient(x, gradient), weight.grad)
 
 
-@pytest.mark.parametrize("side", [3, 7, 8])
-def test_convolution_in_bfloat16_has_the_gradients_of_one_in_float32_within_rounding(side) -> None:
+@pytest.mark.parametrize("channels, height, width, product", [(3, 2, 2, True), (260, 3, 5, True), (260, 6, 5, False)])
+def test_convolution_is_torchs_whether_as_a_matrix_product_or_not(channels, height, width, product) -> None:
+    x = torch.randn(3, channels, height, width, dtype=torch.float64)
+    weight = torch.randn(6, channels, 3, 3, dtype=torch.float64)
+    with patch.object(convolution, "neighbourhoods", wraps=convolution.neighbourhoods) as neighbourhoods:
+        ours = convolution.convolution(x, weight)
+    assert neighbourhoods.called == product
+    torch.testing.assert_close(ours, nn.functional.conv2d(x, weight, padding=1))
+
+
+@pytest.mark.parametrize("channels, side", [(16, 2), (16, 7), (16, 8), (264, 3)])
+def test_convolution_in_bfloat16_has_the_gradients_of_one_in_float32_within_rounding(channels, side) -> None:
     torch.manual_seed(0)
-    exact = Conv3x3(16, 32)
+    exact = Conv3x3(channels, 32)
     rounded = cast(copy.deepcopy(exact).to(memory_format=torch.channels_last), torch.bfloat16)
-    x = torch.randn(50, 16, side, side).to(memory_format=torch.channels_last)
+    x = torch.randn(50, channels, side, side).to(memory_format=torch.channels_last)
     inputs = x.clone().requires_grad_(), x.bfloat16().requires_grad_()
     towards = torch.randn(50, 32, side, side)
-    for layer, given in zip((exact, rounded), inputs, strict=True):
-        (layer(given).float() * towards).sum().backward()
-    for ours, true in ((rounded.weight.grad, exact.weight.grad), (inputs[1].grad, inputs[0].grad)):
+    outputs = [layer(given).float() for layer, given in zip((exact, rounded), inputs, strict=True)]
+    for output in outputs:
+        (output * towards).sum().backward()
+    for ours, true in ((outputs[1], outputs[0]), (rounded.weight.grad, exact.weight.grad),
+                       (inputs[1].grad, inputs[0].grad)):
         assert (ours.float() - true).norm() / true.norm() < 0.01
 
 
