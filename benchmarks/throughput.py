@@ -6,7 +6,8 @@
 
 The first form trains the same network three ways, in turn, in one process and with as many threads:
 
-    this project   the task's own train(), in the number format that it chooses here
+    this project   the task's own train(), in the number format that it chooses here; while it trains, and only
+                   then, malloc keeps freed memory (utils/allocator.py)
     tutorial loop  torchvision transforms of one PIL image at a time, DataLoader, float32, AdamW
     lightly        (1.2.3) its SimCLR transform, head and loss in such a loop; left out where it is not installed
 
