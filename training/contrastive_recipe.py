@@ -49,15 +49,15 @@ class ContrastiveRecipe(FrozenRecipe):
 
 RECIPES = {
     # three quarters of the side: see view_size()
-    "cifar10": {"method": "cmc", "epochs": 10, "widths": (128, 384, 384), "crop_scale": 0.2, "flip": True,
-                "view_scale": 0.75, "muon_learning_rate": 0.05},
+    "cifar10": {"method": "cmc", "epochs": 24, "crop_scale": 0.2, "flip": True, "view_scale": 0.75,
+                "muon_learning_rate": 0.05},
     # milder crops than of photographs: a digit cut in half may be another digit; rotations instead of flips
     "mnist": {"epochs": 6, "widths": (32, 64, 128), "crop_scale": 0.4, "rotate_degrees": 15},
     "digits": {"epochs": 60, "batch_size": 128, "widths": (32, 64), "crop_scale": 0.5, "rotate_degrees": 10,
                "queue_size": 512},
 }
 METHODS = {
-    "cmc": {"encoder": "conv_patches", "temperature": 0.1},
+    "cmc": {"encoder": "conv_patches", "temperature": 0.1, "epochs": 10},
     "dcl": {"temperature": 0.1},  # as its authors have it; NT-Xent in small batches wants a higher one
     "vicreg": {"projection_dim": 512},  # its covariance term needs more dimensions than a comparison of cosines
 }
