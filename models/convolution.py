@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SMALL_MAP = 49  # places, 7 x 7: up to here the filters' gradient is faster as a matrix product
-TINY_MAP = 4  # up to here the rest is, too,
-NARROW_MAP = 25  # and up to here with more channels than
-FEW_CHANNELS = 256
+SMALL_MAP = 49  # places, 7 x 7: up to here the gradient of the filters is faster as a matrix product
+# the convolution itself and the gradient to its input are up to
+TINY_MAP = 4  # places with any number of channels,
+NARROW_MAP, FEW_CHANNELS = 25, 256  # or so many places with more channels than this
 
 
 class Conv3x3(nn.Conv2d):

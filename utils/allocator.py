@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # <malloc.h>
-MMAPPED = 32 * 2**20  # bytes: what glibc's threshold rises to by itself, and so what is put back
+HIGHEST_THRESHOLD = 32 * 2**20  # bytes: what glibc's threshold rises to by itself, and so what is put back
 
 
 @contextmanager
@@ -31,6 +31,6 @@ def keeping_freed_memory() -> Iterator[None]:
         yield
     finally:
         set_option(M_MMAP_MAX, 65536)  # glibc's default
-        set_option(M_MMAP_THRESHOLD, MMAPPED)
-        set_option(M_TRIM_THRESHOLD, 2 * MMAPPED)  # as glibc has it to the other
+        set_option(M_MMAP_THRESHOLD, HIGHEST_THRESHOLD)
+        set_option(M_TRIM_THRESHOLD, 2 * HIGHEST_THRESHOLD)  # as glibc has it to the other
         trim(0)
