@@ -17,7 +17,8 @@ HIGHEST_THRESHOLD = 32 * 2**20  # bytes: what glibc's threshold rises to by itse
 def keeping_freed_memory() -> Iterator[None]:
     """Freed blocks of every size stay with the process inside, and go back to the kernel at the end.
 
-    Nothing happens where the C library is another than glibc.
+    Nothing happens where the C library is another than glibc, and nothing is kept of blocks above 64 MiB once an
+    allocation of the calling thread has failed: glibc then gives the thread an arena that cannot hold them.
     """
     try:
         libc = ctypes.CDLL(None)
