@@ -95,3 +95,17 @@ def test_a_control_cannot_be_called_what_it_is_not() -> None:
         dataclasses.replace(TASKS["control"].default_recipe("mnist", "random"), encoder="pca", widths=())
     with pytest.raises(UsageError, match="--encoder"):
         TASKS["control"].default_recipe("mnist", "pca", "vit")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_table_of_methods_is_used(name: str) -> None:
+    # a misspelt key would leave the values that it names at their defaults, without a word
+    task = TASKS[name]
+    for key, values in task.per_method.items():
+        method, _, family = key.partition("/")
+        assert method in task.all_methods and family in {"", *task.per_dataset}
+        for dataset in [family] if family else task.per_dataset:
+            recipe = task.default_recipe(dataset, method)
+            further = task.per_method.get(f"{method}/{dataset}", {})
+            assert {field: getattr(recipe, field) for field in values} == values | {
+                field: value for field, value in further.items() if field in values}

@@ -14,7 +14,8 @@ Values = dict[str, dict[str, Any]]  # recipe fields, by data set, method or enco
 class Task:
     """title: in words; script: module whose `train` learns the latent; recipe and tables: its hyper-parameters.
 
-    methods: those that run when none is named, on data sets whose own recipe names none.
+    methods: those that run when none is named, on data sets whose own recipe names none; per_method: by method, and by
+    "method/data set" where a method's values differ there.
     """
 
     title: str
@@ -41,7 +42,9 @@ class Task:
         family: the data set whose recipe it uses (DatasetSpec.recipes).
         """
         method = method or self.default_methods(family)[0]
-        values = self.per_dataset[family] | {"method": method} | self.per_method.get(method, {})
+        values = self.per_dataset[family] | {"method": method}
+        for key in (method, f"{method}/{family}"):
+            values |= self.per_method.get(key, {})
         recipe = self.recipe(**values)
         if encoder in (None, recipe.encoder):
             return recipe
