@@ -1,7 +1,7 @@
-"""The convolution of the small encoder: torch's, and matrix products where oneDNN's bfloat16 kernels are slow.
+"""The convolution of the small encoder: torch's, and on a CPU two others where they are faster (benchmarks/NOTES.md).
 
-Those are made for wide maps.  On maps of a few places they reach a tenth to a half of what a matrix product does on the
-same processor (measured with AMX; benchmarks/NOTES.md).
+In float32 Winograd's has a third to a fifth of the multiplications.  In bfloat16 oneDNN's kernels, which are made for
+wide maps, reach on maps of a few places a tenth to a half of what a matrix product does on the same processor (AMX).
 """
 
 from typing import Any
@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.winograd import WinogradConvolution
+
+MANY_CHANNELS, SEVERAL_IMAGES = 64, 16  # from here on Winograd's is faster in float32: its transforms are shared by all
 SMALL_MAP = 49  # places, 7 x 7: up to here the gradient of the filters is faster as a matrix product
 # the convolution itself and the gradient to its input are up to
 TINY_MAP = 4  # places with any number of channels,
@@ -23,8 +26,12 @@ class Conv3x3(nn.Conv2d):
         super().__init__(channels, width, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.shape[2] * x.shape[3] <= SMALL_MAP:
-            return _SmallMapConvolution.apply(x, self.weight)
+        images, channels, height, width = x.shape
+        if x.device.type == "cpu":
+            if x.dtype == torch.float32 and channels >= MANY_CHANNELS and images >= SEVERAL_IMAGES:
+                return WinogradConvolution.apply(x, self.weight)
+            if x.dtype == torch.bfloat16 and height * width <= SMALL_MAP:
+                return _SmallMapConvolution.apply(x, self.weight)
         return super().forward(x)
 
 

@@ -1,0 +1,80 @@
+"""Winograd's convolution is torch's: exactly in float64, within rounding in float32, in its gradients too."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from models import winograd
+from models.convolution import Conv3x3
+from models.winograd import WinogradConvolution, matrices, tile_size
+
+SIZES = [(1, 1), (2, 2), (3, 3), (4, 7), (7, 4), (5, 5), (6, 6), (11, 9), (15, 15), (16, 1)]
+
+
+def given(height: int, width: int, images: int = 3, channels: int = 4, filters: int = 5,
+          dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
+    """An input and filters, both to be differentiated."""
+    generator = torch.Generator().manual_seed(height * 100 + width)
+    x = torch.randn(images, channels, height, width, generator=generator, dtype=dtype)
+    weight = torch.randn(filters, channels, 3, 3, generator=generator, dtype=dtype) / (9 * channels) ** 0.5
+    return x.requires_grad_(), weight.requires_grad_()
+
+
+@pytest.mark.parametrize("height, width", SIZES)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_output_and_gradients_are_torchs(height, width, layout, monkeypatch) -> None:
+    monkeypatch.setattr(winograd, "TILES", 8)  # so that several parts are put together, the last one smaller
+    x, weight = given(height, width)
+    towards = torch.randn(3, 5, height, width, dtype=torch.float64)
+    y = WinogradConvolution.apply(x.contiguous(memory_format=layout), weight)
+    true = F.conv2d(x, weight, padding=1)
+    torch.testing.assert_close(y, true)
+    for ours, theirs in zip(torch.autograd.grad(y, (x, weight), towards),
+                            torch.autograd.grad(true, (x, weight), towards), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    x, weight = given(5, 4, images=2, channels=2, filters=2)
+    assert torch.autograd.gradcheck(WinogradConvolution.apply, (x, weight))
+
+
+def test_only_the_gradient_that_is_wanted_is_made() -> None:
+    x, weight = given(5, 5)
+    WinogradConvolution.apply(x.detach(), weight).sum().backward()
+    assert weight.grad is not None
+    weight.grad = None
+    WinogradConvolution.apply(x, weight.detach()).sum().backward()
+    assert x.grad is not None and weight.grad is None
+
+
+@pytest.mark.parametrize("m", range(2, winograd.LARGEST_TILE + 1))
+def test_one_dimension_is_a_sliding_product(m) -> None:
+    """The textbook's form, written out: m outputs of three weights from m + 2 numbers."""
+    a, b, g = matrices(m, torch.float64)
+    numbers, weights = torch.randn(m + 2, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
+    written_out = [sum(numbers[i + k] * weights[k] for k in range(3)) for i in range(m)]
+    torch.testing.assert_close(a @ ((g @ weights) * (b @ numbers)), torch.stack(written_out))
+
+
+def test_tiles_are_those_with_the_fewest_multiplications() -> None:
+    # a map of 15: nine tiles of 5 with 49 products each against sixteen of 4 with 36; of 7: four of 4 against nine of 3
+    assert [tile_size(side, side) for side in (1, 2, 3, 4, 5, 7, 15)] == [2, 2, 3, 4, 5, 4, 5]
+    assert tile_size(15, 15) == tile_size(5, 10) == 5
+
+
+@pytest.mark.parametrize("side", [2, 3, 7, 15, 31])
+def test_rounding_in_float32_is_small(side) -> None:
+    x, weight = given(side, side, images=8, channels=64, filters=16, dtype=torch.float32)
+    exact = F.conv2d(x.double(), weight.double(), padding=1)
+    error = (WinogradConvolution.apply(x, weight) - exact).norm() / exact.norm()
+    assert error < 1e-5  # bfloat16 rounds a number by up to 4e-3
+
+
+@pytest.mark.parametrize("dtype, channels, images, taken", [
+    (torch.float32, 64, 16, True), (torch.float32, 63, 16, False), (torch.float32, 64, 15, False),
+    (torch.bfloat16, 64, 16, False), (torch.float64, 64, 16, False)])
+def test_the_encoders_convolution_takes_it_where_it_is_faster(dtype, channels, images, taken) -> None:
+    layer = Conv3x3(channels, 8).to(dtype)
+    y = layer(torch.randn(images, channels, 9, 9, dtype=dtype))
+    assert (type(y.grad_fn).__name__ == "WinogradConvolutionBackward") == taken
