@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.common import Contestant, Timed
+from models.convolution import Conv3x3, conv3x3
 from models.heads import LinearHead, ProjectionHead
 from training.contrastive import view_size
 from training.loop import DeviceData, Setup, new_encoder
@@ -35,7 +36,7 @@ VALIDATION_IMAGES = 10  # an epoch of the project ends with a validation: with s
 def set_up(device_name: str, precision: str, seed: int = 0) -> Setup:
     """Device and number format as a run of the project chooses them.  Raises UsageError where they cannot be had."""
     device = choose_device(device_name)
-    conv_gflops = measure_conv(device)
+    conv_gflops = measure_conv(device, conv3x3)
     precision = choose_precision(conv_gflops) if precision == "auto" else precision
     speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
     print(f"device: {device.type}, threads: {torch.get_num_threads()}, precision: {precision} "
@@ -166,8 +167,14 @@ def normalisation(data: DeviceData) -> transforms.Normalize:
 
 
 def encoder_for(recipe: Recipe, data: DeviceData, setup: Setup, normalise: transforms.Normalize) -> nn.Module:
-    """The project's encoder in float32 and the default memory format, for images that are normalised already."""
+    """The project's encoder in float32 and the default memory format, for images that are normalised already.
+
+    Its convolutions are torch's, as a user would have them, not this project's own.
+    """
     encoder = new_encoder(recipe, data, setup)
+    for module in encoder.modules():
+        if isinstance(module, Conv3x3):
+            module.__class__ = nn.Conv2d
     encoder.fit_to_data(normalise(data.sample(2000)))
     return encoder
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.winograd import WinogradConvolution
+from models.winograd import winograd_convolution
 
 MANY_CHANNELS, SEVERAL_IMAGES = 64, 16  # from here on Winograd's is faster in float32: its transforms are shared by all
 SMALL_MAP = 49  # places, 7 x 7: up to here the gradient of the filters is faster as a matrix product
@@ -20,19 +20,28 @@ NARROW_MAP, FEW_CHANNELS = 25, 256  # or so many places with more channels than 
 
 
 class Conv3x3(nn.Conv2d):
-    """3x3 convolution with a border of zeros and no bias.  (B, C, H, W) -> (B, W, H, W)."""
+    """3x3 convolution with a border of zeros and no bias.  (B, C, H, W) -> (B, W, H, W).
 
-    def __init__(self, channels: int, width: int) -> None:
+    pooled: 2x2 pooling comes next; a last row or column that it would drop may be left out.
+    """
+
+    def __init__(self, channels: int, width: int, pooled: bool = False) -> None:
         super().__init__(channels, width, 3, padding=1, bias=False)
+        self.pooled = pooled
 
     def forward(self, x: Tensor) -> Tensor:
-        images, channels, height, width = x.shape
-        if x.device.type == "cpu":
-            if x.dtype == torch.float32 and channels >= MANY_CHANNELS and images >= SEVERAL_IMAGES:
-                return WinogradConvolution.apply(x, self.weight)
-            if x.dtype == torch.bfloat16 and height * width <= SMALL_MAP:
-                return _SmallMapConvolution.apply(x, self.weight)
-        return super().forward(x)
+        return conv3x3(x, self.weight, self.pooled)
+
+
+def conv3x3(x: Tensor, weight: Tensor, pooled: bool = False) -> Tensor:
+    """As Conv3x3, in whichever way is fastest for this input: (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)."""
+    images, channels, height, width = x.shape
+    if x.device.type == "cpu":
+        if x.dtype == torch.float32 and channels >= MANY_CHANNELS and images >= SEVERAL_IMAGES:
+            return winograd_convolution(x, weight, even=pooled)
+        if x.dtype == torch.bfloat16 and height * width <= SMALL_MAP:
+            return _SmallMapConvolution.apply(x, weight)
+    return F.conv2d(x, weight, padding=1)
 
 
 class _SmallMapConvolution(torch.autograd.Function):

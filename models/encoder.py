@@ -76,7 +76,7 @@ class ConvBlock(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.conv1 = Conv3x3(channels, width)
+        self.conv1 = Conv3x3(channels, width, pooled=True)
         self.norm1 = nn.BatchNorm2d(width)
         self.conv2 = Conv3x3(width, width)
         self.norm2 = nn.BatchNorm2d(width)

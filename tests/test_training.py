@@ -145,6 +145,12 @@ def test_flops_are_counted_by_hand() -> None:
     assert forward_flops(encoder, 1, 8, 8) == 2 * (64 * 32 + 32 * 128)
 
 
+def test_flops_of_convolutions_are_those_of_direct_ones() -> None:
+    encoder = build_encoder("conv", (1, 8, 8), (64,), 128, "max")  # 2 x 2 whitening leaves 7 x 7, of 8 channels
+    multiplications = 49 * 8 * 4 + 49 * 64 * 8 * 9 + 9 * 64 * 64 * 9 + 64 * 128
+    assert forward_flops(encoder, 1, 8, 8) == 2 * multiplications
+
+
 def test_an_epoch_visits_every_image_once(digits) -> None:
     data = DeviceData.load(digits, torch.device("cpu"))
     data = dataclasses.replace(data, train=data.train[:360])  # a whole number of batches

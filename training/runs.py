@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from models.convolution import conv3x3
 from models.saved import load_saved
 from training.checkpoints import Checkpoint, Checkpoints, differences, newest
 from training.loop import Diverged, Setup
@@ -59,7 +60,7 @@ def run_each(plans: dict[str, list[Planned]], options: Options, device: torch.de
     for planned in (planned for runs in plans.values() for planned in runs):
         if isinstance(planned.recipe, Recipe):
             distributed.check_divides(planned.recipe.batch_size)
-    conv_gflops = distributed.from_first(lambda: measure_conv(device))
+    conv_gflops = distributed.from_first(lambda: measure_conv(device, conv3x3))
     precision = choose_precision(conv_gflops) if options.precision == "auto" else options.precision
     speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
     processes = f" in {distributed.world_size()} processes" if distributed.world_size() > 1 else ""

@@ -5,17 +5,21 @@ times slower elsewhere.  So it is measured when a run starts, and the record say
 """
 
 import time
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Convolution = Callable[[Tensor, Tensor], Tensor]  # (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def measure_conv(device: torch.device) -> dict[str, float]:
+def measure_conv(device: torch.device, convolution: Convolution) -> dict[str, float]:
     """Speed in GFLOP/s of a 3x3 convolution and its norm, forward and backward, channels last, in each number format.
+
+    Counted are the operations of a direct convolution, however it is done: Winograd's needs fewer.
 
     The formats take turns and the best of five tries counts, so that a busy machine does not favour one of them.
     A format that the device cannot compute has speed 0.
@@ -25,11 +29,12 @@ def measure_conv(device: torch.device) -> dict[str, float]:
     tries: dict[str, list[float]] = {name: [] for name in DTYPES}
     for _ in range(6):
         for name, dtype in DTYPES.items():
-            tries[name].append(_time_conv(device, dtype, batch, width, size))
+            tries[name].append(_time_conv(device, convolution, dtype, batch, width, size))
     return {name: flops / min(seconds[1:]) / 1e9 for name, seconds in tries.items()}  # the first is the warm-up
 
 
-def _time_conv(device: torch.device, dtype: torch.dtype, batch: int, width: int, size: int) -> float:
+def _time_conv(device: torch.device, convolution: Convolution, dtype: torch.dtype, batch: int, width: int,
+               size: int) -> float:
     """Seconds of one forward and backward pass; infinite where the device cannot do it."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, width, size, size, generator=generator)
@@ -42,7 +47,7 @@ def _time_conv(device: torch.device, dtype: torch.dtype, batch: int, width: int,
         gradient = torch.ones_like(x)
         synchronise(device)
         start = time.perf_counter()
-        y = F.conv2d(x, w, padding=1)
+        y = convolution(x, w)
         F.batch_norm(y, None, None, scale, scale, training=True).backward(gradient)  # norms stay float32
         synchronise(device)
         return time.perf_counter() - start
