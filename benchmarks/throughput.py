@@ -11,9 +11,9 @@ The first form trains the same network three ways, in turn, in one process and w
     tutorial loop  torchvision transforms of one PIL image at a time, DataLoader, float32, AdamW
     lightly        (1.2.3) its SimCLR transform, head and loss in such a loop; left out where it is not installed
 
-The other two have torch's own convolutions, and whichever of 0, 1 and 2 worker processes is fastest.  An epoch is short
-here (6 or 12 steps by default), so that its first step weighs more than in a long one: with workers its batch is one
-that none could prepare during an earlier step, and this project's memory is new then.
+The other two have torch's own convolutions, and whichever of 0, 1 and 2 worker processes is fastest.  Each is warmed up:
+of this project the second epoch counts.  An epoch is short here: with workers its first batch, which none could prepare
+during an earlier step, weighs more than in a long one (1 of 6 or 12 batches by default).
 
 --recipe compares whole recipes: the seconds of both are measured here, but how many epochs SimCLR with a ResNet18 needs
 for an accuracy is read off published figures (PUBLISHED, below), and this project's accuracy off its own records.
