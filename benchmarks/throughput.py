@@ -4,16 +4,17 @@
     python benchmarks/throughput.py --images 500 --rounds 2    a first look
     python benchmarks/throughput.py --recipe                   time to equal accuracy, beside SimCLR with a ResNet18
 
-The first form trains the same network three ways, in turn, in one process and with as many threads:
+The first form trains the same network three ways, in turn, and with as many threads:
 
     this project   the task's own train(), in the number format that it chooses here; while it trains, and only
-                   then, malloc keeps freed memory (utils/allocator.py)
+                   then, malloc keeps freed memory (utils/allocator.py); in a process of its own, so that the others
+                   have nothing of that
     tutorial loop  torchvision transforms of one PIL image at a time, DataLoader, float32, AdamW
     lightly        (1.2.3) its SimCLR transform, head and loss in such a loop; left out where it is not installed
 
-The other two have torch's own convolutions, and whichever of 0, 1 and 2 worker processes is fastest.  Each is warmed up:
-of this project the second epoch counts.  An epoch is short here: with workers its first batch, which none could prepare
-during an earlier step, weighs more than in a long one (1 of 6 or 12 batches by default).
+The other two have torch's own convolutions, and whichever of 0, 1 and 2 worker processes is fastest.  All are warmed
+up: of this project the second epoch counts.  An epoch is short here: with workers its first batch, which none could
+prepare during an earlier step, weighs more than in a long one (1 of 6 or 12 batches by default).
 
 --recipe compares whole recipes: the seconds of both are measured here, but how many epochs SimCLR with a ResNet18 needs
 for an accuracy is read off published figures (PUBLISHED, below), and this project's accuracy off its own records.
@@ -121,7 +122,6 @@ def main(argv: list[str]) -> None:
     import torch.nn.functional as F
 
     from benchmarks.contestants import first_images, set_up
-    from models.convolution import conv3x3
     from training.loop import DeviceData
     from utils.data import load_dataset
     from utils.environment import describe
@@ -136,17 +136,16 @@ def main(argv: list[str]) -> None:
                                              arguments.conventional_epochs)
     else:
         torchs = partial(F.conv2d, padding=1)
-        before = {"torch": measure_conv(setup.device, torchs), "own": setup.conv_gflops}
+        before = measure_conv(setup.device, torchs)
         tables = {task: compare_speed(task, even_recipe(task), data, setup, arguments.rounds)
                   for task in arguments.task}
-        # both are timed again at the end, and the faster time counts: a peak is what the machine can do
-        after = {"torch": measure_conv(setup.device, torchs), "own": measure_conv(setup.device, conv3x3)}
-        peaks = {of: max(before[of][setup.precision], after[of][setup.precision]) for of in before}
+        # torch's convolution is timed again at the end, and the faster time counts: a peak is what the machine can do
+        after = measure_conv(setup.device, torchs)
+        peak = {name: max(speed, after[name]) for name, speed in before.items()}
         for task, table in tables.items():
-            table["share_of_conv_peak"] = table["gflops_per_second"] / peaks["torch"]
-            table["share_of_own_conv_peak"] = table["gflops_per_second"] / peaks["own"]
-            show_speed(task, table, peaks)
-        measured |= {"tasks": tables, "conv_peak_gflops": peaks}
+            table["share_of_conv_peak"] = table["gflops_per_second"] / peak[setup.precision]
+            show_speed(task, table, peak[setup.precision])
+        measured |= {"tasks": tables, "conv_peak_gflops": peak}
     measured["machine"] = describe(setup.device, setup.precision, setup.conv_gflops).model_dump()
     write_json(arguments.json, measured)
 
@@ -184,17 +183,16 @@ def fastest(loop: "Conventional", workers: tuple[int, ...]) -> Contestant:
     return loop.with_workers(max(workers, key=lambda number: timed[number].images_per_second))
 
 
-def show_speed(task: str, table: dict[str, Any], peaks: dict[str, float]) -> None:
-    """The table of one task on the screen.  peaks: GFLOP/s of torch's and of the project's own convolution."""
+def show_speed(task: str, table: dict[str, Any], peak: float) -> None:
+    """The table of one task on the screen.  peak: GFLOP/s of torch's convolution in the project's number format."""
     rows = [[name, f"{row['images_per_second']:.1f}", f"{row['lowest']:.1f} to {row['highest']:.1f}",
              f"{row['this_project_is_times_as_fast']:.2f} x as fast"] for name, row in table["contestants"].items()]
     views = ", two views each" if task == "1.2.3" else ""
     rounds = len(next(iter(table["contestants"].values()))["rounds"])
     print_table(f"{task} {TASKS[task].title}, CIFAR-10, batches of {table['batch_size']}, median of {rounds} rounds",
                 ["", f"images/s{views}", "lowest to highest", "this project is"], rows)
-    print(f"this project's step: {table['gflops_per_second']:.0f} GFLOP/s counted as of direct convolutions: "
-          f"{100 * table['share_of_conv_peak']:.0f} % of the {peaks['torch']:.0f} of torch's convolution with a norm, "
-          f"{100 * table['share_of_own_conv_peak']:.0f} % of the {peaks['own']:.0f} of this project's", flush=True)
+    print(f"this project's step: {table['gflops_per_second']:.0f} GFLOP/s, {100 * table['share_of_conv_peak']:.0f} % "
+          f"of the {peak:.0f} GFLOP/s of torch's convolution with a norm; both counted as of direct ones", flush=True)
 
 
 # Time to equal accuracy
