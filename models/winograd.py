@@ -19,7 +19,7 @@ from torch import Tensor
 
 POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 0.75)  # the polynomials are evaluated there and at infinity
 LARGEST_TILE = len(POINTS) - 1  # of outputs; larger ones round worse and are no faster
-TILES = 320  # at a time: their transforms then fit a second- or third-level cache
+TILES = 512  # at a time: their transforms then fit a second- or third-level cache
 
 
 def winograd_convolution(x: Tensor, weight: Tensor, even: bool = False) -> Tensor:
@@ -68,16 +68,16 @@ class WinogradConvolution(torch.autograd.Function):
         at_once = images_at_once(down * across)
         a, b, g = matrices(m, gradient.dtype)
         filters = transform(g, weight.permute(2, 3, 1, 0))
-        to_filters = torch.zeros_like(filters)
+        to_filters = torch.empty_like(filters)
         to_input = gradient.new_empty(images, height, width, channels) if ctx.needs_input_grad[0] else None
         for number, part in enumerate(gradient.split(at_once)):
             products = transform(a.T, output_tiles(part, m))  # (m + 2, m + 2, tiles, K)
             if kept:
-                to_filters.flatten(0, 1).baddbmm_(kept[number].flatten(0, 1).mT, products.flatten(0, 1))
+                to_filters.flatten(0, 1).baddbmm_(kept[number].flatten(0, 1).mT, products.flatten(0, 1),
+                                                  beta=min(number, 1))  # the first sum begins with nothing
             if to_input is not None:
                 tiles = transform(b.T, products @ filters.mT).view(m + 2, m + 2, len(part), down, across, channels)
-                whole = overlapped(tiles.permute(2, 3, 0, 4, 1, 5), m)
-                to_input[number * at_once :][: len(part)] = whole[:, 1 : height + 1, 1 : width + 1]
+                add_up(tiles.permute(2, 3, 0, 4, 1, 5), to_input[number * at_once :][: len(part)], m)
         return (None if to_input is None else to_input.permute(0, 3, 1, 2),
                 transform(g.T, to_filters).permute(3, 2, 0, 1) if kept else None, None, None, None)
 
@@ -130,15 +130,20 @@ def output_tiles(gradient: Tensor, m: int) -> Tensor:
     return filled.unfold(1, m, m).unfold(2, m, m).permute(4, 5, 0, 1, 2, 3).flatten(2, 4)
 
 
-def overlapped(tiles: Tensor, m: int) -> Tensor:
-    """Tiles summed where they overlap: (B, rows, m + 2, columns, m + 2, C) -> (B, m rows + m, m columns + m, C)."""
-    images, rows, _, columns, _, channels = tiles.shape
-    whole = tiles.new_zeros(images, rows + 1, m, columns + 1, m, channels)
-    whole[:, :-1, :, :-1].copy_(tiles[:, :, :m, :, :m])
-    whole[:, 1:, :2, :-1] += tiles[:, :, m:, :, :m]
-    whole[:, :-1, :, 1:, :2] += tiles[:, :, :m, :, m:]
-    whole[:, 1:, :2, 1:, :2] += tiles[:, :, m:, :, m:]
-    return whole.view(images, m * rows + m, m * columns + m, channels)
+def add_up(tiles: Tensor, into: Tensor, m: int) -> None:
+    """Sum overlapping tiles (B, rows, m + 2, columns, m + 2, C) in (B, H, W, C), but for the border that they have."""
+    into.zero_()
+    for row in range(tiles.shape[1]):
+        down, within_down = overlap(row * m - 1, m + 2, into.shape[1])
+        for column in range(tiles.shape[3]):
+            across, within_across = overlap(column * m - 1, m + 2, into.shape[2])
+            into[:, down, across] += tiles[:, row, within_down, column, within_across]
+
+
+def overlap(first: int, length: int, side: int) -> tuple[slice, slice]:
+    """Which of a map's places 0 to side - 1 a tile from `first` on covers, and which of its own places those are."""
+    covered = slice(max(first, 0), min(first + length, side))
+    return covered, slice(covered.start - first, covered.stop - first)
 
 
 def cropped(tiles: Tensor, height: int, width: int) -> Tensor:

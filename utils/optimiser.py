@@ -122,7 +122,14 @@ def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
     a, b, c = NEWTON_SCHULZ
     tall = len(matrix) > matrix.shape[1]
     x = F.normalize(matrix.T if tall else matrix, dim=(0, 1))  # singular values in [0, 1]
-    for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # a x + (b gram + c gram^2) x
+    # each step multiplies x by p = a + b gram + c gram^2; all factors commute, so they are gathered beside x's small
+    # Gram matrix, which a step multiplies by p^2, and x, which is several times as wide, is multiplied once
+    gram, product = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
+    for step in range(steps):
+        p = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        p.diagonal().add_(a)
+        product = p @ product
+        if step < steps - 1:
+            gram = p @ gram @ p
+    x = product @ x
     return x.T if tall else x
