@@ -46,12 +46,16 @@ class WinogradConvolution(torch.autograd.Function):
         down, across = -(-height // m), -(-width // m)  # tiles of a map
         at_once = images_at_once(down * across)
         a, b, g = matrices(m, x.dtype)
-        filters = transform(g, weight.permute(2, 3, 1, 0))  # (m + 2, m + 2, C, K)
+        filters = transform(g, g, weight.permute(2, 3, 1, 0))  # (m + 2, m + 2, C, K)
         outputs = x.new_empty(images, down, m, across, m, len(weight))
         kept = []
         for part, into in zip(x.split(at_once), outputs.split(at_once), strict=True):
-            inputs = transform(b, input_tiles(part, m, down, across))  # (m + 2, m + 2, tiles, C)
-            tiles = transform(a, inputs @ filters).view(m, m, len(part), down, across, -1)
+            if down == across == 1:  # what the only tile has beyond the map is zero, so it has no part in the products
+                rows, columns = (b[:, 1 : side + 1] for side in x.shape[2:])
+                inputs = transform(rows, columns, part.permute(2, 3, 0, 1))  # (m + 2, m + 2, tiles, C)
+            else:
+                inputs = transform(b, b, input_tiles(part, m, down, across))
+            tiles = transform(a, a, inputs @ filters).view(m, m, len(part), down, across, -1)
             into.copy_(tiles.permute(2, 3, 0, 4, 1, 5))
             if differentiable and ctx.needs_input_grad[1]:
                 kept.append(inputs)
@@ -67,19 +71,24 @@ class WinogradConvolution(torch.autograd.Function):
         down, across = (-(-side // m) for side in gradient.shape[2:])
         at_once = images_at_once(down * across)
         a, b, g = matrices(m, gradient.dtype)
-        filters = transform(g, weight.permute(2, 3, 1, 0))
+        filters = transform(g, g, weight.permute(2, 3, 1, 0))
         to_filters = torch.empty_like(filters)
         to_input = gradient.new_empty(images, height, width, channels) if ctx.needs_input_grad[0] else None
         for number, part in enumerate(gradient.split(at_once)):
-            products = transform(a.T, output_tiles(part, m))  # (m + 2, m + 2, tiles, K)
+            products = transform(a.T, a.T, output_tiles(part, m))  # (m + 2, m + 2, tiles, K)
             if kept:
                 to_filters.flatten(0, 1).baddbmm_(kept[number].flatten(0, 1).mT, products.flatten(0, 1),
                                                   beta=min(number, 1))  # the first sum begins with nothing
             if to_input is not None:
-                tiles = transform(b.T, products @ filters.mT).view(m + 2, m + 2, len(part), down, across, channels)
-                add_up(tiles.permute(2, 3, 0, 4, 1, 5), to_input[number * at_once :][: len(part)], m)
+                into, to_tiles = to_input[number * at_once :][: len(part)], products @ filters.mT
+                if down == across == 1:
+                    rows, columns = (b[:, 1 : side + 1] for side in (height, width))
+                    into.copy_(transform(rows.T, columns.T, to_tiles).permute(2, 0, 1, 3))
+                else:
+                    tiles = transform(b.T, b.T, to_tiles).view(m + 2, m + 2, len(part), down, across, channels)
+                    add_up(tiles.permute(2, 3, 0, 4, 1, 5), into, m)
         return (None if to_input is None else to_input.permute(0, 3, 1, 2),
-                transform(g.T, to_filters).permute(3, 2, 0, 1) if kept else None, None, None, None)
+                transform(g.T, g.T, to_filters).permute(3, 2, 0, 1) if kept else None, None, None, None)
 
 
 @cache
@@ -109,11 +118,10 @@ def matrices(m: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     return a.T.to(dtype), torch.linalg.inv(powers).T.to(dtype), g.to(dtype)
 
 
-def transform(matrix: Tensor, tiles: Tensor) -> Tensor:
-    """matrix (p, q), along both sides of each tile: (q, q, ...) -> (p, p, ...)."""
-    p, q = matrix.shape
-    rows = (matrix @ tiles.reshape(q, -1)).view(p, q, -1)
-    return (matrix @ rows).view(p, p, *tiles.shape[2:])
+def transform(left: Tensor, right: Tensor, tiles: Tensor) -> Tensor:
+    """left tile right^T of each tile: (p, q), (r, s) and (q, s, ...) -> (p, r, ...)."""
+    (p, q), (r, s) = left.shape, right.shape
+    return (right @ (left @ tiles.reshape(q, -1)).view(p, s, -1)).view(p, r, *tiles.shape[2:])
 
 
 def input_tiles(x: Tensor, m: int, down: int, across: int) -> Tensor:
@@ -126,7 +134,9 @@ def input_tiles(x: Tensor, m: int, down: int, across: int) -> Tensor:
 def output_tiles(gradient: Tensor, m: int) -> Tensor:
     """(B, K, H, W) -> (m, m, tiles, K), with zeros where a tile sticks out."""
     bottom, right = -gradient.shape[2] % m, -gradient.shape[3] % m
-    filled = F.pad(gradient.permute(0, 2, 3, 1), (0, 0, 0, right, 0, bottom))
+    filled = gradient.permute(0, 2, 3, 1)
+    if bottom or right:  # else F.pad would copy for nothing
+        filled = F.pad(filled, (0, 0, 0, right, 0, bottom))
     return filled.unfold(1, m, m).unfold(2, m, m).permute(4, 5, 0, 1, 2, 3).flatten(2, 4)
 
 
