@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from benchmarks import (
     throughput,
     time_to_reference,
 )
+from models import convolution
 from report.tables import REFERENCE
 from tests.factory import HONEST, make_record
 from training import evaluation
@@ -242,10 +244,17 @@ def test_contestants_take_turns_and_the_first_round_is_dropped(capsys) -> None:
 
 def test_the_others_have_torchs_own_convolutions() -> None:
     recipe = dataclasses.replace(common.even_recipe("1.2.2"), widths=(64, 64), batch_size=16)
-    encoder, _ = contestants.tutorial_classification(recipe, contestants.random_data(20, (3, 32, 32), CPU.device),
-                                                     CPU).modules
-    kinds = {type(module) for module in encoder.modules() if isinstance(module, torch.nn.Conv2d)}
-    assert kinds == {torch.nn.Conv2d}
+    data = contestants.random_data(20, (3, 32, 32), CPU.device)
+    encoder, _ = contestants.tutorial_classification(recipe, data, CPU).modules
+    x = data.sample(16)
+    with patch.object(convolution, "winograd_convolution", wraps=convolution.winograd_convolution) as winograd:
+        theirs = encoder(x)
+        assert not winograd.called
+        for module in encoder.modules():
+            if type(module) is torch.nn.Conv2d:
+                module.__class__ = convolution.Conv3x3  # as it was made
+        torch.testing.assert_close(theirs, encoder(x), rtol=1e-3, atol=1e-4)  # the same network
+        assert winograd.called
 
 
 @pytest.mark.parametrize("task", throughput.COMPARED)
