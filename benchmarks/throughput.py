@@ -13,7 +13,7 @@ The first form trains the same network three ways, in turn, and with as many thr
     lightly        (1.2.3) its SimCLR transform, head and loss in such a loop; left out where it is not installed
 
 The other two have torch's own convolutions, and whichever of 0, 1 and 2 worker processes is fastest.  All are warmed
-up: of this project the second epoch counts.  An epoch is short here: with workers its first batch, which none could
+up: of this project the third epoch counts.  An epoch is short here: with workers its first batch, which none could
 prepare during an earlier step, weighs more than in a long one (1 of 6 or 12 batches by default).
 
 --recipe compares whole recipes: the seconds of both are measured here, but how many epochs SimCLR with a ResNet18 needs
