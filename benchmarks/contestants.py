@@ -85,7 +85,7 @@ def train_timed(task: str, recipe: Recipe, data: DeviceData, setup: Setup, epoch
 def this_project(task: str, recipe: Recipe, data: DeviceData, setup: Setup) -> Contestant:
     """The project's training: batches augmented as tensors, channels last, and the format that is faster here.
 
-    The third epoch: each training begins with memory that is new to it, and with some more in its first ten steps or so.
+    The third epoch: a training begins with memory that is new to it, and takes some more in its first ten steps.
     In a process of its own, which ends with this one: the freed memory that it keeps (utils/allocator.py) would serve
     the others too, who have none of that in a program of theirs (CIFAR-10, tutorial loop: 43 -> 55 images/s).
     """
