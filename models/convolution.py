@@ -1,6 +1,6 @@
 """The convolution of the small encoder: torch's, and on a CPU two others where they are faster (benchmarks/NOTES.md).
 
-In float32 Winograd's has a third to a fifth of the multiplications.  In bfloat16 oneDNN's kernels, which are made for
+In float32 Winograd's has a half to a fifth of the multiplications.  In bfloat16 oneDNN's kernels, which are made for
 wide maps, reach on maps of a few places a tenth to a half of what a matrix product does on the same processor (AMX).
 """
 

@@ -1,4 +1,4 @@
-"""3x3 convolution with a third to a fifth of the multiplications (Winograd 1980; Lavin and Gray 2016, section 4).
+"""3x3 convolution with a half to a fifth of the multiplications (Winograd 1980; Lavin and Gray 2016, section 4).
 
 The map is cut into tiles of m x m outputs, each from (m + 2) x (m + 2) inputs that overlap their neighbours'.  With d a
 tile, g a filter and A, B, G the matrices of `matrices()`, the outputs are

@@ -46,8 +46,9 @@ from utils.record import Epoch
 EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken, of up to 32 x 32 pixels
 STATISTICS_FROM = 2000  # training images, but for principal components
 SAMPLE_PIXELS = 50_000 * 32 * 32  # of all images together that statistics are taken from
-# of the measured convolution speed: whole steps reach a third (MNIST) to 0.86 (CIFAR-10) of it; only for the estimate
-NETWORK_EFFICIENCY = 0.5
+# of the measured convolution speed, only for the estimate: whole steps reach a third (MNIST) to 0.86 (CIFAR-10) of it in
+# bfloat16; in float32 0.7 to 1.9, since Winograd's convolution gains most on the wide layers of CIFAR-10
+NETWORK_EFFICIENCY = {"bfloat16": 0.5, "float32": 1.0}
 NOT_TRAINED = "none: the encoder was scored as it was"
 SCORING_SECONDS = 1e-3  # classifier, probes and map, per image, on two cores; only for the estimate
 
@@ -197,6 +198,7 @@ def forward_flops(module: nn.Module, *shape: int) -> float:
     device = next(module.buffers()).device if weight is None else weight.device
     dtype = torch.float32 if weight is None or len(shape) == 3 else weight.dtype  # images are always float32
     was_training = module.training
+    # of so few images that convolutions are direct ones (models/convolution.py), whose operations are what counts
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(torch.zeros(2, *shape, device=device, dtype=dtype))
     module.train(was_training)
@@ -255,7 +257,7 @@ class Loop:
 
     def epochs(self) -> Iterator[int]:
         """Epoch numbers from 1; prints the estimated time first and shows a progress bar where a person watches."""
-        speed = NETWORK_EFFICIENCY * self.setup.conv_gflops[self.setup.precision] * 1e9
+        speed = NETWORK_EFFICIENCY[self.setup.precision] * self.setup.conv_gflops[self.setup.precision] * 1e9
         scoring = SCORING_SECONDS * (len(self.data.images) + len(self.data.test_images))
         if not self.recipe.epochs:
             return
