@@ -29,7 +29,7 @@ from training.loop import DeviceData, Setup, new_encoder
 from training.tasks import TASKS
 from utils.environment import choose_device
 from utils.errors import UsageError
-from utils.precision import choose_precision, measure_conv, synchronise
+from utils.precision import Convolution, choose_precision, measure_conv, synchronise
 from utils.recipe import Recipe
 
 VALIDATION_IMAGES = 10  # an epoch of the project ends with a validation: with so few it takes a hundredth of the time
@@ -38,7 +38,7 @@ VALIDATION_IMAGES = 10  # an epoch of the project ends with a validation: with s
 def set_up(device_name: str, precision: str, seed: int = 0) -> Setup:
     """Device and number format as a run of the project chooses them.  Raises UsageError where they cannot be had."""
     device = choose_device(device_name)
-    conv_gflops = measure_conv(device, conv3x3)
+    conv_gflops = measure_apart(device, conv3x3)
     precision = choose_precision(conv_gflops) if precision == "auto" else precision
     speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
     print(f"device: {device.type}, threads: {torch.get_num_threads()}, precision: {precision} "
@@ -46,6 +46,12 @@ def set_up(device_name: str, precision: str, seed: int = 0) -> Setup:
     if conv_gflops[precision] == 0:
         raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
     return Setup(device, precision, conv_gflops, seed)
+
+
+def measure_apart(device: torch.device, convolution: Convolution) -> dict[str, float]:
+    """measure_conv() in a process of its own, so that what it does to memory has no part in what is timed here."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
+        return apart.submit(measure_conv, device, convolution).result()
 
 
 def random_data(count: int, image_shape: tuple[int, int, int], device: torch.device) -> DeviceData:

@@ -121,11 +121,10 @@ def main(argv: list[str]) -> None:
 
     import torch.nn.functional as F
 
-    from benchmarks.contestants import first_images, set_up
+    from benchmarks.contestants import first_images, measure_apart, set_up
     from training.loop import DeviceData
     from utils.data import load_dataset
     from utils.environment import describe
-    from utils.precision import measure_conv
 
     setup = set_up(arguments.device, arguments.precision)
     whole_data = DeviceData.load(load_dataset(DATASET, arguments.data_dir), setup.device)
@@ -136,11 +135,11 @@ def main(argv: list[str]) -> None:
                                              arguments.conventional_epochs)
     else:
         torchs = partial(F.conv2d, padding=1)
-        before = measure_conv(setup.device, torchs)
+        before = measure_apart(setup.device, torchs)
         tables = {task: compare_speed(task, even_recipe(task), data, setup, arguments.rounds)
                   for task in arguments.task}
         # torch's convolution is timed again at the end, and the faster time counts: a peak is what the machine can do
-        after = measure_conv(setup.device, torchs)
+        after = measure_apart(setup.device, torchs)
         peak = {name: max(speed, after[name]) for name, speed in before.items()}
         for task, table in tables.items():
             table["share_of_conv_peak"] = table["gflops_per_second"] / peak[setup.precision]

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from utils.allocator import keeping_freed_memory
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Convolution = Callable[[Tensor, Tensor], Tensor]  # (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -22,14 +24,16 @@ def measure_conv(device: torch.device, convolution: Convolution) -> dict[str, fl
     Counted are the operations of a direct convolution, however it is done: Winograd's needs fewer.
 
     The formats take turns and the best of five tries counts, so that a busy machine does not favour one of them.
+    Memory comes from where a training has it (utils/allocator.py), as new memory slows one convolution more than another.
     A format that the device cannot compute has speed 0.
     """
     batch, width, size = 32, 128, 16
     flops = 3 * 2 * batch * width * width * 9 * size * size  # forward, and backward to input and weight
     tries: dict[str, list[float]] = {name: [] for name in DTYPES}
-    for _ in range(6):
-        for name, dtype in DTYPES.items():
-            tries[name].append(_time_conv(device, convolution, dtype, batch, width, size))
+    with keeping_freed_memory():
+        for _ in range(6):
+            for name, dtype in DTYPES.items():
+                tries[name].append(_time_conv(device, convolution, dtype, batch, width, size))
     return {name: flops / min(seconds[1:]) / 1e9 for name, seconds in tries.items()}  # the first is the warm-up
 
 
