@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from utils.allocator import keeping_freed_memory
+from utils.precision import measure_conv
 
 GLIBC = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
 SIZES = tuple(size * 2**20 for size in (96, 64, 160))  # bytes of the blocks of a "step"
@@ -33,6 +35,18 @@ def faults_without_and_with() -> tuple[list[int], list[int]]:
     anew = [faults_of_a_step() for _ in range(3)]
     with keeping_freed_memory():
         return anew, [faults_of_a_step() for _ in range(30)]  # the first few find room between what else lies there
+
+
+def faults_of_measured_convolutions() -> list[int]:
+    """Page faults of each convolution that measure_conv() times, which takes some blocks as a step does."""
+    faults = []
+
+    def convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        faults.append(faults_of_a_step())
+        return F.conv2d(x, weight, padding=1)
+
+    measure_conv(torch.device("cpu"), convolution)
+    return faults
 
 
 def resident_before_during_and_after_an_error() -> tuple[int, int, int]:
@@ -73,3 +87,9 @@ def test_another_c_library_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     with keeping_freed_memory():
         pass
+
+
+@GLIBC
+def test_the_speed_of_convolutions_is_measured_with_memory_that_is_kept(fresh_process: ProcessPoolExecutor) -> None:
+    # on new memory Winograd's convolution can look slower than bfloat16's, which a training would then take
+    assert min(fresh_process.submit(faults_of_measured_convolutions).result()[1:]) < 100

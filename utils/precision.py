@@ -24,7 +24,7 @@ def measure_conv(device: torch.device, convolution: Convolution) -> dict[str, fl
     Counted are the operations of a direct convolution, however it is done: Winograd's needs fewer.
 
     The formats take turns and the best of five tries counts, so that a busy machine does not favour one of them.
-    Memory comes from where a training has it (utils/allocator.py), as new memory slows one convolution more than another.
+    Memory comes from where a training has it (utils/allocator.py): to new memory some ways lose more than others.
     A format that the device cannot compute has speed 0.
     """
     batch, width, size = 32, 128, 16
