@@ -1,9 +1,11 @@
 """The convolution of the small encoder: torch's, and on a CPU two others where they are faster (benchmarks/NOTES.md).
 
-In float32 Winograd's has a half to a fifth of the multiplications.  In bfloat16 oneDNN's kernels, which are made for
-wide maps, reach on maps of a few places a tenth to a half of what a matrix product does on the same processor (AMX).
+Winograd's has a half to a fifth of the multiplications.  In bfloat16 it rounds by 1 to 2 %, so only a network that is
+trained has it: what is scored has torch's.  With AMX products are so fast that its transforms would not pay; there
+oneDNN's kernels, which are made for wide maps, reach on maps of a few places a tenth to a half of a matrix product.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,7 +14,9 @@ from torch import Tensor, nn
 
 from models.winograd import winograd_convolution
 
-MANY_CHANNELS, SEVERAL_IMAGES = 64, 16  # from here on Winograd's is faster in float32: its transforms are shared by all
+SEVERAL_IMAGES = 16  # from here on Winograd's is faster, whose transforms of the filters are shared by all, if there are
+MANY_CHANNELS = 64  # channels of the input in float32,
+MOST_CHANNELS_BFLOAT16 = 128  # or so many of the input or of the output in bfloat16
 SMALL_MAP = 49  # places, 7 x 7: up to here the gradient of the filters is faster as a matrix product
 # the convolution itself and the gradient to its input are up to
 TINY_MAP = 4  # places with any number of channels,
@@ -35,13 +39,29 @@ class Conv3x3(nn.Conv2d):
 
 def conv3x3(x: Tensor, weight: Tensor, pooled: bool = False) -> Tensor:
     """As Conv3x3, in whichever way is fastest for this input: (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)."""
-    images, channels, height, width = x.shape
+    height, width = x.shape[2:]
     if x.device.type == "cpu":
-        if x.dtype == torch.float32 and channels >= MANY_CHANNELS and images >= SEVERAL_IMAGES:
+        if winograd_is_faster(x, weight):
             return winograd_convolution(x, weight, even=pooled)
         if x.dtype == torch.bfloat16 and height * width <= SMALL_MAP:
             return _SmallMapConvolution.apply(x, weight)
     return F.conv2d(x, weight, padding=1)
+
+
+def winograd_is_faster(x: Tensor, weight: Tensor) -> bool:
+    """And, in bfloat16, where its rounding does no harm: while the network is trained."""
+    images, channels = x.shape[:2]
+    if images < SEVERAL_IMAGES:
+        return False
+    if x.dtype == torch.bfloat16:
+        return torch.is_grad_enabled() and not has_amx() and max(channels, len(weight)) >= MOST_CHANNELS_BFLOAT16
+    return x.dtype == torch.float32 and channels >= MANY_CHANNELS
+
+
+@cache
+def has_amx() -> bool:
+    """Whether the processor multiplies tiles of bfloat16."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 class _SmallMapConvolution(torch.autograd.Function):

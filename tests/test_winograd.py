@@ -1,10 +1,10 @@
-"""Winograd's convolution is torch's: exactly in float64, within rounding in float32, in its gradients too."""
+"""Winograd's convolution is torch's: exactly in float64, within rounding in narrower formats, in its gradients too."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from models import winograd
+from models import convolution, winograd
 from models.convolution import Conv3x3
 from models.winograd import matrices, tile_size, winograd_convolution
 
@@ -82,27 +82,77 @@ def test_one_dimension_is_a_sliding_product(m) -> None:
     torch.testing.assert_close(a @ ((g @ weights) * (b @ numbers)), torch.stack(written_out))
 
 
+@pytest.mark.parametrize("m", range(2, winograd.LARGEST_TILE_BFLOAT16 + 1))
+def test_bfloat16_holds_what_transforms_maps_exactly(m) -> None:
+    """The numbers of A and B, and their products, which transform both sides at once."""
+    for narrow, wide in zip(matrices(m, torch.bfloat16)[:2], matrices(m, torch.float64)[:2], strict=True):
+        torch.testing.assert_close(torch.kron(narrow, narrow).double(), torch.kron(wide, wide), rtol=0, atol=1e-12)
+
+
 def test_tiles_are_those_with_the_fewest_multiplications() -> None:
     # a map of 15: nine tiles of 5 with 49 products each, against sixteen of 4 with 36 or nine of 7 with 81
-    assert [tile_size(side, side) for side in (1, 2, 3, 4, 5, 7, 11, 15)] == [2, 2, 3, 4, 5, 7, 6, 5]
-    assert tile_size(15, 15) == tile_size(5, 10) == 5
+    sides = (1, 2, 3, 4, 5, 7, 11, 15)
+    assert [tile_size(side, side, torch.float32) for side in sides] == [2, 2, 3, 4, 5, 7, 6, 5]
+    assert tile_size(15, 15, torch.float32) == tile_size(5, 10, torch.float32) == 5
+    assert [tile_size(side, side, torch.bfloat16) for side in sides] == [2, 2, 3, 4, 3, 4, 4, 4]
+
+
+def relative_errors(x: torch.Tensor, weight: torch.Tensor, convolution) -> list[float]:
+    """Of the output and of both gradients, against torch's convolution in float64; the same numbers go in."""
+    wide_x, wide_weight = (tensor.detach().double().requires_grad_() for tensor in (x, weight))
+    ours, exact = convolution(x, weight), F.conv2d(wide_x, wide_weight, padding=1)
+    towards = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1)).to(x.dtype)
+    pairs = [(ours, exact), *zip(torch.autograd.grad(ours, (x, weight), towards),
+                                 torch.autograd.grad(exact, (wide_x, wide_weight), towards.double()), strict=True)]
+    return [((rounded - true).norm() / true.norm()).item() for rounded, true in pairs]
 
 
 @pytest.mark.parametrize("side", [2, 3, 7, 11, 15])
 def test_rounding_in_float32_is_small(side) -> None:
-    """Output and gradients; the largest tiles, of 7, round most.  For comparison: bfloat16 rounds by up to 4e-3."""
+    """The largest tiles, of 7, round most."""
     x, weight = given(side, side, images=8, channels=64, filters=16, dtype=torch.float32)
-    towards = torch.randn(8, 16, side, side)
-    ours, exact = winograd_convolution(x, weight), F.conv2d(x.double(), weight.double(), padding=1)
-    for rounded, true in ((ours, exact), *zip(torch.autograd.grad(ours, (x, weight), towards),
-                                              torch.autograd.grad(exact, (x, weight), towards.double()), strict=True)):
-        assert (rounded - true).norm() / true.norm() < (1e-4 if tile_size(side, side) == 7 else 1e-5)
+    limit = 1e-4 if tile_size(side, side, torch.float32) == 7 else 1e-5
+    assert max(relative_errors(x, weight, winograd_convolution)) < limit
 
 
-@pytest.mark.parametrize("dtype, channels, images, taken", [
-    (torch.float32, 64, 16, True), (torch.float32, 63, 16, False), (torch.float32, 64, 15, False),
-    (torch.bfloat16, 64, 16, False), (torch.float64, 64, 16, False)])
-def test_the_encoders_convolution_takes_it_where_it_is_faster(dtype, channels, images, taken) -> None:
-    layer = Conv3x3(channels, 8).to(dtype)
+@pytest.mark.parametrize("side, limit", [(2, 0.008), (3, 0.015), (4, 0.026), (15, 0.026)])
+def test_rounding_in_bfloat16_is_less_than_in_8_bits(side, limit) -> None:
+    """Tiles of 2, 3 and 4.  8 bits: the same numbers in float8 (e4m3, three bits of mantissa), multiplied exactly."""
+    x, weight = given(side, side, images=32, channels=128, filters=128, dtype=torch.bfloat16)
+    assert max(relative_errors(x, weight, winograd_convolution)) < limit
+    rounded = (tensor.detach().to(torch.float8_e4m3fn).double() for tensor in (x, 32 * weight))  # 32: no subnormals
+    true = F.conv2d(x.double(), 32 * weight.double(), padding=1)
+    assert (F.conv2d(*rounded, padding=1) - true).norm() / true.norm() > limit
+
+
+def test_a_sum_of_many_images_gradients_is_not_taken_in_bfloat16() -> None:
+    """Equal contributions of many parts: a sum in bfloat16 stops growing at 256 times one of them."""
+    x = torch.ones(4096, 1, 2, 2, dtype=torch.bfloat16)
+    weight = torch.zeros(1, 1, 3, 3, dtype=torch.bfloat16, requires_grad=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(winograd, "TILES", 4)
+        winograd_convolution(x, weight).sum().backward()
+    assert weight.grad[0, 0, 1, 1] == 4 * 4096
+
+
+@pytest.mark.parametrize("dtype, channels, filters, images, amx, taken", [
+    (torch.float32, 64, 8, 16, True, True), (torch.float32, 63, 8, 16, True, False),
+    (torch.float32, 64, 8, 15, True, False), (torch.float64, 128, 8, 16, False, False),
+    (torch.bfloat16, 128, 8, 16, False, True), (torch.bfloat16, 8, 128, 16, False, True),
+    (torch.bfloat16, 127, 8, 16, False, False), (torch.bfloat16, 128, 8, 15, False, False),
+    (torch.bfloat16, 128, 8, 16, True, False)])
+def test_the_encoders_convolution_takes_it_where_it_is_faster(dtype, channels, filters, images, amx, taken,
+                                                              monkeypatch) -> None:
+    monkeypatch.setattr(convolution, "has_amx", lambda: amx)
+    layer = Conv3x3(channels, filters).to(dtype)
     y = layer(torch.randn(images, channels, 9, 9, dtype=dtype))
     assert (type(y.grad_fn).__name__ == "WinogradConvolutionBackward") == taken
+
+
+def test_what_is_scored_in_bfloat16_has_torchs_convolution(monkeypatch) -> None:
+    monkeypatch.setattr(convolution, "has_amx", lambda: False)
+    layer = Conv3x3(128, 128).to(torch.bfloat16)
+    x = torch.randn(16, 128, 9, 9, dtype=torch.bfloat16)
+    with torch.no_grad():
+        assert torch.equal(layer(x), F.conv2d(x, layer.weight, padding=1))
+    assert not torch.equal(layer(x), F.conv2d(x, layer.weight, padding=1))
