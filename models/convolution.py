@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from models.winograd import winograd_convolution
 
-SEVERAL_IMAGES = 16  # from here on Winograd's is faster, whose transforms of the filters are shared by all, if there are
-MANY_CHANNELS = 64  # channels of the input in float32,
-MOST_CHANNELS_BFLOAT16 = 128  # or so many of the input or of the output in bfloat16
+# From here on Winograd's is faster: its transforms are shared by all.
+SEVERAL_IMAGES, MANY_CHANNELS = 16, 64  # of the input; in bfloat16 also
+WIDEST_BFLOAT16 = 128  # so many channels of the input or of the output
 SMALL_MAP = 49  # places, 7 x 7: up to here the gradient of the filters is faster as a matrix product
 # the convolution itself and the gradient to its input are up to
 TINY_MAP = 4  # places with any number of channels,
@@ -51,11 +51,11 @@ def conv3x3(x: Tensor, weight: Tensor, pooled: bool = False) -> Tensor:
 def winograd_is_faster(x: Tensor, weight: Tensor) -> bool:
     """And, in bfloat16, where its rounding does no harm: while the network is trained."""
     images, channels = x.shape[:2]
-    if images < SEVERAL_IMAGES:
+    if images < SEVERAL_IMAGES or channels < MANY_CHANNELS:
         return False
     if x.dtype == torch.bfloat16:
-        return torch.is_grad_enabled() and not has_amx() and max(channels, len(weight)) >= MOST_CHANNELS_BFLOAT16
-    return x.dtype == torch.float32 and channels >= MANY_CHANNELS
+        return torch.is_grad_enabled() and not has_amx() and max(channels, len(weight)) >= WIDEST_BFLOAT16
+    return x.dtype == torch.float32
 
 
 @cache
