@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Where the polynomials are evaluated, and at infinity, for each size of a tile's outputs.  Those of 3 and 4 round least in
-# bfloat16 of all quarters up to 2 and halves up to 3 whose transforms it holds exactly.
+# Where the polynomials are evaluated, and at infinity, for each size of a tile's outputs.  Those of 3 and 4 round least
+# in bfloat16 of all quarters up to 2 and halves up to 3 whose transforms it holds exactly.
 POINTS = {2: (0.0, 1.0, -1.0), 3: (0.0, 1.0, -2.0, -0.5), 4: (0.0, 1.0, -1.0, 2.0, -0.5),
           5: (0.0, 1.0, -1.0, 2.0, -2.0, 0.5), 6: (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5),
           7: (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5, 0.75)}
