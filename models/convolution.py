@@ -1,8 +1,8 @@
 """The convolution of the small encoder: torch's, and on a CPU two others where they are faster (benchmarks/NOTES.md).
 
-Winograd's has a half to a fifth of the multiplications.  In bfloat16 it rounds by 1 to 2 %, so only a network that is
-trained has it: what is scored has torch's.  With AMX products are so fast that its transforms would not pay; there
-oneDNN's kernels, which are made for wide maps, reach on maps of a few places a tenth to a half of a matrix product.
+Winograd's has a half to a fifth of the multiplications.  In bfloat16 it rounds by 0.6 to 2 %, so there it has a part in
+training alone: validation does without it, and scoring is in float32.  With AMX, bfloat16 has not been tried with it;
+there oneDNN's kernels, which are made for wide maps, reach on small ones a tenth to a half of a matrix product.
 """
 
 from functools import cache
@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from models.winograd import winograd_convolution
 
-# From here on Winograd's is faster: its transforms are shared by all.
-SEVERAL_IMAGES, MANY_CHANNELS = 16, 64  # of the input; in bfloat16 also
-WIDEST_BFLOAT16 = 128  # so many channels of the input or of the output
+# Winograd's is taken from so many images and input channels on, which share its transforms;
+SEVERAL_IMAGES, MANY_CHANNELS = 16, 64
+WIDE_BFLOAT16 = 128  # in bfloat16 only if so many channels go in or come out
 SMALL_MAP = 49  # places, 7 x 7: up to here the gradient of the filters is faster as a matrix product
 # the convolution itself and the gradient to its input are up to
 TINY_MAP = 4  # places with any number of channels,
@@ -41,26 +41,26 @@ def conv3x3(x: Tensor, weight: Tensor, pooled: bool = False) -> Tensor:
     """As Conv3x3, in whichever way is fastest for this input: (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)."""
     height, width = x.shape[2:]
     if x.device.type == "cpu":
-        if winograd_is_faster(x, weight):
+        if takes_winograd(x, weight):
             return winograd_convolution(x, weight, even=pooled)
         if x.dtype == torch.bfloat16 and height * width <= SMALL_MAP:
             return _SmallMapConvolution.apply(x, weight)
     return F.conv2d(x, weight, padding=1)
 
 
-def winograd_is_faster(x: Tensor, weight: Tensor) -> bool:
-    """And, in bfloat16, where its rounding does no harm: while the network is trained."""
+def takes_winograd(x: Tensor, weight: Tensor) -> bool:
+    """Whether Winograd's is faster for these, on a CPU; in bfloat16 also only while gradients are taken."""
     images, channels = x.shape[:2]
-    if images < SEVERAL_IMAGES or channels < MANY_CHANNELS:
+    if images < SEVERAL_IMAGES or channels < MANY_CHANNELS or x.dtype != weight.dtype:  # torch's refuses two formats
         return False
     if x.dtype == torch.bfloat16:
-        return torch.is_grad_enabled() and not has_amx() and max(channels, len(weight)) >= WIDEST_BFLOAT16
+        return torch.is_grad_enabled() and not has_amx() and max(channels, len(weight)) >= WIDE_BFLOAT16
     return x.dtype == torch.float32
 
 
 @cache
 def has_amx() -> bool:
-    """Whether the processor multiplies tiles of bfloat16."""
+    """Whether the processor has AMX for bfloat16: a unit that multiplies matrices, two to three times as fast."""
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 

@@ -7,7 +7,7 @@ tile, g a filter and A, B, G the matrices of `matrices()`, the outputs are
 
 where * multiplies place by place, summed over the channels: for each of the (m + 2)^2 places a matrix product of tiles
 by channels and channels by filters.  Everything is exact but for rounding: in float32 a relative error of 2e-6 with
-tiles of 4 to 5e-5 with tiles of 7.  In bfloat16 it is 0.6, 1.3 and 2.0 % with tiles of 2, 3 and 4 (direct 0.2 %): less
+tiles of 4 to 5e-5 with tiles of 7.  In bfloat16 it is 0.6, 1.3 and 2 % with tiles of 2, 3 and 4 (direct 0.2 %): less
 than the 3.7 % of the 8-bit floats that others train with (e4m3; Micikevicius et al. 2022).
 """
 
@@ -41,8 +41,8 @@ def winograd_convolution(x: Tensor, weight: Tensor, even: bool = False) -> Tenso
 class WinogradConvolution(torch.autograd.Function):
     """apply(x, weight, height, width, differentiable): (B, C, H, W) and (K, C, 3, 3) -> (B, K, height, width).
 
-    Where it is differentiable it keeps the transformed filters and tiles, which take the place of x and are about twice
-    as large: a tenth faster than to transform both once more.
+    Where it is differentiable it keeps the transformed filters and tiles, which take the place of x and are two to four
+    times as large: a tenth faster than to transform both once more (float32).
     """
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Which number format the network computes in, chosen by a measurement.
 
-bfloat16 is two to three times faster than float32 on processors with AVX-512 bf16 or AMX and on GPUs, and up to 500
+bfloat16 is up to three times faster than float32 on processors with AVX-512 bf16 or AMX and on GPUs, and up to 500
 times slower elsewhere.  So it is measured when a run starts, and the record says what was found and taken.
 """
 
