@@ -46,7 +46,7 @@ from utils.record import Epoch
 EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken, of up to 32 x 32 pixels
 STATISTICS_FROM = 2000  # training images, but for principal components
 SAMPLE_PIXELS = 50_000 * 32 * 32  # of all images together that statistics are taken from
-# of the measured convolution speed, only for the estimate: in bfloat16 whole steps reach a third (MNIST) to 0.86
+# of the measured convolution speed, only for the estimate: in bfloat16 whole steps reach a third (MNIST) to 0.99
 # (CIFAR-10) of it; in float32 on a CPU 0.7 to 1.9: Winograd's convolution gains most on the wide layers of CIFAR-10
 NETWORK_EFFICIENCY = {"bfloat16": 0.5, "float32": 1.0}
 NOT_TRAINED = "none: the encoder was scored as it was"
