@@ -1,7 +1,7 @@
 """Learn a 128-dimensional latent, score it, write a record.  `python _main.py --help` shows how.
 
-The way through the code: this file -> training/runs.py (which runs) -> training/run.py (one run) ->
-training/<task>.py (its train()) -> training/evaluation.py (the scores) -> utils/record.py (what is written).
+The way through the code: this file -> training/run_all.py (which runs) -> training/run.py (one run) ->
+training/<task>.py (its train()) -> evaluation/scores.py (the scores) -> utils/records/schema.py (what is written).
 """
 
 from utils.command_line import Parser, end_on_interrupt, exit_code, leave, raise_on_interrupt
@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 
 from training.tasks import TASKS, Planned, Task
-from utils.data import DATASETS, FOLDER, check_dataset, folder_path, recipe_family, short_name
 from utils.errors import RunError, UsageError
+from utils.images.datasets import DATASETS, FOLDER, check_dataset, folder_path, recipe_family, short_name
 from utils.recipe import (
     ENCODER_FIELDS,
     ENCODER_WIDTHS,
@@ -28,7 +28,7 @@ from utils.recipe import (
     check_methods_have,
     flag_values,
 )
-from utils.record import Record, RecordError, read_record, recipe_hash
+from utils.records.schema import Record, RecordError, read_record, recipe_hash
 
 EXAMPLES = f"""\
 examples:
@@ -122,7 +122,7 @@ def main(argv: list[str]) -> None:
     plans = {name: plan(arguments, tasks, name, init) for name in datasets}
     check_writable(arguments.results_dir, "--results-dir")
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
-    from training.runs import Options, run_all  # torch is imported only now, so that --help and errors are quick
+    from training.run_all import Options, run_all  # torch is imported only now, so that --help and errors are quick
 
     raise_on_interrupt()
     run_all(plans, Options(
@@ -233,8 +233,8 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
         raise UsageError(f"--images {arguments.images}: write {FOLDER}PATH")
     if arguments.out.suffix != ".npz":
         raise UsageError(f"--out {arguments.out}: name it FILE.npz")
-    from training.embed import embed_folder  # torch is imported only now
-    from utils.environment import choose_device
+    from evaluation.embed import embed_folder  # torch is imported only now
+    from utils.records.environment import choose_device
 
     raise_on_interrupt()
     check_writable(arguments.out.absolute().parent, "--out")

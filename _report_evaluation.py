@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
         grade(argv[1:])
         return
     args = parse(argv)
-    from report.build import write_readme, write_report  # here, so that --help does not wait for matplotlib
+    from report.render import write_readme, write_report  # here, so that --help does not wait for matplotlib
 
     if args.readme:
         used, rejected = write_readme(args.results_dir, args.readme)

@@ -42,7 +42,7 @@ def run_all(seed: int) -> bytes:
 
     from theory.experiments import EXPERIMENTS
     from theory.results import TheoryResults
-    from utils.environment import describe
+    from utils.records.environment import describe
 
     torch.set_num_threads(1)  # small tensors: more threads only wait for each other
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -62,7 +62,7 @@ def run_all(seed: int) -> bytes:
 def main(argv: list[str]) -> None:
     """Do what the command line asks.  Raises UsageError and RunError."""
     args = parse(argv)
-    from utils.record import write_atomically
+    from utils.records.schema import write_atomically
 
     data = run_all(SEED)
     try:

@@ -22,15 +22,15 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.common import Contestant, Timed
-from models.convolution import Conv3x3, conv3x3
 from models.heads import LinearHead, ProjectionHead
 from training.contrastive import view_size
 from training.loop import DeviceData, Setup, new_encoder
 from training.tasks import TASKS
-from utils.environment import choose_device
+from utils.compute.convolution import Conv3x3, conv3x3
+from utils.compute.precision import Convolution, choose_precision, measure_conv, synchronise
 from utils.errors import UsageError
-from utils.precision import Convolution, choose_precision, measure_conv, synchronise
 from utils.recipe import Recipe
+from utils.records.environment import choose_device
 
 VALIDATION_IMAGES = 10  # an epoch of the project ends with a validation: with so few it takes a hundredth of the time
 
@@ -92,7 +92,7 @@ def this_project(task: str, recipe: Recipe, data: DeviceData, setup: Setup) -> C
     """The project's training: batches augmented as tensors, channels last, and the format that is faster here.
 
     The third epoch: a training begins with memory that is new to it, and takes some more in its first ten steps.
-    In a process of its own, which ends with this one: the freed memory that it keeps (utils/allocator.py) would serve
+    In a process of its own, which ends with this one: the freed memory that it keeps (compute/allocator.py) would serve
     the others too, who have none of that in a program of theirs (CIFAR-10, tutorial loop: 43 -> 55 images/s).
     """
     apart = ProcessPoolExecutor(1, mp_context=get_context("spawn"))

@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
     """Write the page.  Raises UsageError where the measurements are none of contrastive training."""
     arguments = parse(argv)
     measured = read_measured(arguments.measured)
-    from utils.record import write_atomically
+    from utils.records.schema import write_atomically
 
     text = page(measured, own_network(measured))
     write_atomically(arguments.out, lambda file: file.write(text.encode()))
@@ -92,7 +92,7 @@ def own_network(measured: dict[str, Any]) -> Network:
     """This project's encoder and head on CIFAR-10, at the speed of the sweep's largest batch."""
     from torch import nn
 
-    from models.encoder import build_encoder
+    from models.encoders import build_encoder
     from models.heads import ProjectionHead
     from training.loop import forward_flops
 

@@ -63,7 +63,7 @@ def main(argv: list[str]) -> None:
     arguments = parse(argv)
     import torch
 
-    from utils.environment import describe
+    from utils.records.environment import describe
 
     with tempfile.TemporaryDirectory(prefix="grading-benchmark-") as name:
         scratch = Path(name)
@@ -96,8 +96,8 @@ def make_class(bases: list[Path], folder: Path, students: int, data_dir: Path) -
     """A folder for each student below `folder`, with a run of each task."""
     from tqdm import tqdm
 
-    from training.verify import test_images
-    from utils.record import read_record
+    from evaluation.rescore import test_images
+    from utils.records.schema import read_record
 
     data = test_images(read_record(bases[0]).run.dataset, data_dir)
     for number in tqdm(range(students), unit="student", desc="made", disable=None):
@@ -114,9 +114,17 @@ def hand_in(base: Path, folder: Path, rng: np.random.Generator, data: Any, *, tr
     import torch
     from safetensors.torch import load_file, save_file
 
-    from training.evaluation import confusion_of
-    from training.verify import predict_again
-    from utils.record import HEADLINE, Artifact, read_arrays, read_record, sha256_file, write_arrays, write_record
+    from evaluation.rescore import predict_again
+    from evaluation.scores import confusion_of
+    from utils.records.schema import (
+        HEADLINE,
+        Artifact,
+        read_arrays,
+        read_record,
+        sha256_file,
+        write_arrays,
+        write_record,
+    )
 
     record, target = read_record(base), folder / base.name
     checkpoint = target.with_suffix(".safetensors")

@@ -45,9 +45,9 @@ from benchmarks.common import (
 )
 from training.tasks import TASKS
 from utils.command_line import Parser, exit_code
-from utils.data import check_dataset
 from utils.errors import RunError, UsageError
-from utils.image_chunks import CHUNK_IMAGES, processes
+from utils.images.chunks import CHUNK_IMAGES, processes
+from utils.images.datasets import check_dataset
 from utils.recipe import ENCODER_WIDTHS
 
 EXAMPLES = """examples:
@@ -278,7 +278,7 @@ def break_image(folder: Path, number: int) -> None:
 def build(folder: Path, count: int, side: int, limit: Limit) -> dict[str, Any]:
     """Start, kill half-way, start again.  Prints and returns seconds, images/s and peak memory."""
     def started() -> subprocess.Popen:
-        code = ("import sys; from pathlib import Path; from utils.data import load_dataset; "
+        code = ("import sys; from pathlib import Path; from utils.images.datasets import load_dataset; "
                 "load_dataset(f'folder:{sys.argv[1]}', Path(sys.argv[2]), int(sys.argv[3]))")
         words = [str((folder / "images").resolve()), str((folder / "data").resolve()), str(side)]
         return subprocess.Popen([*limit.prefix, sys.executable, "-c", code, *words], cwd=ROOT)
@@ -403,7 +403,7 @@ def train_turns() -> None:
 
     from benchmarks.contestants import VALIDATION_IMAGES, set_up, train_timed
     from training.loop import DeviceData
-    from utils.data import load_dataset
+    from utils.images.datasets import load_dataset
 
     job = json.loads(sys.argv[1])
     dataset = load_dataset(f"folder:{job['folder']}", Path(job["data_dir"]), job["size"])

@@ -124,7 +124,7 @@ def main(argv: list[str]) -> None:
                    "bytes": fit([point.x for point in sweep], [point.bytes for point in sweep])}
             for name, sweep in points.items()}
     show(points, fits)
-    from utils.record import write_atomically  # here: the measuring processes do not need it
+    from utils.records.schema import write_atomically  # here: the measuring processes do not need it
 
     figure = draw(points, fits)
     write_atomically(arguments.out, lambda file: figure.savefig(file, format=arguments.out.suffix[1:], dpi=150))
@@ -156,7 +156,7 @@ def sweeps(task: str, count: int, machine: dict[str, Any]) -> dict[str, list[Job
 def look_at_machine() -> dict[str, Any]:
     """The machine and the number format that a run would choose on it, in plain types."""
     from benchmarks.contestants import set_up
-    from utils.environment import describe
+    from utils.records.environment import describe
 
     setup = set_up("cpu", "auto")
     return describe(setup.device, setup.precision, setup.conv_gflops).model_dump()
@@ -192,7 +192,7 @@ def loss(pairs: int) -> tuple[float, int]:
     """NT-Xent of so many pairs of views, forward and backward, median of a few times."""
     import torch
 
-    from utils.losses import nt_xent
+    from training.losses import nt_xent
 
     generator = torch.Generator().manual_seed(0)
 

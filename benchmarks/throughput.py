@@ -7,7 +7,7 @@
 The first form trains the same network three ways, in turn, and with as many threads:
 
     this project   the task's own train(), in the number format that it chooses here; while it trains, and only
-                   then, malloc keeps freed memory (utils/allocator.py); in a process of its own, so that the others
+                   then, malloc keeps freed memory (allocator.py); in a process of its own, so that the others
                    have nothing of that
     tutorial loop  torchvision transforms of one PIL image at a time, DataLoader, float32, AdamW
     lightly        (1.2.3) its SimCLR transform, head and loss in such a loop; left out where it is not installed
@@ -123,8 +123,8 @@ def main(argv: list[str]) -> None:
 
     from benchmarks.contestants import first_images, measure_apart, set_up
     from training.loop import DeviceData
-    from utils.data import load_dataset
-    from utils.environment import describe
+    from utils.images.datasets import load_dataset
+    from utils.records.environment import describe
 
     setup = set_up(arguments.device, arguments.precision)
     whole_data = DeviceData.load(load_dataset(DATASET, arguments.data_dir), setup.device)
@@ -281,7 +281,7 @@ def own_record(folder: Path) -> dict[str, Any]:
     A record counts that is complete, of the default method, and made without a recipe flag and without --init; where
     the defaults have changed meanwhile, those of the newest recipe.  Raises RunError where there is none.
     """
-    from utils.record import RecordError, read_record, recipe_hash
+    from utils.records.schema import RecordError, read_record, recipe_hash
 
     default, records = TASKS["1.2.3"].default_recipe(DATASET), []
     for path in sorted(folder.glob(f"1.2.3_{DATASET}_{default.method}_seed*.json")):

@@ -4,7 +4,7 @@
     python benchmarks/time_to_reference.py --cell 1.2.2/mnist
     python benchmarks/time_to_reference.py --cell 1.2.3/cifar10 --epochs 4
 
-The references are those of the report (report/tables.py).  The learning rate falls to 0 over a length that is fixed
+The references are those of the report (report/summary.py).  The learning rate falls to 0 over a length that is fixed
 beforehand, so no training can simply be stopped when it is good enough: each cell is trained from scratch with 1, 2,
 4, 8, ... epochs of its default recipe, up to the recipe's own number, until one passes.  Two times are printed: of the
 attempt that passed, training and scoring, and of all attempts together, which is what finding it out took.
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, wherever this is called from
 
 from benchmarks.common import add_json_flag, add_run_flags, check_output, print_table, whole, write_json
-from report.tables import REFERENCE
+from report.summary import REFERENCE
 from training.tasks import TASKS
 from utils.command_line import Parser, exit_code
 from utils.errors import UsageError
@@ -101,8 +101,8 @@ def main(argv: list[str]) -> None:
 
     from benchmarks.contestants import set_up
     from training.loop import DeviceData
-    from utils.data import load_dataset
-    from utils.environment import describe
+    from utils.images.datasets import load_dataset
+    from utils.records.environment import describe
 
     setup = set_up(arguments.device, arguments.precision, arguments.seed)
     machine = describe(setup.device, setup.precision, setup.conv_gflops).model_dump()
@@ -143,19 +143,19 @@ def passed(cell: str, attempt: Attempt) -> bool:
 
 def validation_accuracy(trained: "Trained", data: "DeviceData", setup: "Setup") -> float:
     """Accuracy on validation of the classifier that training.run would report, which it is also chosen by."""
-    from training import evaluation
-    from utils.precision import DTYPES
+    from evaluation import scores
+    from utils.compute.precision import DTYPES
 
-    z = evaluation.encode(trained.modules["encoder"], data.images)  # train and validation, (N, latent_dim)
-    latents = {part: evaluation.Latents(z[index], data.labels[index])
+    z = scores.encode(trained.modules["encoder"], data.images)  # train and validation, (N, latent_dim)
+    latents = {part: scores.Latents(z[index], data.labels[index])
                for part, index in (("labelled", data.labelled), ("selection", data.selection))}
     classifier = trained.modules.get("classifier")
     if classifier is None:
-        epochs = evaluation.classifier_epochs(len(data.labelled))
-        classifier, _ = evaluation.train_classifier(latents, len(data.classes), setup.seed, epochs,
+        epochs = scores.classifier_epochs(len(data.labelled))
+        classifier, _ = scores.train_classifier(latents, len(data.classes), setup.seed, epochs,
                                                     DTYPES[setup.precision])
     held_out = latents["selection"]
-    return (evaluation.predict(classifier, held_out.z) == held_out.labels).float().mean().item()
+    return (scores.predict(classifier, held_out.z) == held_out.labels).float().mean().item()
 
 
 def in_json(cell: str, done: list[Attempt]) -> dict[str, object]:

@@ -30,10 +30,10 @@ from grading.rubric import Rubric, read_rubric
 from grading.score import Evidence, Scorer, Truth, evidence_of, without_network
 from grading.strict_yaml import Moment, NotBool, Strict, read_yaml
 from grading.submission import PART, find_submissions
-from report import format as show
-from utils.data import load_dataset
+from report import show
 from utils.errors import RunError, UsageError
-from utils.record import write_atomically
+from utils.images.datasets import load_dataset
+from utils.records.schema import write_atomically
 
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # a cell that begins so is run by spreadsheets
 

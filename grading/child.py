@@ -24,12 +24,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from evaluation import rescore
+from evaluation.scores import predict
 from report.load import check_known
-from training import verify
-from training.evaluation import predict
 from training.tasks import TASKS
 from utils.errors import RunError
-from utils.record import RecordError, read_arrays, read_record
+from utils.records.schema import RecordError, read_arrays, read_record
 
 SKETCH = 256  # numbers that stand for an encoder's weights when students are compared
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
@@ -142,12 +142,12 @@ def look_at(path: Path, images: dict[str, torch.Tensor], out: Path, stem: str) -
     if run.dataset not in images:
         return found | {"reason": f"{run.dataset} is no data set of this assignment"}
     try:
-        encoder, classifier = verify.load_scorer(path)
+        encoder, classifier = rescore.load_scorer(path)
     except RunError as error:
         return found | {"reason": str(error).replace(str(path.parent) + "/", "")[:300]}
     for name, stack in images.items():
         if name.split("/")[0] == run.dataset:
-            z = verify.latents_of(encoder, stack)
+            z = rescore.latents_of(encoder, stack)
             predicted = predict(classifier, z)
             write(out / f"{stem}.{name.replace('/', '.')}.u2", predicted.numpy().astype("<u2").tobytes())
             if name == run.dataset:

@@ -10,7 +10,7 @@ from grading.flags import alike
 from grading.rubric import Criterion, Rubric, late_share, points_for
 from grading.score import Evidence, Scored
 from grading.strict_yaml import NotBool, Strict
-from report import format as show
+from report import show
 from report.verification import agree
 
 THREE = 3

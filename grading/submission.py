@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from utils.lock import LOCKS
-from utils.record import UNFINISHED
+from utils.records.lock import LOCKS
+from utils.records.schema import UNFINISHED
 
 SUFFIXES = (".json", ".npz", ".safetensors")  # what is read
 OTHERS = (".html", ".pdf", ".md", ".txt", ".webp", ".png")  # what may lie there as well, and is not looked at

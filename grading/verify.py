@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.rescore import predict_again, test_images
 from report.load import Loaded
-from report.tables import with_status
+from report.summary import with_status
 from report.verification import Verdict, verdict_in_words
 from training.loop import DeviceData
-from training.verify import predict_again, test_images
-from utils.data import DATASETS
 from utils.errors import RunError
+from utils.images.datasets import DATASETS
 
 
 def verify(loaded: list[Loaded], folder: Path, data_dir: Path) -> Iterator[tuple[Loaded, Verdict]]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typst
 from markupsafe import Markup
 
-from report.figures import INK, inline_svg
+from report.charts import INK, inline_svg
 
 SIZE = 11  # points
 PAGE = f"""#set page(width: auto, height: auto, margin: (x: 1pt, y: 2pt), fill: none)

@@ -37,12 +37,12 @@ from bokeh.resources import Resources
 from markupsafe import Markup
 from PIL import Image
 
-from report import format as show
-from report.figures import MOST_NAMED, MUTED, ORANGE
+from report import show
+from report.charts import MOST_NAMED, MUTED, ORANGE
 from report.load import Loaded
 from report.pictures import MAPS, MOST_POINTS, class_colour
-from report.tables import dataset_name
-from utils.thumbnails import COLUMNS, arrange
+from report.summary import dataset_name
+from utils.records.thumbnails import COLUMNS, arrange
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_RUNS = 40  # of a data set: each costs the page some 40 kB

@@ -14,9 +14,9 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from report import format as show
-from report.figures import INK, MOST_NAMED, MUTED, ORANGE, PALETTE, PAPER, SVG, Drawing
-from utils.record import Record
+from report import show
+from report.charts import INK, MOST_NAMED, MUTED, ORANGE, PALETTE, PAPER, SVG, Drawing
+from utils.records.schema import Record
 
 MOST_POINTS = 5000  # on a map
 MOST_IMAGES = 24  # reconstructed

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from report import format as show
+from report import show
 from report import theory_figures as draw
-from report.figures import Drawing
+from report.charts import Drawing
+from report.elements import figure, table
 from report.load import LONGEST_REASON, THEORY, Loaded
-from report.parts import figure, table
-from report.tables import Row, dataset_name, mean_of, method_name, summarise, task_name
+from report.summary import Row, dataset_name, mean_of, method_name, summarise, task_name
 from theory.results import (
     AlignmentUniformity,
     Collapse,
@@ -26,7 +26,7 @@ from theory.results import (
     VarianceDirections,
     read_theory,
 )
-from utils.record import RecordError
+from utils.records.schema import RecordError
 
 COMMAND = "python _theory.py"
 Section = dict[str, Any]

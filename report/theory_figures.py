@@ -5,8 +5,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from report import format as show
-from report.figures import BLUE, INK, MUTED, ORANGE, PALETTE, STYLE, Drawing, save
+from report import show
+from report.charts import BLUE, INK, MUTED, ORANGE, PALETTE, STYLE, Drawing, save
 from theory.results import (
     AlignmentUniformity,
     Collapse,

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from report import format as show
+from report import show
+from report.elements import table
 from report.load import LONGEST_REASON, Loaded
-from report.parts import table
 
 TOLERANCE = 5 / 10_000  # of the test images: another processor rounds otherwise
 

@@ -17,11 +17,11 @@ from tests.factory import HONEST
 def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three short runs on the digits (HONEST), with their checkpoints, under the names of the default recipes."""
     import _main
-    from training import evaluation, portrait
+    from evaluation import figure_arrays, scores
 
     folder = tmp_path_factory.mktemp("honest")
-    with (patch.object(portrait, "tsne", portrait.first_components), patch.object(evaluation, "CLASSIFIER_EPOCHS", 4),
-          patch.object(evaluation, "CLASSIFIER_STEPS", 50)):
+    with (patch.object(figure_arrays, "tsne", figure_arrays.first_components),
+          patch.object(scores, "CLASSIFIER_EPOCHS", 4),patch.object(scores, "CLASSIFIER_STEPS", 50)):
         for task in HONEST:
             _main.main(["--task", task, "--epochs", "2", "--dataset", "digits", "--results-dir", str(folder)])
     for path in list(folder.glob("*.json")):

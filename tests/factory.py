@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from utils.record import (
+from utils.records.schema import (
     HEADLINE,
     SCORES,
     Confusion,
@@ -23,7 +23,7 @@ from utils.record import (
     write_arrays,
     write_record,
 )
-from utils.thumbnails import write_thumbnails
+from utils.records.thumbnails import write_thumbnails
 
 DIGITS = [str(i) for i in range(10)]
 OBJECTS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -48,7 +48,7 @@ def draw_predictions(rng: np.random.Generator, classes: int, n: int, accuracy: f
 
 def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int, accuracy: float,
                 reconstructions: int) -> dict[str, np.ndarray]:
-    """Arrays as in utils.record.ARRAYS."""
+    """Arrays as in utils.records.schema.ARRAYS."""
     labels, predictions = draw_predictions(rng, classes, n, accuracy)
     index = np.sort(np.random.default_rng(n).permutation(n)[:1500]).astype(np.int32)  # alike for every seed, too
     angle = 2 * np.pi * predictions[index] / classes

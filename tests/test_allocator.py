@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from utils.allocator import keeping_freed_memory
-from utils.precision import measure_conv
+from utils.compute.allocator import keeping_freed_memory
+from utils.compute.precision import measure_conv
 
 GLIBC = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
 SIZES = tuple(size * 2**20 for size in (96, 64, 160))  # bytes of the blocks of a "step"

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from utils import augment
+from training import augment
 
 
 def batch(b: int = 16, channels: int = 3, side: int = 12) -> Tensor:

@@ -26,19 +26,19 @@ from benchmarks import (
     throughput,
     time_to_reference,
 )
-from models import convolution
-from report.tables import REFERENCE
+from evaluation import scores
+from evaluation.rescore import predict_again
+from evaluation.rescore import test_images as load_test_images
+from report.summary import REFERENCE
 from tests.factory import HONEST, make_record
-from training import evaluation
 from training.loop import DeviceData, Setup
+from training.losses import nt_xent
 from training.tasks import TASKS
-from training.verify import predict_again
-from training.verify import test_images as load_test_images
 from utils.command_line import exit_code
-from utils.data import load_dataset
+from utils.compute import convolution
 from utils.errors import RunError, UsageError
-from utils.losses import nt_xent
-from utils.record import read_arrays, read_record
+from utils.images.datasets import load_dataset
+from utils.records.schema import read_arrays, read_record
 
 ROOT = Path(__file__).parent.parent
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0)
@@ -298,8 +298,8 @@ def test_attempts_double_up_to_the_recipe_s_own_epochs() -> None:
 @pytest.mark.parametrize("task", ["1.2.2", "1.2.3"])
 def test_training_goes_on_until_validation_passes_without_test_images(task: str, capsys, monkeypatch,
                                                                       tmp_path: Path) -> None:
-    monkeypatch.setattr(evaluation, "CLASSIFIER_EPOCHS", 1)
-    monkeypatch.setattr(evaluation, "CLASSIFIER_STEPS", 2)
+    monkeypatch.setattr(scores, "CLASSIFIER_EPOCHS", 1)
+    monkeypatch.setattr(scores, "CLASSIFIER_STEPS", 2)
     monkeypatch.setitem(time_to_reference.CELLS, "cell", (task, "digits"))
     dataset = load_dataset("digits", tmp_path).head(train=150, val=50, test=10)
     dataset = dataclasses.replace(dataset, test_images=dataset.test_images[:0], test_labels=dataset.test_labels[:0])

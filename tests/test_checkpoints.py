@@ -15,16 +15,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
+from evaluation import figure_arrays, scores
 from tests.test_training import CPU
-from training import evaluation, portrait
 from training.checkpoints import KEPT, Checkpoints, Interrupted, differences, newest
 from training.loop import DeviceData, Loop, Setup, Trained
 from training.run import run
 from training.tasks import TASKS
-from utils.data import load_dataset
 from utils.errors import RunError, UsageError
+from utils.images.datasets import load_dataset
 from utils.recipe import LatentRecipe
-from utils.record import Record, read_arrays
+from utils.records.schema import Record, read_arrays
 
 IDENTITY = {"recipe": {"epochs": 2}, "seed": 0}
 STARTED = "2026-01-01T00:00:00Z"
@@ -37,9 +37,9 @@ class Killed(BaseException):
 @pytest.fixture(scope="module", autouse=True)
 def quick_scores() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(portrait, "tsne", portrait.first_components)
+        patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
         patch.setattr("training.run.QUICK_CLASSIFIER_EPOCHS", 2)
-        patch.setattr(evaluation, "linear_probe", lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64))
+        patch.setattr(scores, "linear_probe", lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64))
         yield
 
 

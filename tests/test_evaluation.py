@@ -5,9 +5,10 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from models.encoder import ConvEncoder
-from training import evaluation, loop, portrait
-from training.evaluation import Latents
+from evaluation import figure_arrays, scores
+from evaluation.scores import Latents
+from models.encoders import ConvEncoder
+from training import loop
 
 
 def clusters(n: int, classes: int = 4, d: int = 16, spread: float = 1.0, seed: int = 0) -> Latents:
@@ -27,7 +28,7 @@ def test_encode_leaves_the_encoder_bit_identical_and_is_deterministic() -> None:
     encoder = ConvEncoder((1, 8, 8), (8, 8), 16, "max").train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     images = torch.randint(0, 256, (30, 8, 8, 1), dtype=torch.uint8)
-    first, second = evaluation.encode(encoder, images), evaluation.encode(encoder, images)
+    first, second = scores.encode(encoder, images), scores.encode(encoder, images)
     assert torch.equal(first, second)
     assert encoder.training
     for name, value in encoder.state_dict().items():
@@ -40,14 +41,14 @@ def test_encode_leaves_the_encoder_bit_identical_and_is_deterministic() -> None:
 def test_encode_does_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = ConvEncoder((1, 8, 8), (8, 8), 16, "max")
     images = torch.randint(0, 256, (30, 8, 8, 1), dtype=torch.uint8)
-    whole = evaluation.encode(encoder, images)
+    whole = scores.encode(encoder, images)
     monkeypatch.setattr(loop, "EVALUATION_BATCH", 7)
-    torch.testing.assert_close(evaluation.encode(encoder, images), whole, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scores.encode(encoder, images), whole, rtol=1e-5, atol=1e-5)
 
 
 def test_knn_agrees_with_scikit_learn() -> None:
     train, test = clusters(600, spread=1.5), clusters(300, spread=1.5, seed=1)
-    ours = evaluation.knn_predict(train, test.z, 4)
+    ours = scores.knn_predict(train, test.z, 4)
     theirs = KNeighborsClassifier(20, metric="cosine").fit(train.z.numpy(), train.labels.numpy())
     counts = np.sort(theirs.predict_proba(test.z.numpy()), axis=1)
     untied = counts[:, -1] > counts[:, -2]  # where two classes tie, scikit-learn takes the lower number
@@ -58,15 +59,15 @@ def test_knn_agrees_with_scikit_learn() -> None:
 def test_knn_breaks_a_tie_by_the_nearer_class() -> None:
     train = Latents(torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-0.1, 1.0]]), torch.tensor([0, 1, 1, 0]))
     query = torch.tensor([[1.0, 0.1]])
-    assert evaluation.knn_predict(train, query, 2, k=2).tolist() == [0]
+    assert scores.knn_predict(train, query, 2, k=2).tolist() == [0]
 
 
 def test_linear_probe_separates_what_is_separable_and_not_labels_at_random() -> None:
     latents = splits(spread=0.3)
-    probe = evaluation.linear_probe(latents)
+    probe = scores.linear_probe(latents)
     assert (probe(latents["test"].z) == latents["test"].labels).float().mean() > 0.97
     shuffled = {**latents, "labelled": Latents(latents["train"].z, latents["train"].labels[torch.randperm(600)])}
-    chance = evaluation.linear_probe(shuffled)(latents["test"].z) == latents["test"].labels
+    chance = scores.linear_probe(shuffled)(latents["test"].z) == latents["test"].labels
     assert chance.float().mean() < 0.5
 
 
@@ -78,9 +79,9 @@ def test_classifier_learns_what_no_linear_probe_can() -> None:
         z = torch.randn(n, 8, generator=generator)
         return Latents(z, ((z[:, 0] > 0) ^ (z[:, 1] > 0)).long())
     latents = {"labelled": parity(1500), "selection": parity(200), "test": parity(500)}
-    classifier, epoch = evaluation.train_classifier(latents, 2, seed=0, epochs=8)
-    accuracy = (evaluation.predict(classifier, latents["test"].z) == latents["test"].labels).float().mean()
-    linear = (evaluation.linear_probe(latents)(latents["test"].z) == latents["test"].labels).float().mean()
+    classifier, epoch = scores.train_classifier(latents, 2, seed=0, epochs=8)
+    accuracy = (scores.predict(classifier, latents["test"].z) == latents["test"].labels).float().mean()
+    linear = (scores.linear_probe(latents)(latents["test"].z) == latents["test"].labels).float().mean()
     assert 1 <= epoch <= 8
     assert accuracy > 0.9
     assert linear < 0.6
@@ -90,8 +91,8 @@ def test_classifier_learns_what_no_linear_probe_can() -> None:
 def test_classifier_sees_the_labelled_and_the_selection_part_alone(hidden: str) -> None:
     latents = splits()
     poisoned = {**latents, hidden: Latents(torch.full_like(latents[hidden].z, torch.nan), latents[hidden].labels)}
-    one, _ = evaluation.train_classifier(latents, 4, seed=0, epochs=2)
-    two, _ = evaluation.train_classifier(poisoned, 4, seed=0, epochs=2)
+    one, _ = scores.train_classifier(latents, 4, seed=0, epochs=2)
+    two, _ = scores.train_classifier(poisoned, 4, seed=0, epochs=2)
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -100,27 +101,27 @@ def test_scores_do_not_depend_on_scale_or_shift_of_the_latent() -> None:
     """A latent far from 0 with tiny variance is as good as any other for the standardised probes."""
     latents = splits()
     moved = {name: Latents(1e-3 * part.z + 1.0, part.labels) for name, part in latents.items()}
-    a = evaluation.linear_probe(latents)(latents["test"].z)
-    b = evaluation.linear_probe(moved)(moved["test"].z)
+    a = scores.linear_probe(latents)(latents["test"].z)
+    b = scores.linear_probe(moved)(moved["test"].z)
     assert (a == b).float().mean() > 0.99
 
 
 def test_a_collapsed_latent_scores_at_chance_without_an_error() -> None:
     latents = {name: Latents(torch.ones_like(part.z), part.labels) for name, part in splits().items()}
-    classifier, _ = evaluation.train_classifier(latents, 4, seed=0, epochs=1)
-    for predicted in (evaluation.predict(classifier, latents["test"].z),
-                      evaluation.linear_probe(latents)(latents["test"].z),
-                      evaluation.knn_predict(latents["train"], latents["test"].z, 4)):
+    classifier, _ = scores.train_classifier(latents, 4, seed=0, epochs=1)
+    for predicted in (scores.predict(classifier, latents["test"].z),
+                      scores.linear_probe(latents)(latents["test"].z),
+                      scores.knn_predict(latents["train"], latents["test"].z, 4)):
         assert (predicted == latents["test"].labels).float().mean() < 0.5
-    assert np.isfinite(portrait.tsne(latents["test"].z.numpy())).all()
-    assert np.isfinite(portrait.first_components(latents["test"].z.numpy())).all()
-    assert evaluation.effective_rank(latents["test"].z) == 1.0
-    assert evaluation.uniformity(latents["test"].z) == pytest.approx(0, abs=1e-9)
+    assert np.isfinite(figure_arrays.tsne(latents["test"].z.numpy())).all()
+    assert np.isfinite(figure_arrays.first_components(latents["test"].z.numpy())).all()
+    assert scores.effective_rank(latents["test"].z) == 1.0
+    assert scores.uniformity(latents["test"].z) == pytest.approx(0, abs=1e-9)
 
 
 def test_confusion_rows_are_true_classes() -> None:
     labels, predicted = torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([0, 1, 1, 2, 2, 0])
-    confusion, per_class = evaluation.confusion_of("test/classifier_top1", predicted, labels, ("a", "b", "c"), "p")
+    confusion, per_class = scores.confusion_of("test/classifier_top1", predicted, labels, ("a", "b", "c"), "p")
     assert confusion.counts == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
     assert {name: metric.correct for name, metric in per_class.items()} == {
         "test/classifier_top1/a": 1, "test/classifier_top1/b": 1, "test/classifier_top1/c": 2}
@@ -129,17 +130,17 @@ def test_confusion_rows_are_true_classes() -> None:
 
 def test_bfloat16_changes_the_classifier_by_rounding_alone() -> None:
     latents = splits()
-    one, _ = evaluation.train_classifier(latents, 4, seed=0, epochs=4)
-    two, _ = evaluation.train_classifier(latents, 4, seed=0, epochs=4, dtype=torch.bfloat16)
+    one, _ = scores.train_classifier(latents, 4, seed=0, epochs=4)
+    two, _ = scores.train_classifier(latents, 4, seed=0, epochs=4, dtype=torch.bfloat16)
     assert all(p.dtype == torch.float32 for p in two.parameters())
-    same = evaluation.predict(one, latents["test"].z) == evaluation.predict(two, latents["test"].z)
+    same = scores.predict(one, latents["test"].z) == scores.predict(two, latents["test"].z)
     assert same.float().mean() > 0.95
 
 
 def test_few_labels_are_gone_over_more_often() -> None:
-    assert evaluation.classifier_epochs(54_000) == evaluation.CLASSIFIER_EPOCHS
-    assert evaluation.classifier_epochs(540) == evaluation.CLASSIFIER_STEPS
-    assert evaluation.classifier_epochs(1) == evaluation.CLASSIFIER_STEPS
+    assert scores.classifier_epochs(54_000) == scores.CLASSIFIER_EPOCHS
+    assert scores.classifier_epochs(540) == scores.CLASSIFIER_STEPS
+    assert scores.classifier_epochs(1) == scores.CLASSIFIER_STEPS
 
 
 def test_alignment_is_the_mean_squared_distance_on_the_sphere() -> None:
@@ -147,9 +148,9 @@ def test_alignment_is_the_mean_squared_distance_on_the_sphere() -> None:
     a, b = generator.normal(size=(50, 7)), generator.normal(size=(50, 7))
     unit = [x / np.sqrt((x * x).sum(1, keepdims=True)) for x in (a, b)]
     expected = np.mean([sum((p - q) ** 2) for p, q in zip(*unit, strict=True)])
-    assert evaluation.alignment(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, rel=1e-6)
-    assert evaluation.alignment(torch.from_numpy(a), torch.from_numpy(3 * a)) == pytest.approx(0, abs=1e-12)
-    assert evaluation.alignment(torch.from_numpy(a), torch.from_numpy(-a)) == pytest.approx(4)
+    assert scores.alignment(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(expected, rel=1e-6)
+    assert scores.alignment(torch.from_numpy(a), torch.from_numpy(3 * a)) == pytest.approx(0, abs=1e-12)
+    assert scores.alignment(torch.from_numpy(a), torch.from_numpy(-a)) == pytest.approx(4)
 
 
 def test_uniformity_agrees_with_its_definition_and_with_lightly_s_authors() -> None:
@@ -157,15 +158,15 @@ def test_uniformity_agrees_with_its_definition_and_with_lightly_s_authors() -> N
     z = np.random.default_rng(1).normal(size=(40, 5))
     unit = z / np.sqrt((z * z).sum(1, keepdims=True))
     pairs = [np.exp(-2 * ((unit[i] - unit[j]) ** 2).sum()) for i in range(40) for j in range(i)]
-    assert evaluation.uniformity(torch.from_numpy(z)) == pytest.approx(np.log(np.mean(pairs)), rel=1e-6)
-    assert evaluation.uniformity(torch.tensor([[1.0, 0.0], [-2.0, 0.0]])) == pytest.approx(-8)
+    assert scores.uniformity(torch.from_numpy(z)) == pytest.approx(np.log(np.mean(pairs)), rel=1e-6)
+    assert scores.uniformity(torch.tensor([[1.0, 0.0], [-2.0, 0.0]])) == pytest.approx(-8)
 
 
 def test_effective_rank_counts_equal_directions() -> None:
     generator = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(200, 7, generator=generator) - 0)[0]
     basis = torch.linalg.qr(basis - basis.mean(0))[0]  # centred, orthonormal columns: seven equal singular values
-    assert evaluation.effective_rank(basis) == pytest.approx(7, abs=1e-3)
-    assert evaluation.effective_rank(torch.outer(torch.arange(20.0), torch.ones(9))) == pytest.approx(1, abs=1e-5)
-    uneven = evaluation.effective_rank(basis * torch.tensor([1.0, 1, 1, 1, 1, 1, 1e-6]))
+    assert scores.effective_rank(basis) == pytest.approx(7, abs=1e-3)
+    assert scores.effective_rank(torch.outer(torch.arange(20.0), torch.ones(9))) == pytest.approx(1, abs=1e-5)
+    uneven = scores.effective_rank(basis * torch.tensor([1.0, 1, 1, 1, 1, 1, 1e-6]))
     assert 6 <= uneven < 6.01

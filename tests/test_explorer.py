@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from report import format as show
+from report import show
+from report.charts import ORANGE
 from report.explorer import explorer, head, unique
-from report.figures import ORANGE
 from report.load import Loaded
 from tests.factory import make_record
-from utils.record import read_arrays, read_record, sha256_file
+from utils.records.schema import read_arrays, read_record, sha256_file
 
 HOSTILE = ["<script>hacked=1</script>", "</script><img src=x onerror=hacked=1>", "@colour{safe} $x $$x^2$$ ${hacked=1}",
            "' \"onload=hacked=1 &lt;b&gt; \u2028\u202e\x00", "all classes", "-->]]>", "{{7*7}}", "url(https://x.invalid)"]

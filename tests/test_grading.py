@@ -28,8 +28,8 @@ from grading.submission import take
 from tests.factory import HONEST
 from tests.hostile import CORPUS, TARGET
 from utils.command_line import exit_code
-from utils.data import load_dataset
 from utils.errors import UsageError
+from utils.images.datasets import load_dataset
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "grading" / "example_rubric.yaml"

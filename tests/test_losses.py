@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from utils.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
+from training.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
 
 
 def views(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:

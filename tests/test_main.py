@@ -10,7 +10,7 @@ import pytest
 
 import _main
 from utils.command_line import exit_code
-from utils.record import read_record, recipe_hash
+from utils.records.schema import read_record, recipe_hash
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,12 +18,12 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture(scope="module", autouse=True)
 def short_classifier() -> Iterator[None]:
     """What these tests ask depends neither on how well the classifier is trained nor on t-SNE, which take the time."""
-    from training import evaluation, portrait
+    from evaluation import figure_arrays, scores
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "CLASSIFIER_EPOCHS", 3)
-        patch.setattr(evaluation, "CLASSIFIER_STEPS", 6)
-        patch.setattr(portrait, "tsne", portrait.first_components)
+        patch.setattr(scores, "CLASSIFIER_EPOCHS", 3)
+        patch.setattr(scores, "CLASSIFIER_STEPS", 6)
+        patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
         yield
 
 

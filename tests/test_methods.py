@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from models.encoder import build_encoder
+from models.encoders import build_encoder
 from models.patches import PatchComponents
 from training import autoencoding, classification, contrastive
+from training.augment import to_float
 from training.loop import DeviceData, Loop, Setup
 from training.run import score
 from training.tasks import TASKS
-from utils.augment import to_float
-from utils.data import load_dataset
+from utils.images.datasets import load_dataset
 
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0, quick=True)
 
@@ -198,7 +198,7 @@ def test_every_method_trains_in_its_own_way(data: DeviceData) -> None:
 
 
 def test_a_feature_that_did_not_vary_in_training_has_no_say(data: DeviceData) -> None:
-    from training.evaluation import Standardised
+    from evaluation.scores import Standardised
 
     z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     z[:, 1] = 0.25

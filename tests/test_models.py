@@ -9,15 +9,15 @@ from sklearn.decomposition import PCA
 from torch import nn
 from torchvision.models import resnet18
 
-import models.encoder
-from models import convolution
-from models.convolution import Conv3x3, filter_gradient
-from models.decoder import build_decoder
-from models.encoder import ConvEncoder, MLPEncoder, TransformerBlock, Whitening, build_encoder
+import models.encoders
+from models.decoders import build_decoder
+from models.encoders import ConvEncoder, MLPEncoder, TransformerBlock, Whitening, build_encoder
 from models.heads import LinearHead, MLPClassifier, ProjectionHead
 from models.patches import PatchComponents
+from utils.compute import convolution
+from utils.compute.convolution import Conv3x3, filter_gradient
+from utils.compute.precision import cast
 from utils.errors import UsageError
-from utils.precision import cast
 
 
 def images(n: int = 64, shape: tuple[int, int, int] = (3, 32, 32)) -> torch.Tensor:
@@ -95,7 +95,7 @@ def test_whitening_of_many_images_at_a_time_is_that_of_all(monkeypatch: pytest.M
     images = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     whole, parts = Whitening(3, 2), Whitening(3, 2)
     whole.fit_to_data(images)
-    monkeypatch.setattr(models.encoder, "WHITENED_PIXELS", 7 * 64)  # 7 images, and a rest of 2
+    monkeypatch.setattr(models.encoders, "WHITENED_PIXELS", 7 * 64)  # 7 images, and a rest of 2
     parts.fit_to_data(images)
     x = torch.rand(4, 3, 8, 8)
     torch.testing.assert_close(parts(x).square(), whole(x).square(), rtol=1e-3, atol=1e-4)  # the sign is free

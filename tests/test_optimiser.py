@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from utils.optimiser import MUON_MOMENTUM, MasterOptimiser, orthogonalised
-from utils.precision import cast
+from utils.compute.optimiser import MUON_MOMENTUM, MasterOptimiser, orthogonalised
+from utils.compute.precision import cast
 
 
 def model(seed: int = 0) -> nn.Module:

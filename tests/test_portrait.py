@@ -8,12 +8,12 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from training import portrait
-from training.evaluation import Latents
+from evaluation import figure_arrays
+from evaluation.scores import Latents
 from training.loop import DeviceData
-from utils.data import load_dataset
-from utils.record import RecordError
-from utils.thumbnails import read_thumbnails, write_thumbnails
+from utils.images.datasets import load_dataset
+from utils.records.schema import RecordError
+from utils.records.thumbnails import read_thumbnails, write_thumbnails
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +38,15 @@ def test_agreement_is_the_share_of_same_class_neighbours() -> None:
     points, labels = generator.normal(size=(60, 2)), generator.integers(0, 3, 60)
     nearest = NearestNeighbors(n_neighbors=11).fit(points).kneighbors(points)[1][:, 1:]  # the first is the point itself
     expected = np.mean([labels[j] == labels[i] for i in range(60) for j in nearest[i]])
-    ours = portrait.agreement(torch.from_numpy(points), torch.from_numpy(labels))
+    ours = figure_arrays.agreement(torch.from_numpy(points), torch.from_numpy(labels))
     assert ours == pytest.approx(expected)
     apart = torch.from_numpy(np.c_[100.0 * labels, points[:, 0]])
-    assert portrait.agreement(apart, torch.from_numpy(labels)) == 1
+    assert figure_arrays.agreement(apart, torch.from_numpy(labels)) == 1
 
 
 def test_first_components_are_scikit_learn_s_of_the_shown_points_alone() -> None:
     x = np.random.default_rng(0).normal(size=(40, 9)) * np.arange(9, 0, -1)
-    ours = portrait.first_components(x)
+    ours = figure_arrays.first_components(x)
     centred = x - x.mean(0)
     _, _, axes = np.linalg.svd(centred)
     np.testing.assert_allclose(np.abs(ours), np.abs(centred @ axes[:2].T), rtol=1e-4)
@@ -57,8 +57,8 @@ def test_neighbours_are_the_nearest_training_images_and_never_validation_or_test
     z = torch.randn(len(data.images), 16, generator=generator)
     test = torch.randn(len(data.test_images), 16, generator=generator)
     latents = {"train": Latents(z[data.train], data.labels[data.train]), "test": Latents(test, data.test_labels)}
-    found = portrait.neighbours(latents, data)
-    near = NearestNeighbors(n_neighbors=portrait.NEIGHBOURS_SHOWN, metric="cosine").fit(z[data.train].numpy())
+    found = figure_arrays.neighbours(latents, data)
+    near = NearestNeighbors(n_neighbors=figure_arrays.NEIGHBOURS_SHOWN, metric="cosine").fit(z[data.train].numpy())
     distance, index = near.kneighbors(test[found["neighbour_index"]].numpy())
     np.testing.assert_allclose(found["neighbour_cosine"], 1 - distance, atol=1e-5)
     expected = data.train[torch.from_numpy(index)]
@@ -69,14 +69,14 @@ def test_neighbours_are_the_nearest_training_images_and_never_validation_or_test
 
 def test_an_image_is_not_its_own_neighbour_even_among_copies(data: DeviceData) -> None:
     z = torch.ones(len(data.test_images), 4)  # all alike
-    arrays, _ = portrait.maps(z, data)
+    arrays, _ = figure_arrays.maps(z, data)
     own = np.arange(len(arrays["map_index"]))[:, None]
     assert (arrays["map_neighbours"] != own).all()
 
 
 def test_maps_show_the_images_they_name_with_their_numbers(data: DeviceData) -> None:
     z = pixels_of(data.test_images)
-    arrays, metrics = portrait.maps(z, data)
+    arrays, metrics = figure_arrays.maps(z, data)
     assert arrays["map_index"].tolist() == list(range(90))
     np.testing.assert_array_equal(arrays["map_points"], arrays["pixel_tsne"])  # the latent here is the pixels
     assert metrics["test/tsne_agreement"].value == metrics["test/pixel_tsne_agreement"].value
@@ -87,9 +87,9 @@ def test_reconstructions_are_the_best_the_median_and_the_worst(data: DeviceData)
     z = pixels_of(data.test_images)
     damage = torch.linspace(0, 0.5, len(z))[torch.randperm(len(z), generator=torch.Generator().manual_seed(0))]
     spoilt = (z + damage[:, None]).clamp(0, 1)
-    arrays = portrait.reconstructions(Pixels(), spoilt, data)
+    arrays = figure_arrays.reconstructions(Pixels(), spoilt, data)
     errors = (spoilt - z).abs().mean(1).numpy()
-    k = portrait.RECONSTRUCTIONS
+    k = figure_arrays.RECONSTRUCTIONS
     assert (np.diff(arrays["reconstruction_error"]) >= 0).all()
     np.testing.assert_allclose(arrays["reconstruction_error"], errors[arrays["reconstruction_index"]], rtol=1e-5)
     ordered = np.sort(errors)
@@ -100,25 +100,25 @@ def test_reconstructions_are_the_best_the_median_and_the_worst(data: DeviceData)
 
 def test_interpolation_pairs_are_of_one_class_and_of_two() -> None:
     labels = torch.randint(0, 5, (300,), generator=torch.Generator().manual_seed(0))
-    pairs = portrait.interpolation_pairs(labels)
+    pairs = figure_arrays.interpolation_pairs(labels)
     for kind, same in (("within", True), ("between", False)):
         first, second = pairs[kind].T
-        assert len(first) == portrait.PAIRS_MEASURED
+        assert len(first) == figure_arrays.PAIRS_MEASURED
         assert ((labels[first] == labels[second]) == same).all()
         assert (first != second).all()
 
 
 def test_a_straight_line_is_even_and_a_jump_is_not(data: DeviceData) -> None:
     z = pixels_of(data.test_images)
-    arrays, metrics = portrait.interpolations(Pixels(), z, data)  # a linear decoder: every step alike
+    arrays, metrics = figure_arrays.interpolations(Pixels(), z, data)  # a linear decoder: every step alike
     assert metrics["test/interpolation_step_within"].value == pytest.approx(1, abs=1e-4)
     ends = data.test_images[arrays["interpolation_index"]].numpy()  # (P, 2, H, W, C)
     assert (arrays["interpolation_images"][:, 0] == ends[:, 0]).all()
     assert (arrays["interpolation_images"][:, -1] == ends[:, 1]).all()
     jump = torch.zeros(1, 9, 1, 2, 2)
     jump[:, 4:] = 1
-    assert portrait.unevenness(jump) == pytest.approx(8)
-    assert portrait.unevenness(torch.zeros(1, 9, 1, 2, 2)) == 1
+    assert figure_arrays.unevenness(jump) == pytest.approx(8)
+    assert figure_arrays.unevenness(torch.zeros(1, 9, 1, 2, 2)) == 1
 
 
 @pytest.mark.parametrize("count, shape", [(1500, (28, 28, 1)), (7, (8, 8, 1)), (41, (32, 32, 3))])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from utils.precision import cast, choose_precision, measure_conv
+from utils.compute.precision import cast, choose_precision, measure_conv
 
 
 def test_cast_leaves_norms_and_buffers_in_float32() -> None:

@@ -83,6 +83,7 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("folder, forbidden", [
+    ("evaluation", {"report", "theory", "_main", "argparse"}),
     ("models", {"training", "report", "argparse", "_main"}),
     ("utils", {"training", "models", "report", "_main"}),
     ("training", {"report", "theory", "_main", "argparse"}),

@@ -6,8 +6,8 @@ import dataclasses
 import pytest
 
 from training.tasks import TASKS
-from utils.data import DATASETS
 from utils.errors import UsageError
+from utils.images.datasets import DATASETS
 from utils.recipe import LatentRecipe, Recipe, add_flags, as_json, check_methods_have, flag_values
 
 

@@ -27,14 +27,13 @@ from pypdf import PdfReader
 from scipy.stats import binomtest
 
 import _report_evaluation
-from report import compare, equations, figures, page, pictures, tables, texts
-from report import format as show
-from report.build import build_html, build_pdf, share_images, write_readme
+from report import charts, equations, page_content, pictures, prose, show, stats, summary
 from report.load import check_known as CHECK_KNOWN
 from report.load import load_results
+from report.render import build_html, build_pdf, share_images, write_readme
 from tests.factory import edit, make_record
 from utils.command_line import exit_code
-from utils.record import HEADLINE, read_record, recipe_hash, write_arrays
+from utils.records.schema import HEADLINE, read_record, recipe_hash, write_arrays
 
 SCRIPT = Path(__file__).parent.parent / "_report_evaluation.py"
 
@@ -83,7 +82,7 @@ class Reader(HTMLParser):
 
 def render(folder: Path) -> tuple[str, bytes]:
     """HTML and PDF of a folder of records."""
-    content, drawings = page.make_page(*load_results(folder))
+    content, drawings = page_content.make_page(*load_results(folder))
     return build_html(content, drawings).decode(), build_pdf(content, drawings)
 
 
@@ -174,7 +173,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(folder: Path) -> tuple[str, bytes, float, dict]:
     """HTML, PDF, the seconds that they took, and the page that both were filled from."""
     start = time.perf_counter()
-    content, drawings = page.make_page(*load_results(folder))
+    content, drawings = page_content.make_page(*load_results(folder))
     html, pdf = build_html(content, drawings).decode(), build_pdf(content, drawings)
     return html, pdf, time.perf_counter() - start, content
 
@@ -243,7 +242,7 @@ def test_every_headline_number_and_every_variation_follows_from_the_json(folder:
         runs = groups.pop((NAMES[dataset], task, method, ""))
         accuracy, deviation, interval, reference, difference, *others = cells
         check_cells(runs, [accuracy, deviation, interval, *others])
-        known = tables.REFERENCE.get((task, NAMES[dataset]))
+        known = summary.REFERENCE.get((task, NAMES[dataset]))
         if known is None:
             assert reference == difference == "–"
         else:
@@ -302,14 +301,14 @@ def slow_mcnemar(b: int, c: int) -> Fraction:
 
 @pytest.mark.parametrize(("b", "c"), [(0, 0), (0, 1), (1, 0), (5, 5), (3, 14), (40, 21), (0, 30), (300, 412), (900, 2)])
 def test_mcnemar_agrees_with_whole_numbers(b: int, c: int) -> None:
-    assert compare.mcnemar(b, c) == pytest.approx(float(slow_mcnemar(b, c)), rel=1e-9)
-    assert compare.mcnemar(b, c) == compare.mcnemar(c, b)
+    assert stats.mcnemar(b, c) == pytest.approx(float(slow_mcnemar(b, c)), rel=1e-9)
+    assert stats.mcnemar(b, c) == stats.mcnemar(c, b)
 
 
 def test_holm_by_its_definition() -> None:
     """A pair is rejected at level a just where its adjusted value is at most a, by Holm's own stepping down."""
     values = [0.01, 0.04, 0.03, 0.005, 0.5, 0.01]
-    adjusted = compare.holm(values)
+    adjusted = stats.holm(values)
     for level in (0.004, 0.03, 0.05, 0.0501, 0.09, 0.2, 0.9):
         rejected: set[int] = set()
         for step, i in enumerate(sorted(range(6), key=lambda i: values[i])):
@@ -317,7 +316,7 @@ def test_holm_by_its_definition() -> None:
                 break
             rejected.add(i)
         assert {i for i in range(6) if adjusted[i] <= level} == rejected
-    assert compare.holm([]) == []
+    assert stats.holm([]) == []
 
 
 def test_mcnemar_tables_follow_from_the_predictions(folder: Path, report: tuple) -> None:
@@ -384,7 +383,7 @@ def test_lines_of_other_encoders_and_recipes_stay_apart(tmp_path: Path) -> None:
             fields = {"labels": share, "epochs": 1, **more}
             make_record(tmp_path, "1.2.2", "mnist", "joint", n=60, epochs=fields["epochs"], fields=fields)
     loaded = load_results(tmp_path)[0]
-    names = [line.name for line in compare.label_lines(tables.summarise(loaded).rows)]
+    names = [line.name for line in stats.label_lines(summary.summarise(loaded).rows)]
     base = "random initialisation, trained end to end"
     assert names == [base, f"{base}, encoder=mlp", f"{base}, learning_rate=0.1", f"{base}, subset=500"]
 
@@ -401,7 +400,7 @@ def test_class_balance_follows_from_the_json(folder: Path, report: tuple) -> Non
 
 
 def test_an_encoder_from_another_run_makes_a_row_of_its_own(folder: Path) -> None:
-    results = tables.summarise(load_results(folder)[0])
+    results = summary.summarise(load_results(folder)[0])
     plain = [row for row in results.rows if (row.dataset, row.task, row.method) == ("mnist", "1.2.1", "plain")]
     told = [(row.default, row.recipe, len(row.runs)) for row in plain]
     assert told == [(True, "", 3), (False, "from 1.2.3 simclr", 1)]
@@ -415,10 +414,10 @@ def test_a_control_or_a_changed_run_fills_no_cell_of_the_reference(tmp_path: Pat
     make_record(tmp_path, "1.2.1", "mnist", "plain", n=60, init=init)
     make_record(tmp_path, "1.2.2", "mnist", "joint", n=60, fields={"labels": 0.1})
     make_record(tmp_path, "control", "mnist", "pca", n=60, epochs=0)
-    results = tables.summarise(load_results(tmp_path)[0])
+    results = summary.summarise(load_results(tmp_path)[0])
     assert len(results.missing) == 6 and [row.task for row in results.headline] == ["control"]
     edit(make_record(tmp_path, "1.2.3", "mnist", "dcl", n=60), "recipe", "overridden", value=["method"])
-    assert len(tables.summarise(load_results(tmp_path)[0]).missing) == 5  # the method alone changes no recipe
+    assert len(summary.summarise(load_results(tmp_path)[0]).missing) == 5  # the method alone changes no recipe
 
 
 def wilson_by_bisection(p: float, n: int) -> tuple[float, float]:
@@ -437,7 +436,7 @@ def wilson_by_bisection(p: float, n: int) -> tuple[float, float]:
 @pytest.mark.parametrize(("correct", "n"), [(0, 10), (10, 10), (1, 3), (7_531, 10_000), (9_999, 10_000), (300, 360)])
 def test_wilson_agrees_with_scipy(correct: int, n: int) -> None:
     theirs = binomtest(correct, n).proportion_ci(confidence_level=0.95, method="wilson")
-    assert tables.wilson_interval(correct / n, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert summary.wilson_interval(correct / n, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
 
 def test_the_pdf_shows_the_same_rows_as_the_html(report: tuple) -> None:
@@ -532,7 +531,7 @@ def test_a_missing_result_is_shown_with_its_command(report: tuple) -> None:
 
 def test_the_verdict_counts_what_it_says(folder: Path) -> None:
     loaded, rejected = load_results(folder)
-    told = " ".join(page.verdict(tables.summarise(loaded), rejected))
+    told = " ".join(page_content.verdict(summary.summarise(loaded), rejected))
     assert "22 complete runs" in told and "5 are here" in told and "Missing: 1.2.3 on CIFAR-10." in told
     assert "is above the known reference in 2 of 7 rows" in told and "not above the known reference in 5 of 7" in told
     assert "On MNIST highest of 7 rows is 1.2.2 joint with 100.00 % (n = 1); the controls give frozen random encoder " \
@@ -578,7 +577,7 @@ def test_both_files_are_complete_and_stand_alone(report: tuple) -> None:
     assert "url(http" not in html and "@import" not in html
     assert names.count("table") == names.count("caption")
     document = PdfReader(BytesIO(pdf))
-    assert document.metadata.title == page.texts.TITLE
+    assert document.metadata.title == page_content.prose.TITLE
     assert document.metadata.creation_date is None
     assert seconds < 60
 
@@ -589,7 +588,7 @@ def test_the_pdf_is_accessible(tmp_path: Path) -> None:
         make_record(tmp_path, "1.2.1", "mnist", method, n=100, reconstructions=6, epochs=3)
     for share in (0.1, 0.5):
         make_record(tmp_path, "1.2.2", "mnist", "joint", n=100, epochs=3, fields={"labels": share})
-    content, drawings = page.make_page(*load_results(tmp_path), a_theory())
+    content, drawings = page_content.make_page(*load_results(tmp_path), a_theory())
     assert build_pdf(content, drawings, standard="ua-1").startswith(b"%PDF")
 
 
@@ -601,7 +600,7 @@ def a_theory() -> tuple[list[dict], dict]:
                            "right": [1], "code": []}],
                "figures": [{"file": "theory-pca.svg", "alt": "A square of one unit.", "caption": "A square."}]}
     square = b'<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><path d="M 1 1 L 3 3"/></svg>'
-    return [section], {"theory-pca.svg": figures.Drawing("svg", square, "A square of one unit.", "A square.")}
+    return [section], {"theory-pca.svg": charts.Drawing("svg", square, "A square of one unit.", "A square.")}
 
 
 def test_the_theory_is_a_chapter_of_both(tmp_path: Path) -> None:
@@ -611,20 +610,20 @@ def test_the_theory_is_a_chapter_of_both(tmp_path: Path) -> None:
     (tmp_path / "deeper" / "theory.json").write_text('{"not": "a record"}')
     loaded, rejected = load_results(tmp_path)
     assert len(loaded) == 1 and [item.name for item in rejected] == ["deeper/theory.json"]
-    content, drawings = page.make_page(loaded, rejected, a_theory())
+    content, drawings = page_content.make_page(loaded, rejected, a_theory())
     html, pdf = build_html(content, drawings).decode(), build_pdf(content, drawings)
     assert table_of(html, "Angles <i>") == [["What", "Degrees"], ["largest", "0.1234"]]
     labels = [attributes.get("aria-label") for tag, attributes in Reader(html).tags if tag == "svg"]
     assert "x squared over y" in labels and "A square of one unit." in labels
     for words in ("Theory, with experiments", "A linear <autoencoder>", "First words #let.", "Last words.", "0.1234"):
         assert words in "".join(Reader(html).text) and squeeze(words) in squeeze(pdf_text(pdf))
-    without = build_html(*page.make_page(loaded, rejected)).decode()
+    without = build_html(*page_content.make_page(loaded, rejected)).decode()
     assert "Theory, with experiments" not in without
 
 
 def test_the_explorer_is_placed_where_there_is_one(tmp_path: Path) -> None:
     make_record(tmp_path, n=60, epochs=2)
-    content, drawings = page.make_page(*load_results(tmp_path))
+    content, drawings = page_content.make_page(*load_results(tmp_path))
     there = build_html(content, drawings, Markup("<p>an explorer</p>")).decode()
     assert there.index("Bokeh") < there.index("</head>") < there.index("<p>an explorer</p>")
     assert '<a href="#explore">' in there
@@ -633,13 +632,13 @@ def test_the_explorer_is_placed_where_there_is_one(tmp_path: Path) -> None:
 
 
 def test_equations_are_drawn_once_and_follow_the_page(report: tuple) -> None:
-    drawn = equations.render(texts.METHODS)
-    assert len(drawn) == len(texts.METHODS) == 12
-    assert equations.render(texts.METHODS[:2] + texts.METHODS[:1]) == {
-        method["typst"]: drawn[method["typst"]] for method in texts.METHODS[:2]}
-    for method in texts.METHODS:
+    drawn = equations.render(prose.METHODS)
+    assert len(drawn) == len(prose.METHODS) == 12
+    assert equations.render(prose.METHODS[:2] + prose.METHODS[:1]) == {
+        method["typst"]: drawn[method["typst"]] for method in prose.METHODS[:2]}
+    for method in prose.METHODS:
         svg = drawn[method["typst"]]
-        assert svg in report[0] and "currentColor" in svg and figures.INK not in svg
+        assert svg in report[0] and "currentColor" in svg and charts.INK not in svg
         assert f'aria-label="{method["alt"]}"' in svg and re.search(r'width="\d+\.\d+em"', svg)
         assert squeeze(method["source"]) in squeeze(pdf_text(report[1]))
     assert equations.render([]) == {}
@@ -761,11 +760,11 @@ def test_names_of_classes_stay_text_in_the_figures(tmp_path: Path) -> None:
     make_record(tmp_path, n=60, epochs=2, classes=["$x_1$", "<b>&\"", "c"])
     (run,), _ = load_results(tmp_path)
     drawing = dict(pictures.maps(run.record, run.arrays))["map_points"]
-    inline = figures.inline_svg(drawing.data, "one-", 'label "<script>')
+    inline = charts.inline_svg(drawing.data, "one-", 'label "<script>')
     assert "$x_1$" in inline and "&lt;b&gt;&amp;" in inline
     assert 'aria-label="label &quot;&lt;script&gt;"' in inline
-    assert figures.INK not in inline and "currentColor" in inline
-    curves = figures.inline_svg(figures.curves(tables.summarise([run]).rows[0]).data, "one-", "label")
+    assert charts.INK not in inline and "currentColor" in inline
+    curves = charts.inline_svg(charts.curves(summary.summarise([run]).rows[0]).data, "one-", "label")
     assert set(re.findall(r'(?:href="|url\()#(one-)?', curves)) <= {"one-"}
 
 
@@ -773,13 +772,13 @@ def test_figures_say_in_numbers_what_they_show(tmp_path: Path) -> None:
     path = make_record(tmp_path, "1.2.2", "mnist", "joint", n=100, epochs=4)
     edit(edit(path, "history", 0, "val_loss", value=0.4123), "history", 3, "val_loss", value=0.12)
     make_record(tmp_path, "control", "mnist", "pca", n=100, epochs=0, accuracy=0.5)
-    rows = tables.summarise(load_results(tmp_path)[0]).rows
-    assert "Validation loss falls from 0.4123 to 0.1200 over 4 epochs" in figures.curves(rows[0]).alt
-    assert figures.curves(rows[1]) is None
+    rows = summary.summarise(load_results(tmp_path)[0]).rows
+    assert "Validation loss falls from 0.4123 to 0.1200 over 4 epochs" in charts.curves(rows[0]).alt
+    assert charts.curves(rows[1]) is None
     raw = json.loads(path.read_text())
-    assert f"joint by classifier ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in figures.methods(
+    assert f"joint by classifier ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in charts.methods(
         [("mnist", rows)]).alt
-    assert "control: PCA on MNIST 50.00 %" in figures.overview(rows, []).alt
+    assert "control: PCA on MNIST 50.00 %" in charts.overview(rows, []).alt
 
 
 @pytest.mark.parametrize("classes", [2, 25, 60])
@@ -795,7 +794,7 @@ def test_any_number_of_classes_can_be_drawn(tmp_path: Path, classes: int) -> Non
 def test_repeats_count_once_and_the_newest_counts(tmp_path: Path) -> None:
     for month, accuracy in ((3, 0.7), (9, 0.8), (6, 0.9)):
         make_record(tmp_path, n=100, accuracy=accuracy, started=f"2025-0{month}-01T00:00:00Z", name=f"month{month}")
-    results = tables.summarise(load_results(tmp_path)[0])
+    results = summary.summarise(load_results(tmp_path)[0])
     assert [(row.accuracy, row.deviation) for row in results.rows] == [(0.8, None)]
     assert [(run.name, newer) for run, newer in results.repeats] == [("month3.json", "month9.json"),
                                                                     ("month6.json", "month9.json")]
@@ -805,9 +804,9 @@ def test_warnings_name_dirty_trees_and_differing_data(tmp_path: Path) -> None:
     edit(make_record(tmp_path, seed=0, n=50), "environment", "dirty", value=True)
     make_record(tmp_path, seed=1, n=50, device="cuda")
     edit(make_record(tmp_path, seed=2, n=50), "data", "sha256", "test_images", value="f" * 64)
-    results = tables.summarise(load_results(tmp_path)[0])
+    results = summary.summarise(load_results(tmp_path)[0])
     assert [len(row.runs) for row in results.rows] == [2, 1]  # other images are no further seed
-    told = " ".join(tables.warnings_of(results))
+    told = " ".join(summary.warnings_of(results))
     assert "1 run came from a working tree that differed" in told
     assert "SHA-256 differ (2 versions)" in told and "2 different machines" in told
 
@@ -878,7 +877,7 @@ def test_help_is_quick_and_begins_with_examples() -> None:
 def test_no_torch_is_imported(tmp_path: Path) -> None:
     make_record(tmp_path / "results", n=50, epochs=1)
     code = f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})\n" \
-           "import report.build\nassert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+           "import report.render\nassert 'torch' not in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -923,7 +922,7 @@ def test_a_readme_without_markers_is_left_alone(tmp_path: Path, text: str, capsy
 
 
 def test_markdown_of_a_record_is_escaped() -> None:
-    assert page.markdown_text("a|b <i> `c` [d](e)") == "a\\|b &lt;i&gt; \\`c\\` \\[d\\](e)"
+    assert page_content.markdown_text("a|b <i> `c` [d](e)") == "a\\|b &lt;i&gt; \\`c\\` \\[d\\](e)"
 
 
 def test_formats() -> None:
@@ -1006,8 +1005,8 @@ def test_an_encoder_that_had_seen_more_labels_is_no_honest_point_of_the_curve(tm
         make_record(tmp_path, "1.2.3", "mnist", "simclr", n=60, epochs=0, init=honest, fields=fields, name=f"h{share}")
         make_record(tmp_path, "1.2.3", "mnist", "simclr", n=60, epochs=0, init=honest | {"labels": 1.0}, fields=fields,
                     name=f"l{share}")
-    rows = tables.summarise(load_results(tmp_path)[0]).rows
-    lines = {line.name: len(line.points) for line in compare.label_lines(rows)}
+    rows = summary.summarise(load_results(tmp_path)[0]).rows
+    lines = {line.name: len(line.points) for line in stats.label_lines(rows)}
     assert lines == {"contrastive simclr, frozen": 3,
                      "contrastive simclr, frozen, from 1.2.3 simclr, which had seen 100 % of labels": 2}
     assert sum("which had seen 100 % of the labels" in row.recipe for row in rows) == 2

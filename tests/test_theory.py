@@ -27,7 +27,7 @@ from torch import Tensor
 
 import _theory
 from report import theory as chapter
-from report.figures import Drawing
+from report.charts import Drawing
 from report.load import load_results
 from tests.factory import edit, make_record
 from tests.test_project import imported
@@ -44,9 +44,9 @@ from theory import (
 )
 from theory.experiments import EXPERIMENTS
 from theory.results import Experiments, TheoryResults, read_theory
-from utils import losses
+from training import losses
 from utils.errors import UsageError
-from utils.record import RecordError
+from utils.records.schema import RecordError
 
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "results" / "theory.json"

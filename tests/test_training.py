@@ -12,16 +12,17 @@ from safetensors.torch import load_file
 from sklearn.decomposition import PCA
 from torch import nn
 
-from models.encoder import MLPEncoder, build_encoder
-from training import loop, portrait
+from evaluation import figure_arrays
+from models.encoders import MLPEncoder, build_encoder
+from training import loop
 from training.loop import DeviceData, Diverged, Loop, Setup, evenly_spaced, forward_flops, schedule
 from training.momentum import MomentumEncoder
 from training.run import run
 from training.tasks import TASKS
-from utils.data import load_dataset
-from utils.optimiser import MasterOptimiser
-from utils.precision import cast
-from utils.record import Record, read_arrays, read_record
+from utils.compute.optimiser import MasterOptimiser
+from utils.compute.precision import cast
+from utils.images.datasets import load_dataset
+from utils.records.schema import Record, read_arrays, read_record
 
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0, quick=True)
 
@@ -30,7 +31,7 @@ CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0},
 def no_tsne() -> Iterator[None]:
     """It takes most of a small run's time, and test_portrait.py looks at it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(portrait, "tsne", portrait.first_components)
+        patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
         yield
 
 

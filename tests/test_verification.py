@@ -7,7 +7,7 @@ import pytest
 
 import _report_evaluation
 from grading.verify import verify
-from report import page
+from report import page_content
 from report.load import load_results
 from report.verification import Verdict, verdict_in_words
 from tests.factory import HONEST
@@ -45,7 +45,7 @@ def test_a_consistent_claim_of_every_image_is_found(folder: Path) -> None:
     assert found.verified == found.n - found.otherwise < found.n
     assert all(verdict.stands for verdict in verdicts.values())
     loaded, _ = load_results(folder)
-    shown = page.make_page(loaded, [], verdicts=list(verify(loaded, folder, folder)))[0]
+    shown = page_content.make_page(loaded, [], verdicts=list(verify(loaded, folder, folder)))[0]
     first = shown["verification"]["rows"][0]  # what does not stand comes first
     assert first[:2] == [f"{HONEST['1.2.3']}.json", "100.00"]
     assert first[2] == f"{100 * found.verified / found.n:.2f}" and "does not stand" in first[4]

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models import convolution, winograd
-from models.convolution import Conv3x3
-from models.winograd import matrices, tile_size, winograd_convolution
+from utils.compute import convolution, winograd
+from utils.compute.convolution import Conv3x3
+from utils.compute.winograd import matrices, tile_size, winograd_convolution
 
 SIZES = [(1, 1), (2, 2), (3, 3), (4, 7), (7, 4), (5, 5), (6, 6), (11, 9), (15, 15), (16, 1)]
 

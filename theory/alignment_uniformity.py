@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.special import hyp0f1
 from torch import Generator, Tensor
 
-from training.evaluation import alignment, uniformity
+from evaluation.scores import alignment, uniformity
 
 POINTS = 1500
 DIMENSIONS = (2, 3, 8, 32, 128)

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from evaluation.scores import effective_rank
 from theory.digits import PIXELS, load, mlp, probe_accuracy, random_view
-from training.evaluation import effective_rank
-from utils.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
+from training.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
 
 HIDDEN, WIDTH = 128, 32
 STEPS, BATCH, LEARNING_RATE = 250, 128, 3e-3

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Generator, Tensor, nn
 
-from utils.data import load_dataset
+from utils.images.datasets import load_dataset
 
 SIDE = 8  # pixels
 PIXELS = SIDE * SIDE

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from scipy.stats import binom
 from torch import Generator, Tensor
 
-from utils.losses import nt_xent
+from training.losses import nt_xent
 
 DIMENSIONS = 10  # of the Gaussians
 INFORMATION = (0.5, 2.0, 4.0, 6.0, 8.0)  # nats, of the Gaussians

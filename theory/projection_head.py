@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from theory.digits import PIXELS, load, mlp, probe_accuracy, random_view, turn
-from utils.losses import nt_xent
+from training.losses import nt_xent
 
 WIDTH, HIDDEN = 64, 256
 STEPS, BATCH, LEARNING_RATE, TEMPERATURE = 250, 256, 3e-3, 0.2

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from utils.record import UTC, Count, Environment, Fraction, Positive, Seconds, Strict, Text, read_strictly
+from utils.records.schema import UTC, Count, Environment, Fraction, Positive, Seconds, Strict, Text, read_strictly
 
 CORNERS = ("collapsed", "two opposite points", "uniform, views unrelated", "uniform, views alike")
 VARIANTS = ("simclr", "dcl", "positives_only", "moco", "moco_positives_only", "vicreg", "vicreg_no_variance",

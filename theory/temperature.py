@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from theory.digits import load, random_view
-from utils.losses import nt_xent
+from training.losses import nt_xent
 
 IMAGES = 128
 TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

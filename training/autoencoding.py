@@ -4,7 +4,7 @@
     python _main.py --task 1.2.1 --dataset mnist --method masked
 
 Encoder and decoder minimise the mean absolute error of the pixels (L1), or in one method of features.  The decoder is
-only there to train the encoder, whose 128-d latent is then frozen and scored by `training/evaluation.py`.  What the
+only there to train the encoder, whose 128-d latent is then frozen and scored by `evaluation/scores.py`.  What the
 encoder sees:
 
     plain      the image itself
@@ -23,13 +23,13 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from models.decoder import build_decoder
+from models.decoders import build_decoder
 from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents
+from training.augment import colour_jitter, to_float
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from training.patch_targets import patch_targets
-from utils import distributed
-from utils.augment import colour_jitter, to_float
+from utils.compute import distributed
 
 
 def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained:

@@ -26,10 +26,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from utils import distributed
-from utils.data_parts import say
+from utils.compute import distributed
 from utils.errors import UsageError
-from utils.record import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly, write_atomically
+from utils.images.splits import say
+from utils.records.schema import (
+    Count,
+    Digest,
+    Epoch,
+    RecordError,
+    Seconds,
+    Strict,
+    Text,
+    read_strictly,
+    write_atomically,
+)
 
 KEPT = 2  # checkpoints of each stage: the newest, and the one before should it be damaged
 LAST = "the same command goes on from the last checkpoint"

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from models.encoder import build_encoder
+from models.encoders import build_encoder
 from models.heads import LinearHead
+from training.augment import cutout, to_float
 from training.classification_recipe import GROWING, RECIPES, ClassificationRecipe
 from training.loop import DeviceData, Diverged, Loop, Setup, Trained, forward_flops, new_encoder
-from utils.augment import cutout, to_float
 from utils.recipe import FrozenRecipe
 
 

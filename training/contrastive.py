@@ -13,7 +13,7 @@ Two views of each image should agree; what keeps the latent from collapsing to a
     cmc     as dcl, and each view is also to pick its own image among others by what frozen patch features tell of the
             intact images; the latent has dimensions of both (contrastive multiview coding, Tian et al. 2020)
 
-The heads are then thrown away; the 128-d latent below them is frozen and scored by `training/evaluation.py`.
+The heads are then thrown away; the 128-d latent below them is frozen and scored by `evaluation/scores.py`.
 Departures from the papers: a small encoder with a linear 128-d latent, no blur at this resolution, AdamW, one head of
 two layers for every method (VICReg's has three, of 8192); the momentum is 0.99, as training is short, and BYOL's does
 not rise.  In cmc the intact images' encoder is fitted to the data, not learned (models/patches.py), and the latent has
@@ -23,15 +23,15 @@ its strongest components, not what its linear head makes of them: that learns wh
 import torch
 from torch import Generator, Tensor, nn
 
-from models.encoder import build_encoder
+from models.encoders import build_encoder
 from models.heads import ProjectionHead
+from training.augment import colour_jitter, random_affine, to_float
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
+from training.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
 from training.momentum import MomentumEncoder
 from training.patch_targets import patch_targets
-from utils import distributed
-from utils.augment import colour_jitter, random_affine, to_float
-from utils.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
+from utils.compute import distributed
 
 OBJECTIVES = {
     "simclr": "NT-Xent at temperature {r.temperature}, nats per anchor",

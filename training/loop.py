@@ -10,7 +10,7 @@ A training script stays one visible `train()`:
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 
-Under torchrun each process runs it (utils/distributed.py): loop.batches() gives this process's share of a batch, and
+Under torchrun each process runs it (distributed.py): loop.batches() gives this process's share of a batch, and
 the first process alone validates, prints and writes.
 """
 
@@ -28,20 +28,20 @@ from torch import Generator, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from models.encoder import build_encoder
+from models.encoders import build_encoder
 from models.patches import COMPONENTS_FITTED_TO
 from models.saved import Saved
+from training.augment import random_affine, to_float
 from training.checkpoints import Checkpoints, Progress
-from utils import distributed
-from utils.allocator import keeping_freed_memory
-from utils.augment import random_affine, to_float
-from utils.data import Dataset
-from utils.data_parts import read_ahead
+from utils.compute import distributed
+from utils.compute.allocator import keeping_freed_memory
+from utils.compute.optimiser import MasterOptimiser
+from utils.compute.precision import DTYPES, cast
 from utils.errors import RunError
-from utils.optimiser import MasterOptimiser
-from utils.precision import DTYPES, cast
+from utils.images.datasets import Dataset
+from utils.images.splits import read_ahead
 from utils.recipe import LatentRecipe, Recipe
-from utils.record import Epoch
+from utils.records.schema import Epoch
 
 EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken, of up to 32 x 32 pixels
 STATISTICS_FROM = 2000  # training images, but for principal components
@@ -198,7 +198,7 @@ def forward_flops(module: nn.Module, *shape: int) -> float:
     device = next(module.buffers()).device if weight is None else weight.device
     dtype = torch.float32 if weight is None or len(shape) == 3 else weight.dtype  # images are always float32
     was_training = module.training
-    # of so few images that convolutions are direct ones (models/convolution.py), whose operations are what counts
+    # of so few images that convolutions are direct ones (convolution.py), whose operations are what counts
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.eval()(torch.zeros(2, *shape, device=device, dtype=dtype))
     module.train(was_training)

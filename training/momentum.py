@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from utils.optimiser import MasterOptimiser
+from utils.compute.optimiser import MasterOptimiser
 
 
 class MomentumEncoder:

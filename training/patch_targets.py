@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from models.patches import PatchComponents
+from training.augment import to_float
 from training.loop import DeviceData, Setup, evaluation_batch, forward_flops
-from utils import distributed
-from utils.augment import to_float
-from utils.precision import DTYPES
+from utils.compute import distributed
+from utils.compute.precision import DTYPES
 
 
 def patch_targets(fitted: PatchComponents, data: DeviceData, setup: Setup) -> tuple[Tensor, float]:

@@ -3,7 +3,7 @@
     python _main.py --task rotation --dataset mnist
 
 No class labels are used: the label is the rotation that was applied.  The encoder is then frozen and its 128-d latent
-scored by `training/evaluation.py`.
+scored by `evaluation/scores.py`.
 Departure from the paper: an image appears in one random rotation per epoch, not in all four in one batch.
 """
 
@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from models.heads import LinearHead
+from training.augment import rotate_quarters
 from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
 from training.rotation_recipe import RotationRecipe
-from utils import distributed
-from utils.augment import rotate_quarters
+from utils.compute import distributed
 
 
 def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:

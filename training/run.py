@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from evaluation import figure_arrays, scores
 from models.saved import Saved
-from training import evaluation, portrait
 from training.checkpoints import LAST
 from training.classification import finetune
 from training.loop import DeviceData, Diverged, Setup, Trained, forward_flops, in_words
 from training.tasks import TASKS
-from utils import distributed
-from utils.checkpoint import save_checkpoint
-from utils.data import Dataset
-from utils.environment import describe
+from utils.compute import distributed
+from utils.compute.precision import DTYPES
 from utils.errors import RunError
-from utils.precision import DTYPES
+from utils.images.datasets import Dataset
 from utils.recipe import LatentRecipe, as_json
-from utils.record import (
+from utils.records.checkpoint import save_checkpoint
+from utils.records.environment import describe
+from utils.records.schema import (
     HEADLINE,
     Confusion,
     Data,
@@ -41,7 +41,7 @@ from utils.record import (
     write_arrays,
     write_record,
 )
-from utils.thumbnails import write_thumbnails
+from utils.records.thumbnails import write_thumbnails
 
 QUICK_IMAGES = {"train": 1000, "val": 200, "test": 500}  # what --quick trains and scores on
 QUICK_CLASSIFIER_EPOCHS = 5
@@ -188,25 +188,25 @@ def score(trained: Trained, recipe: LatentRecipe, data: DeviceData, setup: Setup
     modules, metrics = dict(trained.modules), {}
     encoder, protocol = modules["encoder"], "classifier trained jointly with the encoder"
     print("scoring: latents", end="", flush=True)
-    latents = evaluation.encode_splits(encoder, data)
+    latents = scores.encode_splits(encoder, data)
     flops = (len(data.images) + len(data.test_images)) * forward_flops(encoder, *data.image_shape)
     print(", classifier", end="", flush=True)
     if "classifier" not in modules:
-        epochs = QUICK_CLASSIFIER_EPOCHS if setup.quick else evaluation.classifier_epochs(len(data.labelled))
-        modules["classifier"], kept = evaluation.train_classifier(latents, len(data.classes), setup.seed, epochs,
+        epochs = QUICK_CLASSIFIER_EPOCHS if setup.quick else scores.classifier_epochs(len(data.labelled))
+        modules["classifier"], kept = scores.train_classifier(latents, len(data.classes), setup.seed, epochs,
                                                                          DTYPES[setup.precision])
         flops += 3 * epochs * len(data.labelled) * forward_flops(modules["classifier"], recipe.latent_dim)
-        protocol = (f"MLP of two hidden layers of {evaluation.CLASSIFIER_HIDDEN} units on the frozen latent, "
+        protocol = (f"MLP of two hidden layers of {scores.CLASSIFIER_HIDDEN} units on the frozen latent, "
                     f"epoch {kept} of {epochs} by validation accuracy")
-    predictions = {split: evaluation.predict(modules["classifier"], latents[split].z) for split in evaluation.SPLITS}
-    metrics.update(evaluation.accuracy_metrics("classifier_top1", protocol, predictions, latents))
-    confusion, per_class = evaluation.confusion_of(HEADLINE, predictions["test"], data.test_labels, data.classes,
+    predictions = {split: scores.predict(modules["classifier"], latents[split].z) for split in scores.SPLITS}
+    metrics.update(scores.accuracy_metrics("classifier_top1", protocol, predictions, latents))
+    confusion, per_class = scores.confusion_of(HEADLINE, predictions["test"], data.test_labels, data.classes,
                                                    protocol)
     metrics.update(per_class)
     metrics.update(probe_metrics(latents, len(data.classes)))
     if "projection_head" in modules:
         metrics.update(projection_metrics(modules["projection_head"], latents))
-    metrics.update(evaluation.geometry_metrics(encoder, latents["test"].z, data))
+    metrics.update(scores.geometry_metrics(encoder, latents["test"].z, data))
     arrays, more = portraits(modules, latents, data)
     arrays["test_labels"] = data.test_labels.cpu().numpy().astype(np.uint16)
     arrays["test_predictions"] = predictions["test"].cpu().numpy().astype(np.uint16)
@@ -214,41 +214,41 @@ def score(trained: Trained, recipe: LatentRecipe, data: DeviceData, setup: Setup
     return Scores(metrics | more, confusion, arrays, modules, flops)
 
 
-def probe_metrics(latents: dict[str, evaluation.Latents], classes: int) -> dict[str, Metric]:
+def probe_metrics(latents: dict[str, scores.Latents], classes: int) -> dict[str, Metric]:
     """Linear and kNN accuracy on validation and test."""
     held_out = ("val", "test")
     print(", linear probe", end="", flush=True)
-    probe = evaluation.linear_probe(latents)
+    probe = scores.linear_probe(latents)
     linear = {split: probe(latents[split].z) for split in held_out}
     print(", kNN", end="", flush=True)
-    k = min(evaluation.NEIGHBOURS, len(latents["labelled"].z))
-    nearest = {split: evaluation.knn_predict(latents["labelled"], latents[split].z, classes) for split in held_out}
-    return {**evaluation.accuracy_metrics("linear_top1", "logistic regression on the frozen latent, standardised",
+    k = min(scores.NEIGHBOURS, len(latents["labelled"].z))
+    nearest = {split: scores.knn_predict(latents["labelled"], latents[split].z, classes) for split in held_out}
+    return {**scores.accuracy_metrics("linear_top1", "logistic regression on the frozen latent, standardised",
                                           linear, latents),
-            **evaluation.accuracy_metrics("knn_top1", f"k = {k} nearest labelled training latents by cosine, majority",
+            **scores.accuracy_metrics("knn_top1", f"k = {k} nearest labelled training latents by cosine, majority",
                                           nearest, latents)}
 
 
-def projection_metrics(head: nn.Module, latents: dict[str, evaluation.Latents]) -> dict[str, Metric]:
+def projection_metrics(head: nn.Module, latents: dict[str, scores.Latents]) -> dict[str, Metric]:
     """Linear accuracy behind the projection head, which is thrown away otherwise."""
     print(", linear probe behind the head", end="", flush=True)
     with torch.no_grad():
-        behind = {split: evaluation.Latents(head(part.z), part.labels) for split, part in latents.items()}
-    predictions = {"test": evaluation.linear_probe(behind)(behind["test"].z)}
-    return evaluation.accuracy_metrics("projection_linear_top1", "logistic regression on the projection head's output, "
+        behind = {split: scores.Latents(head(part.z), part.labels) for split, part in latents.items()}
+    predictions = {"test": scores.linear_probe(behind)(behind["test"].z)}
+    return scores.accuracy_metrics("projection_linear_top1", "logistic regression on the projection head's output, "
                                        "standardised", predictions, behind)
 
 
-def portraits(modules: dict[str, nn.Module], latents: dict[str, evaluation.Latents], data: DeviceData,
-              ) -> portrait.Portrait:
+def portraits(modules: dict[str, nn.Module], latents: dict[str, scores.Latents], data: DeviceData,
+              ) -> figure_arrays.Portrait:
     """What the report's figures show, and the numbers beside them."""
     print(", maps", end="", flush=True)
-    arrays, metrics = portrait.maps(latents["test"].z, data)
-    arrays.update(portrait.neighbours(latents, data))
+    arrays, metrics = figure_arrays.maps(latents["test"].z, data)
+    arrays.update(figure_arrays.neighbours(latents, data))
     if "decoder" in modules:
         print(", reconstructions", end="", flush=True)
         decoder, z = modules["decoder"], latents["test"].z
-        paths, evenness = portrait.interpolations(decoder, z, data)
-        arrays.update(portrait.reconstructions(decoder, z, data) | paths)
-        metrics.update(evaluation.reconstruction_metrics(decoder, latents, data) | evenness)
+        paths, evenness = figure_arrays.interpolations(decoder, z, data)
+        arrays.update(figure_arrays.reconstructions(decoder, z, data) | paths)
+        metrics.update(scores.reconstruction_metrics(decoder, latents, data) | evenness)
     return arrays, metrics

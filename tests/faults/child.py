@@ -24,11 +24,13 @@ from PIL import WebPImagePlugin  # noqa: F401
 from tqdm import tqdm
 
 import _main
-from training import evaluation, loop, portrait, run, runs
+from evaluation import figure_arrays, scores
+from training import loop, run, run_all
 from training.checkpoints import Checkpoints
 from training.tasks import TASKS
-from utils import data, environment
-from utils.data_sources import Source, decode_digits
+from utils.images import datasets
+from utils.images.sources import Source, decode_digits
+from utils.records import environment
 
 for task in TASKS.values():
     importlib.import_module(task.script)
@@ -45,7 +47,7 @@ def write_part(file: Path, array: np.ndarray) -> None:
 
 PLACES: dict[str, tuple[Any, str]] = {  # where a fault can strike: just before a call of these
     "replace": (os, "replace"), "fsync": (os, "fsync"), "unlink": (Path, "unlink"), "step": (loop.Loop, "step"),
-    "validate": (loop.Loop, "validate"), "restore": (loop.Loop, "_restore"), "load": (runs, "load_dataset"),
+    "validate": (loop.Loop, "validate"), "restore": (loop.Loop, "_restore"), "load": (run_all, "load_dataset"),
     "fit": (loop, "build_encoder"), "score": (run, "score"), "arrays": (run, "write_arrays"),
     "record": (run, "write_record"), "remove": (Checkpoints, "remove"),
     "part": (sys.modules[__name__], "write_part"),
@@ -73,7 +75,7 @@ def go(argv: list[str], log: str, fault: Fault) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     quick_scores()
     if fault.downloads:
-        data.DATASETS["digits"] = replace(data.DATASETS["digits"], cached=True, sources=(
+        datasets.DATASETS["digits"] = replace(datasets.DATASETS["digits"], cached=True, sources=(
             Source("a stand-in", fetch, decode, download="100 kB"),))
     if fault.hours_back:
         turn_back(fault.hours_back)
@@ -89,11 +91,11 @@ def go(argv: list[str], log: str, fault: Fault) -> None:
 
 def quick_scores() -> None:
     """Scores that are worth nothing, and no measurements: what is looked at here is how a run ends, not how well."""
-    portrait.tsne = portrait.first_components
-    evaluation.CLASSIFIER_EPOCHS, evaluation.CLASSIFIER_STEPS = 1, 3
-    evaluation.linear_probe = lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64)
-    runs.measure_conv = lambda device, convolution: {"float32": 2.0, "bfloat16": 1.0}
-    runs.commit_of = environment.commit_of = lambda: ("0" * 40, False)
+    figure_arrays.tsne = figure_arrays.first_components
+    scores.CLASSIFIER_EPOCHS, scores.CLASSIFIER_STEPS = 1, 3
+    scores.linear_probe = lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64)
+    run_all.measure_conv = lambda device, convolution: {"float32": 2.0, "bfloat16": 1.0}
+    run_all.commit_of = environment.commit_of = lambda: ("0" * 40, False)
 
 
 def strike(owner: Any, name: str, call: int, number: int) -> None:
@@ -117,7 +119,7 @@ def fetch(data_dir: Path, temporary: Path) -> Path:
 
 def decode(folder: Path) -> dict[str, np.ndarray]:
     """What it brought."""
-    return {part: np.load(folder / f"{part}.npy") for part in data.PARTS}
+    return {part: np.load(folder / f"{part}.npy") for part in datasets.PARTS}
 
 
 def turn_back(hours: int) -> None:

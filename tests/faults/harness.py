@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from report.load import load_results
-from utils.record import UNFINISHED, sha256_file
+from utils.records.schema import UNFINISHED, sha256_file
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 600.0  # seconds after which a process hangs

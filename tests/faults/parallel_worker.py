@@ -20,10 +20,10 @@ from torch import Generator, Tensor, nn
 from training import contrastive, loop
 from training.classification import finetune
 from training.loop import DeviceData, Loop, Setup
+from training.losses import info_nce
 from training.tasks import TASKS
-from utils import distributed
-from utils.data import load_dataset
-from utils.losses import info_nce
+from utils.compute import distributed
+from utils.images.datasets import load_dataset
 
 STEPS = 50
 SETUP = Setup(torch.device("cpu"), "float32", {"float32": 1.0, "bfloat16": 1.0}, seed=0, quick=True)
@@ -76,7 +76,7 @@ CHANGES: dict[str, Callable[[], object]] = {
 def float64() -> Iterator[None]:
     """The network in float64, where rounding is too small for AdamW to make steps of it: equal means equal."""
     with (patch.dict(loop.DTYPES, {"float32": torch.float64}), patch.object(loop, "cast", nn.Module.to),
-          patch("utils.optimiser.master_copy", lambda weight: weight),
+          patch("utils.compute.optimiser.master_copy", lambda weight: weight),
           patch.object(contrastive, "info_nce", lambda q, k, queue, t: info_nce(q, k, queue.double(), t))):
         yield
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.faults.harness import TASKS, Folder, check_complete, check_readable, ended, outcome
-from utils.record import UNFINISHED
+from utils.records.schema import UNFINISHED
 
 KILLS = 13  # of each of four tasks, at random moments
 

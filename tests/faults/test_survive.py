@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import DEADLINE, ROOT, TASKS, Folder, check_complete, check_readable, ended, outcome, stopped
-from utils.record import UNFINISHED
+from utils.records.schema import UNFINISHED
 
 RUN = TASKS["rotation"]
 pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks at processes through /proc")

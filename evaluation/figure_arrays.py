@@ -1,6 +1,6 @@
 """What the report's figures show of a latent: 2-D maps, neighbours, reconstructions, interpolations.
 
-Each function returns arrays under the names of `utils.record.ARRAYS`, and where there is one the figure's number.
+Each function returns arrays under the names of `ARRAYS` in utils/records, and where there is one the figure's number.
 """
 
 import numpy as np
@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.evaluation import Latents
+from evaluation.scores import Latents
+from training.augment import to_float
 from training.loop import DeviceData, evaluation_batch, evenly_spaced
-from utils.augment import to_float
-from utils.record import SCORES, Metric
+from utils.records.schema import SCORES, Metric
 
 MAP_POINTS = 1500  # test images on the maps
 MAP_SIDE = 64  # pixels, of the images behind the map of raw pixels

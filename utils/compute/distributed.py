@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Generator, Tensor, nn
 
+from training.losses import at_least_float32
 from utils.errors import RunError, UsageError
-from utils.losses import at_least_float32
 
 T = TypeVar("T")
 TIMEOUT = timedelta(days=2)  # the others wait while the first one downloads or scores; a dead one is noticed at once

@@ -1,7 +1,7 @@
 """The runs of a command line in turn: skip what is complete, go on with what is unfinished, train the rest.
 
 Several processes may do the same command over one results folder, on one machine or on many that share it: each run is
-held by one of them (utils/lock.py), and the others pass it over.  Under torchrun several processes are one here: the
+held by one of them (records/lock.py), and the others pass it over.  Under torchrun several processes are one here: the
 first of them decides, holds and writes.
 """
 
@@ -13,20 +13,20 @@ from pathlib import Path
 
 import torch
 
-from models.convolution import conv3x3
 from models.saved import load_saved
 from training.checkpoints import Checkpoint, Checkpoints, differences, newest
 from training.loop import Diverged, Setup
 from training.run import QUICK_IMAGES, described, now, run
 from training.tasks import TASKS, Planned
-from utils import distributed
-from utils.data import Dataset, load_dataset
-from utils.environment import choose_device, commit_of
+from utils.compute import distributed
+from utils.compute.convolution import conv3x3
+from utils.compute.precision import choose_precision, measure_conv
 from utils.errors import RunError, UsageError
-from utils.lock import Held, held
-from utils.precision import choose_precision, measure_conv
+from utils.images.datasets import Dataset, load_dataset
 from utils.recipe import Recipe, as_json
-from utils.record import UNFINISHED, Init, Record, RecordError, read_record, remove_temporary, setting_hash
+from utils.records.environment import choose_device, commit_of
+from utils.records.lock import Held, held
+from utils.records.schema import UNFINISHED, Init, Record, RecordError, read_record, remove_temporary, setting_hash
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """From records to plain rows of raw numbers: what counts, how seeds are put together, what is missing.
 
-Nothing here rounds or formats; report.page does, through report.format.
+Nothing here rounds or formats; report.page_content does, through report.show.
 """
 
 import math
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from report import format as show
+from report import show
 from report.load import Loaded
-from utils.record import Record, setting_hash
+from utils.records.schema import Record, setting_hash
 
 # The test accuracies that these six tasks are known for, as fractions.  They are the figures to be compared with, not
 # results of this repository.

@@ -1,6 +1,6 @@
 """The report's own prose: what the tasks are, how the numbers are to be read, what they do not say."""
 
-from utils.record import HEADLINE
+from utils.records.schema import HEADLINE
 
 TITLE = "Structured latent representations: results"
 

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from evaluation.scores import encode
 from models.saved import load_saved
-from training.evaluation import encode
-from utils.data_parts import say
 from utils.errors import RunError, UsageError, reason
-from utils.image_decoding import decode_image
-from utils.image_folder import images_in
-from utils.record import write_atomically
+from utils.images.decoding import decode_image
+from utils.images.image_folder import images_in
+from utils.images.splits import say
+from utils.records.schema import write_atomically
 
 BATCH = 1000  # images that are decoded before they are encoded
 

@@ -1,15 +1,14 @@
-"""What the report shows of one row: its first seed's run in full, as a dictionary of strings (see report.page)."""
+"""What the report shows of one row: its first seed's run in full, as a dictionary of strings (see report.content)."""
 
 import shlex
 from typing import Any
 
-from report import figures, pictures, tables
-from report import format as show
-from report.figures import Drawing
+from report import charts, pictures, show, summary
+from report.charts import Drawing
+from report.elements import figure, table
 from report.load import Loaded
-from report.parts import figure, table
-from report.tables import Row, dataset_name, method_name
-from utils.record import Metric, Record
+from report.summary import Row, dataset_name, method_name
+from utils.records.schema import Metric, Record
 
 
 def run_section(name: str, row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
@@ -17,7 +16,7 @@ def run_section(name: str, row: Row, drawings: dict[str, Drawing]) -> dict[str, 
     run = row.runs[0]
     record = run.record
     about = [dataset_name(record.run.dataset), method_name(record.run.task, record.run.method), row.recipe]
-    drawn = [("curves", figures.curves(row)), ("reconstructions", pictures.reconstructions(record, run.arrays)),
+    drawn = [("curves", charts.curves(row)), ("reconstructions", pictures.reconstructions(record, run.arrays)),
              ("interpolations", pictures.interpolations(record, run.arrays)),
              ("neighbours", pictures.neighbours(record, run.arrays))]
     return {
@@ -36,7 +35,7 @@ def lead(row: Row) -> str:
     """The run's headline in one sentence, and which other seeds stand behind the row."""
     record = row.runs[0].record
     metric = record.headline
-    low, high = tables.wilson_interval(metric.value, metric.n)
+    low, high = summary.wilson_interval(metric.value, metric.n)
     others = [str(run.record.run.seed) for run in row.runs[1:]]
     more = f" Other {'seed' if len(others) == 1 else 'seeds'} of this row: {show.listing(others)}." if others else ""
     idle = "" if record.history else " Nothing was trained but the classifiers."
@@ -74,11 +73,11 @@ def confusion(record: Record) -> dict[str, Any] | None:
     its contrast on every shade, on the light page and on the dark one.
     """
     names, counts = [show.plain(name) for name in record.data.classes], record.confusion.counts
-    if len(names) > figures.MOST_NAMED:
+    if len(names) > charts.MOST_NAMED:
         return None
     total, correct = sum(map(sum, counts)), sum(row[i] for i, row in enumerate(counts))
     told = f"Of {show.count(total)} test images {show.count(correct)} lie on the diagonal."
-    largest = tables.largest_confusion(counts)
+    largest = summary.largest_confusion(counts)
     if largest is not None:
         i, j, images = largest
         told += f" The largest confusion: {show.plural(images, 'image')} of class {names[i]} taken for {names[j]}."
@@ -92,7 +91,7 @@ def class_table(record: Record) -> dict[str, Any] | None:
     """Accuracy of each class under every metric that is split by class; None without such metrics."""
     split_up = sorted({name.rpartition("/" + label)[0] for label in record.data.classes for name in record.metrics
                        if name.count("/") > 1 and name.endswith("/" + label)} & set(record.metrics))
-    if not split_up or len(record.data.classes) > figures.MOST_NAMED:
+    if not split_up or len(record.data.classes) > charts.MOST_NAMED:
         return None
     rows = []
     for label, images in zip(record.data.classes, record.data.class_counts["test"], strict=True):
@@ -106,7 +105,7 @@ def class_table(record: Record) -> dict[str, Any] | None:
 def notes(record: Record) -> list[str]:
     """What is not shown, and why."""
     classes = len(record.data.classes)
-    if classes <= figures.MOST_NAMED:
+    if classes <= charts.MOST_NAMED:
         return []
     return [f"With {show.count(classes)} classes the confusion matrix, the table of classes and the names on the maps "
             "cannot be read and are left out; the record holds the numbers."]

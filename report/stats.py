@@ -1,6 +1,6 @@
 """Comparisons between rows: McNemar's test, accuracy against label fraction, how the classes are spread.
 
-Raw numbers only, as in report.tables; report.comparisons puts them into words.
+Raw numbers only, as in report.rows; report.comparison_tables puts them into words.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from itertools import combinations
 
 from scipy.special import bdtr
 
-from report import format as show
+from report import show
 from report.load import Loaded
-from report.tables import Row, dataset_name, method_name, overridden
-from utils.record import Record
+from report.summary import Row, dataset_name, method_name, overridden
+from utils.records.schema import Record
 
 # What a record from before these fields stands for
 UNSAID = {"labels": 1.0, "subset": 0, "finetune": False, "encoder": ""}

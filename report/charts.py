@@ -20,10 +20,10 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from report import format as show
-from report.compare import Line
-from report.tables import Missing, Row, by_dataset, dataset_name, method_name, row_name, task_name
-from utils.record import Record
+from report import show
+from report.stats import Line
+from report.summary import Missing, Row, by_dataset, dataset_name, method_name, row_name, task_name
+from utils.records.schema import Record
 
 INK, MUTED, PAPER = "#1b1f24", "#6b7280", "#fefefe"
 THEME = {INK: "currentColor", MUTED: "var(--muted)", PAPER: "var(--paper)"}

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 import torchvision
 
-from utils import distributed
+from utils.compute import distributed
 from utils.errors import UsageError
-from utils.record import Environment
+from utils.records.schema import Environment
 
 SPEED_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
@@ -51,7 +51,7 @@ def _processor() -> tuple[str, list[str]]:
     return fields.get("model name", platform.machine()).strip(), [flag for flag in SPEED_FLAGS if flag in have]
 
 
-def commit_of(folder: Path = Path(__file__).parent.parent) -> tuple[str, bool | None]:
+def commit_of(folder: Path = Path(__file__).parents[2]) -> tuple[str, bool | None]:
     """The code's commit, and whether tracked files differ from it; ("unknown", None) outside git."""
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True,

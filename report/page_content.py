@@ -1,19 +1,18 @@
 """What the report shows, as one dictionary of strings: the HTML and the PDF are both filled from it and so agree.
 
 It holds strings, lists and dictionaries only and is written to JSON for the PDF.  Tables look alike throughout:
-{caption, head, rows, right: which columns are numbers, code: which are set in a typewriter face} (report.parts).
+{caption, head, rows, right: which columns are numbers, code: which are set in a typewriter face} (report.elements).
 """
 
 from itertools import groupby
 from typing import Any
 
-from report import compare, comparisons, figures, pictures, tables, texts
-from report import format as show
-from report.figures import Drawing
+from report import charts, comparison_tables, pictures, prose, show, stats, summary
+from report.charts import Drawing
+from report.elements import figure, table
 from report.load import Loaded, Rejected
-from report.parts import figure, table
-from report.runs import run_section
-from report.tables import Missing, Results, Row, dataset_name, method_name, row_name, task_name
+from report.run_section import run_section
+from report.summary import Missing, Results, Row, dataset_name, method_name, row_name, task_name
 from report.verification import Verdict, verification_sentence, verification_table
 
 HEADLINE_HEAD = ["Task", "Method", "Test accuracy %", "SD (n)", "95 % interval", "Reference %", "Difference (points)",
@@ -29,24 +28,24 @@ def make_page(loaded: list[Loaded], rejected: list[Rejected],
 
     theory: sections and drawings of report.theory; verdicts: of report.verification, None where nobody asked.
     """
-    results = tables.summarise(loaded)
+    results = summary.summarise(loaded)
     drawings: dict[str, Drawing] = dict(theory[1])
     page = {
-        "title": texts.TITLE,
+        "title": prose.TITLE,
         "verdict": verdict(results, rejected) + ([] if verdicts is None else [verification_sentence(verdicts)]),
         "headline": headline_table(results),
-        "overview": figure("overview", figures.overview(results.headline, results.missing), drawings),
-        "warnings": tables.warnings_of(results),
+        "overview": figure("overview", charts.overview(results.headline, results.missing), drawings),
+        "warnings": summary.warnings_of(results),
         "variations": variations_table(results),
         "verification": verification_table(verdicts) if verdicts else None,
-        "reading": [{"term": term, "text": text} for term, text in texts.READING],
-        "methods": texts.METHODS,
-        "labels": comparisons.label_section(results, drawings) | {"commands": LABEL_COMMANDS},
-        "mcnemar": comparisons.mcnemar_tables(results),
-        "balance": comparisons.balance_tables(results),
+        "reading": [{"term": term, "text": text} for term, text in prose.READING],
+        "methods": prose.METHODS,
+        "labels": comparison_tables.label_section(results, drawings) | {"commands": LABEL_COMMANDS},
+        "mcnemar": comparison_tables.mcnemar_tables(results),
+        "balance": comparison_tables.balance_tables(results),
         "tasks": task_sections(results, drawings),
         "theory": list(theory[0]),
-        "runs": comparisons.all_runs(results) if results.rows else [],
+        "runs": comparison_tables.all_runs(results) if results.rows else [],
         "others": [table for table in other_tables(results, rejected) if table["rows"]],
         "limits": limits(results),
     }
@@ -60,10 +59,10 @@ def verdict(results: Results, rejected: list[Rejected]) -> list[str]:
                      "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, as it "
                      "needs no download."]
         return sentences + left_out(results, rejected)
-    cells = len(tables.REFERENCE) - len(results.missing)
-    here = {0: "none is", 1: "1 is", len(tables.REFERENCE): "all are"}.get(cells, f"{cells} are")
+    cells = len(summary.REFERENCE) - len(results.missing)
+    here = {0: "none is", 1: "1 is", len(summary.REFERENCE): "all are"}.get(cells, f"{cells} are")
     sentences = [f"This report stands on {show.plural(len(results.counted), 'complete run')}. "
-                 f"Of the {len(tables.REFERENCE)} results that the coursework asks for, {here} here."]
+                 f"Of the {len(summary.REFERENCE)} results that the coursework asks for, {here} here."]
     if results.missing:
         names = [f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing]
         sentences.append(f"Missing: {show.listing(names)}.")
@@ -83,11 +82,11 @@ def verdict(results: Results, rejected: list[Rejected]) -> list[str]:
 def findings(results: Results) -> list[str]:
     """What stands out on each data set: the highest row, the controls, McNemar's pairs, the fewest labels."""
     told = []
-    for dataset, rows in comparisons.by_name(results.headline):
+    for dataset, rows in comparison_tables.by_name(results.headline):
         best = max(rows, key=lambda row: row.accuracy)
         controls = [f"{method_name(row.task, row.method)} {show.percent(row.accuracy)} %" for row in rows
                     if row.task == "control"]
-        pairs = compare.mcnemar_pairs(rows)
+        pairs = stats.mcnemar_pairs(rows)
         parts = []
         if len(rows) > 1:
             parts.append(f"highest of {len(rows)} rows is {row_name(best)} with {show.percent(best.accuracy)} % "
@@ -95,7 +94,7 @@ def findings(results: Results) -> list[str]:
         if controls:
             parts.append(f"the controls give {show.listing(controls)}")
         if pairs:
-            apart = sum(pair.adjusted < comparisons.SIGNIFICANT for pair in pairs)
+            apart = sum(pair.adjusted < comparison_tables.SIGNIFICANT for pair in pairs)
             parts.append(f"{apart} of {show.plural(len(pairs), 'pair')} differ by McNemar's test after Holm's "
                          "correction")
         if parts:
@@ -106,8 +105,8 @@ def findings(results: Results) -> list[str]:
 def label_findings(results: Results) -> list[str]:
     """Each line's accuracy with the fewest labels, one sentence a data set."""
     told = []
-    for dataset, rows in comparisons.by_name(results.rows):
-        lines = compare.label_lines(rows)
+    for dataset, rows in comparison_tables.by_name(results.rows):
+        lines = stats.label_lines(rows)
         if lines:
             lowest = min(line.points[0][0] for line in lines)
             found = [f"{line.name} {show.percent(line.points[0][1].accuracy)} %" for line in lines
@@ -143,7 +142,7 @@ def left_out(results: Results, rejected: list[Rejected]) -> list[str]:
 def headline_table(results: Results) -> dict[str, Any]:
     """Rows in groups by data set.  A missing result has its command in place of the numbers."""
     groups = []
-    for dataset, lines in tables.by_dataset(results.headline, results.missing):
+    for dataset, lines in summary.by_dataset(results.headline, results.missing):
         name = dataset_name(dataset) + (" (embedded toy set, 8x8 pixels)" if dataset == "digits" else "")
         groups.append({"name": name, "rows": [headline_row(line) for line in lines]})
     return {"caption": "Test accuracy of the classifier on the 128-d latent, mean over seeds, per task and data set: "
@@ -156,7 +155,7 @@ def variations_table(results: Results) -> dict[str, Any] | None:
     if not results.variations:
         return None
     rows = [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
-             show.percent(row.accuracy), comparisons.spread(row), show.interval(row.low, row.high),
+             show.percent(row.accuracy), comparison_tables.spread(row), show.interval(row.low, row.high),
              show.percent(row.linear), show.percent(row.knn), show.minutes(row.seconds), seeds(row)]
             for row in results.variations]
     head = ["Data set", "Task", "Method", "Changes", "Test accuracy %", "SD (n)", "95 % interval", "Linear %", "kNN %",
@@ -174,7 +173,7 @@ def headline_row(line: Row | Missing) -> dict[str, Any]:
     """The cells below HEADLINE_HEAD, or the command where the result is missing."""
     if isinstance(line, Missing):
         return {"task": task_name(line.task), "missing": line.command, "reference": show.percent(line.reference)}
-    cells = [show.percent(line.accuracy), comparisons.spread(line), show.interval(line.low, line.high),
+    cells = [show.percent(line.accuracy), comparison_tables.spread(line), show.interval(line.low, line.high),
              show.percent(line.reference), show.points(line.difference), show.percent(line.linear),
              show.percent(line.knn), show.minutes(line.seconds), seeds(line)]
     return {"task": task_name(line.task), "method": method_name(line.task, line.method), "recipe": line.recipe,
@@ -183,7 +182,7 @@ def headline_row(line: Row | Missing) -> dict[str, Any]:
 
 def task_sections(results: Results, drawings: dict[str, Drawing]) -> list[dict[str, Any]]:
     """One section a task: its methods side by side, then one part a row, in the order of the tables."""
-    tasks = sorted({row.task for row in results.rows}, key=tables.task_place)
+    tasks = sorted({row.task for row in results.rows}, key=summary.task_place)
     sections, number = [], 0
     for position, task in enumerate(tasks, start=1):
         runs = []
@@ -192,8 +191,8 @@ def task_sections(results: Results, drawings: dict[str, Drawing]) -> list[dict[s
             runs.append(run_section(f"run-{number}", row, drawings))
         sections.append({"id": f"task-{position}",
                          "title": "Controls" if task == "control" else f"Task {task_name(task)}",
-                         "about": texts.ABOUT.get(task, ""), "runs": runs,
-                         "comparison": comparisons.task_comparison(task, f"task-{position}", results, drawings),
+                         "about": prose.ABOUT.get(task, ""), "runs": runs,
+                         "comparison": comparison_tables.task_comparison(task, f"task-{position}", results, drawings),
                          "before": before_and_after(results, runs, drawings) if task == "1.2.1" else []})
     return sections
 
@@ -202,7 +201,7 @@ def before_and_after(results: Results, runs: list[dict[str, Any]],
                      drawings: dict[str, Drawing]) -> list[dict[str, Any]]:
     """The plain autoencoder beside the others: a table a data set, and the same images from each or else its own."""
     found = []
-    for dataset, one in comparisons.before_and_after(results):
+    for dataset, one in comparison_tables.before_and_after(results):
         named = [(show.plain(row.method), row.runs[0].arrays) for row in results.headline
                  if row.task == "1.2.1" and dataset_name(row.dataset) == dataset]
         together = figure(f"before-{len(found) + 1}", pictures.side_by_side(named), drawings)
@@ -254,12 +253,12 @@ def limits(results: Results) -> list[str]:
                            for run in results.counted})
         told.append(f"The counted runs come from {show.plural(len(machines), 'machine type')} ({'; '.join(machines)}). "
                     "Minutes elsewhere will differ, and last digits may.")
-    return told + texts.LIMITS
+    return told + prose.LIMITS
 
 
 def readme_table(loaded: list[Loaded]) -> str:
     """The headline table in Markdown, from the same strings as the HTML and the PDF."""
-    headline = headline_table(tables.summarise(loaded))
+    headline = headline_table(summary.summarise(loaded))
     head = ["Data set", *headline["head"]]
     lines = [markdown_row(head), markdown_row(["---"] * 3 + ["---:"] * 9)]
     for group in headline["groups"]:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from utils import distributed
+from utils.compute import distributed
 
 
 def to_float(images: Tensor) -> Tensor:

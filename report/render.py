@@ -20,15 +20,15 @@ import typst
 from markupsafe import Markup
 
 from report import equations
+from report.charts import Drawing, inline_svg
 from report.explorer import explorer, head
-from report.figures import Drawing, inline_svg
 from report.load import Loaded, load_results
-from report.page import explorable, make_page, readme_table
-from report.tables import summarise
+from report.page_content import explorable, make_page, readme_table
+from report.summary import summarise
 from report.theory import theory_sections
 from report.verification import Verdict
 from utils.errors import RunError
-from utils.record import write_atomically
+from utils.records.schema import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 NONE = Markup("")

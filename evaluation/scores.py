@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.heads import MLPClassifier
+from training.augment import to_float
 from training.contrastive import random_view
 from training.loop import EVALUATION_BATCH, DeviceData, evaluation_batch, evenly_spaced, schedule
 from training.tasks import TASKS
-from utils.augment import to_float
-from utils.optimiser import MasterOptimiser
-from utils.precision import cast
-from utils.record import SCORES, Confusion, Metric
+from utils.compute.optimiser import MasterOptimiser
+from utils.compute.precision import cast
+from utils.records.schema import SCORES, Confusion, Metric
 
 SPLITS = ("train", "val", "test")
 # the classifier of every task, method and data set: two hidden layers of 1024 units

@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import nn
 
-from utils.record import Artifact, sha256_file, write_atomically
+from utils.records.schema import Artifact, sha256_file, write_atomically
 
 
 def save_checkpoint(path: Path, modules: dict[str, nn.Module]) -> Artifact:

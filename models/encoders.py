@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.convolution import Conv3x3
 from models.patches import PatchComponents, PatchEncoder
+from utils.compute.convolution import Conv3x3
 from utils.errors import UsageError
 from utils.recipe import check_widths
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from utils.allocator import keeping_freed_memory
+from utils.compute.allocator import keeping_freed_memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Convolution = Callable[[Tensor, Tensor], Tensor]  # (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)
@@ -24,7 +24,7 @@ def measure_conv(device: torch.device, convolution: Convolution) -> dict[str, fl
     Counted are the operations of a direct convolution, however it is done: Winograd's needs fewer.
 
     The formats take turns and the best of five tries counts, so that a busy machine does not favour one of them.
-    Memory comes from where a training has it (utils/allocator.py): to new memory some ways lose more than others.
+    Memory comes from where a training has it (allocator.py): to new memory some ways lose more than others.
     A format that the device cannot compute has speed 0.
     """
     batch, width, size = 32, 128, 16

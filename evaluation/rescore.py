@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evaluation.scores import CLASSIFIER_DROPOUT, CLASSIFIER_HIDDEN, Standardised, encode, predict
 from models.heads import LinearHead, MLPClassifier
 from models.saved import fill, load_saved
-from training.evaluation import CLASSIFIER_DROPOUT, CLASSIFIER_HIDDEN, Standardised, encode, predict
 from training.loop import DeviceData
-from utils.data import load_dataset
-from utils.environment import choose_device
-from utils.record import Record
+from utils.images.datasets import load_dataset
+from utils.records.environment import choose_device
+from utils.records.schema import Record
 
 BATCH = 200  # images at once: with 500 the activations are mapped and unmapped anew for each layer, a fifth of the time
 

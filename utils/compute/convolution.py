@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.winograd import winograd_convolution
+from utils.compute.winograd import winograd_convolution
 
 # Winograd's is taken from so many images and input channels on, which share its transforms;
 SEVERAL_IMAGES, MANY_CHANNELS = 16, 64

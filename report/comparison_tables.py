@@ -1,18 +1,17 @@
 """What stands side by side: methods of a task, pairs under McNemar's test, label fractions, classes, all runs.
 
-Tables and figures as dictionaries of strings (see report.page).
+Tables and figures as dictionaries of strings (see report.content).
 """
 
 import shlex
 from itertools import groupby
 from typing import Any
 
-from report import compare, figures, tables
-from report import format as show
-from report.figures import Drawing
+from report import charts, show, stats, summary
+from report.charts import Drawing
+from report.elements import figure, table
 from report.load import Loaded
-from report.parts import figure, table
-from report.tables import Results, Row, dataset_name, method_name, row_name, task_name
+from report.summary import Results, Row, dataset_name, method_name, row_name, task_name
 
 SIGNIFICANT = 0.05  # of the p-values after Holm's correction
 
@@ -47,7 +46,7 @@ def task_comparison(task: str, name: str, results: Results, drawings: dict[str, 
         if mine and len(mine + controls) > 1:
             groups.append((dataset, mine + controls))
     return {"tables": [comparison_table(task, dataset, rows) for dataset, rows in groups],
-            "figure": figure(f"{name}-methods", figures.methods(groups) if groups else None, drawings)}
+            "figure": figure(f"{name}-methods", charts.methods(groups) if groups else None, drawings)}
 
 
 def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]:
@@ -59,7 +58,7 @@ def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]
              ["SD (n)", *[spread(row) for row in rows]],
              ["95 % interval", *[show.interval(row.low, row.high) for row in rows]]]
     for what, score in COMPARED:
-        values = [tables.mean_of(row.runs, score) for row in rows]
+        values = [summary.mean_of(row.runs, score) for row in rows]
         if any(value is not None for value in values):
             shown = show.percent if score.endswith(("_top1", "_agreement")) else show.measure
             lines.append([what, *[shown(value) for value in values]])
@@ -89,7 +88,7 @@ def before_and_after(results: Results) -> list[tuple[str, dict[str, Any]]]:
 def after_row(row: Row, plain: Row) -> list[str]:
     """One method's accuracy and reconstruction error, with their differences from the plain autoencoder's."""
     name = method_name(row.task, row.method) + (f" ({row.recipe})" if row.recipe else "")
-    error, before = (tables.mean_of(one.runs, "test/reconstruction_mae") for one in (row, plain))
+    error, before = (summary.mean_of(one.runs, "test/reconstruction_mae") for one in (row, plain))
     change = None if error is None or before is None else error - before
     moved = None if row is plain else row.accuracy - plain.accuracy
     return [name, show.percent(row.accuracy), show.points(moved), show.measure(error),
@@ -100,7 +99,7 @@ def mcnemar_tables(results: Results) -> list[dict[str, Any]]:
     """Every pair of the headline table's rows on one data set, in one table a data set."""
     found = []
     for dataset, rows in by_name(results.headline):
-        pairs = compare.mcnemar_pairs(rows)
+        pairs = stats.mcnemar_pairs(rows)
         if pairs:
             apart = sum(pair.adjusted < SIGNIFICANT for pair in pairs)
             found.append(table(
@@ -115,13 +114,13 @@ def mcnemar_tables(results: Results) -> list[dict[str, Any]]:
 
 def label_section(results: Results, drawings: dict[str, Drawing]) -> dict[str, Any]:
     """Accuracy against label fraction: one figure, and one table a data set; None and [] where no run used a part."""
-    groups = [(dataset, compare.label_lines(rows)) for dataset, rows in by_name(results.rows)]
+    groups = [(dataset, stats.label_lines(rows)) for dataset, rows in by_name(results.rows)]
     groups = [(dataset, lines) for dataset, lines in groups if lines]
-    return {"figure": figure("labels", figures.label_fractions(groups) if groups else None, drawings),
+    return {"figure": figure("labels", charts.label_fractions(groups) if groups else None, drawings),
             "tables": [label_table(dataset, lines) for dataset, lines in groups]}
 
 
-def label_table(dataset: str, lines: list[compare.Line]) -> dict[str, Any]:
+def label_table(dataset: str, lines: list[stats.Line]) -> dict[str, Any]:
     """One row a point of the figure."""
     rows = []
     for line in lines:
@@ -140,8 +139,8 @@ def balance_tables(results: Results) -> list[dict[str, Any]]:
     found = []
     for dataset, rows in by_name(results.rows):
         classes = rows[0].runs[0].record.data.classes
-        spreads = [entry for entry in compare.class_spread(rows) if len(entry[2]) == len(classes)]
-        if len(classes) <= figures.MOST_NAMED:
+        spreads = [entry for entry in stats.class_spread(rows) if len(entry[2]) == len(classes)]
+        if len(classes) <= charts.MOST_NAMED:
             head = ["Class", *[split_name(split, share) for split, share, _ in spreads]]
             lines = [[show.plain(name), *[show.count(counts[i]) for _, _, counts in spreads]]
                      for i, name in enumerate(classes)]
