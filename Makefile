@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: report test faults clean
+.PHONY: report test check faults clean
 
 report: .venv/installed
 	$(BIN)/python _main.py --task all --dataset digits
@@ -11,6 +11,10 @@ report: .venv/installed
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest
+
+check: .venv/installed-test
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
 
 faults: .venv/installed-test
 	$(BIN)/python -m pytest tests/faults

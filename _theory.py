@@ -62,7 +62,7 @@ def run_all(seed: int) -> bytes:
 def main(argv: list[str]) -> None:
     """Do what the command line asks.  Raises UsageError and RunError."""
     args = parse(argv)
-    from utils.records.schema import write_atomically
+    from utils.files import write_atomically
 
     data = run_all(SEED)
     try:

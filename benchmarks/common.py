@@ -127,7 +127,7 @@ def write_json(path: Path | None, measured: dict[str, Any]) -> None:
     """Write it atomically: whoever reads the file sees the old numbers or the new ones.  None: nothing is written."""
     if path is None:
         return
-    from utils.records.schema import write_atomically  # here, since it imports pydantic
+    from utils.files import write_atomically
 
     text = json.dumps(measured, indent=1, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))

@@ -24,11 +24,12 @@ from torchvision import transforms
 from benchmarks.common import Contestant, Timed
 from models.heads import LinearHead, ProjectionHead
 from training.contrastive import view_size
-from training.loop import DeviceData, Setup, new_encoder
+from training.loop import Setup, new_encoder
 from training.tasks import TASKS
 from utils.compute.convolution import Conv3x3, conv3x3
 from utils.compute.precision import Convolution, choose_precision, measure_conv, synchronise
 from utils.errors import UsageError
+from utils.images.on_device import DeviceData
 from utils.recipe import Recipe
 from utils.records.environment import choose_device
 

@@ -68,7 +68,7 @@ def main(argv: list[str]) -> None:
     """Write the page.  Raises UsageError where the measurements are none of contrastive training."""
     arguments = parse(argv)
     measured = read_measured(arguments.measured)
-    from utils.records.schema import write_atomically
+    from utils.files import write_atomically
 
     text = page(measured, own_network(measured))
     write_atomically(arguments.out, lambda file: file.write(text.encode()))

@@ -116,15 +116,9 @@ def hand_in(base: Path, folder: Path, rng: np.random.Generator, data: Any, *, tr
 
     from evaluation.rescore import predict_again
     from evaluation.scores import confusion_of
-    from utils.records.schema import (
-        HEADLINE,
-        Artifact,
-        read_arrays,
-        read_record,
-        sha256_file,
-        write_arrays,
-        write_record,
-    )
+    from utils.files import sha256_file
+    from utils.records.arrays import read_arrays, write_arrays
+    from utils.records.schema import HEADLINE, Artifact, read_record, write_record
 
     record, target = read_record(base), folder / base.name
     checkpoint = target.with_suffix(".safetensors")

@@ -402,8 +402,8 @@ def train_turns() -> None:
     import torch
 
     from benchmarks.contestants import VALIDATION_IMAGES, set_up, train_timed
-    from training.loop import DeviceData
     from utils.images.datasets import load_dataset
+    from utils.images.on_device import DeviceData
 
     job = json.loads(sys.argv[1])
     dataset = load_dataset(f"folder:{job['folder']}", Path(job["data_dir"]), job["size"])

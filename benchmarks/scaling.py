@@ -124,7 +124,7 @@ def main(argv: list[str]) -> None:
                    "bytes": fit([point.x for point in sweep], [point.bytes for point in sweep])}
             for name, sweep in points.items()}
     show(points, fits)
-    from utils.records.schema import write_atomically  # here: the measuring processes do not need it
+    from utils.files import write_atomically
 
     figure = draw(points, fits)
     write_atomically(arguments.out, lambda file: figure.savefig(file, format=arguments.out.suffix[1:], dpi=150))

@@ -52,7 +52,8 @@ from utils.recipe import as_json
 
 if TYPE_CHECKING:  # torch is imported only when something is timed, so that --help and errors are quick
     from benchmarks.contestants import Conventional
-    from training.loop import DeviceData, Setup
+    from training.loop import Setup
+    from utils.images.on_device import DeviceData
     from utils.recipe import Recipe
 
 EXAMPLES = """examples:
@@ -122,8 +123,8 @@ def main(argv: list[str]) -> None:
     import torch.nn.functional as F
 
     from benchmarks.contestants import first_images, measure_apart, set_up
-    from training.loop import DeviceData
     from utils.images.datasets import load_dataset
+    from utils.images.on_device import DeviceData
     from utils.records.environment import describe
 
     setup = set_up(arguments.device, arguments.precision)

@@ -32,7 +32,8 @@ from utils.command_line import Parser, exit_code
 from utils.errors import UsageError
 
 if TYPE_CHECKING:  # torch is imported only when something is trained, so that --help and errors are quick
-    from training.loop import DeviceData, Setup, Trained
+    from training.loop import Setup, Trained
+    from utils.images.on_device import DeviceData
 
 EXAMPLES = """examples:
   python benchmarks/time_to_reference.py --json time.json      all six cells, hours on two cores
@@ -100,8 +101,8 @@ def main(argv: list[str]) -> None:
     arguments = parse(argv)
 
     from benchmarks.contestants import set_up
-    from training.loop import DeviceData
     from utils.images.datasets import load_dataset
+    from utils.images.on_device import DeviceData
     from utils.records.environment import describe
 
     setup = set_up(arguments.device, arguments.precision, arguments.seed)

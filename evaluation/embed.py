@@ -8,11 +8,11 @@ from tqdm import tqdm
 
 from evaluation.scores import encode
 from models.saved import load_saved
+from utils.console import say
 from utils.errors import RunError, UsageError, reason
+from utils.files import write_atomically
 from utils.images.decoding import decode_image
 from utils.images.image_folder import images_in
-from utils.images.splits import say
-from utils.records.schema import write_atomically
 
 BATCH = 1000  # images that are decoded before they are encoded
 

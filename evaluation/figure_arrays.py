@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evaluation.scores import Latents
-from training.augment import to_float
-from training.loop import DeviceData, evaluation_batch, evenly_spaced
+from utils.images.on_device import DeviceData, evaluation_batch, evenly_spaced, to_float
 from utils.records.schema import SCORES, Metric
 
 MAP_POINTS = 1500  # test images on the maps

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from evaluation.scores import CLASSIFIER_DROPOUT, CLASSIFIER_HIDDEN, Standardised, encode, predict
 from models.heads import LinearHead, MLPClassifier
 from models.saved import fill, load_saved
-from training.loop import DeviceData
 from utils.images.datasets import load_dataset
+from utils.images.on_device import DeviceData
 from utils.records.environment import choose_device
 from utils.records.schema import Record
 

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.heads import MLPClassifier
-from training.augment import to_float
 from training.contrastive import random_view
-from training.loop import EVALUATION_BATCH, DeviceData, evaluation_batch, evenly_spaced, schedule
 from training.tasks import TASKS
-from utils.compute.optimiser import MasterOptimiser
+from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import cast
+from utils.images.on_device import EVALUATION_BATCH, DeviceData, evaluation_batch, evenly_spaced, to_float
 from utils.records.schema import SCORES, Confusion, Metric
 
 SPLITS = ("train", "val", "test")

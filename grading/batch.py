@@ -32,8 +32,8 @@ from grading.strict_yaml import Moment, NotBool, Strict, read_yaml
 from grading.submission import PART, find_submissions
 from report import show
 from utils.errors import RunError, UsageError
+from utils.files import write_atomically
 from utils.images.datasets import load_dataset
-from utils.records.schema import write_atomically
 
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # a cell that begins so is run by spreadsheets
 

@@ -29,7 +29,8 @@ from evaluation.scores import predict
 from report.load import check_known
 from training.tasks import TASKS
 from utils.errors import RunError
-from utils.records.schema import RecordError, read_arrays, read_record
+from utils.records.arrays import read_arrays
+from utils.records.schema import RecordError, read_record
 
 SKETCH = 256  # numbers that stand for an encoder's weights when students are compared
 PR_SET_PDEATHSIG = 1  # of Linux's prctl

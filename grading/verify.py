@@ -10,9 +10,9 @@ from evaluation.rescore import predict_again, test_images
 from report.load import Loaded
 from report.summary import with_status
 from report.verification import Verdict, verdict_in_words
-from training.loop import DeviceData
 from utils.errors import RunError
 from utils.images.datasets import DATASETS
+from utils.images.on_device import DeviceData
 
 
 def verify(loaded: list[Loaded], folder: Path, data_dir: Path) -> Iterator[tuple[Loaded, Verdict]]:

@@ -15,8 +15,9 @@ from torch import nn
 
 from models.encoders import build_encoder
 from utils.errors import RunError, UsageError
+from utils.files import sha256_file
 from utils.recipe import ENCODER_FIELDS, LatentRecipe
-from utils.records.schema import Record, RecordError, read_record, sha256_file
+from utils.records.schema import Record, RecordError, read_record
 
 MOST_NUMBERS = 100_000_000  # in an encoder; the largest here has 11 million
 MOST_BLOCKS = 100  # of an encoder; only to lay out thousands takes minutes

@@ -7,9 +7,11 @@ import numpy as np
 
 from report.show import plain, shorten
 from utils.errors import RunError
+from utils.files import sha256_file
 from utils.images.datasets import DATASETS
 from utils.images.splits import SPLIT_SEED
-from utils.records.schema import UNFINISHED, Record, RecordError, read_arrays, read_record, sha256_file
+from utils.records.arrays import read_arrays
+from utils.records.schema import UNFINISHED, Record, RecordError, read_record
 
 THEORY = "theory.json"  # at the top of the results folder: the theory's experiments, no record
 LONGEST_REASON = 300  # characters; a reason may quote a hostile file
@@ -22,7 +24,7 @@ class Loaded:
     name: str  # path below the results folder, with /
     sha256: str  # of the JSON file
     record: Record
-    arrays: dict[str, np.ndarray]  # utils.records.schema.ARRAYS; empty in a failed run
+    arrays: dict[str, np.ndarray]  # utils.records.arrays.ARRAYS; empty in a failed run
 
 
 @dataclass(frozen=True)

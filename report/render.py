@@ -28,7 +28,7 @@ from report.summary import summarise
 from report.theory import theory_sections
 from report.verification import Verdict
 from utils.errors import RunError
-from utils.records.schema import write_atomically
+from utils.files import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 NONE = Markup("")

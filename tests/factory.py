@@ -12,17 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from utils.records.schema import (
-    HEADLINE,
-    SCORES,
-    Confusion,
-    Record,
-    labels_digest,
-    read_record,
-    recipe_hash,
-    write_arrays,
-    write_record,
-)
+from utils.records.arrays import labels_digest, write_arrays
+from utils.records.schema import HEADLINE, SCORES, Confusion, Record, read_record, recipe_hash, write_record
 from utils.records.thumbnails import write_thumbnails
 
 DIGITS = [str(i) for i in range(10)]
@@ -48,7 +39,7 @@ def draw_predictions(rng: np.random.Generator, classes: int, n: int, accuracy: f
 
 def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int, accuracy: float,
                 reconstructions: int) -> dict[str, np.ndarray]:
-    """Arrays as in utils.records.schema.ARRAYS."""
+    """Arrays as in utils.records.arrays.ARRAYS."""
     labels, predictions = draw_predictions(rng, classes, n, accuracy)
     index = np.sort(np.random.default_rng(n).permutation(n)[:1500]).astype(np.int32)  # alike for every seed, too
     angle = 2 * np.pi * predictions[index] / classes

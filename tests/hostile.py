@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.factory import HONEST
-from utils.records.schema import recipe_hash, sha256_file
+from utils.files import sha256_file
+from utils.records.schema import recipe_hash
 
 TARGET = HONEST["1.2.2"]  # the run that is spoilt, where it is one; its checkpoint is small
 

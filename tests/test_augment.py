@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from training import augment
+from utils.images.on_device import to_float
 
 
 def batch(b: int = 16, channels: int = 3, side: int = 12) -> Tensor:
@@ -17,7 +18,7 @@ def batch(b: int = 16, channels: int = 3, side: int = 12) -> Tensor:
 
 def test_to_float_permutes_and_scales() -> None:
     stored = torch.tensor(np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3))
-    images = augment.to_float(stored)
+    images = to_float(stored)
     assert images.shape == (2, 3, 3, 4)
     assert images[1, 2, 0, 3].item() == pytest.approx(stored[1, 0, 3, 2].item() / 255)
 

@@ -31,14 +31,16 @@ from evaluation.rescore import predict_again
 from evaluation.rescore import test_images as load_test_images
 from report.summary import REFERENCE
 from tests.factory import HONEST, make_record
-from training.loop import DeviceData, Setup
+from training.loop import Setup
 from training.losses import nt_xent
 from training.tasks import TASKS
 from utils.command_line import exit_code
 from utils.compute import convolution
 from utils.errors import RunError, UsageError
 from utils.images.datasets import load_dataset
-from utils.records.schema import read_arrays, read_record
+from utils.images.on_device import DeviceData
+from utils.records.arrays import read_arrays
+from utils.records.schema import read_record
 
 ROOT = Path(__file__).parent.parent
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0)

@@ -18,13 +18,15 @@ from safetensors.torch import load_file, save
 from evaluation import figure_arrays, scores
 from tests.test_training import CPU
 from training.checkpoints import KEPT, Checkpoints, Interrupted, differences, newest
-from training.loop import DeviceData, Loop, Setup, Trained
+from training.loop import Loop, Setup, Trained
 from training.run import run
 from training.tasks import TASKS
 from utils.errors import RunError, UsageError
 from utils.images.datasets import load_dataset
+from utils.images.on_device import DeviceData
 from utils.recipe import LatentRecipe
-from utils.records.schema import Record, read_arrays
+from utils.records.arrays import read_arrays
+from utils.records.schema import Record
 
 IDENTITY = {"recipe": {"epochs": 2}, "seed": 0}
 STARTED = "2026-01-01T00:00:00Z"

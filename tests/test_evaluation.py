@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from evaluation import figure_arrays, scores
 from evaluation.scores import Latents
 from models.encoders import ConvEncoder
-from training import loop
+from utils.images import on_device
 
 
 def clusters(n: int, classes: int = 4, d: int = 16, spread: float = 1.0, seed: int = 0) -> Latents:
@@ -42,7 +42,7 @@ def test_encode_does_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) ->
     encoder = ConvEncoder((1, 8, 8), (8, 8), 16, "max")
     images = torch.randint(0, 256, (30, 8, 8, 1), dtype=torch.uint8)
     whole = scores.encode(encoder, images)
-    monkeypatch.setattr(loop, "EVALUATION_BATCH", 7)
+    monkeypatch.setattr(on_device, "EVALUATION_BATCH", 7)
     torch.testing.assert_close(scores.encode(encoder, images), whole, rtol=1e-5, atol=1e-5)
 
 

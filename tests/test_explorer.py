@@ -18,7 +18,9 @@ from report.charts import ORANGE
 from report.explorer import explorer, head, unique
 from report.load import Loaded
 from tests.factory import make_record
-from utils.records.schema import read_arrays, read_record, sha256_file
+from utils.files import sha256_file
+from utils.records.arrays import read_arrays
+from utils.records.schema import read_record
 
 HOSTILE = ["<script>hacked=1</script>", "</script><img src=x onerror=hacked=1>", "@colour{safe} $x $$x^2$$ ${hacked=1}",
            "' \"onload=hacked=1 &lt;b&gt; \u2028\u202e\x00", "all classes", "-->]]>", "{{7*7}}", "url(https://x.invalid)"]

@@ -11,11 +11,11 @@ from torch import nn
 from models.encoders import build_encoder
 from models.patches import PatchComponents
 from training import autoencoding, classification, contrastive
-from training.augment import to_float
-from training.loop import DeviceData, Loop, Setup
+from training.loop import Loop, Setup
 from training.run import score
 from training.tasks import TASKS
 from utils.images.datasets import load_dataset
+from utils.images.on_device import DeviceData, to_float
 
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0, quick=True)
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from evaluation import figure_arrays
 from evaluation.scores import Latents
-from training.loop import DeviceData
 from utils.images.datasets import load_dataset
+from utils.images.on_device import DeviceData
 from utils.records.schema import RecordError
 from utils.records.thumbnails import read_thumbnails, write_thumbnails
 

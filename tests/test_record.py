@@ -12,17 +12,15 @@ import pytest
 
 from report.load import load_results
 from tests.factory import edit, make_record
+from utils.files import remove_temporary, sha256_file, write_atomically
+from utils.records.arrays import read_arrays
 from utils.records.schema import (
     HEADLINE,
     MAX_RECORD_BYTES,
     RecordError,
-    read_arrays,
     read_record,
     recipe_hash,
-    remove_temporary,
     setting_hash,
-    sha256_file,
-    write_atomically,
     write_record,
 )
 
@@ -272,7 +270,7 @@ def test_a_file_that_is_no_archive_is_refused_in_one_line(path: Path) -> None:
 
 def test_an_archive_that_grows_too_large_is_refused_before_it_is_unpacked(path: Path,
                                                                           monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("utils.records.schema.MAX_ARRAY_BYTES", 100)
+    monkeypatch.setattr("utils.records.arrays.MAX_ARRAY_BYTES", 100)
     monkeypatch.setattr("numpy.load", lambda *args, **kwargs: pytest.fail("it was unpacked"))
     with pytest.raises(RecordError, match="more than 100 bytes"):
         read_arrays(read_record(path), path.parent)

@@ -33,7 +33,8 @@ from report.load import load_results
 from report.render import build_html, build_pdf, share_images, write_readme
 from tests.factory import edit, make_record
 from utils.command_line import exit_code
-from utils.records.schema import HEADLINE, read_record, recipe_hash, write_arrays
+from utils.records.arrays import write_arrays
+from utils.records.schema import HEADLINE, read_record, recipe_hash
 
 SCRIPT = Path(__file__).parent.parent / "_report_evaluation.py"
 

@@ -15,14 +15,17 @@ from torch import nn
 from evaluation import figure_arrays
 from models.encoders import MLPEncoder, build_encoder
 from training import loop
-from training.loop import DeviceData, Diverged, Loop, Setup, evenly_spaced, forward_flops, schedule
+from training.loop import Diverged, Loop, Setup, forward_flops
 from training.momentum import MomentumEncoder
 from training.run import run
 from training.tasks import TASKS
-from utils.compute.optimiser import MasterOptimiser
+from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import cast
+from utils.images import on_device
 from utils.images.datasets import load_dataset
-from utils.records.schema import Record, read_arrays, read_record
+from utils.images.on_device import DeviceData, evenly_spaced
+from utils.records.arrays import read_arrays
+from utils.records.schema import Record, read_record
 
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0, quick=True)
 
@@ -164,7 +167,7 @@ def test_an_epoch_visits_every_image_once(digits) -> None:
 
 def test_a_batch_is_read_from_the_disk_while_the_one_before_is_trained_on(digits, monkeypatch) -> None:
     asked: list[tuple[str, list[int]]] = []
-    monkeypatch.setattr(loop, "read_ahead", lambda images, rows: asked.append(("ahead", rows.tolist())))
+    monkeypatch.setattr(on_device, "read_ahead", lambda images, rows: asked.append(("ahead", rows.tolist())))
     data = DeviceData.load(digits, CPU.device)
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=80)
     orders = []

@@ -13,11 +13,6 @@ from torch import Generator, Tensor
 from utils.compute import distributed
 
 
-def to_float(images: Tensor) -> Tensor:
-    """(B, H, W, C) uint8, as the data set is stored -> (B, C, H, W) float32 in [0, 1], channels last in memory."""
-    return images.permute(0, 3, 1, 2).float().div_(255)
-
-
 def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
     """(count,) floats, uniform in [low, high), on the generator's device."""
     return distributed.rand((count,), generator) * (high - low) + low

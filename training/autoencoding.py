@@ -25,11 +25,12 @@ from torch import Generator, Tensor, nn
 
 from models.decoders import build_decoder
 from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents
-from training.augment import colour_jitter, to_float
+from training.augment import colour_jitter
 from training.autoencoding_recipe import AutoencodingRecipe
-from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
+from training.loop import Loop, Setup, Trained, forward_flops, new_encoder
 from training.patch_targets import patch_targets
 from utils.compute import distributed
+from utils.images.on_device import DeviceData, to_float
 
 
 def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained:

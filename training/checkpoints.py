@@ -27,19 +27,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from utils.compute import distributed
+from utils.console import say
 from utils.errors import UsageError
-from utils.images.splits import say
-from utils.records.schema import (
-    Count,
-    Digest,
-    Epoch,
-    RecordError,
-    Seconds,
-    Strict,
-    Text,
-    read_strictly,
-    write_atomically,
-)
+from utils.files import write_atomically
+from utils.records.schema import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly
 
 KEPT = 2  # checkpoints of each stage: the newest, and the one before should it be damaged
 LAST = "the same command goes on from the last checkpoint"

@@ -16,9 +16,10 @@ from torch import Generator, Tensor, nn
 
 from models.encoders import build_encoder
 from models.heads import LinearHead
-from training.augment import cutout, to_float
+from training.augment import cutout
 from training.classification_recipe import GROWING, RECIPES, ClassificationRecipe
-from training.loop import DeviceData, Diverged, Loop, Setup, Trained, forward_flops, new_encoder
+from training.loop import Diverged, Loop, Setup, Trained, forward_flops, new_encoder
+from utils.images.on_device import DeviceData, to_float
 from utils.recipe import FrozenRecipe
 
 

@@ -25,13 +25,14 @@ from torch import Generator, Tensor, nn
 
 from models.encoders import build_encoder
 from models.heads import ProjectionHead
-from training.augment import colour_jitter, random_affine, to_float
+from training.augment import colour_jitter, random_affine
 from training.contrastive_recipe import ContrastiveRecipe
-from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
+from training.loop import Loop, Setup, Trained, forward_flops, new_encoder
 from training.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
 from training.momentum import MomentumEncoder
 from training.patch_targets import patch_targets
 from utils.compute import distributed
+from utils.images.on_device import DeviceData, to_float
 
 OBJECTIVES = {
     "simclr": "NT-Xent at temperature {r.temperature}, nats per anchor",

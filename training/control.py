@@ -6,7 +6,8 @@ random: the encoder with its first weights, frozen.  pca: the 128 principal comp
 """
 
 from training.control_recipe import ControlRecipe
-from training.loop import NOT_TRAINED, DeviceData, Setup, Trained, new_encoder
+from training.loop import NOT_TRAINED, Setup, Trained, new_encoder
+from utils.images.on_device import DeviceData
 
 
 def train(recipe: ControlRecipe, data: DeviceData, setup: Setup) -> Trained:

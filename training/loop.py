@@ -17,12 +17,10 @@ the first process alone validates, prints and writes.
 import math
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -31,21 +29,18 @@ from tqdm import tqdm
 from models.encoders import build_encoder
 from models.patches import COMPONENTS_FITTED_TO
 from models.saved import Saved
-from training.augment import random_affine, to_float
+from training.augment import random_affine
 from training.checkpoints import Checkpoints, Progress
 from utils.compute import distributed
 from utils.compute.allocator import keeping_freed_memory
-from utils.compute.optimiser import MasterOptimiser
+from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import DTYPES, cast
+from utils.console import in_words
 from utils.errors import RunError
-from utils.images.datasets import Dataset
-from utils.images.splits import read_ahead
+from utils.images.on_device import STATISTICS_FROM, DeviceData, evaluation_batch, to_float
 from utils.recipe import LatentRecipe, Recipe
 from utils.records.schema import Epoch
 
-EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken, of up to 32 x 32 pixels
-STATISTICS_FROM = 2000  # training images, but for principal components
-SAMPLE_PIXELS = 50_000 * 32 * 32  # of all images together that statistics are taken from
 # of the measured convolution speed, only for the estimate: in bfloat16 whole steps reach a third (MNIST) to 0.99
 # (CIFAR-10) of it; in float32 on a CPU 0.7 to 1.9: Winograd's convolution gains most on the wide layers of CIFAR-10
 NETWORK_EFFICIENCY = {"bfloat16": 0.5, "float32": 1.0}
@@ -64,79 +59,6 @@ class Setup:
     quick: bool = False
     init: Saved | None = None  # the run whose encoder this one starts from
     checkpoints: Checkpoints | None = None  # None: the run cannot be resumed
-
-
-@dataclass(frozen=True)
-class DeviceData:
-    """A data set on the device.  Images are (N, H, W, C) uint8, labels (N,) int64.
-
-    train, val, labelled and selection index into images: labelled are those of train whose labels may be used,
-    selection those of val whose labels may choose an epoch.
-    """
-
-    images: Tensor
-    labels: Tensor
-    train: Tensor
-    val: Tensor
-    labelled: Tensor
-    selection: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    image_shape: tuple[int, int, int]  # C, H, W
-    classes: tuple[str, ...]
-    recipes: str  # the data set whose recipes it uses
-    mapped: np.ndarray | None = None  # the images on the disk, where they are memory-mapped
-
-    @staticmethod
-    def load(dataset: Dataset, device: torch.device, labels: float = 1.0) -> "DeviceData":
-        """Copy to the device; on the CPU the arrays are shared, so a memory-mapped set stays on the disk.
-
-        labels: the fraction of the training and of the validation images whose labels may be used.
-        """
-        def tensor(array: np.ndarray) -> Tensor:
-            with warnings.catch_warnings():  # a read-only map is never written to here
-                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                return torch.from_numpy(array).to(device)
-        labelled, selection = dataset.labelled(labels)
-        return DeviceData(tensor(dataset.train_images), tensor(dataset.train_labels), tensor(dataset.train_index),
-                          tensor(dataset.val_index), tensor(labelled), tensor(selection), tensor(dataset.test_images),
-                          tensor(dataset.test_labels), dataset.image_shape, dataset.classes, dataset.recipes,
-                          dataset.train_images if device.type == "cpu" else None)
-
-    def read_ahead(self, index: Tensor) -> None:
-        """Where the images are on the disk: have those of these indices read while something else is computed."""
-        if self.mapped is not None:
-            read_ahead(self.mapped, index.numpy())
-
-    def of_labelled(self) -> "DeviceData":
-        """The same data with the labelled images in place of all training images, over and over up to their number.
-
-        So an epoch is as long whatever the fraction of labels, and few labels are not also few steps.
-        """
-        times = -(-len(self.train) // len(self.labelled))
-        return replace(self, train=self.labelled.repeat(times)[: len(self.train)])
-
-    def sample(self, count: int) -> Tensor:
-        """Up to `count` training images, evenly spaced, (count, C, H, W) in [0, 1]: for statistics of the data."""
-        count = min(count, SAMPLE_PIXELS // math.prod(self.image_shape[1:]))  # they take memory
-        index = evenly_spaced(len(self.train), count).to(self.train.device)
-        self.read_ahead(self.train[index])
-        return to_float(self.images[self.train[index]])
-
-    def mean_colour(self) -> Tensor:
-        """(C,): what most encoders take from their input first, so that a pixel of it is 0 to the network."""
-        return self.sample(STATISTICS_FROM).mean((0, 2, 3))
-
-
-def evaluation_batch(image_shape: tuple[int, ...]) -> int:
-    """Images of (C, H, W) per forward pass where no gradient is taken: EVALUATION_BATCH, of large images fewer."""
-    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 32 * 32 // math.prod(image_shape[1:])))
-
-
-def evenly_spaced(n: int, count: int) -> Tensor:
-    """Up to `count` indices below n, evenly spaced, int64: a folder of images is stored class by class."""
-    count = min(n, count)
-    return torch.arange(count) * n // count
 
 
 @dataclass
@@ -166,14 +88,6 @@ class Diverged(RunError):
                  flag: str = "--learning-rate") -> None:
         super().__init__(f"the loss is {loss} at step {step}, epoch {epoch}: try a lower {flag}")
         self.loss, self.epoch, self.step, self.history = loss, epoch, step, history
-
-
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """Fraction of the peak learning rate: a linear rise over the first `warmup` of steps, then half a cosine to 0."""
-    rise = warmup * steps
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
 def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> nn.Module:
@@ -447,10 +361,3 @@ class Validation:
     accuracy: float | None
 
 
-def in_words(seconds: float) -> str:
-    """12 s, 3.4 min, 1.2 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from utils.compute.precision import at_least_float32
+
 
 def nt_xent(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
     """NT-Xent loss (Chen et al. 2020, eq. 1), mean over the 2N anchors, in nats.
@@ -117,6 +119,3 @@ def check_pair(z0: Tensor, z1: Tensor) -> None:
         raise ValueError("at least two images are needed: with one there is nothing to tell it from")
 
 
-def at_least_float32(x: Tensor) -> Tensor:
-    """bfloat16 to float32, where a softmax over hundreds of terms needs it; float64 stays."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from models.patches import PatchComponents
-from training.augment import to_float
-from training.loop import DeviceData, Setup, evaluation_batch, forward_flops
+from training.loop import Setup, forward_flops
 from utils.compute import distributed
 from utils.compute.precision import DTYPES
+from utils.images.on_device import DeviceData, evaluation_batch, to_float
 
 
 def patch_targets(fitted: PatchComponents, data: DeviceData, setup: Setup) -> tuple[Tensor, float]:

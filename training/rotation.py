@@ -12,9 +12,10 @@ from torch import Generator, Tensor
 
 from models.heads import LinearHead
 from training.augment import rotate_quarters
-from training.loop import DeviceData, Loop, Setup, Trained, forward_flops, new_encoder
+from training.loop import Loop, Setup, Trained, forward_flops, new_encoder
 from training.rotation_recipe import RotationRecipe
 from utils.compute import distributed
+from utils.images.on_device import DeviceData
 
 
 def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:

@@ -16,13 +16,16 @@ from evaluation import figure_arrays, scores
 from models.saved import Saved
 from training.checkpoints import LAST
 from training.classification import finetune
-from training.loop import DeviceData, Diverged, Setup, Trained, forward_flops, in_words
+from training.loop import Diverged, Setup, Trained, forward_flops
 from training.tasks import TASKS
 from utils.compute import distributed
 from utils.compute.precision import DTYPES
+from utils.console import in_words
 from utils.errors import RunError
 from utils.images.datasets import Dataset
+from utils.images.on_device import DeviceData
 from utils.recipe import LatentRecipe, as_json
+from utils.records.arrays import write_arrays
 from utils.records.checkpoint import save_checkpoint
 from utils.records.environment import describe
 from utils.records.schema import (
@@ -38,7 +41,6 @@ from utils.records.schema import (
     Run,
     Selection,
     recipe_hash,
-    write_arrays,
     write_record,
 )
 from utils.records.thumbnails import write_thumbnails

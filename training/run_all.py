@@ -22,11 +22,12 @@ from utils.compute import distributed
 from utils.compute.convolution import conv3x3
 from utils.compute.precision import choose_precision, measure_conv
 from utils.errors import RunError, UsageError
+from utils.files import remove_temporary
 from utils.images.datasets import Dataset, load_dataset
 from utils.recipe import Recipe, as_json
 from utils.records.environment import choose_device, commit_of
 from utils.records.lock import Held, held
-from utils.records.schema import UNFINISHED, Init, Record, RecordError, read_record, remove_temporary, setting_hash
+from utils.records.schema import UNFINISHED, Init, Record, RecordError, read_record, setting_hash
 
 
 @dataclass(frozen=True)

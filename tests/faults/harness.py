@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from report.load import load_results
-from utils.records.schema import UNFINISHED, sha256_file
+from utils.files import sha256_file
+from utils.records.schema import UNFINISHED
 
 ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 600.0  # seconds after which a process hangs

@@ -19,11 +19,12 @@ from torch import Generator, Tensor, nn
 
 from training import contrastive, loop
 from training.classification import finetune
-from training.loop import DeviceData, Loop, Setup
+from training.loop import Loop, Setup
 from training.losses import info_nce
 from training.tasks import TASKS
 from utils.compute import distributed
 from utils.images.datasets import load_dataset
+from utils.images.on_device import DeviceData
 
 STEPS = 50
 SETUP = Setup(torch.device("cpu"), "float32", {"float32": 1.0, "bfloat16": 1.0}, seed=0, quick=True)

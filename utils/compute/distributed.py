@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Generator, Tensor, nn
 
-from training.losses import at_least_float32
+from utils.compute.precision import at_least_float32
 from utils.errors import RunError, UsageError
 
 T = TypeVar("T")

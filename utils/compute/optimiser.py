@@ -1,5 +1,6 @@
 """One optimiser for every training: AdamW, and Muon for the filters of convolutions, on exact copies of the weights."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -133,3 +134,11 @@ def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
             gram = p @ gram @ p
     x = product @ x
     return x.T if tall else x
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Fraction of the peak learning rate: a linear rise over the first `warmup` of steps, then half a cosine to 0."""
+    rise = warmup * steps
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))

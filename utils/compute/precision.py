@@ -79,3 +79,8 @@ def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
             for parameter in child.parameters(recurse=False):
                 parameter.data = parameter.data.to(dtype)
     return module
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """bfloat16 to float32, where a softmax over hundreds of terms needs it; float64 stays."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

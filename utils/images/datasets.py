@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.console import say
 from utils.errors import RunError, UsageError, reason
 from utils.images import image_folder
 from utils.images.sources import (
@@ -43,16 +44,7 @@ from utils.images.sources import (
     placed_tarball,
     torchvision_download,
 )
-from utils.images.splits import (
-    PARTS,
-    SPLIT_SEED,
-    VALIDATION_FRACTION,
-    Arrays,
-    digests,
-    say,
-    scratch,
-    stratified_split,
-)
+from utils.images.splits import PARTS, SPLIT_SEED, VALIDATION_FRACTION, Arrays, digests, scratch, stratified_split
 
 FOLDER = "folder:"
 FOLDER_RECIPES = "cifar10"  # the data set whose recipes a folder of images uses
@@ -316,7 +308,7 @@ def _locked(data_dir: Path, name: str) -> Iterator[None]:
 
 def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
     """The arrays from the cache, or else from a source and then cached; and where they came from.  Needs the lock."""
-    from utils.records.schema import remove_temporary, write_atomically  # here, since it imports pydantic
+    from utils.files import remove_temporary, write_atomically
 
     cache = data_dir / f"{name}.npz"
     remove_temporary(cache)

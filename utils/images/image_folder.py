@@ -17,18 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from utils.console import say
 from utils.errors import RunError, UsageError, reason
 from utils.images.chunks import decode_all, finished_chunks, places, read_chunk, read_unreadable
-from utils.images.splits import (
-    PARTS,
-    SPLIT_SEED,
-    TEST_FRACTION,
-    Arrays,
-    digests,
-    say,
-    scratch,
-    stratified_split,
-)
+from utils.images.splits import PARTS, SPLIT_SEED, TEST_FRACTION, Arrays, digests, scratch, stratified_split
 
 Listed = tuple[str, int, Path]  # an image file of a folder: split ("" where the folder names none), label, file
 

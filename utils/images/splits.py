@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import mmap
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +63,3 @@ def scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def say(text: str) -> None:
-    """One line on stderr, at once."""
-    print(text, file=sys.stderr, flush=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import nn
 
-from utils.records.schema import Artifact, sha256_file, write_atomically
+from utils.files import sha256_file, write_atomically
+from utils.records.schema import Artifact
 
 
 def save_checkpoint(path: Path, modules: dict[str, nn.Module]) -> Artifact:

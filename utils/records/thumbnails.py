@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.records.schema import Artifact, RecordError, sha256_file, write_atomically
+from utils.files import sha256_file, write_atomically
+from utils.records.schema import Artifact, RecordError
 
 COLUMNS = 40  # tiles in a row of the sheet
 

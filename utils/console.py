@@ -1,0 +1,17 @@
+"""What a command says: lines on stderr, durations in words."""
+
+import sys
+
+
+def say(text: str) -> None:
+    """One line on stderr, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def in_words(seconds: float) -> str:
+    """12 s, 3.4 min, 1.2 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"

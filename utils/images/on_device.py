@@ -1,0 +1,98 @@
+"""A data set on the device: one uint8 tensor for all images, from which a batch is an index."""
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.images.datasets import Dataset
+from utils.images.splits import read_ahead
+
+EVALUATION_BATCH = 500  # images per forward pass where no gradient is taken, of up to 32 x 32 pixels
+
+
+STATISTICS_FROM = 2000  # training images, but for principal components
+
+
+SAMPLE_PIXELS = 50_000 * 32 * 32  # of all images together that statistics are taken from
+
+
+@dataclass(frozen=True)
+class DeviceData:
+    """A data set on the device.  Images are (N, H, W, C) uint8, labels (N,) int64.
+
+    train, val, labelled and selection index into images: labelled are those of train whose labels may be used,
+    selection those of val whose labels may choose an epoch.
+    """
+
+    images: Tensor
+    labels: Tensor
+    train: Tensor
+    val: Tensor
+    labelled: Tensor
+    selection: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    image_shape: tuple[int, int, int]  # C, H, W
+    classes: tuple[str, ...]
+    recipes: str  # the data set whose recipes it uses
+    mapped: np.ndarray | None = None  # the images on the disk, where they are memory-mapped
+
+    @staticmethod
+    def load(dataset: Dataset, device: torch.device, labels: float = 1.0) -> "DeviceData":
+        """Copy to the device; on the CPU the arrays are shared, so a memory-mapped set stays on the disk.
+
+        labels: the fraction of the training and of the validation images whose labels may be used.
+        """
+        def tensor(array: np.ndarray) -> Tensor:
+            with warnings.catch_warnings():  # a read-only map is never written to here
+                warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+                return torch.from_numpy(array).to(device)
+        labelled, selection = dataset.labelled(labels)
+        return DeviceData(tensor(dataset.train_images), tensor(dataset.train_labels), tensor(dataset.train_index),
+                          tensor(dataset.val_index), tensor(labelled), tensor(selection), tensor(dataset.test_images),
+                          tensor(dataset.test_labels), dataset.image_shape, dataset.classes, dataset.recipes,
+                          dataset.train_images if device.type == "cpu" else None)
+
+    def read_ahead(self, index: Tensor) -> None:
+        """Where the images are on the disk: have those of these indices read while something else is computed."""
+        if self.mapped is not None:
+            read_ahead(self.mapped, index.numpy())
+
+    def of_labelled(self) -> "DeviceData":
+        """The same data with the labelled images in place of all training images, over and over up to their number.
+
+        So an epoch is as long whatever the fraction of labels, and few labels are not also few steps.
+        """
+        times = -(-len(self.train) // len(self.labelled))
+        return replace(self, train=self.labelled.repeat(times)[: len(self.train)])
+
+    def sample(self, count: int) -> Tensor:
+        """Up to `count` training images, evenly spaced, (count, C, H, W) in [0, 1]: for statistics of the data."""
+        count = min(count, SAMPLE_PIXELS // math.prod(self.image_shape[1:]))  # they take memory
+        index = evenly_spaced(len(self.train), count).to(self.train.device)
+        self.read_ahead(self.train[index])
+        return to_float(self.images[self.train[index]])
+
+    def mean_colour(self) -> Tensor:
+        """(C,): what most encoders take from their input first, so that a pixel of it is 0 to the network."""
+        return self.sample(STATISTICS_FROM).mean((0, 2, 3))
+
+
+def evaluation_batch(image_shape: tuple[int, ...]) -> int:
+    """Images of (C, H, W) per forward pass where no gradient is taken: EVALUATION_BATCH, of large images fewer."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 32 * 32 // math.prod(image_shape[1:])))
+
+
+def evenly_spaced(n: int, count: int) -> Tensor:
+    """Up to `count` indices below n, evenly spaced, int64: a folder of images is stored class by class."""
+    count = min(n, count)
+    return torch.arange(count) * n // count
+
+
+def to_float(images: Tensor) -> Tensor:
+    """(B, H, W, C) uint8, as the data set is stored -> (B, C, H, W) float32 in [0, 1], channels last in memory."""
+    return images.permute(0, 3, 1, 2).float().div_(255)
