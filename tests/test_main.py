@@ -1,5 +1,6 @@
 """The command line, as a user meets it: help, errors of one line, what is skipped and what is never overwritten."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import _main
+from training.tasks import TASKS
 from utils.command_line import exit_code
 from utils.records.schema import read_record, recipe_hash
 
@@ -40,8 +42,8 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--task", "rotations", "--dataset", "digits"], ["did you mean rotation?"]),
     (["--task", "1.2.3", "--dataset", "cifar"], ["did you mean cifar10?", "folder:PATH"]),
     (["--task", "1.2.3", "--dataset", "digits", "--temprature", "1"], ["--temprature", "did you mean --temperature?"]),
-    (["--task", "1.2.1", "--dataset", "digits", "--temperature", "1"], ["--temperature", "no part", "1.2.1"]),
-    (["--task", "all", "--dataset", "digits", "--temperature", "1"], ["--temperature", "no part"]),
+    (["--task", "1.2.1", "--dataset", "digits", "--temperature", "1"], ["--temperature", "not part", "1.2.1"]),
+    (["--task", "all", "--dataset", "digits", "--temperature", "1"], ["--temperature", "not part"]),
     (["--task", "1.2.3", "--dataset", "digits", "--temperature", "0"], ["--temperature", "above 0"]),
     (["--task", "1.2.3", "--dataset", "digits", "--epochs", "x"], ["--epochs", "'x'"]),
     (["--task", "1.2.3", "--dataset", "digits", "--seed", "-1"], ["--seed", "0 or more"]),
@@ -66,13 +68,13 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--task", "1.2.3", "--dataset", "digits", "--method", "vicreg", "--temperature", "1"],
      ["--temperature", "vicreg", "simclr, dcl, moco, cmc"]),
     (["--task", "1.2.3", "--dataset", "digits", "--epochs", "0"], ["--epochs 0", "--init"]),
-    (["--task", "1.2.2", "--dataset", "digits", "--finetune"], ["--finetune", "no part", "1.2.2"]),
-    (["--task", "control", "--dataset", "digits", "--learning-rate", "1"], ["--learning-rate", "no part", "control"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--finetune"], ["--finetune", "not part", "1.2.2"]),
+    (["--task", "control", "--dataset", "digits", "--learning-rate", "1"], ["--learning-rate", "not part", "control"]),
     (["--task", "1.2.3", "--dataset", "digits", "--labels", "1.5"], ["--labels", "at most 1"]),
     (["--task", "1.2.3", "--dataset", "digits", "--init", "nowhere.json"], ["--init nowhere.json", "No such file"]),
     (["--task", "1.2.3", "--dataset", "digits", "--encoder", "resnet18", "--widths", "8"], ["--widths", "resnet18"]),
     (["--task", "control", "--dataset", "digits", "--method", "pca", "--encoder", "vit"], ["--encoder", "pca"]),
-    (["--task", "control", "--dataset", "digits", "--epochs", "3"], ["--epochs", "no part", "control"]),
+    (["--task", "control", "--dataset", "digits", "--epochs", "3"], ["--epochs", "not part", "control"]),
     (["--embed", "a.json", "--images", "folder:x"], ["--out is needed"]),
     (["--embed", "a.json", "--images", "x", "--out", "b.npz"], ["--images x", "folder:PATH"]),
     (["--embed", "a.json", "--images", "folder:", "--out", "b.npz"], ["folder:PATH"]),
@@ -358,3 +360,27 @@ def test_help_leads_with_examples_and_loads_no_torch() -> None:
     assert lines[0] == "examples:"
     for word in ("1.2.1", "1.2.2", "1.2.3", "rotation", "digits", "mnist", "cifar10", "folder:PATH", "--temperature"):
         assert word in done.stdout
+
+
+def test_show_recipe_prints_values_and_origins_and_trains_nothing(capsys, tmp_path) -> None:
+    code, out, err = call(capsys, "--task", "1.2.3", "--dataset", "cifar10", "--show-recipe", "--encoder", "mlp",
+                          "--method", "simclr", "--epochs", "5", "--results-dir", str(tmp_path / "results"))
+    assert (code, err) == (0, [])
+    rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in out[1:]}
+    recipe = TASKS["1.2.3"].default_recipe("cifar10", "simclr", "mlp")
+    assert list(rows) == [f.name for f in dataclasses.fields(recipe)]
+    assert rows["epochs"].split(maxsplit=1) == ["5", "command line"]
+    assert rows["crop_scale"].split(maxsplit=1) == [
+        "0.2", 'training/contrastive_recipe.py, ("cifar10", "simclr")']
+    assert rows["view_scale"].split(maxsplit=1) == ["1.0", "--encoder mlp"]
+    assert rows["temperature"].split(maxsplit=1) == ["0.2", "default"]
+    assert rows["queue_size"].split(maxsplit=1) == ["4096", "not used by simclr"]
+    assert not (tmp_path / "results").exists()
+
+
+def test_show_recipe_has_one_block_per_method_and_lists_its_seeds(capsys, tmp_path) -> None:
+    code, out, _ = call(capsys, "--task", "1.2.3", "--dataset", "mnist", "--method", "all", "--show-recipe",
+                        "--seed", "0", "1", "--results-dir", str(tmp_path / "results"))
+    heads = [line for line in out if line.startswith("1.2.3")]
+    assert code == 0 and len(heads) == len(TASKS["1.2.3"].all_methods)
+    assert all("seed 0, 1 ->" in line for line in heads)

@@ -40,7 +40,7 @@ def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: 
     by AdamW alone, since Muon turns the filters by as much whatever they have learned; and on images of full size,
     which the encoder knows.
     """
-    joint = ClassificationRecipe(**RECIPES[data.recipes])
+    joint = ClassificationRecipe(**RECIPES[data.recipes, "joint"])
     joint = replace(joint, epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate,
                     latent_dim=recipe.latent_dim, muon_learning_rate=0.0, resize_from=1.0)
     try:

@@ -16,12 +16,12 @@ class ClassificationRecipe(Recipe):
     label_smoothing: float = knob(0.1, "probability mass taken from the true class (Szegedy et al. 2016)", least=0,
                                   most=0.9)
     alternating_flip: bool = knob(False, "augmentation: mirror each image in every other epoch, half of them in the "
-                                  "first, instead of at random (Jordan 2024, cifar10-airbench)", later=True)
+                                  "first, instead of at random (Jordan 2024, cifar10-airbench)")
     cutout: int = knob(0, "augmentation: side of the square that is hidden in each image, pixels (DeVries and Taylor "
-                       "2017); 0: none", least=0, later=True)
+                       "2017); 0: none", least=0)
     resize_from: float = knob(1.0, "progressive resizing: side of the images at the start, as a fraction of the full "
                               f"one, which they have after {GROWING:.0%} of the steps (Howard 2018); 1: full all along",
-                              above=0, most=1, later=True)
+                              above=0, most=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -30,14 +30,14 @@ class ClassificationRecipe(Recipe):
         check_takes_sizes(self.encoder, self.pooling, "--resize-from", self.resize_from)
 
 
-# what another encoder than the data set's default one brings along
+DEFAULT = {"cifar10": ("joint",), "mnist": ("joint",), "digits": ("joint",)}
+RECIPES = {
+    ("cifar10", "joint"): {
+        "widths": (128, 384, 384), "epochs": 16, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 4,
+        "alternating_flip": True, "resize_from": 0.625, "label_smoothing": 0.2},
+    # small shifts and rotations, as between writers; no flips: a mirrored digit is another shape
+    ("mnist", "joint"): {"widths": (32, 64, 128), "epochs": 10, "translate": 2, "rotate_degrees": 10},
+    ("digits", "joint"): {"widths": (32, 64), "epochs": 30, "batch_size": 64, "translate": 1},
+}
 ENCODERS = {kind: values | ({"resize_from": 1.0} if kind in ONE_SIZE else {})
             for kind, values in ENCODER_DEFAULTS.items()}
-
-RECIPES = {
-    "cifar10": {"epochs": 16, "widths": (128, 384, 384), "batch_size": 500, "muon_learning_rate": 0.05, "translate": 4,
-                "alternating_flip": True, "resize_from": 0.625, "label_smoothing": 0.2},
-    # small shifts and rotations, as between writers; no flips: a mirrored digit is another shape
-    "mnist": {"epochs": 10, "widths": (32, 64, 128), "translate": 2, "rotate_degrees": 10},
-    "digits": {"epochs": 30, "widths": (32, 64), "batch_size": 64, "translate": 1},
-}

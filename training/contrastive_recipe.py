@@ -17,7 +17,7 @@ class ContrastiveRecipe(FrozenRecipe):
                        "2020)",
                        choices=("simclr", "dcl", "vicreg", "byol", "moco", "cmc"))
     temperature: float = knob(0.2, "softmax temperature, unitless", above=0, methods=("simclr", "dcl", "moco", "cmc"))
-    view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1, later=True)
+    view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1)
     projection_hidden_dim: int = knob(512, "hidden units of the projection head", least=1, most=65536)
     projection_dim: int = knob(128, "dimensions in which views are compared", least=1, most=65536)
     colour_strength: float = knob(0.4, "largest relative change of brightness, contrast, saturation; hue turns by a "
@@ -47,19 +47,55 @@ class ContrastiveRecipe(FrozenRecipe):
         return "conv" if self.method == "cmc" else self.encoder
 
 
+DEFAULT = {"cifar10": ("cmc",), "mnist": ("simclr",), "digits": ("simclr",)}
+# CIFAR-10: views of three quarters of the side, see view_size() in contrastive.py.  MNIST and digits: milder crops than
+# for photographs, since a digit cut in half may be another digit; rotations instead of flips.  dcl and cmc: temperature
+# 0.1, as the authors of DCL have it; NT-Xent in small batches wants a higher one.  vicreg: its covariance term needs
+# more dimensions than a comparison of cosines.
 RECIPES = {
-    # three quarters of the side: see view_size()
-    "cifar10": {"method": "cmc", "epochs": 24, "crop_scale": 0.2, "flip": True, "view_scale": 0.75,
-                "muon_learning_rate": 0.05},
-    # milder crops than of photographs: a digit cut in half may be another digit; rotations instead of flips
-    "mnist": {"epochs": 6, "widths": (32, 64, 128), "crop_scale": 0.4, "rotate_degrees": 15},
-    "digits": {"epochs": 60, "batch_size": 128, "widths": (32, 64), "crop_scale": 0.5, "rotate_degrees": 10,
-               "queue_size": 512},
-}
-METHODS = {
-    "cmc": {"encoder": "conv_patches", "temperature": 0.1, "epochs": 10},
-    "dcl": {"temperature": 0.1},  # as its authors have it; NT-Xent in small batches wants a higher one
-    "vicreg": {"projection_dim": 512},  # its covariance term needs more dimensions than a comparison of cosines
+    ("cifar10", "simclr"): {
+        "epochs": 24, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True, "view_scale": 0.75},
+    ("cifar10", "dcl"): {
+        "epochs": 24, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True, "view_scale": 0.75,
+        "temperature": 0.1},
+    ("cifar10", "vicreg"): {
+        "epochs": 24, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True, "view_scale": 0.75,
+        "projection_dim": 512},
+    ("cifar10", "byol"): {
+        "epochs": 24, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True, "view_scale": 0.75},
+    ("cifar10", "moco"): {
+        "epochs": 24, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True, "view_scale": 0.75},
+    ("cifar10", "cmc"): {
+        "encoder": "conv_patches", "epochs": 10, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "temperature": 0.1},
+    ("mnist", "simclr"): {"widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15},
+    ("mnist", "dcl"): {
+        "widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15, "temperature": 0.1},
+    ("mnist", "vicreg"): {
+        "widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15, "projection_dim": 512},
+    ("mnist", "byol"): {"widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15},
+    ("mnist", "moco"): {"widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15},
+    ("mnist", "cmc"): {
+        "encoder": "conv_patches", "widths": (32, 64, 128), "epochs": 10, "crop_scale": 0.4, "rotate_degrees": 15,
+        "temperature": 0.1},
+    ("digits", "simclr"): {
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512},
+    ("digits", "dcl"): {
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512, "temperature": 0.1},
+    ("digits", "vicreg"): {
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512, "projection_dim": 512},
+    ("digits", "byol"): {
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512},
+    ("digits", "moco"): {
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512},
+    ("digits", "cmc"): {
+        "encoder": "conv_patches", "widths": (32, 64), "epochs": 10, "batch_size": 128, "crop_scale": 0.5,
+        "rotate_degrees": 10, "queue_size": 512, "temperature": 0.1},
 }
 ENCODERS = {kind: values | ({"view_scale": 1.0} if kind in ONE_SIZE else {})
             for kind, values in ENCODER_DEFAULTS.items()}

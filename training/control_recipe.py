@@ -1,7 +1,6 @@
 """Settings of the controls: nothing is trained, so only the encoder and the images count.  No torch here."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from utils.errors import UsageError
 from utils.recipe import LatentRecipe, knob
@@ -18,14 +17,20 @@ class ControlRecipe(LatentRecipe):
                         methods=("random",))
     widths: tuple[int, ...] = knob((64, 256, 256), "as of every task", least=1, most=65536, methods=("random",))
     pooling: str = knob("max", "as of every task", choices=("max", "mean", "flatten"), methods=("random",))
-    epochs: ClassVar[int] = 0  # nothing is trained
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.method == "pca") != (self.encoder == "pca"):
-            raise UsageError(f"--encoder {self.encoder} has no part in method {self.method} of the controls")
+            raise UsageError(f"--encoder {self.encoder} does not apply to method {self.method} of the controls")
 
 
-# the encoders of task 1.2.3
-RECIPES = {"cifar10": {}, "mnist": {"widths": (32, 64, 128)}, "digits": {"widths": (32, 64)}}
-METHODS = {"pca": {"encoder": "pca", "widths": ()}}
+DEFAULT = {"cifar10": ("random", "pca"), "mnist": ("random", "pca"), "digits": ("random", "pca")}
+# random: the encoders of task 1.2.3
+RECIPES = {
+    ("cifar10", "random"): {},
+    ("cifar10", "pca"): {"encoder": "pca", "widths": ()},
+    ("mnist", "random"): {"widths": (32, 64, 128)},
+    ("mnist", "pca"): {"encoder": "pca", "widths": ()},
+    ("digits", "random"): {"widths": (32, 64)},
+    ("digits", "pca"): {"encoder": "pca", "widths": ()},
+}

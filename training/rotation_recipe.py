@@ -12,8 +12,9 @@ class RotationRecipe(FrozenRecipe):
     method: str = knob("rotnet", "rotnet: which of 0, 90, 180, 270 degrees (Gidaris et al. 2018)", choices=("rotnet",))
 
 
+DEFAULT = {"cifar10": ("rotnet",), "mnist": ("rotnet",), "digits": ("rotnet",)}
 RECIPES = {
-    "cifar10": {"epochs": 10, "translate": 2, "flip": True},
-    "mnist": {"epochs": 8, "widths": (32, 64, 128), "translate": 2},
-    "digits": {"epochs": 40, "widths": (32, 64), "batch_size": 64},
+    ("cifar10", "rotnet"): {"epochs": 10, "translate": 2, "flip": True},
+    ("mnist", "rotnet"): {"widths": (32, 64, 128), "epochs": 8, "translate": 2},
+    ("digits", "rotnet"): {"widths": (32, 64), "epochs": 40, "batch_size": 64},
 }

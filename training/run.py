@@ -69,7 +69,7 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
     Of several processes the first one scores and writes; all of them return the record.
     """
     clock = time.monotonic()
-    fields = as_json(recipe, overridden)
+    fields = as_json(recipe)
     checkpoints = setup.checkpoints
     # what is known before the training is checked before the training
     begun = Run(task=task, dataset=dataset.name, method=recipe.method, objective="", seed=setup.seed, argv=argv,
@@ -90,7 +90,7 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
     try:
         with checkpoints.stoppable() if checkpoints else nullcontext():
             trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
-            if getattr(recipe, "finetune", False):
+            if recipe.finetune:
                 trained = trained.then(finetune(trained.modules["encoder"], recipe, data, setup))
     except Diverged as error:
         path = target.with_name(f"{target.stem}_failed.json")

@@ -8,7 +8,6 @@ first of them decides, holds and writes.
 import dataclasses
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,8 +15,9 @@ import torch
 from models.saved import load_saved
 from training.checkpoints import Checkpoint, Checkpoints, differences, newest
 from training.loop import Diverged, Setup
+from training.plan import Options, Planned
 from training.run import QUICK_IMAGES, described, now, run
-from training.tasks import TASKS, Planned
+from training.tasks import TASKS
 from utils.compute import distributed
 from utils.compute.convolution import conv3x3
 from utils.compute.precision import choose_precision, measure_conv
@@ -28,22 +28,6 @@ from utils.recipe import Recipe, as_json
 from utils.records.environment import choose_device, commit_of
 from utils.records.lock import Held, held
 from utils.records.schema import UNFINISHED, Init, Record, RecordError, read_record, setting_hash
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line says of all its runs."""
-
-    argv: list[str]
-    data_dir: Path
-    image_size: int | None  # of folder data sets, pixels
-    device: str
-    precision: str
-    quick: bool
-    fresh: bool  # train again what is complete, and start over what is unfinished
-    resume: bool  # refuse to begin where an unfinished run has another recipe
-    checkpoint_seconds: float
-    init: Path | None
 
 
 def run_all(plans: dict[str, list[Planned]], options: Options) -> None:
@@ -148,7 +132,7 @@ def take_up(planned: Planned, dataset: Dataset, setup: Setup, options: Options) 
     init = described(setup.init)
     identity = {"task": planned.task, "dataset": dataset.name, "seed": planned.seed, "quick": setup.quick,
                 "device": setup.device.type, "precision": precision,
-                "recipe": as_json(planned.recipe, planned.overridden), "images": dataset.sha256,
+                "recipe": as_json(planned.recipe), "images": dataset.sha256,
                 "init": init and init.model_dump()}
     checkpoints = Checkpoints(folder, identity, now(), commit_of()[0], options.checkpoint_seconds)
     if options.fresh and not distributed.restarts():  # a restart goes on with what the command began
@@ -191,7 +175,7 @@ def records_of(path: Path) -> list[tuple[Path, Record]]:
 
 def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None) -> Path | None:
     """A valid record of this complete run, on these images; None without one."""
-    wanted = (setting_hash(as_json(planned.recipe, planned.overridden)), sha256, "complete", init)
+    wanted = (setting_hash(as_json(planned.recipe)), sha256, "complete", init)
     for path, record in records_of(planned.path):
         if (setting_hash(record.recipe.fields), record.data.sha256, record.run.status, record.run.init) == wanted:
             return path

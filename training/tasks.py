@@ -1,30 +1,26 @@
 """The table of tasks.  A new task is one training script, its recipe and one line here.  Imports no torch."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from training import autoencoding_recipe, classification_recipe, contrastive_recipe, control_recipe, rotation_recipe
 from utils.recipe import ENCODER_DEFAULTS, LatentRecipe
 
-Values = dict[str, dict[str, Any]]  # recipe fields, by data set, method or encoder
-
 
 @dataclass(frozen=True)
 class Task:
-    """title: in words; script: module whose `train` learns the latent; recipe and tables: its hyper-parameters.
+    """title: in words; script: the module whose `train` learns the latent; recipe: its hyper-parameters.
 
-    methods: those that run when none is named, on data sets whose own recipe names none; per_method: by method, and by
-    "method/data set" where a method's values differ there.
+    default: by data set, the methods that run when none is named; recipes: by (data set, method), every value that
+    differs from the recipe's own default; encoders: by encoder, what `--encoder` changes when it names another one.
     """
 
     title: str
     script: str
     recipe: type[LatentRecipe]
-    methods: tuple[str, ...]
-    per_dataset: Values
-    per_method: Values = field(default_factory=dict)
-    per_encoder: Values = field(default_factory=lambda: ENCODER_DEFAULTS)
+    default: dict[str, tuple[str, ...]]
+    recipes: dict[tuple[str, str], dict[str, Any]]
+    encoders: dict[str, dict[str, Any]] = field(default_factory=lambda: ENCODER_DEFAULTS)
 
     @property
     def all_methods(self) -> tuple[str, ...]:
@@ -32,45 +28,32 @@ class Task:
         return self.recipe.__dataclass_fields__["method"].metadata["choices"]
 
     def default_methods(self, family: str) -> tuple[str, ...]:
-        """Those that run when none is named, on a data set with these recipes."""
-        named = self.per_dataset[family].get("method")
-        return (named,) if named else self.methods
+        """The methods that run when none is named, on a data set that uses this family's recipes."""
+        return self.default[family]
 
     def default_recipe(self, family: str, method: str | None = None, encoder: str | None = None) -> LatentRecipe:
         """The recipe of a data set, and of a method and an encoder where they are named.
 
-        family: the data set whose recipe it uses (DatasetSpec.recipes).
+        family: the data set whose recipes are used (DatasetSpec.recipes).
         """
         method = method or self.default_methods(family)[0]
-        values = self.per_dataset[family] | {"method": method}
-        for key in (method, f"{method}/{family}"):
-            values |= self.per_method.get(key, {})
-        recipe = self.recipe(**values)
+        entry = self.recipes.get((family, method), {})  # the recipe itself refuses an unknown method
+        recipe = self.recipe(method=method, **entry)
         if encoder in (None, recipe.encoder):
             return recipe
-        return self.recipe(**(values | {"encoder": encoder} | self.per_encoder.get(encoder, {})))
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One run that the command line asks for."""
-
-    task: str
-    recipe: LatentRecipe
-    overridden: list[str]  # recipe fields that the command line changed
-    seed: int
-    path: Path  # of its record
+        values = entry | self.encoders.get(str(encoder), {}) | {"encoder": encoder}
+        return self.recipe(method=method, **values)
 
 
 TASKS = {
-    "1.2.1": Task("autoencoding", "training.autoencoding", autoencoding_recipe.AutoencodingRecipe, ("plain",),
-                  autoencoding_recipe.RECIPES, autoencoding_recipe.METHODS, autoencoding_recipe.ENCODERS),
+    "1.2.1": Task("autoencoding", "training.autoencoding", autoencoding_recipe.AutoencodingRecipe,
+                  autoencoding_recipe.DEFAULT, autoencoding_recipe.RECIPES, autoencoding_recipe.ENCODERS),
     "1.2.2": Task("classification-guided", "training.classification", classification_recipe.ClassificationRecipe,
-                  ("joint",), classification_recipe.RECIPES, per_encoder=classification_recipe.ENCODERS),
-    "1.2.3": Task("contrastive", "training.contrastive", contrastive_recipe.ContrastiveRecipe, ("simclr",),
-                  contrastive_recipe.RECIPES, contrastive_recipe.METHODS, contrastive_recipe.ENCODERS),
-    "rotation": Task("rotation prediction", "training.rotation", rotation_recipe.RotationRecipe, ("rotnet",),
-                     rotation_recipe.RECIPES),
-    "control": Task("controls, nothing learned", "training.control", control_recipe.ControlRecipe, ("random", "pca"),
-                    control_recipe.RECIPES, control_recipe.METHODS),
+                  classification_recipe.DEFAULT, classification_recipe.RECIPES, classification_recipe.ENCODERS),
+    "1.2.3": Task("contrastive", "training.contrastive", contrastive_recipe.ContrastiveRecipe,
+                  contrastive_recipe.DEFAULT, contrastive_recipe.RECIPES, contrastive_recipe.ENCODERS),
+    "rotation": Task("rotation prediction", "training.rotation", rotation_recipe.RotationRecipe,
+                     rotation_recipe.DEFAULT, rotation_recipe.RECIPES),
+    "control": Task("controls, nothing learned", "training.control", control_recipe.ControlRecipe,
+                    control_recipe.DEFAULT, control_recipe.RECIPES),
 }

@@ -1,4 +1,4 @@
-"""What both entry points do alike: help that leads with examples, errors of one line, exit codes."""
+"""What the entry points share: help that leads with examples, errors of one line, exit codes."""
 
 import argparse
 import difflib
@@ -12,16 +12,17 @@ from typing import Any, NoReturn
 
 from utils.errors import RunError, UsageError
 
+Arguments = argparse.Namespace
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed")
-FIRST_SPEAKS = 3.0  # seconds that the other processes wait with an error: torchrun ends all once one has ended
+FIRST_SPEAKS = 3.0  # seconds: the other processes report errors later, as torchrun ends all when one has ended
 
 
 def end_on_interrupt() -> None:
-    """Ctrl-C ends the process at once: for the imports, where an exception may come out as anything."""
+    """Let Ctrl-C end the process at once: during imports, where an exception may surface as anything."""
     def end(number: int, frame: object) -> None:
-        os.write(2, b"\ninterrupted; nothing had begun\n")
+        os.write(2, b"\ninterrupted before anything had started\n")
         os._exit(130)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # leave it alone where it is ignored
         signal.signal(signal.SIGINT, end)
 
 
@@ -32,9 +33,9 @@ def raise_on_interrupt() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process without tearing torch down, which takes long enough to be killed in after all is done."""
+    """End the process without tearing torch down, which takes long enough to be killed after all work is done."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # closed by whom it was written for, or never open
+        with suppress(OSError, ValueError, AttributeError):  # closed by its reader, or never open
             stream.flush()
     os._exit(code)
 
@@ -59,10 +60,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
-    """Do the work.  What a user can cause becomes one line on stderr and a code: 2 usage, 1 failure, 130 Ctrl-C.
+    """Run `work`; errors that a user can cause become one line on stderr and a code: 2 usage, 1 failure, 130 Ctrl-C.
 
-    An interruption that has an `exit_code` of its own, as by SIGTERM, ends with that.  Of the processes that torchrun
-    started the first one speaks; of the others only the traceback of a fault is seen.
+    An interruption with its own `exit_code`, such as SIGTERM's, ends with that code.  Under torchrun only the first
+    process prints; the others show nothing except the traceback of a bug.
     """
     if os.environ.get("RANK", "0") != "0":
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
@@ -88,7 +89,7 @@ def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
         return 1
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in OUT_OF_MEMORY):
-            raise  # a fault of the program, whose traceback helps
+            raise  # a bug, whose traceback helps
         print("error: out of memory: try smaller --widths or a smaller --batch-size", file=sys.stderr)
         return 1
     return 0

@@ -1,10 +1,12 @@
-"""What a command says: lines on stderr, durations in words."""
+"""What a command says: lines on stderr, durations in words, the project's version."""
 
 import sys
+import tomllib
+from pathlib import Path
 
 
 def say(text: str) -> None:
-    """One line on stderr, at once."""
+    """Print one line on stderr, at once."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -15,3 +17,9 @@ def in_words(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def project_version() -> str:
+    """The version that pyproject.toml states."""
+    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
+    return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]

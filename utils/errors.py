@@ -1,4 +1,4 @@
-"""The two errors that a user can cause.  The entry points print them in one line and exit with their code."""
+"""Errors a user can cause (2: usage, 1: failed, 3: partly done).  The entry points print them in one line."""
 
 import re
 
@@ -16,12 +16,12 @@ class RunError(RuntimeError):
 
 
 class PartlyDone(RunError):
-    """All was done that could be, but not for everything that was asked for: one line and exit code 3."""
+    """Part of what was asked for could not be done; the message names it.  Exit code 3."""
 
     exit_code = 3
 
 
 def reason(error: Exception) -> str:
-    """The last line of an error's text, which is the one that says why, without what urllib wraps around it."""
+    """The last line of an error's text, which states the cause, without urllib's wrapping."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return re.sub(r"^<urlopen error (.*)>$", r"\1", lines[-1])[:200]

@@ -10,7 +10,6 @@ be computed from it is a property or a function.  Imports nothing heavy, because
 
 import argparse
 import dataclasses
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -18,36 +17,35 @@ from utils.errors import UsageError
 
 
 def knob(default: Any, help: str, *, above: float | None = None, least: float | None = None, most: float | None = None,
-         choices: tuple[str, ...] | None = None, methods: tuple[str, ...] | None = None, later: bool = False) -> Any:
+         choices: tuple[str, ...] | None = None, methods: tuple[str, ...] | None = None) -> Any:
     """A recipe's field: its default, its help text with unit and source, and the values that make sense.
 
-    above: exclusive lower bound; least, most: inclusive bounds; choices: the only valid strings; methods: those that
-    the field has a part in, where not all do; later: the field came after the first records, and its default is what
-    was done before, so that older records are of the same recipe: a record has it only where it has a part and is
-    something else, or belongs to a method that came with it.
+    above: exclusive lower bound; least, most: inclusive bounds; choices: the only valid strings; methods: the methods
+    that use the field, where not all do.
     """
     if methods:
         help = f"{', '.join(methods)}: {help}"
     return field(default=default, metadata={"help": help, "above": above, "least": least, "most": most,
-                                            "choices": choices, "methods": methods, "later": later})
+                                            "choices": choices, "methods": methods})
 
 
 @dataclass(frozen=True)
 class LatentRecipe:
-    """What every latent has, trained or not: the encoder, and what it sees.  UsageError for a value out of range."""
+    """What every latent has, trained or not: the encoder and its input.  UsageError for a value out of range."""
 
+    method: str = knob("", "one of the task's methods")
     latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
                         "torchvision's with a stem for small images; vit: a small vision transformer; patches: frozen "
-                        "features of whitened patches, and a hidden layer; conv_patches: conv beside the strongest "
-                        "components of such features",
+                        "features of whitened patches and a hidden layer; conv_patches: conv together with the "
+                        "strongest components of such features",
                         choices=("conv", "mlp", "resnet18", "vit", "patches", "conv_patches"))
     widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv, conv_patches), units of "
-                                   "its hidden layers (mlp) or of its blocks, all alike (vit), filters and hidden "
-                                   "units (patches)", least=1, most=65536)
+                                   "its hidden layers (mlp) or of its equal blocks (vit), filters and hidden units "
+                                   "(patches)", least=1, most=65536)
     pooling: str = knob("max", "how the last feature map becomes a vector (all but mlp and patches)",
                         choices=("max", "mean", "flatten"))
-    subset: int = knob(0, "use only so many images of the training split, always the same ones; 0: all", least=0)
+    subset: int = knob(0, "use only this many images of the training split, always the same ones; 0: all", least=0)
     labels: float = knob(1.0, "classify with the labels of this fraction of the training images, always the same ones; "
                          "1: all", above=0, most=1)
 
@@ -56,21 +54,31 @@ class LatentRecipe:
             check_value(f, getattr(self, f.name))
         check_widths(self.encoder, self.widths)
 
+    @property
+    def epochs(self) -> int:
+        """Passes over the training split; a recipe that trains nothing has none."""
+        return 0
+
+    @property
+    def finetune(self) -> bool:
+        """Whether the encoder is trained further with labels before it is scored."""
+        return False
+
     def uses(self, name: str) -> bool:
-        """Whether a field has a part in the recipe's method."""
+        """Whether the recipe's method uses a field."""
         methods = self.__dataclass_fields__[name].metadata["methods"]
         return not methods or self.method in methods
 
 
 @dataclass(frozen=True)
 class Recipe(LatentRecipe):
-    """What every training has: how long, how fast, on which views."""
+    """What every training has: its length, its optimiser, its augmentation."""
 
-    epochs: int = knob(10, "passes over the training split; 0, with --init, scores that encoder as it is", least=0)
+    epochs: int = knob(10, "passes over the training split; 0 with --init: score that encoder as it is", least=0)
     batch_size: int = knob(250, "images per step", least=2)
     learning_rate: float = knob(2e-3, "peak learning rate of AdamW", above=0)
     muon_learning_rate: float = knob(0.0, "peak learning rate of Muon on the filters of convolutions, as a relative "
-                                     "change a step (Jordan 2024); 0: AdamW there too", least=0, most=1, later=True)
+                                     "change per step (Jordan 2024); 0: AdamW there too", least=0, most=1)
     weight_decay: float = knob(0.02, "decoupled weight decay (Loshchilov and Hutter 2019); none on biases and norms",
                                least=0)
     warmup: float = knob(0.1, "fraction of the steps in which the learning rate rises linearly; cosine to 0 after",
@@ -84,42 +92,44 @@ class Recipe(LatentRecipe):
 
 @dataclass(frozen=True)
 class FrozenRecipe(Recipe):
-    """What a task has whose encoder is frozen before it is scored."""
+    """What a task has that freezes its encoder before scoring it."""
 
-    finetune: bool = knob(False, "score the encoder unfrozen: train it on, with a linear classifier and the labels, "
-                          "as task 1.2.2 does")
-    finetune_epochs: int = knob(4, "of --finetune, each as long as one over the whole training split", least=1)
+    finetune: bool = knob(False, "score the encoder unfrozen: train it further with a linear classifier and the "
+                          "labels, as task 1.2.2 does")
+    finetune_epochs: int = knob(4, "epochs of --finetune, each as long as one over the whole training split", least=1)
     finetune_learning_rate: float = knob(1e-3, "peak learning rate of --finetune", above=0)
 
 
-ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # what describes an encoder, and --init brings along
-# what another encoder than the data set's default one brings along
+ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # these describe an encoder; --init sets them
 ENCODER_WIDTHS = {"conv": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512), "vit": (128,) * 4,
                   "patches": (512, 1024), "conv_patches": (32, 64)}
-# encoders that take images of the size that they were made for and no others
+# encoders that accept only images of the size they were built for
 ONE_SIZE = ("mlp", "vit", "patches", "conv_patches")
-ENCODER_DEFAULTS = {kind: {"widths": widths, "pooling": "mean" if kind in ("resnet18", "vit") else "max"}
-                    for kind, widths in ENCODER_WIDTHS.items()}
+# what `--encoder` changes when it names another encoder than the data set's own
+ENCODER_DEFAULTS: dict[str, dict[str, Any]] = {
+    kind: {"widths": widths, "pooling": "mean" if kind in ("resnet18", "vit") else "max"}
+    for kind, widths in ENCODER_WIDTHS.items()}
 
 
 def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
     """UsageError unless the encoder can have these widths."""
     if encoder == "resnet18" and tuple(widths) != ENCODER_WIDTHS["resnet18"]:
-        raise UsageError("--widths: resnet18 has 64 128 256 512 and no others; leave it out")
+        raise UsageError("--widths: resnet18 always has 64 128 256 512; leave the flag out")
     if encoder == "patches" and len(widths) != 2:
-        raise UsageError("--widths: patches takes two numbers, filters and hidden units, as 512 1024")
+        raise UsageError("--widths: patches takes two numbers, filters and hidden units, for example 512 1024")
     if encoder == "vit" and (len(set(widths)) != 1 or widths[0] % 32):
-        raise UsageError("--widths: vit takes one number a block, all alike and a multiple of 32, as 128 128 128")
+        raise UsageError("--widths: vit takes one number per block, all equal and a multiple of 32, "
+                         "for example 128 128 128")
 
 
 def check_takes_sizes(encoder: str, pooling: str, flag: str, fraction: float) -> None:
-    """UsageError where this flag, a fraction of the images' side, wants smaller images than the encoder takes."""
+    """UsageError where this flag, a fraction of the images' side, needs smaller images than the encoder accepts."""
     if fraction < 1 and (encoder in ONE_SIZE or pooling == "flatten"):
-        raise UsageError(f"{flag} {fraction}: encoder {encoder} with {pooling} pooling takes images of one size; "
-                         f"give {flag} 1")
+        raise UsageError(f"{flag} {fraction}: encoder {encoder} with {pooling} pooling accepts only images of one "
+                         f"size; give {flag} 1")
 
 
-def check_value(f: dataclasses.Field, value: Any) -> None:
+def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
     """UsageError, naming the flag and the valid values, unless the value fits the field."""
     allowed, name = f.metadata, flag_name(f)
     if allowed["choices"] and value not in allowed["choices"]:
@@ -137,24 +147,25 @@ def check_value(f: dataclasses.Field, value: Any) -> None:
             raise UsageError(f"{name} {number}: must be a finite number")
 
 
-def flag_name(f: dataclasses.Field) -> str:
+def flag_name(f: "dataclasses.Field[Any]") -> str:
     """`batch_size` -> `--batch-size`."""
     return "--" + f.name.replace("_", "-")
 
 
 def check_methods_have(recipe: type[LatentRecipe], methods: list[str], given: set[str]) -> None:
-    """UsageError for a flag that none of the methods has a use for."""
+    """UsageError for a flag that none of the methods uses."""
     for f in fields(recipe):
         having = f.metadata["methods"]
         if f.name in given and having and not set(methods) & set(having):
-            raise UsageError(f"{flag_name(f)} has no part in method {', '.join(methods)}, only in {', '.join(having)}")
+            raise UsageError(f"{flag_name(f)} does not apply to method {', '.join(methods)}, only to "
+                             f"{', '.join(having)}")
 
 
 def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRecipe]]) -> None:
-    """One flag for every field of every task's recipe, grouped by the task that first has it.
+    """One flag per field of every task's recipe, grouped by the task that first has it.
 
-    A field that several tasks share is one flag.  Defaults differ per data set, so a flag that is not given is absent
-    from the parsed namespace.
+    Tasks that share a field share its flag.  Defaults differ per data set, so a flag that is not given is absent from
+    the parsed namespace.
     """
     added: set[str] = set()
     shared = [("encoder and images of every task", LatentRecipe), ("training of every task but control", Recipe),
@@ -167,7 +178,7 @@ def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRec
                 add_flag(group, f)
 
 
-def add_flag(group: Any, f: dataclasses.Field) -> None:
+def add_flag(group: Any, f: "dataclasses.Field[Any]") -> None:
     """One field as one argparse flag."""
     text = f.metadata["help"].replace("%", "%%")
     options: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
@@ -183,17 +194,13 @@ def add_flag(group: Any, f: dataclasses.Field) -> None:
 
 
 def flag_values(namespace: argparse.Namespace, recipe: type[LatentRecipe]) -> dict[str, Any]:
-    """The recipe's fields that stand on the command line, as {name: value}."""
+    """The recipe's fields that the command line gives, as {name: value}."""
     names = [f.name for f in fields(recipe) if f.name != "method"]
     given = {name: getattr(namespace, name) for name in names if hasattr(namespace, name)}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
-def as_json(recipe: LatentRecipe, overridden: Iterable[str] = ()) -> dict[str, Any]:
-    """Every field, as JSON types (tuples become lists); without the later fields that change nothing (see
-    knob) and are not among the overridden.
-    """
-    values = {f.name: getattr(recipe, f.name) for f in fields(recipe)
-              if f.name in overridden or not f.metadata["later"]
-              or (recipe.uses(f.name) if f.metadata["methods"] else getattr(recipe, f.name) != f.default)}
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+def as_json(recipe: LatentRecipe) -> dict[str, Any]:
+    """Every field, as JSON types (tuples become lists)."""
+    values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

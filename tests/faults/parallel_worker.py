@@ -103,7 +103,7 @@ def train(name: str, data: DeviceData) -> dict[str, object]:
     with curves() as curve, CHANGES[change]() if change else patch.dict({}):
         trained = importlib.import_module(TASKS[task].script).train(recipe, data, SETUP)
         if getattr(recipe, "finetune", False):
-            with patch("training.classification.RECIPES", {"digits": {"batch_size": 32}}):
+            with patch("training.classification.RECIPES", {("digits", "joint"): {"batch_size": 32}}):
                 trained = finetune(trained.modules["encoder"], recipe, data, SETUP)
     kinds = {type(child).__name__ for module in trained.modules.values() for child in module.modules()}
     assert not any(kind.startswith("WholeBatch") for kind in kinds)

@@ -1,0 +1,168 @@
+"""Which runs a command line asks for: tasks, methods, data sets and seeds as a list of planned runs.  No torch here."""
+
+import dataclasses
+import difflib
+import inspect
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.tasks import TASKS, Task
+from utils.command_line import Arguments
+from utils.errors import UsageError
+from utils.images.datasets import recipe_family, short_name
+from utils.recipe import ENCODER_FIELDS, ENCODER_WIDTHS, LatentRecipe, as_json, check_methods_have, flag_values
+from utils.records.schema import Record, RecordError, read_record, recipe_hash
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run that the command line asks for.
+
+    overridden: the recipe fields that the command line changed; origins: where each field's value comes from, in
+    words; path: of the record to be written.
+    """
+
+    task: str
+    recipe: LatentRecipe
+    overridden: list[str]
+    origins: dict[str, str]
+    seed: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """The settings that all runs of a command share."""
+
+    argv: list[str]
+    data_dir: Path
+    image_size: int | None  # of folder data sets, pixels
+    device: str
+    precision: str
+    quick: bool
+    fresh: bool  # train complete runs again and start unfinished ones over
+    resume: bool  # refuse to start where the unfinished run has another recipe
+    checkpoint_seconds: float
+    init: Path | None
+
+
+def choose_tasks(name: str) -> dict[str, Task]:
+    """The tasks that a name selects.  Raises UsageError, with the nearest valid choice."""
+    if name == "all":
+        return TASKS
+    if name not in TASKS:
+        close = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.3)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UsageError(f"--task {name}: no such task; {hint}choose from {', '.join(TASKS)}, all")
+    return {name: TASKS[name]}
+
+
+def check_flags_fit(arguments: Arguments, tasks: dict[str, Task]) -> None:
+    """UsageError for a recipe flag that one of the chosen tasks does not have."""
+    given = {name for task in TASKS.values() for name in flag_values(arguments, task.recipe)}
+    for name, task in tasks.items():
+        foreign = sorted(given - set(flag_values(arguments, task.recipe)))
+        if foreign and not (name == "control" and len(tasks) > 1):  # only the controls train nothing
+            raise UsageError(f"--{foreign[0].replace('_', '-')} is not part of the recipe of task {name}")
+
+
+def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Record | None) -> list[Planned]:
+    """The runs on one data set: every task, method and seed.  Raises UsageError for a recipe value out of range."""
+    runs = []
+    family = recipe_family(dataset)
+    for name, task in tasks.items():
+        if init and name == "control":
+            raise UsageError("--init: a control does not start from another run")
+        methods = arguments.method or task.default_methods(family)
+        methods = list(dict.fromkeys(task.all_methods if "all" in methods else methods))
+        check_methods_have(task.recipe, methods, set(flag_values(arguments, task.recipe)))
+        for method in methods:
+            default = task.default_recipe(family, method)
+            recipe, overridden = changed_recipe(arguments, task, family, default, init)
+            origins = origins_of(arguments, task, family, default, recipe, init)
+            stem = f"{name}_{short_name(dataset, arguments.image_size)}_{method}"
+            suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
+            if init:
+                suffix += f"_from-{init.run.task}-{init.run.method}"
+            if arguments.quick:
+                if recipe.epochs:
+                    recipe = dataclasses.replace(recipe, epochs=1)
+                    origins["epochs"] = "--quick"
+                suffix += "_quick"
+            for seed in dict.fromkeys(arguments.seed):
+                path = arguments.results_dir / f"{stem}_seed{seed}{suffix}.json"
+                runs.append(Planned(name, recipe, overridden, origins, seed, path))
+    return runs
+
+
+def changed_recipe(arguments: Arguments, task: Task, family: str, default: LatentRecipe,
+                   init: Record | None) -> tuple[LatentRecipe, list[str]]:
+    """The recipe that the command line asks for, and the fields in which it differs from the default."""
+    given = {field: value for field, value in flag_values(arguments, task.recipe).items() if default.uses(field)}
+    inherited: dict[str, Any] = {}
+    for field in ENCODER_FIELDS if init else ():
+        value = init.recipe.fields[field] if init else None
+        inherited[field] = tuple(value) if isinstance(value, list) else value
+        if field in given and given[field] != inherited[field]:
+            raise UsageError(f"--{field.replace('_', '-')}: {arguments.init} has {value}; leave the flag out")
+    encoder = (inherited | given).get("encoder")
+    recipe = dataclasses.replace(task.default_recipe(family, default.method, encoder), **(inherited | given))
+    if recipe.epochs == 0 and not init and default.epochs > 0:
+        raise UsageError("--epochs 0 trains nothing; give --init RECORD to score that run's encoder as it is")
+    if recipe.epochs == 0 and recipe.method == "joint":
+        raise UsageError("--epochs 0: task 1.2.2 is the joint training; score the encoder under the task it came from")
+    return recipe, sorted(field for field, value in given.items() if value != getattr(default, field))
+
+
+def origins_of(arguments: Arguments, task: Task, family: str, default: LatentRecipe, recipe: LatentRecipe,
+               init: Record | None) -> dict[str, str]:
+    """Where the value of each field comes from, in words."""
+    given = flag_values(arguments, task.recipe)
+    table = f'{inspect.getmodule(task.recipe).__name__.replace(".", "/")}.py, ("{family}", "{default.method}")'
+    origins = {}
+    for f in dataclasses.fields(recipe):
+        if not recipe.uses(f.name):
+            origins[f.name] = f"not used by {recipe.method}"
+        elif f.name in given:
+            origins[f.name] = "command line"
+        elif init and f.name in ENCODER_FIELDS:
+            origins[f.name] = f"--init {arguments.init}"
+        elif recipe.encoder != default.encoder and f.name in task.encoders.get(recipe.encoder, {}):
+            origins[f.name] = f"--encoder {recipe.encoder}"
+        elif f.name in task.recipes[family, default.method]:
+            origins[f.name] = table
+        else:
+            origins[f.name] = "default"
+    return origins | {"method": "--method" if arguments.method else f"default on {family}"}
+
+
+def described(planned: Iterable[Planned]) -> str:
+    """Every field of each recipe, its value and where that comes from: what --show-recipe prints."""
+    blocks = []
+    for _, same in itertools.groupby(planned, key=lambda run: (run.task, run.recipe)):
+        runs = list(same)
+        values = {name: " ".join(map(str, value)) if isinstance(value, list) else str(value)
+                  for name, value in as_json(runs[0].recipe).items()}
+        width, wide = max(map(len, values)), max(map(len, values.values()))
+        title = f"{runs[0].task} ({TASKS[runs[0].task].title}), seed {', '.join(str(run.seed) for run in runs)}"
+        lines = [f"  {name:{width}}  {value:{wide}}  {runs[0].origins[name]}" for name, value in values.items()]
+        blocks.append("\n".join([f"{title} -> {runs[0].path}", *lines]))
+    return "\n\n".join(blocks)
+
+
+def read_init(path: Path, quick: bool) -> Record:
+    """The record of --init.  Raises UsageError where no run, quick or not, can start from it."""
+    try:
+        record = read_record(path)
+    except RecordError as error:
+        raise UsageError(f"--init {path}: {error}") from None
+    if record.run.status == "quick" and not quick:
+        raise UsageError(f"--init {path}: this was a quick run; a run that counts starts from one that counts")
+    if "checkpoint" not in record.artifacts:
+        raise UsageError(f"--init {path}: this run has no checkpoint")
+    if record.recipe.fields.get("encoder") not in ENCODER_WIDTHS:
+        raise UsageError(f"--init {path}: its encoder was not trained; start from one of {', '.join(ENCODER_WIDTHS)}")
+    return record
