@@ -94,7 +94,7 @@ def own_network(measured: dict[str, Any]) -> Network:
 
     from models.encoders import build_encoder
     from models.heads import ProjectionHead
-    from training.loop import forward_flops
+    from utils.compute.flops import forward_flops
 
     recipe = even_recipe("1.2.3")
     side = round(32 * recipe.view_scale)

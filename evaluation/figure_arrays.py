@@ -21,10 +21,10 @@ PAIRS_SHOWN, PAIRS_MEASURED = 4, 100  # interpolated within a class, and as many
 INTERPOLATION_STEPS = 9  # images from one end to the other
 NEIGHBOUR_QUERIES, NEIGHBOURS_SHOWN = 10, 6
 
-Portrait = tuple[dict[str, np.ndarray], dict[str, Metric]]
+Figures = tuple[dict[str, np.ndarray], dict[str, Metric]]
 
 
-def maps(z: Tensor, data: DeviceData) -> Portrait:
+def maps(z: Tensor, data: DeviceData) -> Figures:
     """t-SNE and PCA maps of some test latents and of the same images' raw pixels, and each map's agreement."""
     index = evenly_spaced(len(z), MAP_POINTS).to(z.device)
     shown, images = z[index], data.test_images[index.to(data.test_images.device)]
@@ -118,7 +118,7 @@ def to_uint8(images: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def interpolations(decoder: nn.Module, z: Tensor, data: DeviceData) -> Portrait:
+def interpolations(decoder: nn.Module, z: Tensor, data: DeviceData) -> Figures:
     """Straight lines from one test latent to another, decoded: within a class and between classes; how even they are.
 
     The measure is the largest step between successive images over the mean step (both root mean squared over pixels),

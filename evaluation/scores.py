@@ -12,8 +12,6 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.heads import MLPClassifier
-from training.contrastive import random_view
-from training.tasks import TASKS
 from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import cast
 from utils.images.on_device import EVALUATION_BATCH, DeviceData, evaluation_batch, evenly_spaced, to_float
@@ -188,16 +186,15 @@ def reconstruction_metrics(decoder: nn.Module, latents: dict[str, Latents], data
 
 
 @torch.no_grad()
-def geometry_metrics(encoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str, Metric]:
+def geometry_metrics(encoder: nn.Module, z: Tensor, data: DeviceData,
+                     view: Callable[[Tensor, Generator], Tensor]) -> dict[str, Metric]:
     """Alignment and uniformity (Wang and Isola 2020, eqs. 1 and 2) and effective rank of test latents, (N, latent_dim).
 
-    The two views of an image are those of task 1.2.3's default recipe for the data set, whatever the task was, so that
-    all runs are measured alike.
+    view: (B, H, W, C) uint8 images -> one augmented view of each, (B, C, H, W) in [0, 1].
     """
-    recipe = TASKS["1.2.3"].default_recipe(data.recipes)
     index = evenly_spaced(len(z), GEOMETRY_IMAGES).to(z.device)
     generator = Generator(z.device).manual_seed(0)
-    view0, view1 = (torch.cat([encoder(random_view(data.test_images[part], recipe, generator)).float()
+    view0, view1 = (torch.cat([encoder(view(data.test_images[part], generator)).float()
                                for part in index.split(evaluation_batch(data.image_shape))]) for _ in range(2))
     values = {"alignment": (alignment(view0, view1), len(index)),
               "uniformity": (uniformity(z[index]), len(index)),

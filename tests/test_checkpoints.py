@@ -19,7 +19,7 @@ from evaluation import figure_arrays, scores
 from tests.test_training import CPU
 from training.checkpoints import KEPT, Checkpoints, Interrupted, differences, newest
 from training.loop import Loop, Setup, Trained
-from training.run import run
+from training.run import train_and_score
 from training.tasks import TASKS
 from utils.errors import RunError, UsageError
 from utils.images.datasets import load_dataset
@@ -40,7 +40,7 @@ class Killed(BaseException):
 def quick_scores() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
-        patch.setattr("training.run.QUICK_CLASSIFIER_EPOCHS", 2)
+        patch.setattr("evaluation.scoring.QUICK_CLASSIFIER_EPOCHS", 2)
         patch.setattr(scores, "linear_probe", lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64))
         yield
 
@@ -75,7 +75,7 @@ def train(folder: Path, digits, task: str, method: str, every: float = 1e9, **gi
 def go(folder: Path, digits, task: str, method: str | None = None, every: float = 1e9, **given) -> Record:
     """A short run."""
     recipe, setup = short(task, method, given), going_on(folder, every)
-    return run(task, digits, recipe, sorted(given), setup, folder / "run.json", ["_main.py", "--quick"])[0]
+    return train_and_score(task, digits, recipe, sorted(given), setup, folder / "run.json", ["_main.py", "--quick"])[0]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What makes each method what it is, taken apart: labels that are hidden, corruption, crossed targets, the queue."""
 
 import dataclasses
+import importlib
 from functools import partial
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from evaluation.scoring import score
 from models.encoders import build_encoder
 from models.patches import PatchComponents
-from training import autoencoding, classification, contrastive
+from training import autoencoding, classification, contrastive, contrastive_methods
 from training.loop import Loop, Setup
-from training.run import score
 from training.tasks import TASKS
 from utils.images.datasets import load_dataset
 from utils.images.on_device import DeviceData, to_float
@@ -50,7 +51,7 @@ def test_no_label_is_used_but_those_that_may_be(data: DeviceData) -> None:
         encoder.load_state_dict(joint.modules["encoder"].state_dict())
         tuned = classification.finetune(encoder, frozen, version, CPU)
         tuned.modules.pop("classifier")  # so that the MLP scores it
-        scores = score(tuned, frozen, version, CPU)
+        scores = score(tuned.modules, version, lambda images, _: to_float(images), 0, "float32", quick=False)
         probes = [torch.tensor(scores.metrics[f"test/{name}"].correct) for name in ("linear_top1", "knn_top1")]
         outcomes.append((weights(joint.modules["encoder"]), weights(tuned.modules["encoder"]),
                          torch.from_numpy(scores.arrays["test_predictions"].astype(int)), *probes))
@@ -103,6 +104,38 @@ def test_the_encoder_sees_the_corrupted_image_and_the_target_is_intact(method: s
     assert autoencoding.train(dataclasses.replace(recipe, epochs=6), data, CPU).history[-1].train_loss < 0.8 * blind
 
 
+@pytest.fixture
+def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the pass that counts FLOPs, so that a test sees only the calls of the training."""
+    monkeypatch.setattr(Loop, "count_flops", lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("task, method", [(task, method) for task in ("1.2.1", "1.2.2", "1.2.3", "rotation")
+                                          for method in TASKS[task].all_methods])
+def test_counting_flops_changes_neither_weights_nor_losses(data: DeviceData, monkeypatch: pytest.MonkeyPatch, task: str,
+                                                           method: str) -> None:
+    recipe = dataclasses.replace(TASKS[task].default_recipe("digits", method), epochs=1)
+    module = importlib.import_module(TASKS[task].script)
+    counted = module.train(recipe, data, CPU)
+    assert counted.flops > 0
+    monkeypatch.setattr(Loop, "count_flops", lambda *_, **__: None)
+    plain = module.train(recipe, data, CPU)
+    assert [row.train_loss for row in counted.history] == [row.train_loss for row in plain.history]
+    for name, trained in counted.modules.items():
+        for key, value in trained.state_dict().items():
+            assert torch.equal(value, plain.modules[name].state_dict()[key]), (name, key)
+
+
+def test_flops_are_those_of_the_layers_with_a_backward_pass_where_gradients_flow(data: DeviceData) -> None:
+    """A fully connected autoencoder: three products per layer and image, two for the first, whose input needs none."""
+    recipe = dataclasses.replace(TASKS["1.2.1"].default_recipe("digits", "plain"), epochs=2, batch_size=100)
+    trained = autoencoding.train(recipe, data, CPU)
+    layers = [(64, 256), (256, 256), (256, 128), (128, 256), (256, 256), (256, 64)]
+    per_image = sum(2 * i * o * (2 if (i, o) == layers[0] else 3) for i, o in layers)
+    assert trained.flops == per_image * 100 * trained.steps
+
+
+@pytest.mark.usefixtures("uncounted")
 def test_byol_predicts_the_other_view_s_target_which_follows(data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, followed, wanted = [], [], []
 
@@ -115,9 +148,9 @@ def test_byol_predicts_the_other_view_s_target_which_follows(data: DeviceData, m
         calls.append((predictions, float(targets.mean())))
         return predictions.sum() * 0 + 1.0
 
-    monkeypatch.setattr(contrastive.MomentumEncoder, "__call__", target)
-    monkeypatch.setattr(contrastive.MomentumEncoder, "follow", lambda self: followed.append(1))
-    monkeypatch.setattr(contrastive, "byol_regression", loss)
+    monkeypatch.setattr(contrastive_methods.MomentumEncoder, "__call__", target)
+    monkeypatch.setattr(contrastive_methods.MomentumEncoder, "follow", lambda self: followed.append(1))
+    monkeypatch.setattr(contrastive_methods, "byol_regression", loss)
     monkeypatch.setattr(contrastive, "random_view", lambda images, *_: contrastive.to_float(images))
     recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits", "byol"), epochs=1, projection_dim=128)
     trained = contrastive.train(recipe, data, CPU)
@@ -126,6 +159,7 @@ def test_byol_predicts_the_other_view_s_target_which_follows(data: DeviceData, m
     assert [mean for _, mean in calls] == [1.0, 0.0] * (len(calls) // 2)  # view 0 against target 1, then crossed
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_moco_s_queue_is_first_in_first_out_and_validation_leaves_it_alone(data: DeviceData,
                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
@@ -135,7 +169,7 @@ def test_moco_s_queue_is_first_in_first_out_and_validation_leaves_it_alone(data:
         assert not keys.requires_grad
         return queries.sum() * 0 + 1.0
 
-    monkeypatch.setattr(contrastive, "info_nce", loss)
+    monkeypatch.setattr(contrastive_methods, "info_nce", loss)
     recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits", "moco"), epochs=2, queue_size=300,
                                  batch_size=100)
     contrastive.train(recipe, data, CPU)
@@ -145,6 +179,7 @@ def test_moco_s_queue_is_first_in_first_out_and_validation_leaves_it_alone(data:
     assert {learning for learning, _, _ in seen} == {True, False}
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_cmc_contrasts_two_views_with_each_other_and_with_the_intact_image_s_features_whatever_the_labels(
         data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loss without a gradient leaves the weights as they were, so that what came to it can be computed again."""
@@ -160,8 +195,8 @@ def test_cmc_contrasts_two_views_with_each_other_and_with_the_intact_image_s_fea
         return (z0.sum() + z1.sum()) * 0 + worth
 
     monkeypatch.setattr(contrastive, "random_view", random_view)
-    monkeypatch.setattr(contrastive, "cross_view_info_nce", partial(loss, with_features, 1.0))
-    monkeypatch.setattr(contrastive, "dcl", partial(loss, with_views, 10.0))
+    monkeypatch.setattr(contrastive_methods, "cross_view_info_nce", partial(loss, with_features, 1.0))
+    monkeypatch.setattr(contrastive_methods, "dcl", partial(loss, with_views, 10.0))
     recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits", "cmc"), epochs=1, projection_dim=16,
                                  batch_size=80, weight_decay=0.0, view_scale=0.75)
     trained = contrastive.train(recipe, data, CPU)
@@ -224,6 +259,7 @@ def joint_views(data: DeviceData, **given) -> list[list[tuple[torch.Tensor, torc
         return images
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loop, "augmented", augmented)
+        patch.setattr(Loop, "count_flops", lambda *_, **__: None)
         classification.train(recipe, data, CPU)
     return asked
 

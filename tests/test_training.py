@@ -15,10 +15,11 @@ from torch import nn
 from evaluation import figure_arrays
 from models.encoders import MLPEncoder, build_encoder
 from training import loop
-from training.loop import Diverged, Loop, Setup, forward_flops
+from training.loop import Diverged, Loop, Setup
 from training.momentum import MomentumEncoder
-from training.run import run
+from training.run import train_and_score
 from training.tasks import TASKS
+from utils.compute.flops import forward_flops
 from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import cast
 from utils.images import on_device
@@ -46,7 +47,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory):
 def short_run(task: str, dataset, folder: Path, setup: Setup = CPU, **given) -> Record:
     trained = {} if task == "control" else {"epochs": 2}
     recipe = dataclasses.replace(TASKS[task].default_recipe("digits", given.pop("method", None)), **(trained | given))
-    return run(task, dataset, recipe, sorted(given), setup, folder / "run.json",
+    return train_and_score(task, dataset, recipe, sorted(given), setup, folder / "run.json",
                ["_main.py", "--seed", str(setup.seed)])[0]
 
 
@@ -159,7 +160,7 @@ def test_an_epoch_visits_every_image_once(digits) -> None:
     data = DeviceData.load(digits, torch.device("cpu"))
     data = dataclasses.replace(data, train=data.train[:360])  # a whole number of batches
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=40, epochs=1)
-    loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)}, 1.0, "none")
+    loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)}, "none")
     seen = torch.cat(list(loop.batches()))
     assert sorted(seen.tolist()) == sorted(data.train.tolist())
     assert not set(seen.tolist()) & set(data.val.tolist())
@@ -172,7 +173,7 @@ def test_a_batch_is_read_from_the_disk_while_the_one_before_is_trained_on(digits
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=80)
     orders = []
     for mapped in (data, dataclasses.replace(data, mapped=None)):
-        batches = Loop(recipe, mapped, CPU, {"head": nn.Linear(2, 2)}, 0.0, "").batches()
+        batches = Loop(recipe, mapped, CPU, {"head": nn.Linear(2, 2)}, "").batches()
         orders.append([asked.append(("used", index.tolist())) or index.tolist() for index in batches])
     first, second, third, fourth = orders[0]
     assert orders[1] == orders[0]  # the shuffle does not depend on where the images are
@@ -235,6 +236,6 @@ def test_validation_counts_the_images_it_judged(digits) -> None:
     """A single image left over for the last batch has no contrast, and is not counted as a wrong one either."""
     data = dataclasses.replace(DeviceData.load(digits, torch.device("cpu")), val=torch.arange(11))
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=5)
-    loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)}, 1.0, "none")
+    loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)}, "none")
     result = loop.validate(lambda index, _: (torch.tensor(1.0), torch.ones(len(index), dtype=torch.bool)))
     assert (result.loss, result.accuracy) == (1.0, 1.0)

@@ -27,7 +27,7 @@ from models.decoders import build_decoder
 from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents
 from training.augment import colour_jitter
 from training.autoencoding_recipe import AutoencodingRecipe
-from training.loop import Loop, Setup, Trained, forward_flops, new_encoder
+from training.loop import Loop, Setup, Trained, new_encoder
 from training.patch_targets import patch_targets
 from utils.compute import distributed
 from utils.images.on_device import DeviceData, to_float
@@ -37,63 +37,60 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
     """Train encoder and decoder; returns both."""
     encoder = new_encoder(recipe, data, setup)
     decoder = build_decoder(recipe.encoder, data.image_shape, recipe.decoder_widths, recipe.latent_dim)
-    flops = forward_flops(encoder, *data.image_shape) + forward_flops(decoder, recipe.latent_dim)
     if recipe.method == "patches":
-        return train_on_features(encoder, decoder, flops, recipe, data, setup)
-    loop = Loop(recipe, data, setup, {"encoder": encoder, "decoder": decoder}, flops,
+        return train_on_features(encoder, decoder, recipe, data, setup)
+    loop = Loop(recipe, data, setup, {"encoder": encoder, "decoder": decoder},
                 "L1: mean absolute error of the pixels, in [0, 1] (validation: from intact images)")
 
-    def reconstruction_loss(seen: Tensor, images: Tensor) -> Tensor:
-        return (decoder(encoder(seen)) - images).abs().mean()
+    missing = data.mean_colour()
+
+    def reconstruction_loss(index: Tensor, generator: Generator) -> Tensor:
+        images = loop.augmented(index, generator)
+        return (decoder(encoder(corrupt(images, missing, recipe, generator))) - images).abs().mean()
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         images = to_float(data.images[index])
-        return reconstruction_loss(images, images), None
+        return (decoder(encoder(images)) - images).abs().mean(), None
 
-    missing = data.mean_colour()
+    loop.count_flops(reconstruction_loss)
     training_loss = loop.data_parallel(reconstruction_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            images = loop.augmented(index)
-            loop.step(training_loss(corrupt(images, missing, recipe, loop.generator), images))
+            loop.step(training_loss(index, loop.generator))
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 
 
-def train_on_features(encoder: nn.Module, decoder: nn.Module, flops: float, recipe: AutoencodingRecipe,
-                      data: DeviceData, setup: Setup) -> Trained:
-    """Train encoder and the features' decoder, and a decoder of pixels that learns from the latent but not shapes it.
-
-    flops: of one image's forward pass through encoder and decoder.
-    """
+def train_on_features(encoder: nn.Module, decoder: nn.Module, recipe: AutoencodingRecipe, data: DeviceData,
+                      setup: Setup) -> Trained:
+    """Train the encoder, the decoder of features, and a decoder of pixels whose gradient does not reach the latent."""
     whitened = PatchComponents(data.image_shape, recipe.target_filters, recipe.target_components).to(setup.device)
     whitened.fit_to_data(data.sample(max(COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT * recipe.target_components)))
     targets, target_flops = patch_targets(whitened, data, setup)
     features = FeatureDecoder(recipe.latent_dim, recipe.feature_hidden_dim, recipe.target_components)
     modules = {"encoder": encoder, "decoder": decoder, "feature_decoder": features}
-    frozen = 0.0
-    if recipe.encoder == "patches":  # its features have no backward pass
-        frozen = forward_flops(encoder.features, *data.image_shape)
-        flops -= frozen
-    loop = Loop(recipe, data, setup, modules, flops + forward_flops(features, recipe.latent_dim),
+    loop = Loop(recipe, data, setup, modules,
                 "mean squared error of the whitened patch features, plus the pixels' L1 for the decoder alone "
-                "(validation: from intact images)", frozen_flops=frozen)
-    loop.flops += target_flops
+                "(validation: from intact images)")
 
-    def reconstruction_loss(seen: Tensor, index: Tensor) -> Tensor:
+    def feature_loss(seen: Tensor, index: Tensor) -> Tensor:
         z = encoder(seen)
         pixels = (decoder(z.detach()) - to_float(data.images[index])).abs().mean()
         return (features(z) - targets[index]).square().mean() + pixels
 
-    def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
-        return reconstruction_loss(to_float(data.images[index]), index), None
+    def reconstruction_loss(index: Tensor, generator: Generator) -> Tensor:
+        seen = colour_jitter(loop.augmented(index, generator), generator, strength=recipe.colour_noise,
+                             probability=0.8, grey_probability=0.2)
+        return feature_loss(seen, index)
 
+    def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
+        return feature_loss(to_float(data.images[index]), index), None
+
+    loop.count_flops(reconstruction_loss, once=target_flops)
     training_loss = loop.data_parallel(reconstruction_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            seen = colour_jitter(loop.augmented(index), loop.generator, strength=recipe.colour_noise,
-                                 probability=0.8, grey_probability=0.2)
-            loop.step(training_loss(seen, index))
+            loop.step(training_loss(index, loop.generator))
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 

@@ -18,7 +18,7 @@ from models.encoders import build_encoder
 from models.heads import LinearHead
 from training.augment import cutout
 from training.classification_recipe import GROWING, RECIPES, ClassificationRecipe
-from training.loop import Diverged, Loop, Setup, Trained, forward_flops, new_encoder
+from training.loop import Diverged, Loop, Setup, Trained, new_encoder
 from utils.images.on_device import DeviceData, to_float
 from utils.recipe import FrozenRecipe
 
@@ -52,31 +52,29 @@ def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: 
 def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train an encoder, and a new classifier on it, with the labelled images; returns both."""
     classifier = LinearHead(recipe.latent_dim, len(data.classes))
-    flops = forward_flops(encoder, *data.image_shape) + forward_flops(classifier, recipe.latent_dim)
-    flops *= mean_area(recipe.resize_from)
     mirrored_first = torch.rand(len(data.images), generator=Generator().manual_seed(setup.seed)) < 0.5
     mirrored_first = mirrored_first.to(data.images.device)
-    loop = Loop(recipe, data.of_labelled(), setup, {"encoder": encoder, "classifier": classifier}, flops,
+    loop = Loop(recipe, data.of_labelled(), setup, {"encoder": encoder, "classifier": classifier},
                 f"cross-entropy with label smoothing {recipe.label_smoothing}, nats (validation: without smoothing)")
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         logits, labels = classifier(encoder(to_float(data.images[index]))), data.labels[index]
         return F.cross_entropy(logits, labels), logits.argmax(1) == labels
 
-    def smoothed_loss(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = classifier(encoder(images))
+    def smoothed_loss(index: Tensor, generator: Generator, done: float) -> tuple[Tensor, Tensor]:
+        mirrored = mirrored_first[index] ^ (loop.epoch % 2 == 0) if recipe.alternating_flip else None
+        size = size_after(done, data.image_shape[1:], recipe.resize_from)
+        images = cutout(loop.augmented(index, generator, mirrored, size), generator,
+                        round(recipe.cutout * size[0] / data.image_shape[1]), hidden)
+        logits, labels = classifier(encoder(images)), data.labels[index]
         return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits.argmax(1) == labels
 
     hidden = data.mean_colour()
+    loop.count_flops(lambda index, generator: smoothed_loss(index, generator, 1.0), mean_area(recipe.resize_from))
     training_loss = loop.data_parallel(smoothed_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            mirrored = mirrored_first[index] ^ (loop.epoch % 2 == 0) if recipe.alternating_flip else None
-            size = size_after(loop.step_done / loop.steps, data.image_shape[1:], recipe.resize_from)
-            images = cutout(loop.augmented(index, mirrored=mirrored, size=size), loop.generator,
-                            round(recipe.cutout * size[0] / data.image_shape[1]), hidden)
-            loss, correct = training_loss(images, data.labels[index])
-            loop.step(loss, correct)
+            loop.step(*training_loss(index, loop.generator, loop.step_done / loop.steps))
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 

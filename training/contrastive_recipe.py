@@ -1,21 +1,90 @@
-"""Hyper-parameters of task 1.2.3, and what differs per data set.  No torch here: `--help` reads this file."""
+"""Methods and hyper-parameters of task 1.2.3.  No torch here: `--help` and the report read this file."""
 
 from dataclasses import dataclass
 
 from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenRecipe, check_takes_sizes, knob
+from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenRecipe, Method, check_takes_sizes, knob
+
+METHODS = {  # in the order of --help and the report
+    "simclr": Method(
+        help="NT-Xent (Chen et al. 2020)",
+        objective="NT-Xent at temperature {r.temperature}, nats per anchor",
+        title="1.2.3 simclr: NT-Xent",
+        source="Chen et al. 2020, eq. 1",
+        text="Two augmented views of each of N images give 2N projections z. Each anchor i must identify its partner "
+             "j(i) among the 2N − 1 others by cosine similarity s over the temperature.",
+        typst="cal(L) = -1/(2N) sum_(i=1)^(2N) log (exp(s(z_i, z_(j(i))) \\/ tau)) / (sum_(k != i) exp(s(z_i, z_k) "
+              "\\/ tau)), quad s(u, v) = (u^top v) / (||u|| thin ||v||)",
+        alt="the mean over 2N anchors of minus the log of the softmax, over the other projections, of the cosine "
+            "similarity to the partner divided by the temperature tau"),
+    "dcl": Method(
+        help="decoupled (Yeh et al. 2022)",
+        objective="decoupled contrastive loss at temperature {r.temperature}, nats per anchor",
+        title="1.2.3 dcl: decoupled contrastive loss",
+        source="Yeh et al. 2022, eq. 6",
+        text="NT-Xent without the positive pair in the denominator, which otherwise weakens the gradient in small "
+             "batches.",
+        typst="cal(L) = -1/(2N) sum_(i=1)^(2N) (s(z_i, z_(j(i))) / tau - log sum_(k in.not {i, j(i)}) exp(s(z_i, z_k) "
+              "\\/ tau))",
+        alt="as NT-Xent, but the sum in the denominator leaves out the partner"),
+    "vicreg": Method(
+        help="variance, invariance, covariance (Bardes et al. 2022)",
+        objective="VICReg, {r.invariance_weight} invariance + {r.variance_weight} variance + {r.covariance_weight} "
+                  "covariance",
+        title="1.2.3 vicreg",
+        source="Bardes et al. 2022, eqs. 1 to 6",
+        text="The projections Z and Z' of the two views should agree (invariance), each dimension should keep a "
+             "standard deviation of 1 over the batch (variance v), and no two should correlate (covariance c).",
+        typst="cal(L) &= lambda/(N D) sum_(i=1)^N ||z_i - z'_i||^2 + mu/2 (v(Z) + v(Z')) + nu (c(Z) + c(Z')) \\ v(Z) "
+              "&= 1/D sum_d max(0, 1 - sqrt(\"Var\"(z^d) + epsilon)) \\ c(Z) &= 1/D sum_(d != e) \"Cov\"(Z)_(d e)^2",
+        alt="a weighted sum of the squared distance of the views, a hinge on each dimension's standard deviation and "
+            "the squared off-diagonal covariances"),
+    "byol": Method(
+        help="predict a momentum target (Grill et al. 2020)",
+        objective="BYOL, 2 - 2 cosine of prediction and target, mean of both directions",
+        title="1.2.3 byol",
+        source="Grill et al. 2020, eq. 2",
+        text="A prediction head q of the online network (weights θ) predicts the projection of a target network, "
+             "whose weights ξ are a moving average of θ and receive no gradient; both directions are averaged.",
+        typst="cal(L) = 1/N sum_(i=1)^N (2 - 2 s(q(z_i^theta), z'_i^xi)), quad xi <- m xi + (1 - m) theta",
+        alt="two minus two times the cosine of the prediction and the target's projection; the target's weights are a "
+            "moving average with momentum m"),
+    "moco": Method(
+        help="a queue of negatives (He et al. 2020)",
+        objective="InfoNCE at temperature {r.temperature} against {r.queue_size} queued keys, nats per query",
+        title="1.2.3 moco: InfoNCE with a queue",
+        source="He et al. 2020, eq. 1; van den Oord et al. 2018",
+        text="A query q must identify its key among K queued keys of earlier batches, all encoded by a momentum "
+             "encoder.",
+        typst="cal(L) = -1/N sum_(i=1)^N log (exp(s(q_i, k_i) \\/ tau)) / (exp(s(q_i, k_i) \\/ tau) + sum_(j=1)^K "
+              "exp(s(q_i, k'_j) \\/ tau))",
+        alt="the mean of minus the log of the softmax of the similarity of query and key against the queued keys"),
+    "cmc": Method(
+        help="dcl, plus both views against the intact image's frozen patch features, with encoder conv_patches (after "
+             "Tian et al. 2020)",
+        objective="decoupled contrastive loss of two views plus InfoNCE between views and patch features, at "
+                  "temperature {r.temperature}, nats",
+        title="1.2.3 cmc: two views and patch features",
+        source="after Tian et al. 2020, eqs. 2 to 4",
+        text="The decoupled loss of two augmented views (1.2.3 dcl) is added to a loss between views and features. "
+             "The features are frozen responses to whitened patches, computed from the intact images, and u is a "
+             "linear map of them. Each view's second projection z must identify the u of its own image among the N of "
+             "the batch, and each u its view. The latent holds the encoding of the views and the strongest components "
+             "of those features.",
+        typst="cal(L) &= cal(L)_(\"DCL\") + 1/2 (cal(L)_1 + cal(L)_2) \\ cal(L)_v &= -1/(2 N) sum_(i=1)^N (log "
+              "(exp(s(z_i^v, u_i) \\/ tau)) / (sum_j exp(s(z_i^v, u_j) \\/ tau)) + log (exp(s(z_i^v, u_i) \\/ tau)) / "
+              "(sum_j exp(s(z_j^v, u_i) \\/ tau)))",
+        alt="the decoupled contrastive loss plus the mean over both views of minus the log of the softmax of the "
+            "similarity of view and features over the batch, in both directions"),
+}
 
 
 @dataclass(frozen=True)
 class ContrastiveRecipe(FrozenRecipe):
     """Agreement of two augmented views (SimCLR), as CIFAR-10 has it."""
 
-    method: str = knob("simclr", "simclr: NT-Xent (Chen et al. 2020); dcl: decoupled (Yeh et al. 2022); vicreg: "
-                       "variance, invariance, covariance (Bardes et al. 2022); byol: a momentum target is predicted "
-                       "(Grill et al. 2020); moco: a queue of negatives (He et al. 2020); cmc: dcl, and both views "
-                       "against the intact image's frozen patch features, with encoder conv_patches (after Tian et al. "
-                       "2020)",
-                       choices=("simclr", "dcl", "vicreg", "byol", "moco", "cmc"))
+    method: str = knob("simclr", "; ".join(f"{name}: {method.help}" for name, method in METHODS.items()),
+                       choices=tuple(METHODS))
     temperature: float = knob(0.2, "softmax temperature, unitless", above=0, methods=("simclr", "dcl", "moco", "cmc"))
     view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1)
     projection_hidden_dim: int = knob(512, "hidden units of the projection head", least=1, most=65536)

@@ -2,11 +2,12 @@
 
 A training script stays one visible `train()`:
 
-    loop = Loop(recipe, data, setup, modules, flops_per_image, objective)
+    loop = Loop(recipe, data, setup, modules, objective)
+    loop.count_flops(loss_function)
     training_loss = loop.data_parallel(loss_function)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss(...))
+            loop.step(training_loss(index, loop.generator))
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 
@@ -46,6 +47,9 @@ from utils.records.schema import Epoch
 NETWORK_EFFICIENCY = {"bfloat16": 0.5, "float32": 1.0}
 NOT_TRAINED = "none: the encoder was scored as it was"
 SCORING_SECONDS = 1e-3  # classifier, probes and map, per image, on two cores; only for the estimate
+
+
+LossFunction = Callable[..., Tensor | tuple[Tensor, Tensor | None]]  # of (index, generator): mean loss, which are right
 
 
 @dataclass(frozen=True)
@@ -106,29 +110,15 @@ def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> nn.Modu
     return encoder
 
 
-def forward_flops(module: nn.Module, *shape: int) -> float:
-    """FLOPs (2 x multiply-adds of convolutions and matrix products) of a forward pass per item of the given shape."""
-    weight = next(module.parameters(), None)  # a control may have none
-    device = next(module.buffers()).device if weight is None else weight.device
-    dtype = torch.float32 if weight is None or len(shape) == 3 else weight.dtype  # images are always float32
-    was_training = module.training
-    # of so few images that convolutions are direct ones (convolution.py), whose operations are what counts
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module.eval()(torch.zeros(2, *shape, device=device, dtype=dtype))
-    module.train(was_training)
-    return counter.get_total_flops() / 2
-
-
 class Loop:
     """Epochs, shuffled batches, schedule, optimiser, progress and history of one training.
 
     modules: everything that is trained, by name; they are moved to the device and to the compute precision here.
-    flops_per_image: of one training image's forward passes (all views, all modules); a backward pass costs twice that.
-    objective: what the loss is, with its unit; frozen_flops: of forward passes without a backward one, per image.
+    objective: what the loss is, with its unit.
     """
 
     def __init__(self, recipe: Recipe, data: DeviceData, setup: Setup, modules: dict[str, nn.Module],
-                 flops_per_image: float, objective: str, frozen_flops: float = 0.0) -> None:
+                 objective: str) -> None:
         self.recipe, self.data, self.setup, self.modules, self.objective = recipe, data, setup, modules, objective
         self.device = setup.device
         self.dtype = DTYPES[setup.precision]
@@ -143,7 +133,7 @@ class Loop:
         distributed.check_divides(self.batch_size)
         self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch waits for the next shuffle
         self.steps = recipe.epochs * self.steps_per_epoch
-        self.flops = (3 * flops_per_image + frozen_flops) * self.batch_size * self.steps
+        self.flops = 0.0  # of the whole training, see count_flops()
         self.step_done = 0
         self.history: list[Epoch] = []
         self.learning_rate = 0.0
@@ -160,6 +150,30 @@ class Loop:
         self.order: Tensor | None = None  # in which the epoch takes the training images
         self.losses: list[float] = []
         self.correct = self.seen = 0
+
+    def count_flops(self, loss_function: LossFunction, share: float = 1.0, once: float = 0.0) -> None:
+        """Count the training's FLOPs, 2 x multiply-adds, by one forward and backward pass of two training images.
+
+        The modules are in eval mode and the generator is a copy, so the training is not affected.  So few images take
+        direct convolutions (utils/compute/convolution.py), whose operations are what counts.  Products whose size
+        grows with the batch, in contrastive losses, are counted for two images: too low by less than a percent.
+        share: mean cost of a step relative to the one counted; once: FLOPs spent before the first step.
+        """
+        if not self.recipe.epochs:
+            return
+        generator = Generator(self.device)
+        generator.set_state(self.generator.get_state())
+        for module in self.modules.values():
+            module.eval()
+        before = {key: value.clone() for key, value in self.kept.items()}
+        with FlopCounterMode(display=False) as counter:
+            result = loss_function(self.data.train[:2], generator)
+            loss = result[0] if isinstance(result, tuple) else result
+            weights = [weight for module in self.modules.values() for weight in module.parameters()]
+            torch.autograd.grad(loss, weights, allow_unused=True)
+        for key, value in before.items():
+            self.kept[key].copy_(value)
+        self.flops = share * counter.get_total_flops() / 2 * self.batch_size * self.steps + once
 
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Have checkpoints hold what else the next step depends on; it is restored in place."""

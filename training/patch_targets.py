@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from models.patches import PatchComponents
-from training.loop import Setup, forward_flops
+from training.loop import Setup
 from utils.compute import distributed
+from utils.compute.flops import forward_flops
 from utils.compute.precision import DTYPES
 from utils.images.on_device import DeviceData, evaluation_batch, to_float
 

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from models.heads import LinearHead
 from training.augment import rotate_quarters
-from training.loop import Loop, Setup, Trained, forward_flops, new_encoder
+from training.loop import Loop, Setup, Trained, new_encoder
 from training.rotation_recipe import RotationRecipe
 from utils.compute import distributed
 from utils.images.on_device import DeviceData
@@ -22,8 +22,7 @@ def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and rotation head; returns both."""
     encoder = new_encoder(recipe, data, setup)
     head = LinearHead(recipe.latent_dim, 4)
-    flops = forward_flops(encoder, *data.image_shape) + forward_flops(head, recipe.latent_dim)
-    loop = Loop(recipe, data, setup, {"encoder": encoder, "rotation_head": head}, flops,
+    loop = Loop(recipe, data, setup, {"encoder": encoder, "rotation_head": head},
                 "cross-entropy of four rotations, nats; accuracy is that of the rotation")
 
     def rotation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
@@ -31,6 +30,7 @@ def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
         logits = head(encoder(rotate_quarters(loop.augmented(index, generator), quarters)))
         return F.cross_entropy(logits, quarters), logits.argmax(1) == quarters
 
+    loop.count_flops(rotation_loss)
     training_loss = loop.data_parallel(rotation_loss)
     for _ in loop.epochs():
         for index in loop.batches():

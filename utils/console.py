@@ -1,5 +1,6 @@
 """What a command says: lines on stderr, durations in words, the project's version."""
 
+import datetime
 import sys
 import tomllib
 from pathlib import Path
@@ -17,6 +18,11 @@ def in_words(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def utc_now() -> str:
+    """The time as records have it: UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def project_version() -> str:

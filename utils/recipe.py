@@ -11,7 +11,7 @@ be computed from it is a property or a function.  Imports nothing heavy, because
 import argparse
 import dataclasses
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from utils.errors import UsageError
 
@@ -27,6 +27,22 @@ def knob(default: Any, help: str, *, above: float | None = None, least: float | 
         help = f"{', '.join(methods)}: {help}"
     return field(default=default, metadata={"help": help, "above": above, "least": least, "most": most,
                                             "choices": choices, "methods": methods})
+
+
+class Method(NamedTuple):
+    """One way in which a task learns, in words: the one place for what --help, record and report say of a method.
+
+    help: for --help, with the source; objective: the loss with its unit, for the record, where {r.NAME} is a field of
+    the recipe; title, source, text: for the report; typst, alt: the loss as Typst mathematics and as a sentence.
+    """
+
+    help: str
+    objective: str
+    title: str
+    source: str
+    text: str
+    typst: str
+    alt: str
 
 
 @dataclass(frozen=True)

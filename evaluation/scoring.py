@@ -1,0 +1,107 @@
+"""Score a trained latent: every metric, confusion matrix and figure array that its record holds."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from evaluation import figure_arrays, scores
+from utils.compute.flops import forward_flops
+from utils.compute.precision import DTYPES
+from utils.console import in_words
+from utils.images.on_device import DeviceData
+from utils.records.schema import HEADLINE, Confusion, Metric
+
+QUICK_CLASSIFIER_EPOCHS = 5
+
+View = Callable[[Tensor, Generator], Tensor]  # (B, H, W, C) uint8 images -> (B, C, H, W) in [0, 1]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a latent, in the record's terms; modules: what the saved weights hold."""
+
+    metrics: dict[str, Metric]
+    confusion: Confusion
+    arrays: dict[str, np.ndarray]
+    modules: dict[str, nn.Module]
+    flops: float
+
+
+def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int, precision: str,
+          quick: bool) -> Scores:
+    """Every score of a latent.  Prints its progress, since it takes a few minutes on real data.
+
+    trained: the modules by name, among them "encoder"; view: one augmented view of a batch, for geometry_metrics();
+    precision: in which the classifier is trained; quick: train it for a few epochs only.
+    """
+    clock = time.monotonic()
+    modules, metrics = dict(trained), dict[str, Metric]()
+    encoder, protocol = modules["encoder"], "classifier trained jointly with the encoder"
+    print("scoring: latents", end="", flush=True)
+    latents = scores.encode_splits(encoder, data)
+    flops = (len(data.images) + len(data.test_images)) * forward_flops(encoder, *data.image_shape)
+    print(", classifier", end="", flush=True)
+    if "classifier" not in modules:
+        epochs = QUICK_CLASSIFIER_EPOCHS if quick else scores.classifier_epochs(len(data.labelled))
+        modules["classifier"], kept = scores.train_classifier(latents, len(data.classes), seed, epochs,
+                                                              DTYPES[precision])
+        flops += 3 * epochs * len(data.labelled) * forward_flops(modules["classifier"], latents["test"].z.shape[1])
+        protocol = (f"MLP of two hidden layers of {scores.CLASSIFIER_HIDDEN} units on the frozen latent, "
+                    f"epoch {kept} of {epochs} by validation accuracy")
+    predictions = {split: scores.predict(modules["classifier"], latents[split].z) for split in scores.SPLITS}
+    metrics.update(scores.accuracy_metrics("classifier_top1", protocol, predictions, latents))
+    confusion, per_class = scores.confusion_of(HEADLINE, predictions["test"], data.test_labels, data.classes, protocol)
+    metrics.update(per_class)
+    metrics.update(probe_metrics(latents, len(data.classes)))
+    if "projection_head" in modules:
+        metrics.update(projection_metrics(modules["projection_head"], latents))
+    metrics.update(scores.geometry_metrics(encoder, latents["test"].z, data, view))
+    arrays, more = figures(modules, latents, data)
+    arrays["test_labels"] = data.test_labels.cpu().numpy().astype(np.uint16)
+    arrays["test_predictions"] = predictions["test"].cpu().numpy().astype(np.uint16)
+    print(f" ({in_words(time.monotonic() - clock)})", flush=True)
+    return Scores(metrics | more, confusion, arrays, modules, flops)
+
+
+def probe_metrics(latents: dict[str, scores.Latents], classes: int) -> dict[str, Metric]:
+    """Linear and kNN accuracy on validation and test."""
+    held_out = ("val", "test")
+    print(", linear probe", end="", flush=True)
+    probe = scores.linear_probe(latents)
+    linear = {split: probe(latents[split].z) for split in held_out}
+    print(", kNN", end="", flush=True)
+    k = min(scores.NEIGHBOURS, len(latents["labelled"].z))
+    nearest = {split: scores.knn_predict(latents["labelled"], latents[split].z, classes) for split in held_out}
+    return {**scores.accuracy_metrics("linear_top1", "logistic regression on the frozen latent, standardised",
+                                          linear, latents),
+            **scores.accuracy_metrics("knn_top1", f"k = {k} nearest labelled training latents by cosine, majority",
+                                          nearest, latents)}
+
+
+def projection_metrics(head: nn.Module, latents: dict[str, scores.Latents]) -> dict[str, Metric]:
+    """Linear accuracy on the output of the projection head, which is otherwise thrown away."""
+    print(", linear probe behind the head", end="", flush=True)
+    with torch.no_grad():
+        behind = {split: scores.Latents(head(part.z), part.labels) for split, part in latents.items()}
+    predictions = {"test": scores.linear_probe(behind)(behind["test"].z)}
+    return scores.accuracy_metrics("projection_linear_top1", "logistic regression on the projection head's output, "
+                                       "standardised", predictions, behind)
+
+
+def figures(modules: dict[str, nn.Module], latents: dict[str, scores.Latents], data: DeviceData,
+              ) -> figure_arrays.Figures:
+    """The arrays that the report's figures draw, and their metrics."""
+    print(", maps", end="", flush=True)
+    arrays, metrics = figure_arrays.maps(latents["test"].z, data)
+    arrays.update(figure_arrays.neighbours(latents, data))
+    if "decoder" in modules:
+        print(", reconstructions", end="", flush=True)
+        decoder, z = modules["decoder"], latents["test"].z
+        paths, evenness = figure_arrays.interpolations(decoder, z, data)
+        arrays.update(figure_arrays.reconstructions(decoder, z, data) | paths)
+        metrics.update(scores.reconstruction_metrics(decoder, latents, data) | evenness)
+    return arrays, metrics

@@ -1,0 +1,165 @@
+"""The contrastive methods: each one's heads, its loss, and what follows a step.
+
+A method is one class here and one entry in METHODS; its words, its equation and its hyper-parameters are in
+contrastive_recipe.py.  A class has
+
+    heads          what is trained along with the encoder, by name; made in this order, since making draws weights
+    start(loop)    what needs the optimiser or the loop's generator
+    loss(view0, view1, index)   mean loss of a batch of views, (B, C, H, W) each; index: (B,), the images they show
+    after_step()   what follows an optimiser step
+
+Departures from the papers: one head of two layers for every method (VICReg's has three, of 8192); the momentum is 0.99,
+as training is short, and BYOL's does not rise.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models.encoders import ConvPatchEncoder
+from models.heads import ProjectionHead
+from training.contrastive_recipe import ContrastiveRecipe
+from training.loop import Loop, Setup
+from training.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
+from training.momentum import MomentumEncoder
+from training.patch_targets import patch_targets
+from utils.compute import distributed
+from utils.images.on_device import DeviceData
+
+
+class TwoViews:
+    """Two views of each image pass encoder and projection head, and a symmetric loss compares the projections."""
+
+    def __init__(self, encoder: nn.Module, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
+        self.encoder, self.recipe = encoder, recipe
+        self.head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
+        self.heads: dict[str, nn.Module] = {"projection_head": self.head}
+        self.flops_once = 0.0  # spent before the first step
+
+    def start(self, loop: Loop) -> None:
+        """Nothing to prepare."""
+
+    def after_step(self) -> None:
+        """Nothing to update."""
+
+    def loss(self, view0: Tensor, view1: Tensor, index: Tensor) -> Tensor:
+        """Mean loss over the whole batch, of all processes together."""
+        z0, z1 = self.head(self.encoder(torch.cat([view0, view1]))).chunk(2)  # (B, projection_dim) each
+        return self.compare(distributed.gather(z0), distributed.gather(z1))
+
+    def compare(self, z0: Tensor, z1: Tensor) -> Tensor:
+        """The loss of two (B, projection_dim) projections."""
+        raise TypeError("a two-view method defines compare()")
+
+
+class SimCLR(TwoViews):
+    """NT-Xent (Chen et al. 2020)."""
+
+    def compare(self, z0: Tensor, z1: Tensor) -> Tensor:
+        return nt_xent(z0, z1, self.recipe.temperature)
+
+
+class DCL(TwoViews):
+    """NT-Xent without the positive pair in the denominator (Yeh et al. 2022)."""
+
+    def compare(self, z0: Tensor, z1: Tensor) -> Tensor:
+        return dcl(z0, z1, self.recipe.temperature)
+
+
+class VICReg(TwoViews):
+    """Variance, invariance and covariance (Bardes et al. 2022)."""
+
+    def compare(self, z0: Tensor, z1: Tensor) -> Tensor:
+        r = self.recipe
+        return vicreg(z0, z1, r.invariance_weight, r.variance_weight, r.covariance_weight)
+
+
+class BYOL(TwoViews):
+    """A prediction head predicts the output of a momentum target network (Grill et al. 2020)."""
+
+    def __init__(self, encoder: nn.Module, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
+        super().__init__(encoder, recipe, data, setup)
+        self.predict = ProjectionHead(recipe.projection_dim, recipe.prediction_hidden_dim, recipe.projection_dim)
+        self.heads["prediction_head"] = self.predict
+
+    def start(self, loop: Loop) -> None:
+        """The target network; with averaged statistics in its norms BYOL collapsed (benchmarks/NOTES.md)."""
+        self.target = MomentumEncoder([self.encoder, self.head], loop.optimiser, self.recipe.target_momentum,
+                                      batch_statistics=True)
+        loop.keep("target", self.target.tensors())
+
+    def loss(self, view0: Tensor, view1: Tensor, index: Tensor) -> Tensor:
+        """No gathering: an image is compared only with itself."""
+        views = torch.cat([view0, view1])
+        z0, z1 = self.head(self.encoder(views)).chunk(2)
+        target0, target1 = self.target(views).chunk(2)
+        return (byol_regression(self.predict(z0), target1) + byol_regression(self.predict(z1), target0)) / 2
+
+    def after_step(self) -> None:
+        """The target follows."""
+        self.target.follow()
+
+
+class MoCo(TwoViews):
+    """NT-Xent against a queue of earlier keys from a momentum encoder (He et al. 2020)."""
+
+    def start(self, loop: Loop) -> None:
+        """The key encoder and the queue.
+
+        The norms use averaged statistics: with a batch's own, queries could recognise the keys of their batch by the
+        common mean, against which the paper shuffles devices.
+        """
+        self.target = MomentumEncoder([self.encoder, self.head], loop.optimiser, self.recipe.target_momentum,
+                                      batch_statistics=False)
+        loop.keep("target", self.target.tensors())
+        self.queue = torch.randn(self.recipe.queue_size, self.recipe.projection_dim, generator=loop.generator,
+                                 device=loop.device)
+        loop.keep("moco", {"queue": self.queue})
+
+    def loss(self, view0: Tensor, view1: Tensor, index: Tensor) -> Tensor:
+        """Queries are of view 0, keys of view 1."""
+        keys = self.target(view1)
+        loss = info_nce(self.head(self.encoder(view0)), keys, self.queue, self.recipe.temperature)
+        if self.head.training:  # the newest keys replace the oldest; validation leaves the queue unchanged
+            self.queue.copy_(torch.cat([distributed.gather(keys), self.queue])[: len(self.queue)])
+        return loss
+
+    def after_step(self) -> None:
+        """The key encoder follows."""
+        self.target.follow()
+
+
+class CMC(TwoViews):
+    """DCL of two views, plus InfoNCE between each view and the intact image's patch features (after Tian et al. 2020).
+
+    This is the paper's full graph of three views, with half the weight on the two edges to the features.  Departures:
+    the intact images' encoder is fitted to the data, not learned (models/patches.py), and the latent holds its
+    strongest components instead of its linear head's output, which would only duplicate the convolutional half.
+    """
+
+    def __init__(self, encoder: ConvPatchEncoder, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
+        def head() -> ProjectionHead:
+            return ProjectionHead(encoder.conv_dim, recipe.projection_hidden_dim, recipe.projection_dim)
+        self.encoder, self.recipe = encoder.conv, recipe  # augmented views pass only the convolutional half
+        self.head = head()
+        self.targets, self.flops_once = patch_targets(encoder.components, data, setup)
+        self.view_head = head()  # views meet features in another space than each other
+        self.feature_head = nn.Linear(self.targets.shape[1], recipe.projection_dim)
+        # named otherwise than projection_head: it projects a part of the latent, so it is not scored as one
+        self.heads = {"pair_head": self.head, "view_head": self.view_head, "feature_head": self.feature_head}
+
+    def start(self, loop: Loop) -> None:
+        """The targets in the compute precision."""
+        self.targets = self.targets.to(loop.dtype)
+
+    def loss(self, view0: Tensor, view1: Tensor, index: Tensor) -> Tensor:
+        """The pair's loss plus the mean over both views of their loss with the features."""
+        temperature = self.recipe.temperature
+        latents = self.encoder(torch.cat([view0, view1]))  # (2 B, conv_dim)
+        z0, z1 = (distributed.gather(z) for z in self.head(latents).chunk(2))
+        features = distributed.gather(self.feature_head(self.targets[index]))
+        views = [distributed.gather(z) for z in self.view_head(latents).chunk(2)]
+        with_features = sum(cross_view_info_nce(z, features, temperature) for z in views) / 2
+        return dcl(z0, z1, temperature) + with_features
+
+
+METHODS: dict[str, type] = {"simclr": SimCLR, "dcl": DCL, "vicreg": VICReg, "byol": BYOL, "moco": MoCo, "cmc": CMC}

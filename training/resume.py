@@ -1,0 +1,127 @@
+"""Whether a run is skipped, resumed or started: its checkpoints, its complete records, other unfinished runs."""
+
+import re
+from pathlib import Path
+
+from models.saved import Saved
+from training.checkpoints import Checkpoint, Checkpoints, differences, newest
+from training.loop import Setup
+from training.plan import Options, Planned
+from utils.compute import distributed
+from utils.console import utc_now
+from utils.errors import UsageError
+from utils.files import remove_temporary
+from utils.images.datasets import Dataset
+from utils.recipe import as_json
+from utils.records.environment import commit_of
+from utils.records.schema import UNFINISHED, Init, Record, RecordError, read_record, setting_hash
+
+
+def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,
+                            many_runs: bool) -> Checkpoints | None:
+    """The checkpoints that the run writes and resumes from; None, and a line, where its record is complete already.
+
+    many_runs: the command names several runs, so complete ones are skipped.
+    """
+    remove_temporary(planned.path)
+    rerun_after_restart = distributed.restarts() > 0 and not planned.path.with_suffix(UNFINISHED).exists()
+    done = complete_record(planned, dataset.sha256, init_of(setup.init))
+    if done and (rerun_after_restart or many_runs and not options.fresh) and not options.quick:
+        print(f"{title}: complete already in {done}, skipped (--fresh trains it again)", flush=True)
+        return None
+    checkpoints = open_checkpoints(planned, dataset, setup, options)
+    if checkpoints.resumed:
+        done = finished_record(planned.path, checkpoints)
+        if done:  # the process ended after writing its record, before removing its checkpoints
+            checkpoints.remove()
+            print(f"{title}: complete already in {done}", flush=True)
+            return None
+    if distributed.launched():
+        checkpoints.folder.mkdir(exist_ok=True)  # tells torchrun's next attempt that the run is not done
+    return checkpoints
+
+
+def open_checkpoints(planned: Planned, dataset: Dataset, setup: Setup, options: Options) -> Checkpoints:
+    """The run's checkpoints: those of the unfinished run that it resumes, or none yet.
+
+    Raises UsageError where the folder holds another run, and with --resume where only another recipe is unfinished.
+    """
+    folder = planned.path.with_suffix(UNFINISHED)
+    found = newest(folder)
+    precision = setup.precision
+    if options.precision == "auto" and found:  # the start-up measurement may choose differently this time
+        precision = found.identity.get("precision", precision)
+    init = init_of(setup.init)
+    identity = {"task": planned.task, "dataset": dataset.name, "seed": planned.seed, "quick": setup.quick,
+                "device": setup.device.type, "precision": precision,
+                "recipe": as_json(planned.recipe), "images": dataset.sha256,
+                "init": init and init.model_dump()}
+    checkpoints = Checkpoints(folder, identity, utc_now(), commit_of()[0], options.checkpoint_seconds)
+    if options.fresh and not distributed.restarts():  # a restart by torchrun resumes what the command started
+        checkpoints.remove()
+        return checkpoints
+    checkpoints.adopt()
+    if not checkpoints.resumed:
+        for other, begun in other_unfinished(planned):
+            differing = f"{other} is unfinished, and differs: {differences(begun.identity, identity)}"
+            if options.resume:
+                raise UsageError(f"--resume: {differing}; give its flags to resume it")
+            print(f"{differing}; it is left unchanged", flush=True)
+        if options.resume:
+            print("--resume: there is no unfinished run; starting from the beginning", flush=True)
+    return checkpoints
+
+
+def other_unfinished(planned: Planned) -> list[tuple[Path, Checkpoint]]:
+    """Unfinished runs of the same task, data set, method and seed under other names: folder and newest checkpoint.
+
+    Quick runs are matched only with quick runs.
+    """
+    stem = planned.path.stem[: planned.path.stem.index(f"_seed{planned.seed}")] + f"_seed{planned.seed}"
+    found = [folder for folder in sorted(planned.path.parent.glob(f"*{UNFINISHED}"))
+             if re.match(rf"{re.escape(stem)}(_|$)", folder.stem) and folder != planned.path.with_suffix(UNFINISHED)
+             and folder.stem.endswith("_quick") == planned.path.stem.endswith("_quick")]
+    return [(folder, begun) for folder in found if (begun := newest(folder))]
+
+
+def records_named(path: Path) -> list[tuple[Path, Record]]:
+    """The valid records under this name and under it with _run2, _run3, ..."""
+    found = []
+    for candidate in [path, *sorted(path.parent.glob(f"{path.stem}_run*.json"))]:
+        try:
+            found.append((candidate, read_record(candidate)))
+        except RecordError:
+            continue
+    return found
+
+
+def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None) -> Path | None:
+    """A valid record of this run, complete and on the same images; None without one."""
+    wanted = (setting_hash(as_json(planned.recipe)), sha256, "complete", init)
+    for path, record in records_named(planned.path):
+        if (setting_hash(record.recipe.fields), record.data.sha256, record.run.status, record.run.init) == wanted:
+            return path
+    return None
+
+
+def finished_record(path: Path, checkpoints: Checkpoints) -> Path | None:
+    """The record of the run that these checkpoints belong to; None where it was not written.
+
+    Two runs can start in the same second, but no two have the same history of times.
+    """
+    begun = newest(checkpoints.folder, stage=1)
+    epochs = begun.progress.history if begun else []
+    return next((found for found, record in records_named(path) if record.run.started == checkpoints.started
+                 and record.history[:len(epochs)] == epochs), None)
+
+
+def init_of(init: Saved | None) -> Init | None:
+    """The run whose encoder a run starts from, as its record names it."""
+    if init is None:
+        return None
+    record = init.record
+    fields, before = record.recipe.fields, record.run.init
+    own = fields["labels"] if record.run.task == "1.2.2" or fields.get("finetune") else 0.0
+    return Init(record=init.name, task=record.run.task, dataset=record.run.dataset, method=record.run.method,
+                recipe_hash=record.recipe.hash, seed=record.run.seed, labels=max(own, before.labels if before else 0.0),
+                sha256=record.artifacts["checkpoint"].sha256)
