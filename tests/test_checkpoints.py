@@ -1,4 +1,4 @@
-"""A run that was interrupted and goes on ends as one that was not, bit for bit; what is damaged is passed over."""
+"""A resumed run ends like an uninterrupted one, bit for bit; damaged checkpoints are skipped."""
 
 import dataclasses
 import hashlib
@@ -116,7 +116,7 @@ RUNS += [("1.2.3", "simclr", {"encoder": "vit", "widths": (32, 32)})]
 def test_killed_twice_and_resumed_is_as_never_interrupted(task, method, given, digits, tmp_path: Path) -> None:
     """Every task and method, training alone: the same weights have the same scores."""
     whole = train(tmp_path / "whole", digits, task, method, **given)
-    for after in (whole.steps // 3, whole.steps // 2):  # from where it goes on: in the first epoch, then the second
+    for after in (whole.steps // 3, whole.steps // 2):  # it resumes in the first epoch, then in the second
         with killed_after(after):
             train(tmp_path / "killed", digits, task, method, every=0.0, **given)
     again = train(tmp_path / "killed", digits, task, method, **given)
@@ -195,7 +195,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(harm, digits, tm
             tensors.write_bytes(data)
     record = go(tmp_path / "killed", digits, "rotation", batch_size=80)
     same(tmp_path / "whole", whole, tmp_path / "killed", record)
-    assert "damaged checkpoint is passed over" in capsys.readouterr().err
+    assert "skipping a damaged checkpoint" in capsys.readouterr().err
 
 
 def test_with_every_checkpoint_damaged_it_starts_over(digits, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(number, digits, tmp_pa
     monkeypatch.setattr(Loop, "step", interrupted)
     came = signal.signal(number, signal.default_int_handler)  # behind nohup or & it is ignored, and stays so
     before = signal.getsignal(number)
-    with pytest.raises(Interrupted, match="at step 3; the same command goes on"):
+    with pytest.raises(Interrupted, match="the checkpoint of step 3 is in .*resumes from it"):
         go(tmp_path, digits, "rotation", batch_size=80)
     assert signal.getsignal(number) == before
     signal.signal(number, came)

@@ -3,20 +3,20 @@
     python _main.py --task 1.2.1 --dataset mnist
     python _main.py --task 1.2.1 --dataset mnist --method masked
 
-Encoder and decoder minimise the mean absolute error of the pixels (L1), or in one method of features.  The decoder is
-only there to train the encoder, whose 128-d latent is then frozen and scored by `evaluation/scores.py`.  What the
-encoder sees:
+Encoder and decoder minimise the mean absolute error of the pixels (L1), or in one method an error of features.  The
+decoder only serves to train the encoder, whose 128-d latent is then frozen and scored by `evaluation/scores.py`.  The
+encoder's input is
 
     plain      the image itself
     denoising  the image with Gaussian noise (Vincent et al. 2010)
     masked     the image with squares missing (He et al. 2022)
-    patches    a crop of the image, in other colours; not the pixels are reconstructed, but the whole image's whitened
-               patch features are (models/patches.py); the decoder of the pixels learns from the latent but has no
-               part in shaping it
+    patches    a crop of the image with changed colours; the target is the whitened patch features of the whole image
+               (models/patches.py) instead of its pixels; a decoder of pixels learns from the latent, but its gradient
+               does not reach the encoder
 
-The target is the intact image in all four.  Departures: the noise is not clipped; the masked autoencoder keeps a place
-for what is missing (a transformer would drop those tokens) and its loss counts all pixels, since the decoder reads
-nothing but the latent.
+The target is the intact image in all four.  Departures: the noise is not clipped; the masked autoencoder keeps the
+missing pixels' places (a transformer would drop those tokens) and its loss counts all pixels, since the decoder reads
+only the latent.
 """
 
 import torch
@@ -96,7 +96,7 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, recipe: Autoencodi
 
 
 def corrupt(images: Tensor, missing: Tensor, recipe: AutoencodingRecipe, generator: Generator) -> Tensor:
-    """What the encoder is shown of (B, C, H, W) images.  missing: (C,), what it sees of a masked pixel."""
+    """The encoder's input for (B, C, H, W) images.  missing: (C,), the value of a masked pixel."""
     if recipe.method == "denoising":
         noise = distributed.randn(images.shape, generator)
         return images + recipe.noise_std * noise

@@ -7,24 +7,24 @@ from utils.recipe import ENCODER_WIDTHS, FrozenRecipe, knob
 
 @dataclass(frozen=True)
 class AutoencodingRecipe(FrozenRecipe):
-    """The convolutional autoencoder, as CIFAR-10 has it."""
+    """Autoencoding; the defaults are those of the convolutional autoencoder on CIFAR-10."""
 
-    method: str = knob("plain", "plain: the input itself is reconstructed; denoising: from a noisy copy (Vincent et al."
-                       " 2010); masked: from a copy with squares missing (He et al. 2022); patches: its whitened patch "
-                       "features are reconstructed, from a crop in other colours",
+    method: str = knob("plain", "plain: reconstruct the input; denoising: from a noisy copy (Vincent et al. 2010); "
+                       "masked: from a copy with squares missing (He et al. 2022); patches: reconstruct its whitened "
+                       "patch features from a crop with changed colours",
                        choices=("plain", "denoising", "masked", "patches"))
-    pooling: str = knob("flatten", "how the last feature map becomes a vector: a maximum forgets where things are, "
-                        "which a decoder must know", choices=("max", "mean", "flatten"))
+    pooling: str = knob("flatten", "how the last feature map becomes a vector: a maximum loses positions, which a "
+                        "decoder needs", choices=("max", "mean", "flatten"))
     decoder_widths: tuple[int, ...] = knob((128, 64, 32), "channels of the decoder's three resolutions (conv), or "
                                            "units of its hidden layers (mlp)", least=1,
                                            most=65536)
-    noise_std: float = knob(0.3, "standard deviation of the Gaussian noise, of the pixel range", above=0,
+    noise_std: float = knob(0.3, "standard deviation of the Gaussian noise, as a fraction of the pixel range", above=0,
                             methods=("denoising",))
     mask_ratio: float = knob(0.5, "expected fraction of the squares that are missing", above=0, most=0.95,
                              methods=("masked",))
     mask_patch: int = knob(4, "side of those squares, pixels", least=1, methods=("masked",))
-    colour_noise: float = knob(0.4, "largest relative change of brightness, contrast, saturation in what the encoder "
-                               "sees; the hue turns by a quarter of it", least=0, most=1, methods=("patches",))
+    colour_noise: float = knob(0.4, "largest relative change of brightness, contrast, saturation of the encoder's "
+                               "input; the hue changes by a quarter of it", least=0, most=1, methods=("patches",))
     target_filters: int = knob(512, "whitened patches whose responses are the features that are reconstructed",
                                least=1, most=65536, methods=("patches",))
     target_components: int = knob(512, "principal components of those features, all of variance 1", least=1,

@@ -1,12 +1,12 @@
-"""Checkpoints of a run that is under way, so that it survives Ctrl-C, kill -9, a full disk and a truncated file.
+"""Checkpoints of a running training, so that it survives Ctrl-C, kill -9, a full disk and a truncated file.
 
-Beside the record-to-be, in the folder NAME.unfinished, lie the last two of each stage (training, then --finetune):
+The folder NAME.unfinished, next to the future record, holds the last two of each stage (training, then --finetune):
 
     stage1-step000000432.safetensors   every tensor: weights, master copies, optimiser, averages, random generators
-    stage1-step000000432.json          where the training stands, whose run it is, and the SHA-256 of the tensors
+    stage1-step000000432.json          the progress, the identity of the run, and the SHA-256 of the tensors
 
-Both are written to a temporary file, flushed and renamed, the JSON last: a checkpoint without its JSON is none.  What
-goes on from one gives the same record, bit for bit on the same machine, as a run that was never interrupted; only wall
+Both are written to a temporary file, flushed and renamed, the JSON last: tensors without their JSON are ignored.  A run
+resumed from a checkpoint gives the same record, bit for bit on the same machine, as an uninterrupted one; only wall
 times differ.  No pickle is written or read.
 """
 
@@ -32,41 +32,41 @@ from utils.errors import UsageError
 from utils.files import write_atomically
 from utils.records.schema import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly
 
-KEPT = 2  # checkpoints of each stage: the newest, and the one before should it be damaged
-LAST = "the same command goes on from the last checkpoint"
+KEPT = 2  # checkpoints per stage: the newest, and the previous one in case it is damaged
+LAST = "the same command resumes from the last checkpoint"
 
 
 class Progress(Strict):
-    """Where a training stands between two steps."""
+    """The state of a training between two steps."""
 
-    epoch: Count  # the epoch under way, from 1; one more than there are when all are done
-    position: Count  # batches of it that are done
+    epoch: Count  # the current epoch, from 1; the number of epochs plus one when all are done
+    position: Count  # batches of it that are finished
     step: Count
-    losses: list[float]  # of the batches of the epoch under way
+    losses: list[float]  # of the finished batches of the current epoch
     correct: Count
     seen: Count
     learning_rate: float
     history: list[Epoch]
-    seconds: Seconds  # since training started, less what was lost to interruptions
+    seconds: Seconds  # since training started, without interruptions
 
 
 class Checkpoint(Strict):
-    """The JSON beside the tensors.  identity: what must be equal for the run to go on, see Checkpoints."""
+    """The JSON next to the tensors.  identity: what must be equal for the run to resume, see Checkpoints."""
 
     identity: dict[str, Any]
     started: Text  # of the run, UTC
-    resumed: Count  # times that the run had gone on from a checkpoint before this one
+    resumed: Count  # how often the run had been resumed before this checkpoint
     commit: Text  # of the code that wrote it
     progress: Progress
     tensors: Digest
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, or a scheduler's SIGTERM, after the checkpoint was written.  The message says how to go on."""
+    """Ctrl-C, or a scheduler's SIGTERM, after the checkpoint was written.  The message says how to resume."""
 
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
         super().__init__(message)
-        self.exit_code = 128 + number  # as shells have it: 130, and 143 for SIGTERM
+        self.exit_code = 128 + number  # the shells' convention: 130, and 143 for SIGTERM
 
 
 @dataclass
@@ -74,9 +74,9 @@ class Checkpoints:
     """The checkpoints of one run.
 
     identity: everything that makes it this run (task, data, recipe, seed, number format, device, ...), as JSON.
-    started: when the run first started, UTC; taken over from the checkpoint that it goes on from, as is `resumed`.
-    every: seconds between two checkpoints within an epoch; at the end of each epoch there is one anyway.
-    stop: set by Ctrl-C and SIGTERM; the run ends at the next checkpoint, which is then due.
+    started: when the run first started, UTC; taken from the checkpoint that it resumes from, like `resumed`.
+    every: seconds between two checkpoints within an epoch; each epoch also ends with one.
+    stop: set by Ctrl-C and SIGTERM; a checkpoint is then due, and the run ends after it.
     """
 
     folder: Path
@@ -85,26 +85,26 @@ class Checkpoints:
     commit: str
     every: float
     resumed: int = 0
-    lost: float = 0.0  # seconds of training that earlier processes did
+    lost: float = 0.0  # seconds that earlier processes trained
     stage: int = 0
     stop: bool = False
     stopped_by: int = signal.SIGINT
     written: float = field(default_factory=time.monotonic)
 
     def next_stage(self) -> int:
-        """Number of the training that begins now: 1, then 2 for what follows it in the same run."""
+        """Number of the training that starts now: 1, then 2 for the one that follows it in the same run."""
         self.stage += 1
         self.written = time.monotonic()
         return self.stage
 
     def due(self) -> bool:
-        """Whether it is time for one, on the first process's clock, or somebody wants the run to stop."""
+        """Whether it is time for a checkpoint, by the first process's clock, or the run was asked to stop."""
         return self.stop or (distributed.is_first() and time.monotonic() - self.written >= self.every)
 
     def save(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
-        """Write one and drop the older ones.  A disk that is full costs the checkpoint, not the training.
+        """Write a checkpoint and drop older ones.  A full disk costs the checkpoint, not the training.
 
-        Of several processes the first one writes, and all of them stop where one is to.
+        Of several processes the first one writes, and all stop if one was asked to.
         """
         if distributed.is_first():
             self._write(progress, tensors)
@@ -113,8 +113,8 @@ class Checkpoints:
             kept = newest(self.folder)
             if kept is None:
                 raise Interrupted("no checkpoint could be written; the same command starts over", self.stopped_by)
-            raise Interrupted(f"it stands in {self.folder} at step {kept.progress.step}; the same command goes on from "
-                              "there", self.stopped_by)
+            raise Interrupted(f"the checkpoint of step {kept.progress.step} is in {self.folder}; the same command "
+                              "resumes from it", self.stopped_by)
 
     def _write(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         stem = self.folder / f"stage{self.stage}-step{progress.step:09d}"
@@ -126,17 +126,17 @@ class Checkpoints:
             write_atomically(stem.with_suffix(".safetensors"), lambda file: file.write(data))
             write_atomically(stem.with_suffix(".json"), lambda file: file.write(facts.model_dump_json().encode()))
         except OSError as error:
-            say(f"checkpoint {stem.name} could not be written ({error.strerror}); the training goes on without it")
+            say(f"checkpoint {stem.name} could not be written ({error.strerror}); the training continues without it")
         else:
             self._drop_older()
 
     def _drop_older(self) -> None:
         for path in _newest_first(self.folder, self.stage)[KEPT:]:
-            path.unlink(missing_ok=True)  # the JSON first: tensors alone are no checkpoint
+            path.unlink(missing_ok=True)  # the JSON first: tensors alone are not a checkpoint
             path.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def load(self) -> tuple[Progress, dict[str, Tensor]] | None:
-        """The newest one of this stage that is whole; None without one.  Says what it takes and what is damaged."""
+        """The newest intact checkpoint of this stage; None without one.  Reports damaged ones and the one it uses."""
         for path in _newest_first(self.folder, self.stage):
             try:
                 facts: Checkpoint = read_strictly(path, Checkpoint)
@@ -145,21 +145,21 @@ class Checkpoints:
                     raise RecordError(f"{data.name}: its SHA-256 is not the one in {path.name}")
                 tensors = load_file(data)
             except (RecordError, OSError, SafetensorError) as error:
-                say(f"a damaged checkpoint is passed over: {error}")
+                say(f"skipping a damaged checkpoint: {error}")
                 continue
             self.lost += facts.progress.seconds
-            say(f"going on from {path.with_suffix('').name}, after {facts.progress.seconds:.0f} s of training"
+            say(f"resuming from {path.with_suffix('').name}, after {facts.progress.seconds:.0f} s of training"
                 + ("" if facts.commit == self.commit else f"; its code was {facts.commit[:7]}, this is "
                                                           f"{self.commit[:7]}"))
             return facts.progress, tensors
         return None
 
     def adopt(self) -> None:
-        """Take over when the run started from what is there.  Raises UsageError where that is another run's."""
+        """Adopt the start time and resume count of the existing checkpoint.  UsageError where it is another run's."""
         found = newest(self.folder)
         if found is None:
             if _newest_first(self.folder):
-                say(f"no checkpoint in {self.folder} can be read; it starts over")
+                say(f"no checkpoint in {self.folder} can be read; starting over")
             self.remove()
             return
         if found.identity != self.identity:
@@ -168,7 +168,7 @@ class Checkpoints:
         self.started, self.resumed = found.started, found.resumed + 1
 
     def remove(self) -> None:
-        """The run is over, or starts over.  The newest JSON goes last: what it is of is then known up to the end."""
+        """Remove them: the run is over, or starts over.  The newest JSON goes last, as it identifies the run."""
         if not distributed.is_first():
             return
         with suppress(OSError):
@@ -178,12 +178,12 @@ class Checkpoints:
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Within it the first Ctrl-C or SIGTERM asks for a checkpoint and then stops; the second stops at once.
+        """Let the first Ctrl-C or SIGTERM stop the run after a checkpoint, and the second stop it at once.
 
-        A signal that is ignored, as behind nohup, stays so.  Raises Interrupted at its end where the training was over
-        before the next checkpoint.
+        Ignored signals, as under nohup, stay ignored.  Raises Interrupted at the end if the training was over before
+        the next checkpoint.
         """
-        if threading.current_thread() is not threading.main_thread():  # which alone may handle signals
+        if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
             yield
             return
 
@@ -191,8 +191,8 @@ class Checkpoints:
             if self.stop:
                 raise Interrupted(LAST, number)
             self.stop, self.stopped_by = True, number
-            text = f"\n{signal.Signals(number).name}: stopping after this step and its checkpoint; once more: at once\n"
-            with suppress(OSError):  # no print: the signal may have come in the middle of one
+            text = f"\n{signal.Signals(number).name}: stopping after this step and its checkpoint; again: at once\n"
+            with suppress(OSError):  # not print: the signal may have interrupted one
                 os.write(2, text.encode())
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
@@ -207,9 +207,9 @@ class Checkpoints:
 
 
 def newest(folder: Path, stage: int | None = None) -> Checkpoint | None:
-    """What the newest readable checkpoint of an unfinished run, or of one stage of it, says; None without one."""
+    """The newest readable checkpoint of an unfinished run, or of one of its stages; None without one."""
     for path in _newest_first(folder, stage):
-        with suppress(RecordError):  # load() tells of damage
+        with suppress(RecordError):  # load() reports damage
             return read_strictly(path, Checkpoint)
     return None
 
@@ -220,7 +220,7 @@ def _newest_first(folder: Path, stage: int | None = None) -> list[Path]:
 
 
 def differences(theirs: dict[str, Any], ours: dict[str, Any], name: str = "") -> str:
-    """`epochs 60 there, 80 here; seed 0 there, 1 here`; nested dictionaries are looked into."""
+    """`epochs 60 there, 80 here; seed 0 there, 1 here`, nested dictionaries included."""
     found = []
     for key in [*theirs, *(key for key in ours if key not in theirs)]:
         there, here = theirs.get(key), ours.get(key)

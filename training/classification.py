@@ -34,11 +34,11 @@ def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Train
 
 
 def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: Setup) -> Trained:
-    """Train a learned encoder on, with a new linear classifier and the labelled images (Chen et al. 2020, B.5).
+    """Train a learned encoder further, with a new linear classifier and the labelled images (Chen et al. 2020, B.5).
 
-    But for its length and learning rate as task 1.2.2 does by default on these data, so that the two can be compared;
-    by AdamW alone, since Muon turns the filters by as much whatever they have learned; and on images of full size,
-    which the encoder knows.
+    Except for length and learning rate this is task 1.2.2's default on these data, so that the two can be compared.
+    Only AdamW is used, since Muon would change the filters equally fast whatever they have learned, and images have
+    their full size, on which the encoder was trained.
     """
     joint = ClassificationRecipe(**RECIPES[data.recipes, "joint"])
     joint = replace(joint, epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate,
@@ -80,7 +80,7 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
 
 
 def size_after(done: float, full: tuple[int, int], resize_from: float) -> tuple[int, int]:
-    """(H, W) of the training images when a fraction `done` of the steps is behind: progressive resizing (Howard 2018).
+    """(H, W) of the training images after a fraction `done` of the steps: progressive resizing (Howard 2018).
 
     Small images cost less and vary less.  Sides grow in even numbers up to the full size.
     """
@@ -89,5 +89,5 @@ def size_after(done: float, full: tuple[int, int], resize_from: float) -> tuple[
 
 
 def mean_area(resize_from: float) -> float:
-    """Of the training images, as a fraction of the full one, but for the rounding of sides: the work that is left."""
+    """Mean area of the training images relative to full size, rounding of sides aside: the mean cost of a step."""
     return GROWING * (1 + resize_from + resize_from ** 2) / 3 + 1 - GROWING

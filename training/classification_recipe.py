@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from utils.errors import UsageError
 from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, Recipe, check_takes_sizes, knob
 
-GROWING = 0.75  # of the steps: from there on images have their full size (progressive resizing)
+GROWING = 0.75  # fraction of the steps after which images have their full size (progressive resizing)
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class ClassificationRecipe(Recipe):
                                   "first, instead of at random (Jordan 2024, cifar10-airbench)")
     cutout: int = knob(0, "augmentation: side of the square that is hidden in each image, pixels (DeVries and Taylor "
                        "2017); 0: none", least=0)
-    resize_from: float = knob(1.0, "progressive resizing: side of the images at the start, as a fraction of the full "
-                              f"one, which they have after {GROWING:.0%} of the steps (Howard 2018); 1: full all along",
+    resize_from: float = knob(1.0, "progressive resizing: initial side of the images as a fraction of the full side, "
+                              f"reached after {GROWING:.0%} of the steps (Howard 2018); 1: no resizing",
                               above=0, most=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.flip and self.alternating_flip:
-            raise UsageError("--flip: mirrors otherwise than --alternating-flip does; add --no-alternating-flip")
+            raise UsageError("--flip contradicts --alternating-flip; add --no-alternating-flip")
         check_takes_sizes(self.encoder, self.pooling, "--resize-from", self.resize_from)
 
 

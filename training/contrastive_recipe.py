@@ -81,7 +81,7 @@ METHODS = {  # in the order of --help and the report
 
 @dataclass(frozen=True)
 class ContrastiveRecipe(FrozenRecipe):
-    """Agreement of two augmented views (SimCLR), as CIFAR-10 has it."""
+    """Agreement of two augmented views; the defaults are those of SimCLR on CIFAR-10."""
 
     method: str = knob("simclr", "; ".join(f"{name}: {method.help}" for name, method in METHODS.items()),
                        choices=tuple(METHODS))
@@ -89,7 +89,7 @@ class ContrastiveRecipe(FrozenRecipe):
     view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1)
     projection_hidden_dim: int = knob(512, "hidden units of the projection head", least=1, most=65536)
     projection_dim: int = knob(128, "dimensions in which views are compared", least=1, most=65536)
-    colour_strength: float = knob(0.4, "largest relative change of brightness, contrast, saturation; hue turns by a "
+    colour_strength: float = knob(0.4, "largest relative change of brightness, contrast, saturation; hue changes by a "
                                   "quarter of it", least=0, most=1)
     colour_probability: float = knob(0.8, "fraction of the views whose colours change", least=0, most=1)
     grey_probability: float = knob(0.2, "fraction of the views that become grey", least=0, most=1)
@@ -99,20 +99,20 @@ class ContrastiveRecipe(FrozenRecipe):
     covariance_weight: float = knob(1.0, "weight of the squared covariances", least=0, methods=("vicreg",))
     prediction_hidden_dim: int = knob(512, "hidden units of the prediction head", least=1, most=65536,
                                       methods=("byol",))
-    target_momentum: float = knob(0.99, "share of itself that the momentum encoder keeps at each step", least=0, most=1,
+    target_momentum: float = knob(0.99, "decay of the momentum encoder's moving average per step", least=0, most=1,
                                   methods=("byol", "moco"))
     queue_size: int = knob(4096, "keys of earlier batches, the negatives", least=1, most=10**7, methods=("moco",))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.method == "cmc" and self.encoder != "conv_patches":
-            raise UsageError(f"--encoder {self.encoder}: method cmc takes conv_patches alone; leave it out, or choose "
-                             "another --method")
+            raise UsageError(f"--encoder {self.encoder}: method cmc takes only conv_patches; leave the flag out, "
+                             "or choose another --method")
         check_takes_sizes(self.view_encoder, self.pooling, "--view-scale", self.view_scale)
 
     @property
     def view_encoder(self) -> str:
-        """The encoder that augmented views pass: in cmc the other part of the latent is of whole images."""
+        """The encoder of augmented views: in cmc the rest of the latent is computed from whole images."""
         return "conv" if self.method == "cmc" else self.encoder
 
 

@@ -1,8 +1,8 @@
-"""Task control: latents that nobody learned, so that a score can be seen against what chance weights give.
+"""Task control: latents that were not learned, as baselines for every score.
 
     python _main.py --task control --dataset mnist
 
-random: the encoder with its first weights, frozen.  pca: the 128 principal components of the training images' pixels.
+random: the encoder with its initial weights, frozen.  pca: the 128 principal components of the training images' pixels.
 """
 
 from training.control_recipe import ControlRecipe

@@ -1,4 +1,4 @@
-"""Settings of the controls: nothing is trained, so only the encoder and the images count.  No torch here."""
+"""Settings of the controls, which train nothing: the encoder and the images.  No torch here."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from utils.recipe import LatentRecipe, knob
 
 @dataclass(frozen=True)
 class ControlRecipe(LatentRecipe):
-    """What a latent is worth that nobody learned."""
+    """A latent that was not learned."""
 
     method: str = knob("random", "random: frozen random weights; pca: principal components of the pixels",
                        choices=("random", "pca"))
-    encoder: str = knob("conv", "of method random: any but pca; of method pca: pca",
+    encoder: str = knob("conv", "method random: any except pca; method pca: pca",
                         choices=("conv", "mlp", "resnet18", "vit", "patches", "conv_patches", "pca"),
                         methods=("random",))
-    widths: tuple[int, ...] = knob((64, 256, 256), "as of every task", least=1, most=65536, methods=("random",))
-    pooling: str = knob("max", "as of every task", choices=("max", "mean", "flatten"), methods=("random",))
+    widths: tuple[int, ...] = knob((64, 256, 256), "as in every task", least=1, most=65536, methods=("random",))
+    pooling: str = knob("max", "as in every task", choices=("max", "mean", "flatten"), methods=("random",))
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""What the four training scripts share: the data on the device, the walk over epochs and batches, and what they return.
+"""What the training scripts share: epochs, batches, steps, validation, checkpoints, and their result.
 
 A training script stays one visible `train()`:
 
@@ -11,8 +11,8 @@ A training script stays one visible `train()`:
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 
-Under torchrun each process runs it (distributed.py): loop.batches() gives this process's share of a batch, and
-the first process alone validates, prints and writes.
+Under torchrun each process runs it (distributed.py): loop.batches() yields this process's share of a batch, and only
+the first process validates, prints and writes.
 """
 
 import math
@@ -42,11 +42,11 @@ from utils.images.on_device import STATISTICS_FROM, DeviceData, evaluation_batch
 from utils.recipe import LatentRecipe, Recipe
 from utils.records.schema import Epoch
 
-# of the measured convolution speed, only for the estimate: in bfloat16 whole steps reach a third (MNIST) to 0.99
-# (CIFAR-10) of it; in float32 on a CPU 0.7 to 1.9: Winograd's convolution gains most on the wide layers of CIFAR-10
+# fraction of the measured convolution speed, for the time estimate only: in bfloat16 whole steps reach a third (MNIST)
+# to 0.99 (CIFAR-10) of it; in float32 on a CPU 0.7 to 1.9: Winograd's convolution gains most on CIFAR-10's wide layers
 NETWORK_EFFICIENCY = {"bfloat16": 0.5, "float32": 1.0}
 NOT_TRAINED = "none: the encoder was scored as it was"
-SCORING_SECONDS = 1e-3  # classifier, probes and map, per image, on two cores; only for the estimate
+SCORING_SECONDS = 1e-3  # classifier, probes and map, per image, on two cores; for the time estimate only
 
 
 LossFunction = Callable[..., Tensor | tuple[Tensor, Tensor | None]]  # of (index, generator): mean loss, which are right
@@ -54,7 +54,7 @@ LossFunction = Callable[..., Tensor | tuple[Tensor, Tensor | None]]  # of (index
 
 @dataclass(frozen=True)
 class Setup:
-    """A run's settings, outside the recipe.  conv_gflops: the start-up measurement, GFLOP/s by precision."""
+    """A run's settings outside the recipe.  conv_gflops: the start-up measurement, GFLOP/s by precision."""
 
     device: torch.device
     precision: str
@@ -67,7 +67,7 @@ class Setup:
 
 @dataclass
 class Trained:
-    """What a training script returns.  modules: by name, in float32 and eval mode; the encoder is "encoder"."""
+    """The result of a training script.  modules: by name, in float32 and eval mode; the encoder is "encoder"."""
 
     modules: dict[str, nn.Module]
     history: list[Epoch]
@@ -76,7 +76,7 @@ class Trained:
     flops: float
 
     def then(self, second: "Trained") -> "Trained":
-        """Two stages as one training: the second's modules, and its history after this one's."""
+        """Two stages as one training: the second's modules, and both histories in turn."""
         epochs, seconds = len(self.history), self.history[-1].seconds if self.history else 0.0
         later = [row.model_copy(update={"epoch": epochs + row.epoch, "step": self.steps + row.step,
                                         "seconds": seconds + row.seconds}) for row in second.history]
@@ -97,7 +97,7 @@ class Diverged(RunError):
 def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> nn.Module:
     """The recipe's encoder on the device, with weights from the run's seed and statistics from training images.
 
-    Where the run starts from another one's encoder: with the weights and statistics of that one.
+    With --init: the weights and statistics of that run's encoder.
     """
     torch.manual_seed(setup.seed)
     encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
@@ -122,32 +122,32 @@ class Loop:
         self.recipe, self.data, self.setup, self.modules, self.objective = recipe, data, setup, modules, objective
         self.device = setup.device
         self.dtype = DTYPES[setup.precision]
-        # one generator for everything random on the device: shuffling and augmentation
+        # one generator for all randomness on the device: shuffling and augmentation
         self.generator = Generator(self.device).manual_seed(setup.seed)
         for module in modules.values():
             cast(module.to(self.device, memory_format=torch.channels_last), self.dtype)
         self.optimiser = MasterOptimiser(modules.values(), recipe.learning_rate, recipe.weight_decay,
                                          recipe.muon_learning_rate)
         distributed.share_norms(modules.values())
-        self.batch_size = min(recipe.batch_size, len(data.train))  # of all processes together
+        self.batch_size = min(recipe.batch_size, len(data.train))  # summed over processes
         distributed.check_divides(self.batch_size)
-        self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch waits for the next shuffle
+        self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch is dropped
         self.steps = recipe.epochs * self.steps_per_epoch
         self.flops = 0.0  # of the whole training, see count_flops()
         self.step_done = 0
         self.history: list[Epoch] = []
         self.learning_rate = 0.0
-        self.earlier_seconds = 0.0  # of this training, in processes that were interrupted
+        self.earlier_seconds = 0.0  # of this training, in interrupted processes
         self.kept: dict[str, Tensor] = {}
         self.checkpoints = setup.checkpoints
-        self.all_due = False  # whether of several processes one wanted a checkpoint in the last step
+        self.checkpoint_due = False  # agreed across processes at the last step
         if self.checkpoints:
             self.checkpoints.next_stage()
         self._begin_epoch(1)
 
     def _begin_epoch(self, epoch: int) -> None:
-        self.epoch, self.position = epoch, 0  # position: batches of the epoch that are done
-        self.order: Tensor | None = None  # in which the epoch takes the training images
+        self.epoch, self.position = epoch, 0  # position: finished batches of the epoch
+        self.order: Tensor | None = None  # shuffled training images of the epoch
         self.losses: list[float] = []
         self.correct = self.seen = 0
 
@@ -176,15 +176,15 @@ class Loop:
         self.flops = share * counter.get_total_flops() / 2 * self.batch_size * self.steps + once
 
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
-        """Have checkpoints hold what else the next step depends on; it is restored in place."""
+        """Let checkpoints hold further tensors that the next step depends on; they are restored in place."""
         self.kept |= {f"{name}.{key}": value for key, value in tensors.items()}
 
     def data_parallel(self, loss_function: Callable[..., Any]) -> Callable[..., Any]:
-        """The loss function of the training steps, to be called on this process's share of a batch."""
+        """The loss function of the training steps, which takes this process's share of a batch."""
         return distributed.averaged(self.modules, loss_function)
 
     def epochs(self) -> Iterator[int]:
-        """Epoch numbers from 1; prints the estimated time first and shows a progress bar where a person watches."""
+        """Epoch numbers from 1; prints the estimated time first and shows a progress bar on a terminal."""
         speed = NETWORK_EFFICIENCY[self.setup.precision] * self.setup.conv_gflops[self.setup.precision] * 1e9
         scoring = SCORING_SECONDS * (len(self.data.images) + len(self.data.test_images))
         if not self.recipe.epochs:
@@ -193,7 +193,7 @@ class Loop:
               f"{self.device.type} in {self.setup.precision}; estimated {in_words(self.flops / speed + scoring)} with "
               "scoring", flush=True)
         self._restore()
-        distributed.copy_first(self._tensors().values())  # statistics of the data differ in the last digit elsewhere
+        distributed.copy_first(self._tensors().values())  # data statistics differ in the last digit between machines
         self.started = time.monotonic()
         with keeping_freed_memory(), tqdm(total=self.steps, initial=self.step_done, unit="step", disable=None,
                                           file=sys.stderr, leave=False) as self.bar:
@@ -203,11 +203,10 @@ class Loop:
                 yield self.epoch
 
     def batches(self) -> Iterator[Tensor]:
-        """One epoch of indices into data.images, shuffled, (batch_size,) each; what a checkpoint has done is left out.
+        """One epoch of indices into data.images, shuffled, (batch_size,) each, from the resumed position on.
 
-        Of several processes, each gets its share of the batch.
-
-        Between two batches everything that belongs to a step is done, so that is where checkpoints are written.
+        Under torchrun each process gets its share of the batch.  Checkpoints are written between two batches, where
+        no step is in progress.
         """
         if self.order is None:
             self.order = torch.randperm(len(self.data.train), generator=self.generator, device=self.device)
@@ -215,7 +214,7 @@ class Loop:
         batches = [distributed.share(batch) for batch in whole]
         self.data.read_ahead(batches[min(self.position, len(batches) - 1)])
         while self.position < len(batches):
-            if self.checkpoints and (self.checkpoints.due() if distributed.world_size() == 1 else self.all_due):
+            if self.checkpoints and (self.checkpoints.due() if distributed.world_size() == 1 else self.checkpoint_due):
                 self._save()
             for following in batches[self.position + 1 : self.position + 2]:
                 self.data.read_ahead(following)
@@ -224,9 +223,9 @@ class Loop:
 
     def augmented(self, index: Tensor, generator: Generator | None = None, mirrored: Tensor | None = None,
                   size: tuple[int, int] | None = None) -> Tensor:
-        """Images of these indices with the recipe's crop, shift, rotation and flip, (B, C, H, W) in [0, 1].
+        """Images with the recipe's random crop, shift, rotation and flip: (B,) indices -> (B, C, H, W) in [0, 1].
 
-        mirrored: (B,) bool, those to mirror, instead of the recipe's flip; size: another (H, W).
+        mirrored: (B,) bool, the images to mirror, instead of the recipe's flip; size: (H, W) of the result.
         """
         r = self.recipe
         return random_affine(to_float(self.data.images[index]), generator or self.generator, crop_scale=r.crop_scale,
@@ -234,10 +233,10 @@ class Loop:
                              flip=r.flip if mirrored is None else mirrored, size=size)
 
     def step(self, loss: Tensor, correct: Tensor | None = None) -> None:
-        """One optimiser step.  correct: (B,) bool, where there is something to be right about.  Raises Diverged."""
+        """One optimiser step.  correct: (B,) bool, which predictions are right, if any.  Raises Diverged."""
         value, right = loss.item(), 0 if correct is None else int(correct.sum())
         if distributed.world_size() > 1:
-            value, right = self._of_all(value, right)
+            value, right = self._across_processes(value, right)
         if not math.isfinite(value):
             raise Diverged(value, self.epoch, self.step_done + 1, self.history)
         scale = schedule(self.step_done, self.steps, self.recipe.warmup)
@@ -252,42 +251,42 @@ class Loop:
         self.bar.set_postfix(epoch=self.epoch, loss=f"{value:.4f}", refresh=False)
         self.bar.update()
 
-    def _of_all(self, loss: float, right: int) -> tuple[float, int]:
-        """Mean loss and number of right ones over the processes, which also agree on whether a checkpoint is due."""
+    def _across_processes(self, loss: float, right: int) -> tuple[float, int]:
+        """Mean loss and correct count over all processes, which also agree on whether a checkpoint is due."""
         due = bool(self.checkpoints and self.checkpoints.due())
         loss, right, due = distributed.total([loss, right, due], self.device)
-        self.all_due = due > 0
+        self.checkpoint_due = due > 0
         return loss / distributed.world_size(), int(right)
 
     def validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
-        """See _validate; the first process does it, for all."""
+        """See _validate(); only the first process computes it."""
         return distributed.from_first(lambda: self._validate(loss_of))
 
     @torch.no_grad()
     def _validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
-        """Mean loss, and accuracy where there is one, over the validation split, in eval mode.
+        """Mean loss, and accuracy where defined, over the validation split, in eval mode.
 
-        loss_of(index, generator) returns a batch's mean loss and (B,) bool or None; the generator is the same every
-        epoch, so that epochs are compared on the same augmented images.
+        loss_of(index, generator) returns a batch's mean loss and (B,) bool or None; the generator is the same in every
+        epoch, so all epochs are compared on the same augmented images.
         """
         for module in self.modules.values():
             module.eval()
         generator = Generator(self.device).manual_seed(0)
-        total, correct, seen, judged = 0.0, 0, 0, False
+        total, correct, seen, has_accuracy = 0.0, 0, 0, False
         for index in self.data.val.split(min(evaluation_batch(self.data.image_shape), self.batch_size)):
-            if len(index) < 2:  # a contrast of one image with itself is none
+            if len(index) < 2:  # one image has nothing to be contrasted with
                 continue
             self.data.read_ahead(index)
             loss, right = loss_of(index, generator)
             total += loss.item() * len(index)
             seen += len(index)
             if right is not None:
-                correct, judged = correct + int(right.sum()), True
+                correct, has_accuracy = correct + int(right.sum()), True
         for module in self.modules.values():
             module.train()
         if not seen:
             raise RunError("the validation split has fewer than two images: give each class more")
-        return Validation(total / seen, correct / seen if judged else None)
+        return Validation(total / seen, correct / seen if has_accuracy else None)
 
     def end_epoch(self, validation: "Validation") -> None:
         """Add the epoch's row to the history.  Raises Diverged where the validation loss is not finite."""
@@ -308,18 +307,18 @@ class Loop:
             self._save()
 
     def seconds(self) -> float:
-        """Since the training started, without what lay between an interruption and going on."""
+        """Seconds since the training started, without the time between an interruption and its resumption."""
         return self.earlier_seconds + time.monotonic() - self.started
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Everything that the next step depends on, live, but for the states of the random generators."""
+        """Everything that the next step depends on, live, except for the states of the random generators."""
         tensors = {f"module.{name}.{key}": value for name, module in self.modules.items()
                    for key, value in module.state_dict().items()}
         tensors |= {f"kept.{key}": value for key, value in self.kept.items()}
         return tensors | {f"optimiser.{key}": value for key, value in self.optimiser.tensors().items()}
 
     def _save(self) -> None:
-        """Write a checkpoint.  Raises Interrupted after it where somebody wants the run to stop."""
+        """Write a checkpoint.  Raises Interrupted afterwards if the run was asked to stop."""
         progress = Progress(epoch=self.epoch, position=self.position, step=self.step_done, losses=self.losses,
                             correct=self.correct, seen=self.seen, learning_rate=self.learning_rate,
                             history=self.history, seconds=self.seconds())
@@ -331,7 +330,7 @@ class Loop:
         return states | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
 
     def _restore(self) -> None:
-        """Go on from the last checkpoint, where there is one.  Raises RunError where it does not fit the code."""
+        """Resume from the last checkpoint, if there is one.  Raises RunError where it does not fit the code."""
         found = distributed.from_first(self.checkpoints.load) if self.checkpoints else None
         if found is None:
             return
@@ -357,7 +356,7 @@ class Loop:
         self.earlier_seconds = progress.seconds
 
     def finished(self) -> Trained:
-        """The trained modules, in float32 and eval mode, with their history.  Without an epoch: the encoder alone."""
+        """The trained modules, in float32 and eval mode, with their history.  Without an epoch: only the encoder."""
         self.optimiser.restore_float32()
         distributed.unshare_norms(self.modules.values())
         for module in self.modules.values():

@@ -1,4 +1,4 @@
-"""The momentum encoder of BYOL and MoCo: a slow average of the network that is trained."""
+"""The momentum encoder of BYOL and MoCo: a moving average of the trained network."""
 
 import copy
 
@@ -9,9 +9,9 @@ from utils.compute.optimiser import MasterOptimiser
 
 
 class MomentumEncoder:
-    """An exponential moving average of some modules in a row, without gradients (He et al. 2020, eq. 2).
+    """An exponential moving average of a sequence of modules, without gradients (He et al. 2020, eq. 2).
 
-    The average is kept in float32 and rounded into the compute format: a hundredth of a step is lost in bfloat16.
+    The average is kept in float32 and rounded to the compute precision: bfloat16 would lose a hundredth of a step.
     batch_statistics: the norms use the batch's mean and deviation, as in training; False: their running averages.
     """
 
@@ -43,6 +43,6 @@ class MomentumEncoder:
                 mine.copy_(other)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What the next step depends on, by name, live."""
+        """The tensors that the next step depends on, by name, live."""
         masters = {f"master.{i}": master for i, master in enumerate(self.masters)}
         return self.network.state_dict() | masters

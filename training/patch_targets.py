@@ -1,6 +1,6 @@
-"""What the frozen patch features tell of every image, computed once: the target of two methods that use no labels.
+"""Frozen patch features of every image, computed once: the targets of two methods that use no labels.
 
-1.2.1 patches reconstructs it from the latent, 1.2.3 cmc contrasts a view with it.
+1.2.1 patches reconstructs them from the latent, 1.2.3 cmc contrasts views with them.
 """
 
 import torch
@@ -15,8 +15,8 @@ from utils.images.on_device import DeviceData, evaluation_batch, to_float
 
 
 def patch_targets(fitted: PatchComponents, data: DeviceData, setup: Setup) -> tuple[Tensor, float]:
-    """(N, components) float32, row i of data.images[i] as it is, and the FLOPs that took."""
-    distributed.copy_first(fitted.buffers())  # an eigenvector may point the other way on another machine
+    """(N, components) float32, row i for data.images[i] without augmentation, and the FLOPs spent."""
+    distributed.copy_first(fitted.buffers())  # the sign of an eigenvector may differ between machines
     print(f"patch features of {len(data.images):,} images, once", flush=True)  # minutes, before the training's estimate
     targets = torch.empty(len(data.images), fitted.components.shape[1], device=setup.device)
     batch = evaluation_batch(data.image_shape)

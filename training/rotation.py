@@ -1,4 +1,4 @@
-"""Task rotation: learn a latent by telling rotations of 0, 90, 180 and 270 degrees apart (Gidaris et al. 2018).
+"""Task rotation: learn a latent by predicting rotations of 0, 90, 180 and 270 degrees (Gidaris et al. 2018).
 
     python _main.py --task rotation --dataset mnist
 

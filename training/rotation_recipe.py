@@ -7,7 +7,7 @@ from utils.recipe import FrozenRecipe, knob
 
 @dataclass(frozen=True)
 class RotationRecipe(FrozenRecipe):
-    """Telling four rotations apart, as CIFAR-10 has it."""
+    """Prediction of four rotations; the defaults are CIFAR-10's."""
 
     method: str = knob("rotnet", "rotnet: which of 0, 90, 180, 270 degrees (Gidaris et al. 2018)", choices=("rotnet",))
 

@@ -28,6 +28,7 @@ from evaluation import figure_arrays, scores
 from training import loop, resume, run, run_all
 from training.checkpoints import Checkpoints
 from training.tasks import TASKS
+from utils import console
 from utils.images import datasets
 from utils.images.sources import Source, decode_digits
 from utils.records import environment
@@ -123,7 +124,7 @@ def decode(folder: Path) -> dict[str, np.ndarray]:
 
 
 def turn_back(hours: int) -> None:
-    """The wall clock stands so many hours back, and goes on running backwards.  Only the monotonic one does not."""
+    """Set the wall clock back by so many hours and let it run backwards; the monotonic clock is unaffected."""
     begun, looks = time.time() - 3600 * hours, [0]
 
     def wall() -> float:
@@ -136,4 +137,4 @@ def turn_back(hours: int) -> None:
             return cls.fromtimestamp(wall(), tz)
 
     time.time = wall
-    run.datetime = types.SimpleNamespace(datetime=Moment, UTC=datetime.UTC)
+    console.datetime = types.SimpleNamespace(datetime=Moment, UTC=datetime.UTC)

@@ -1,4 +1,4 @@
-"""kill -9 at any moment: the same command goes on, and its record is that of a run that was never interrupted."""
+"""kill -9 at any moment: the same command resumes, and its record equals an uninterrupted run's."""
 
 import random
 

@@ -48,9 +48,9 @@ def test_ctrl_c_anywhere_says_how_to_go_on(place: str, expected: dict, folder: F
 
 def test_sigterm_ends_with_143_after_a_checkpoint(expected: dict, folder: Folder) -> None:
     assert folder.run(RUN, place="step", call=5, signal=signal.SIGTERM) == 143
-    assert "at step 5; the same command goes on from there" in last_line(folder)
+    assert "the checkpoint of step 5 is in" in last_line(folder)
     go_on(folder, expected)
-    assert "going on from stage1-step000000005" in folder.said()
+    assert "resuming from stage1-step000000005" in folder.said()
 
 
 @pytest.mark.parametrize("library", ["_multiarray_umath", "libtorch"])
@@ -62,7 +62,7 @@ def test_ctrl_c_during_the_imports_leaves_no_traceback(library: str, tmp_path: P
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=DEADLINE)[0]
-    assert process.returncode == 130 and said == "\ninterrupted; nothing had begun\n"
+    assert process.returncode == 130 and said == "\ninterrupted before anything had started\n"
 
 
 # disks
@@ -88,13 +88,13 @@ def test_a_full_disk_ends_in_one_line_and_then_it_goes_on(small_disk: Path, expe
     assert not [name for name in folder.names() if name.endswith((".tmp", ".json"))]
     remount(small_disk, "size=64m")
     go_on(folder, expected)
-    assert "going on from stage1-step000000009" in folder.said()
+    assert "resuming from stage1-step000000009" in folder.said()
 
 
 def test_a_disk_without_room_for_a_checkpoint(small_disk: Path, expected: dict, folder: Folder) -> None:
     (small_disk / "other").write_bytes(bytes(1_990_000))
     assert folder.run(RUN) == 1
-    assert "could not be written (No space left on device); the training goes on without it" in folder.said()
+    assert "could not be written (No space left on device); the training continues without it" in folder.said()
     assert last_line(folder).startswith("error: ")
     (small_disk / "other").unlink()
     remount(small_disk, "size=64m")
@@ -106,9 +106,9 @@ def test_files_that_may_grow_no_further(largest: int, checkpoints: bool, expecte
     """As on a full disk, for every user: a limit on the size of files, which the weights or everything is above."""
     assert folder.run(RUN, largest=largest) == 1
     assert last_line(folder).startswith("error: ") and "File too large" in last_line(folder)
-    assert ("the training goes on without it" not in folder.said()) == checkpoints
+    assert ("the training continues without it" not in folder.said()) == checkpoints
     go_on(folder, expected)
-    assert ("going on from stage1-step000000009" in folder.said()) == checkpoints
+    assert ("resuming from stage1-step000000009" in folder.said()) == checkpoints
 
 
 def test_a_read_only_results_folder(small_disk: Path, folder: Folder) -> None:
@@ -144,7 +144,7 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(expected: dict, fol
     before, newest = unfinished(folder)
     os.truncate(newest, newest.stat().st_size // 2)
     go_on(folder, expected)
-    assert "a damaged checkpoint is passed over" in folder.said() and f"going on from {before.stem}" in folder.said()
+    assert "skipping a damaged checkpoint" in folder.said() and f"resuming from {before.stem}" in folder.said()
 
 
 def test_with_no_readable_checkpoint_it_says_so_and_starts_over(expected: dict, folder: Folder) -> None:
@@ -152,7 +152,7 @@ def test_with_no_readable_checkpoint_it_says_so_and_starts_over(expected: dict, 
     for file in unfinished(folder):
         os.truncate(file.with_suffix(".json"), 30)
     go_on(folder, expected)
-    assert "can be read; it starts over" in folder.said()
+    assert "can be read; starting over" in folder.said()
 
 
 def test_a_cache_damaged_between_two_processes_is_fetched_again(expected: dict, folder: Folder) -> None:
@@ -160,7 +160,7 @@ def test_a_cache_damaged_between_two_processes_is_fetched_again(expected: dict, 
     cache = folder.data / "digits.npz"
     os.truncate(cache, cache.stat().st_size // 2)
     go_on(folder, expected, downloads=True)
-    assert "is damaged" in folder.said() and "going on from" in folder.said()
+    assert "is damaged" in folder.said() and "resuming from" in folder.said()
 
 
 def test_another_recipe_is_refused_with_the_difference(folder: Folder) -> None:

@@ -68,7 +68,7 @@ def test_a_killed_worker_restarts_and_ends_with_the_same_record(victim: int, tmp
         for process in (*workers(agent), agent.pid):
             os.kill(process, signal.SIGKILL)
     assert agent.wait() == 0, (tmp_path / "log").read_text()
-    assert "going on from stage1-step" in (tmp_path / "log").read_text()
+    assert "resuming from stage1-step" in (tmp_path / "log").read_text()
     (rows, metrics, weights), (rows_killed, metrics_killed, weights_killed) = map(outcome, (tmp_path / "whole",
                                                                                             tmp_path / "killed"))
     assert rows == rows_killed and metrics == metrics_killed
