@@ -10,8 +10,8 @@
 #SBATCH --mem=8G
 #SBATCH --time=04:00:00
 #SBATCH --output=slurm-%A_%a.log
-# Slurm sends SIGTERM before the time is up.  The run then writes a checkpoint after the current step and exits with 143.
-# Submit the job again to finish what is left.  A preempted job is requeued and resumes by itself.
+# Slurm sends SIGTERM before the time is up.  The run then writes a checkpoint after its current step and exits (143).
+# Submit it again to finish what is left.  A preempted job is requeued and resumes by itself.
 #SBATCH --signal=B:TERM@120
 #SBATCH --requeue
 
