@@ -1,5 +1,7 @@
-# Two commands: `make report` (train every task on the embedded digits, write report.html and report.pdf) and `make test`.
-# `make faults` kills whole commands, fills disks, trains in several processes and grades a hostile class: minutes.
+# make report   train every task on the embedded digits, write report.html and report.pdf
+# make test     the tests
+# make check    lint and types
+# make faults   tests that kill commands, fill disks, train in several processes and grade a hostile class; some minutes
 PYTHON ?= python3
 BIN := .venv/bin
 

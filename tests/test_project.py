@@ -1,99 +1,245 @@
-"""What holds the project together: pins, README commands, the one-way imports, what must not be committed."""
+"""What holds the project together: pins, documented commands and files, one-way imports, sizes, the gate."""
 
 import ast
+import graphlib
+import importlib
+import io
+import os
 import re
 import shlex
+import shutil
 import subprocess
+import tokenize
+from functools import cache
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import yaml
 
 import _main
 import _report_evaluation
 from grading import command
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def pins(text: str) -> set[str]:
-    return set(re.findall(r"^[\s-]*([A-Za-z0-9_-]+==[\w.]+)$", text, re.MULTILINE))
+SOURCES = [path for path in sorted(ROOT.rglob("*.py"))
+           if not path.relative_to(ROOT).parts[0].startswith((".", "data", "results"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+BLOCKS = "\n".join(re.findall(r"```(?:sh|bash)\n(.*?)```", TEXT, re.DOTALL))
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_conda_users_get_the_same_pins() -> None:
-    requirements = pins((ROOT / "requirements.txt").read_text())
-    assert requirements == pins((ROOT / "environment.yml").read_text())
-    assert len(requirements) >= 10
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert {"pip": ["-r requirements.txt"]} in environment["dependencies"]
 
 
-def test_every_requirement_is_pinned_and_has_its_reason_in_the_readme() -> None:
+def test_every_requirement_is_pinned_and_has_its_reason_in_the_documents() -> None:
     for name in ("requirements.txt", "requirements-test.txt"):
         for line in (ROOT / name).read_text().splitlines():
             if line.strip() and not line.startswith(("#", "-r ")):
                 assert "==" in line, line
-                assert f"`{line.split('==')[0]}`" in README, f"{line} has no reason in the README"
+                assert f"`{line.split('==')[0]}`" in TEXT, f"{line} has no reason in README.md or docs/"
 
 
 def commands(script: str) -> list[list[str]]:
-    """Every `python script ...` and `torchrun ... script ...` in the README's code blocks, without its comment."""
-    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", README, re.DOTALL)
-    lines = [line.strip() for block in blocks for line in block.splitlines()]
-    found = [re.match(rf"(?:python|torchrun .*) {re.escape(script)}( .*|$)", line) for line in lines]
+    """Arguments of every `python script ...` and `torchrun ... script ...` in the documents' code blocks."""
+    found = [re.match(rf"(?:python|torchrun .*) {re.escape(script)}( .*|$)", line) for line in BLOCKS.splitlines()]
     return [shlex.split(match[1], comments=True) for match in found if match]
 
 
 @pytest.mark.parametrize("argv", commands("_main.py"), ids=" ".join)
-def test_every_training_command_in_the_readme_parses(argv: list[str], tmp_path: Path) -> None:
-    arguments = _main.build_parser().parse_args(argv)
-    if arguments.embed:
-        assert arguments.images and arguments.out
-        return
-    tasks = _main.choose_tasks(arguments.task)
-    _main.check_flags_fit(arguments, tasks)
-    for name in _main.DATASETS if arguments.dataset == "all" else [arguments.dataset]:
-        _main.check_dataset(name)
-        if arguments.init is None:  # what it brings along is known once it was trained
-            assert _main.plan(arguments, tasks, name, None)
+def test_every_training_command_in_the_documents_is_accepted(argv: list[str], tmp_path: Path,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    run_all, embed_folder = Mock(), Mock(return_value=0)
+    monkeypatch.chdir(ROOT)  # --init names committed records
+    monkeypatch.setattr("training.run_all.run_all", run_all)
+    monkeypatch.setattr("evaluation.embed.embed_folder", embed_folder)
+    _main.main(argv if "--embed" in argv else [*argv, "--results-dir", str(tmp_path)])
+    assert run_all.call_count + embed_folder.call_count == ("--show-recipe" not in argv)
 
 
 @pytest.mark.parametrize("argv", commands("_report_evaluation.py"), ids=" ".join)
-def test_every_report_command_in_the_readme_parses(argv: list[str]) -> None:
+def test_every_report_command_in_the_documents_parses(argv: list[str]) -> None:
     if argv[:1] == ["grade"]:
         command.parse(argv[1:])
     else:
         _report_evaluation.parse(argv)
 
 
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "benchmarks").glob("*.py")])
+def test_every_benchmark_command_in_the_documents_parses(name: str, tmp_path: Path,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for argv in commands(f"benchmarks/{name}.py"):
+        importlib.import_module(f"benchmarks.{name}").parse(argv)
+
+
 def test_the_readme_shows_commands_of_both_scripts_and_both_targets() -> None:
     assert len(commands("_main.py")) >= 5
     assert commands("_report_evaluation.py")
-    targets = set(re.findall(r"^make (\w+)$", README, re.MULTILINE))
-    assert {"report", "test"} <= targets
-    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^make (\w+)$", BLOCKS, re.MULTILINE)
+    assert {"report", "test"} <= set(targets)
     for target in targets:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
 
 
-def imported(path: Path) -> set[str]:
-    """Top-level packages that a file imports, anywhere in it."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    return {name.split(".")[0] for name in names}
+# ------------------------------------------------------------------------------------------------ names of files
+
+def prose(path: Path) -> str:
+    """Docstrings and comments of a Python file, the whole text of another."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        return text
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    parts = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, documented)]
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return "\n".join([*parts, *(token.string for token in tokens if token.type == tokenize.COMMENT)])
 
 
-@pytest.mark.parametrize("folder, forbidden", [
-    ("evaluation", {"report", "theory", "_main", "argparse"}),
-    ("models", {"training", "report", "argparse", "_main"}),
-    ("utils", {"training", "models", "report", "_main"}),
-    ("training", {"report", "theory", "_main", "argparse"}),
-    ("theory", {"report", "_main", "argparse"}),
-    ("report", {"training", "models", "grading", "torch", "torchvision", "_main"}),
-    ("grading", {"_main", "_report_evaluation"}),
-])
-def test_imports_point_one_way(folder: str, forbidden: set[str]) -> None:
-    for path in (ROOT / folder).glob("*.py"):
-        assert not imported(path) & forbidden, path.name
+@pytest.mark.parametrize("path", [*SOURCES, *DOCUMENTS, ROOT / "benchmarks" / "NOTES.md", ROOT / "Makefile",
+                                  ROOT / "examples" / "slurm_array.sh"], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_is_mentioned_exists(path: Path) -> None:
+    mentioned = set(re.findall(r"(?<![\w./<*-])[\w.-]+(?:/[\w.-]+)*\.(?:py|md|sh|yml|yaml|j2|toml)\b", prose(path)))
+    for name in mentioned:
+        if "/" in name:
+            found = (path.parent / name).exists() or any((ROOT / part / name).exists() for part in ("", "utils"))
+            assert found, f"{path.name} mentions {name}"
+        elif name.endswith(".py") and path.name != "NOTES.md":  # the ledger may name what has moved since
+            assert name in {source.name for source in SOURCES}, f"{path.name} mentions {name}"
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
+def test_every_link_leads_to_a_file_and_a_heading(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = path.parent / name if name else path
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {heading.lower().replace(" ", "-") for heading in headings}, target
+
+
+def test_every_document_is_linked_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in DOCUMENTS[1:]:
+        assert f"({path.relative_to(ROOT).as_posix()}" in readme, path.name
+
+
+# ---------------------------------------------------------------------------------------------------- imports
+
+def module_name(path: Path) -> str:
+    """`utils/files.py` -> `utils.files`; a package's __init__.py is the package."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for path in SOURCES}
+
+
+def imports(tree: ast.AST, everywhere: bool) -> set[str]:
+    """Full names that a module imports: everywhere, or only those that are imported when it is."""
+    found: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, "relative imports are not used here"
+            # `from a.b import c` imports the module a.b.c if there is one, else a name of a.b
+            found |= {f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in MODULES else node.module
+                      for alias in node.names}
+        elif everywhere or not (isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+                                or isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")):
+            found |= imports(node, everywhere)
+    return found
+
+
+@cache
+def imported(name: str, everywhere: bool = False) -> frozenset[str]:
+    return frozenset(imports(ast.parse(MODULES[name].read_text(encoding="utf-8")), everywhere))
+
+
+def loaded_with(name: str) -> set[str]:
+    """Everything that is imported, directly or not, when a module is."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        new = imported(waiting.pop()) - seen
+        seen |= new
+        waiting += [module for module in new if module in MODULES]
+    return seen
+
+
+ROOMS = {path.relative_to(ROOT).parts[0] for path in SOURCES if path.parent != ROOT}
+# which of the project's rooms a room may import from, besides itself
+BELOW = {
+    "utils": set(),
+    "models": {"utils"},
+    "evaluation": {"models", "utils"},
+    "training": {"evaluation", "models", "utils"},
+    "report": {"utils"},
+    "theory": {"report", "training", "evaluation", "models", "utils"},
+    "grading": {"report", "evaluation", "training", "models", "utils"},
+    "_main": {"training", "evaluation", "utils"},
+    "_report_evaluation": {"theory", "grading", "report", "utils"},
+    "_theory": {"theory", "utils"},
+}
+
+
+def test_imports_point_one_way() -> None:
+    assert set(BELOW) == ROOMS - {"tests", "benchmarks"} | {path.stem for path in ROOT.glob("*.py")}
+    for name in MODULES:
+        room = name.split(".")[0]
+        if room in BELOW:
+            above = {module for module in imported(name, everywhere=True) if module in MODULES}
+            above = {module for module in above if module.split(".")[0] not in BELOW[room] | {room}}
+            assert not above, f"{name} imports {above}"
+
+
+def test_no_two_modules_import_each_other() -> None:
+    graph = {name: {module for module in imported(name) if module in MODULES} for name in MODULES}
+    graphlib.TopologicalSorter(graph).prepare()  # CycleError names the circle
+
+
+def test_report_and_the_written_part_of_theory_load_no_torch() -> None:
+    written = [ROOT / "theory" / "chapter.py", *(ROOT / "theory").glob("*/form.py"),
+               *(ROOT / "theory").glob("*/figure.py")]
+    assert len(written) >= 17  # the chapter, and form and figure of eight questions
+    report = [name for name in MODULES if name.startswith("report.")]
+    for name in [*report, *map(module_name, written)]:
+        assert not {"torch", "torchvision"} & {module.split(".")[0] for module in loaded_with(name)}, name
+    for name in report:  # not even inside a function
+        assert not {"torch", "torchvision"} & {module.split(".")[0] for module in imported(name, everywhere=True)}, name
+
+
+def test_only_command_lines_parse_arguments() -> None:
+    """The rooms can be used from a notebook: they take values, not a command line."""
+    allowed = {"utils.command_line", "utils.recipe", "training.plan", "grading.command"}
+    for name in MODULES:
+        if "." in name and name.split(".")[0] in BELOW and name not in allowed:
+            assert "argparse" not in imported(name, everywhere=True), name
+
+
+# ------------------------------------------------------------------------------------------------------ sizes
+
+def test_no_file_is_too_long_to_read() -> None:
+    lines = {path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+             for path in [*SOURCES, *DOCUMENTS]}
+    assert {name: count for name, count in lines.items() if name.endswith(".py") and count > 600} == {}
+    assert lines["README.md"] <= 150
+    assert lines["CONTRIBUTING.md"] < 40
+
+
+def test_every_entry_of_the_ledger_fits_in_three_lines() -> None:
+    text = (ROOT / "benchmarks" / "NOTES.md").read_text(encoding="utf-8")
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        question, _, body = section.partition("\n")
+        assert question.rstrip("`").endswith("?"), question
+        assert body.lstrip("\n").startswith("**"), f"{question} has no verdict"
+    for entry in re.split(r"\n(?=- |\||\n)", text):
+        assert len(entry.strip("\n")) <= 3 * 120 + 2, entry
 
 
 def test_nothing_large_or_generated_is_tracked() -> None:
@@ -105,3 +251,45 @@ def test_nothing_large_or_generated_is_tracked() -> None:
         path = ROOT / name
         assert not re.search(r"__pycache__|\.pyc$|\.safetensors$|^data/|^\.venv/", name), name
         assert not path.exists() or path.stat().st_size < 5_000_000, name
+
+
+# ------------------------------------------------------------------------------------------------------- gate
+
+def test_pre_commit_runs_what_make_check_runs() -> None:
+    check = re.search(r"^check:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    assert check
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    hooks = [hook["entry"] for repository in config["repos"] for hook in repository["hooks"]]
+    assert hooks == [line.strip().replace("$(BIN)", ".venv/bin") for line in check[1].splitlines()]
+
+
+def run_ci(folder: Path, make: str, programs: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """`.ci/run` where `make` is a stub, with no other programs than those it needs."""
+    for name in ("bash", "dirname", "id"):
+        (folder / name).symlink_to(shutil.which(name) or name)
+    for name, script in [("make", make), *((name, "exit 0") for name in programs)]:
+        (folder / name).write_text(f"#!{folder}/bash\n{script}\n")
+        (folder / name).chmod(0o755)
+    return subprocess.run([folder / "bash", ROOT / ".ci" / "run"], env={"PATH": str(folder)}, capture_output=True,
+                          text=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_ci_checks_tests_and_needs_a_browser(tmp_path: Path) -> None:
+    done = run_ci(tmp_path, 'echo "$1 REQUIRE_BROWSER=$REQUIRE_BROWSER"', ("chromium",))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"{target} REQUIRE_BROWSER=1" for target in ("check", "test", "faults")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+@pytest.mark.parametrize("target", ["check", "test", "faults"])
+def test_ci_fails_when_a_step_fails(target: str, tmp_path: Path) -> None:
+    assert run_ci(tmp_path, f'[ "$1" != {target} ]', ("chromium",)).returncode != 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_ci_fails_without_a_browser_that_it_cannot_install(tmp_path: Path) -> None:
+    done = run_ci(tmp_path, "echo never")
+    assert done.returncode == 1
+    assert "chromium is missing" in done.stderr
+    assert done.stdout == ""
