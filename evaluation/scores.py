@@ -17,7 +17,7 @@ from utils.compute.precision import cast
 from utils.images.on_device import EVALUATION_BATCH, DeviceData, evaluation_batch, evenly_spaced, to_float
 from utils.records.schema import SCORES, Confusion, Metric
 
-SPLITS = ("train", "val", "test")
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # the classifier of every task, method and data set: two hidden layers of 1024 units
 CLASSIFIER_HIDDEN, CLASSIFIER_DROPOUT, CLASSIFIER_BATCH = 1024, 0.3, 512
 CLASSIFIER_EPOCHS, CLASSIFIER_RATE, CLASSIFIER_DECAY = 15, 2e-3, 0.01
@@ -58,6 +58,8 @@ class Standardised(nn.Module):
 
     def __init__(self, classifier: nn.Module, latent_dim: int) -> None:
         super().__init__()
+        self.mean: Tensor
+        self.scale: Tensor
         self.register_buffer("mean", torch.zeros(latent_dim))
         self.register_buffer("scale", torch.ones(latent_dim))
         self.classifier = classifier
@@ -66,7 +68,7 @@ class Standardised(nn.Module):
         """Statistics of the training latents, (N, latent_dim)."""
         std = z.std(0)
         self.mean.copy_(z.mean(0))
-        # what does not vary in training tells nothing, and would explode where it does vary
+        # a feature that is constant in training is ignored: elsewhere it would be divided by nearly 0
         self.scale.copy_(torch.where(std > 1e-4 * std.max(), 1 / std.clamp(min=1e-30), 0.0))
         return self
 
@@ -144,8 +146,8 @@ def knn_predict(train: Latents, z: Tensor, classes: int, k: int = NEIGHBOURS) ->
     return torch.cat(out)
 
 
-def accuracy_metrics(name: str, protocol: str, predictions: dict[str, Tensor], latents: dict[str, Latents],
-                     ) -> dict[str, Metric]:
+def accuracy_metrics(name: str, protocol: str, predictions: dict[Split, Tensor],
+                     latents: dict[str, Latents]) -> dict[str, Metric]:
     """`SPLIT/NAME` for every split predicted."""
     out = {}
     for split, predicted in predictions.items():

@@ -69,7 +69,7 @@ def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int
 
 def probe_metrics(latents: dict[str, scores.Latents], classes: int) -> dict[str, Metric]:
     """Linear and kNN accuracy on validation and test."""
-    held_out = ("val", "test")
+    held_out: tuple[Split, ...] = ("val", "test")
     print(", linear probe", end="", flush=True)
     probe = scores.linear_probe(latents)
     linear = {split: probe(latents[split].z) for split in held_out}

@@ -1,6 +1,7 @@
 """Hyper-parameters of task 1.2.1, and what differs per data set.  No torch here: `--help` reads this file."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from utils.recipe import ENCODER_WIDTHS, FrozenRecipe, knob
 
@@ -33,10 +34,10 @@ class AutoencodingRecipe(FrozenRecipe):
                                    methods=("patches",))
 
 
-DEFAULT = {"cifar10": ("patches",), "mnist": ("patches",), "digits": ("plain",)}
+DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("patches",), "mnist": ("patches",), "digits": ("plain",)}
 # No flips on digits: a mirrored digit is another shape.  Where pixels are reconstructed, MNIST and digits have the
 # fully connected autoencoder that the task asks for.
-RECIPES = {
+RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "plain"): {"epochs": 4, "flip": True},
     ("cifar10", "denoising"): {"epochs": 4, "flip": True},
     ("cifar10", "masked"): {"epochs": 4, "flip": True},

@@ -85,7 +85,8 @@ def size_after(done: float, full: tuple[int, int], resize_from: float) -> tuple[
     Small images cost less and vary less.  Sides grow in even numbers up to the full size.
     """
     scale = resize_from + (1 - resize_from) * done / GROWING
-    return full if scale >= 1 else tuple(min(side, 2 * round(side * scale / 2)) for side in full)
+    height, width = (side if scale >= 1 else min(side, 2 * round(side * scale / 2)) for side in full)
+    return height, width
 
 
 def mean_area(resize_from: float) -> float:

@@ -1,6 +1,7 @@
 """Hyper-parameters of task 1.2.2, and what differs per data set.  No torch here: `--help` reads this file."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from utils.errors import UsageError
 from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, Recipe, check_takes_sizes, knob
@@ -30,8 +31,8 @@ class ClassificationRecipe(Recipe):
         check_takes_sizes(self.encoder, self.pooling, "--resize-from", self.resize_from)
 
 
-DEFAULT = {"cifar10": ("joint",), "mnist": ("joint",), "digits": ("joint",)}
-RECIPES = {
+DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("joint",), "mnist": ("joint",), "digits": ("joint",)}
+RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "joint"): {
         "widths": (128, 384, 384), "epochs": 16, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 4,
         "alternating_flip": True, "resize_from": 0.625, "label_smoothing": 0.2},

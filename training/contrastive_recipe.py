@@ -1,6 +1,7 @@
 """Methods and hyper-parameters of task 1.2.3.  No torch here: `--help` and the report read this file."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from utils.errors import UsageError
 from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenRecipe, Method, check_takes_sizes, knob
@@ -116,12 +117,12 @@ class ContrastiveRecipe(FrozenRecipe):
         return "conv" if self.method == "cmc" else self.encoder
 
 
-DEFAULT = {"cifar10": ("cmc",), "mnist": ("simclr",), "digits": ("simclr",)}
+DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("cmc",), "mnist": ("simclr",), "digits": ("simclr",)}
 # CIFAR-10: views of three quarters of the side, see view_size() in contrastive.py.  MNIST and digits: milder crops than
 # for photographs, since a digit cut in half may be another digit; rotations instead of flips.  dcl and cmc: temperature
 # 0.1, as the authors of DCL have it; NT-Xent in small batches wants a higher one.  vicreg: its covariance term needs
 # more dimensions than a comparison of cosines.
-RECIPES = {
+RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "simclr"): {
         "epochs": 24, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True, "view_scale": 0.75},
     ("cifar10", "dcl"): {

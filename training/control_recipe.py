@@ -1,6 +1,7 @@
 """Settings of the controls, which train nothing: the encoder and the images.  No torch here."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from utils.errors import UsageError
 from utils.recipe import LatentRecipe, knob
@@ -24,9 +25,9 @@ class ControlRecipe(LatentRecipe):
             raise UsageError(f"--encoder {self.encoder} does not apply to method {self.method} of the controls")
 
 
-DEFAULT = {"cifar10": ("random", "pca"), "mnist": ("random", "pca"), "digits": ("random", "pca")}
+DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("random", "pca"), "mnist": ("random", "pca"), "digits": ("random", "pca")}
 # random: the encoders of task 1.2.3
-RECIPES = {
+RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "random"): {},
     ("cifar10", "pca"): {"encoder": "pca", "widths": ()},
     ("mnist", "random"): {"widths": (32, 64, 128)},

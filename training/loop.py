@@ -125,7 +125,7 @@ class Loop:
         # one generator for all randomness on the device: shuffling and augmentation
         self.generator = Generator(self.device).manual_seed(setup.seed)
         for module in modules.values():
-            cast(module.to(self.device, memory_format=torch.channels_last), self.dtype)
+            cast(module.to(self.device).to(memory_format=torch.channels_last), self.dtype)
         self.optimiser = MasterOptimiser(modules.values(), recipe.learning_rate, recipe.weight_decay,
                                          recipe.muon_learning_rate)
         distributed.share_norms(modules.values())
@@ -215,7 +215,7 @@ class Loop:
         self.data.read_ahead(batches[min(self.position, len(batches) - 1)])
         while self.position < len(batches):
             if self.checkpoints and (self.checkpoints.due() if distributed.world_size() == 1 else self.checkpoint_due):
-                self._save()
+                self._save(self.checkpoints)
             for following in batches[self.position + 1 : self.position + 2]:
                 self.data.read_ahead(following)
             yield batches[self.position]
@@ -254,9 +254,9 @@ class Loop:
     def _across_processes(self, loss: float, right: int) -> tuple[float, int]:
         """Mean loss and correct count over all processes, which also agree on whether a checkpoint is due."""
         due = bool(self.checkpoints and self.checkpoints.due())
-        loss, right, due = distributed.total([loss, right, due], self.device)
-        self.checkpoint_due = due > 0
-        return loss / distributed.world_size(), int(right)
+        total_loss, total_right, processes_due = distributed.total([loss, right, due], self.device)
+        self.checkpoint_due = processes_due > 0
+        return total_loss / distributed.world_size(), int(total_right)
 
     def validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
         """See _validate(); only the first process computes it."""
@@ -304,7 +304,7 @@ class Loop:
         sys.stdout.flush()
         self._begin_epoch(self.epoch + 1)
         if self.checkpoints:
-            self._save()
+            self._save(self.checkpoints)
 
     def seconds(self) -> float:
         """Seconds since the training started, without the time between an interruption and its resumption."""
@@ -317,13 +317,13 @@ class Loop:
         tensors |= {f"kept.{key}": value for key, value in self.kept.items()}
         return tensors | {f"optimiser.{key}": value for key, value in self.optimiser.tensors().items()}
 
-    def _save(self) -> None:
+    def _save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint.  Raises Interrupted afterwards if the run was asked to stop."""
         progress = Progress(epoch=self.epoch, position=self.position, step=self.step_done, losses=self.losses,
                             correct=self.correct, seen=self.seen, learning_rate=self.learning_rate,
                             history=self.history, seconds=self.seconds())
         tensors = self._tensors() | {f"random.{name}": state for name, state in self._random().items()}
-        self.checkpoints.save(progress, tensors | ({} if self.order is None else {"order": self.order}))
+        checkpoints.save(progress, tensors | ({} if self.order is None else {"order": self.order}))
 
     def _random(self) -> dict[str, Tensor]:
         states = {"loop": self.generator.get_state(), "torch": torch.get_rng_state()}
@@ -331,7 +331,9 @@ class Loop:
 
     def _restore(self) -> None:
         """Resume from the last checkpoint, if there is one.  Raises RunError where it does not fit the code."""
-        found = distributed.from_first(self.checkpoints.load) if self.checkpoints else None
+        if self.checkpoints is None:
+            return
+        found = distributed.from_first(self.checkpoints.load)
         if found is None:
             return
         progress, tensors = found

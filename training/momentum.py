@@ -32,9 +32,9 @@ class MomentumEncoder:
     def follow(self) -> None:
         """One step towards the online network; to be called after each step of the optimiser."""
         parameters = list(self.network.parameters())
-        for mine, master, theirs in zip(parameters, self.masters, self.online_masters, strict=True):
-            master.lerp_(theirs.detach(), 1 - self.momentum)
-            mine.copy_(master)
+        for parameter, master, online in zip(parameters, self.masters, self.online_masters, strict=True):
+            master.lerp_(online.detach(), 1 - self.momentum)
+            parameter.copy_(master)
         theirs = [buffer for module in self.online for buffer in module.buffers()]
         for mine, other in zip(self.network.buffers(), theirs, strict=True):
             if mine.is_floating_point():

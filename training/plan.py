@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import inspect
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from training.tasks import TASKS, Task
 from utils.command_line import Arguments
 from utils.errors import UsageError
 from utils.images.datasets import recipe_family, short_name
-from utils.recipe import ENCODER_FIELDS, ENCODER_WIDTHS, LatentRecipe, as_json, check_methods_have, flag_values
+from utils.recipe import ENCODER_FIELDS, ENCODER_WIDTHS, LatentRecipe, Recipe, as_json, check_methods_have, flag_values
 from utils.records.schema import Record, RecordError, read_record, recipe_hash
 
 
@@ -121,7 +120,7 @@ def origins_of(arguments: Arguments, task: Task, family: str, default: LatentRec
                init: Record | None) -> dict[str, str]:
     """Where the value of each field comes from, in words."""
     given = flag_values(arguments, task.recipe)
-    table = f'{inspect.getmodule(task.recipe).__name__.replace(".", "/")}.py, ("{family}", "{default.method}")'
+    table = f'{task.recipe.__module__.replace(".", "/")}.py, ("{family}", "{default.method}")'
     origins = {}
     for f in dataclasses.fields(recipe):
         if not recipe.uses(f.name):

@@ -121,7 +121,7 @@ def init_of(init: Saved | None) -> Init | None:
         return None
     record = init.record
     fields, before = record.recipe.fields, record.run.init
-    own = fields["labels"] if record.run.task == "1.2.2" or fields.get("finetune") else 0.0
+    own = record.recipe.number("labels") if record.run.task == "1.2.2" or fields.get("finetune") else 0.0
     return Init(record=init.name, task=record.run.task, dataset=record.run.dataset, method=record.run.method,
                 recipe_hash=record.recipe.hash, seed=record.run.seed, labels=max(own, before.labels if before else 0.0),
                 sha256=record.artifacts["checkpoint"].sha256)

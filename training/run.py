@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,11 +62,13 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     def seconds() -> float:
         return time.monotonic() - clock + (checkpoints.lost if checkpoints else 0.0)
 
-    known = {"schema": 1,
+    known: dict[str, Any] = {
+             "schema": 1,
              "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
-             "data": Data(image_shape=list(dataset.image_shape), classes=list(dataset.classes),
-                          class_counts=class_counts(dataset, recipe.labels), split_seed=dataset.split_seed,
-                          sha256=dataset.sha256, source=dataset.source),
+             "data": Data.model_validate({
+                 "image_shape": list(dataset.image_shape), "classes": list(dataset.classes),
+                 "class_counts": class_counts(dataset, recipe.labels), "split_seed": dataset.split_seed,
+                 "sha256": dataset.sha256, "source": dataset.source}),
              "environment": describe(setup.device, setup.precision, setup.conv_gflops)}
     data = DeviceData.load(dataset, setup.device, recipe.labels)
     try:
@@ -97,7 +100,8 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
                 path.unlink(missing_ok=True)  # an earlier quick record, whose arrays are about to be replaced
             else:
                 path = free_path(target)
-            artifacts = {"arrays": write_arrays(path.with_suffix(".npz"), scores.arrays),
+            artifacts: dict[ArtifactName, Artifact] = {
+                "arrays": write_arrays(path.with_suffix(".npz"), scores.arrays),
                          "checkpoint": save_checkpoint(path.with_suffix(".safetensors"), scores.modules)}
             if not setup.quick and dataset.image_shape[0] in (1, 3):
                 shown = dataset.test_images[scores.arrays["map_index"]]

@@ -48,12 +48,12 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
     print(f"device: {device.type}{processes}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
     if conv_gflops[precision] == 0:
         raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
-    init = distributed.first_then_others(lambda: load_saved(options.init)) if options.init else None
+    init = distributed.first_then_others(partial(load_saved, options.init)) if options.init else None
     failures: list[str] = []
     many_runs = sum(len(runs) for runs in plans.values()) > 1
     for dataset_name, runs in plans.items():
         dataset = distributed.first_then_others(
-            lambda name=dataset_name: load_dataset(name, options.data_dir, options.image_size))
+            partial(load_dataset, dataset_name, options.data_dir, options.image_size))
         if init and list(dataset.image_shape) != init.record.data.image_shape:
             raise UsageError(f"--init {options.init}: its encoder takes images of {init.record.data.image_shape} "
                              f"(channels, height, width), those of {dataset_name} are {list(dataset.image_shape)}")
@@ -62,7 +62,7 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
             setup = Setup(device, precision, conv_gflops, planned.seed, options.quick, init)
             try:
                 with ExitStack() as lock:
-                    distributed.from_first(lambda path=planned.path, lock=lock: lock.enter_context(held(path)))
+                    distributed.from_first(partial(lock.enter_context, held(planned.path)))
                     run_unless_complete(title, planned, dataset, setup, options, many_runs)
             except Held as error:
                 if not many_runs:
