@@ -202,7 +202,7 @@ def geometry_metrics(encoder: nn.Module, z: Tensor, data: DeviceData) -> dict[st
     values = {"alignment": (alignment(view0, view1), len(index)),
               "uniformity": (uniformity(z[index]), len(index)),
               "effective_rank": (effective_rank(z), len(z))}
-    return {f"test/{name}": Metric(value=value, n=n, split="test", protocol=SCORES[name][3])
+    return {f"test/{name}": Metric(value=value, n=n, split="test", protocol=SCORES[name].meaning)
             for name, (value, n) in values.items()}
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from evaluation import figure_arrays, scores
-from models.saved import Saved
+from models.saved import Saved, save_weights
 from training.checkpoints import LAST
 from training.classification import finetune
 from training.loop import Diverged, Setup, Trained, forward_flops
@@ -26,7 +26,6 @@ from utils.images.datasets import Dataset
 from utils.images.on_device import DeviceData
 from utils.recipe import LatentRecipe, as_json
 from utils.records.arrays import write_arrays
-from utils.records.checkpoint import save_checkpoint
 from utils.records.environment import describe
 from utils.records.schema import (
     HEADLINE,
@@ -80,7 +79,7 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
     def seconds() -> float:
         return time.monotonic() - clock + (checkpoints.lost if checkpoints else 0.0)
 
-    known = {"schema": 1,
+    known = {"schema": 2,
              "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
              "data": Data(image_shape=list(dataset.image_shape), classes=list(dataset.classes),
                           class_counts=class_counts(dataset, recipe.labels), split_seed=dataset.split_seed,
@@ -114,7 +113,7 @@ def run(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str]
             else:
                 path = free_path(target)
             artifacts = {"arrays": write_arrays(path.with_suffix(".npz"), scores.arrays),
-                         "checkpoint": save_checkpoint(path.with_suffix(".safetensors"), scores.modules)}
+                         "checkpoint": save_weights(path.with_suffix(".safetensors"), scores.modules)}
             if not setup.quick and dataset.image_shape[0] in (1, 3):
                 shown = dataset.test_images[scores.arrays["map_index"]]
                 artifacts["thumbnails"] = write_thumbnails(path.parent, dataset.name, shown, owner=path.stem)
