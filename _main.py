@@ -16,10 +16,10 @@ from pathlib import Path
 
 from training.plan import Options, check_flags_fit, choose_tasks, described, plan, read_init
 from training.tasks import TASKS, Task
-from utils.console import project_version
 from utils.errors import RunError, UsageError
 from utils.images.datasets import DATASETS, FOLDER, check_dataset, folder_path
 from utils.recipe import add_flags
+from utils.version import project_version
 
 
 def methods_in_words(task: Task) -> str:

@@ -36,7 +36,7 @@ def maps(z: Tensor, data: DeviceData) -> Figures:
     scores = {"map_points": "tsne_agreement", "map_pca": "pca_agreement", "pixel_tsne": "pixel_tsne_agreement",
               "pixel_pca": "pixel_pca_agreement"}
     metrics = {f"test/{scores[name]}": Metric(value=agreement(torch.from_numpy(points[name]), labels), n=len(index),
-                                              split="test", protocol=SCORES[scores[name]][3]) for name in points}
+                                              split="test", protocol=SCORES[scores[name]].meaning) for name in points}
     nearest = nearest_rows(shown, shown, MAP_NEIGHBOURS + 1)[0][:, 1:]  # the first is the image itself
     return {"map_index": index.cpu().numpy().astype(np.int32), **points,
             "map_neighbours": nearest.cpu().numpy().astype(np.uint16)}, metrics
@@ -133,7 +133,7 @@ def interpolations(decoder: nn.Module, z: Tensor, data: DeviceData) -> Figures:
         paths = torch.stack([decoder(z[a] * (1 - mix) + z[b] * mix) for a, b in chosen.tolist()])  # (P, S, C, H, W)
         shown.append(to_uint8(paths[:PAIRS_SHOWN]))
         metrics[f"test/interpolation_step_{kind}"] = Metric(
-            value=unevenness(paths), n=len(chosen), split="test", protocol=SCORES[f"interpolation_step_{kind}"][3])
+            value=unevenness(paths), n=len(chosen), split="test", protocol=SCORES[f"interpolation_step_{kind}"].meaning)
     index = torch.cat([chosen[:PAIRS_SHOWN] for chosen in pairs.values()])
     return {"interpolation_index": index.numpy().astype(np.int32),
             "interpolation_images": np.concatenate(shown)}, metrics

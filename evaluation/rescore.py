@@ -53,8 +53,8 @@ def latents_of(encoder: nn.Module, images: Tensor) -> Tensor:
 
 
 def build_classifier(record: Record) -> nn.Module:
-    """The classifier that the task scores with, in the shape that its checkpoint has."""
-    latent_dim, classes = record.recipe.fields["latent_dim"], len(record.data.classes)
+    """The classifier that the task is scored with, with the shapes of its checkpoint."""
+    latent_dim, classes = int(record.recipe.number("latent_dim")), len(record.data.classes)
     if record.run.task == "1.2.2" or record.recipe.fields.get("finetune"):
         return LinearHead(latent_dim, classes)
     return Standardised(MLPClassifier(latent_dim, CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), latent_dim)

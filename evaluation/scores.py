@@ -15,7 +15,7 @@ from models.heads import MLPClassifier
 from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import cast
 from utils.images.on_device import EVALUATION_BATCH, DeviceData, evaluation_batch, evenly_spaced, to_float
-from utils.records.schema import SCORES, Confusion, Metric
+from utils.records.schema import SCORES, Confusion, Metric, Split
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # the classifier of every task, method and data set: two hidden layers of 1024 units
@@ -201,7 +201,7 @@ def geometry_metrics(encoder: nn.Module, z: Tensor, data: DeviceData,
     values = {"alignment": (alignment(view0, view1), len(index)),
               "uniformity": (uniformity(z[index]), len(index)),
               "effective_rank": (effective_rank(z), len(z))}
-    return {f"test/{name}": Metric(value=value, n=n, split="test", protocol=SCORES[name][3])
+    return {f"test/{name}": Metric(value=value, n=n, split="test", protocol=SCORES[name].meaning)
             for name, (value, n) in values.items()}
 
 

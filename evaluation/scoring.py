@@ -13,7 +13,7 @@ from utils.compute.flops import forward_flops
 from utils.compute.precision import DTYPES
 from utils.console import in_words
 from utils.images.on_device import DeviceData
-from utils.records.schema import HEADLINE, Confusion, Metric
+from utils.records.schema import HEADLINE, Confusion, Metric, Split
 
 QUICK_CLASSIFIER_EPOCHS = 5
 
@@ -87,13 +87,13 @@ def projection_metrics(head: nn.Module, latents: dict[str, scores.Latents]) -> d
     print(", linear probe behind the head", end="", flush=True)
     with torch.no_grad():
         behind = {split: scores.Latents(head(part.z), part.labels) for split, part in latents.items()}
-    predictions = {"test": scores.linear_probe(behind)(behind["test"].z)}
+    predictions: dict[Split, Tensor] = {"test": scores.linear_probe(behind)(behind["test"].z)}
     return scores.accuracy_metrics("projection_linear_top1", "logistic regression on the projection head's output, "
-                                       "standardised", predictions, behind)
+                                   "standardised", predictions, behind)
 
 
 def figures(modules: dict[str, nn.Module], latents: dict[str, scores.Latents], data: DeviceData,
-              ) -> figure_arrays.Figures:
+            ) -> figure_arrays.Figures:
     """The arrays that the report's figures draw, and their metrics."""
     print(", maps", end="", flush=True)
     arrays, metrics = figure_arrays.maps(latents["test"].z, data)

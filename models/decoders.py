@@ -1,20 +1,24 @@
-"""Decoders: a latent in, an image out.  (B, latent_dim) -> (B, C, H, W) in [0, 1]."""
+"""Decoders: a latent in, an image out."""
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.encoders import ImageShape, hidden_layers
 from utils.errors import UsageError
 
 
 class ConvDecoder(nn.Module):
-    """Linear to a map of a quarter of the height and width, then twice: nearest up-sampling, conv, norm, GELU.
+    """(B, latent_dim) -> (B, C, H, W) in [0, 1]: a linear layer, then twice up-sampling, conv, norm, GELU.
 
-    Up-sampling and convolution instead of transposed convolution, which leaves checkerboards (Odena et al. 2016).
-    image_shape: (C, H, W) with H and W multiples of 4; widths: channels at each of the three resolutions.
+    Starts from a map of a quarter of the height and width.  Nearest-neighbour up-sampling and a convolution take the
+    place of a transposed convolution, which leaves checkerboards (Odena et al. 2016).  image_shape: (C, H, W) with H
+    and W multiples of 4; widths: channels at each of the three resolutions.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, int, int], latent_dim: int) -> None:
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
         channels, height, width = image_shape
         if height % 4 or width % 4 or len(widths) != 3:
@@ -37,27 +41,20 @@ class ConvDecoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """Fully connected: one GELU layer a width, then the pixels."""
+    """(B, latent_dim) -> (B, C, H, W) in [0, 1]: one GELU layer per width, then the pixels."""
 
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int) -> None:
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
         self.image_shape = image_shape
-        channels, height, width = image_shape
-        layers: list[nn.Module] = []
-        previous = latent_dim
-        for w in widths:
-            layers += [nn.Linear(previous, w), nn.GELU()]
-            previous = w
-        self.hidden = nn.Sequential(*layers)
-        self.pixels = nn.Linear(previous, channels * height * width)
+        self.hidden = hidden_layers(latent_dim, widths)
+        self.pixels = nn.Linear((latent_dim, *widths)[-1], math.prod(image_shape))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.pixels(self.hidden(z)).float().sigmoid().unflatten(1, self.image_shape)
 
 
-def build_decoder(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...],
+def build_decoder(kind: str, image_shape: ImageShape, widths: tuple[int, ...],
                   latent_dim: int) -> ConvDecoder | MLPDecoder:
-    """kind: the encoder's; an mlp has an mlp, all others a conv decoder.  UsageError where the widths do not fit."""
-    if kind == "mlp":
-        return MLPDecoder(image_shape, widths, latent_dim)
-    return ConvDecoder(image_shape, widths, latent_dim)
+    """The decoder for an encoder of this kind: mlp for mlp, conv for all others.  UsageError where widths do not fit.
+    """
+    return (MLPDecoder if kind == "mlp" else ConvDecoder)(image_shape, widths, latent_dim)

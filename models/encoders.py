@@ -1,31 +1,35 @@
 """Encoders: images in, a latent out.  (B, C, H, W) floats in [0, 1] -> (B, latent_dim).
 
-Every encoder normalises its input itself, with the training split's statistics, so that whoever holds the weights needs
-nothing else.  `fit_to_data` must be called once before training.  To add one, write its class and its line in ENCODERS.
+Every encoder normalises its own input with the statistics of the training split, so that the weights are all one needs
+to use it.  Call `fit_to_data` once before training.  To add an encoder, write its class and its line in ENCODERS.
 """
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.patches import PatchComponents, PatchEncoder
+from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, PatchComponents, PatchFeatures
 from utils.compute.convolution import Conv3x3
 from utils.errors import UsageError
 from utils.recipe import check_widths
 
-COVARIED_PIXELS = 4096  # of an image, in all channels: up to here principal components come from the covariance
-WHITENED_PIXELS = 2000 * 32 * 32  # of all images together whose patches are taken at once
+ImageShape = tuple[int, int, int]  # (C, H, W)
+COVARIED_PIXELS = 4096  # values per image up to which principal components come from the covariance
+WHITENED_PIXELS = 2000 * 32 * 32  # pixels of the images whose patches are extracted at once
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std, a channel at a time, with the statistics of the training split."""
+    """(x - mean) / std per channel, with the statistics of the training split."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
-        self.register_buffer("std", torch.ones(1, channels, 1, 1))
+        self.mean = nn.Buffer(torch.zeros(1, channels, 1, 1))
+        self.std = nn.Buffer(torch.ones(1, channels, 1, 1))
 
     @torch.no_grad()
     def fit_to_data(self, images: Tensor) -> None:
@@ -37,12 +41,23 @@ class Normalise(nn.Module):
         return (x - self.mean) / self.std
 
 
+class Encoder(nn.Module):
+    """What all encoders share.  images_to_fit: number of training images for fit_to_data; None: all."""
+
+    images_to_fit: ClassVar[int | None] = FITTED_TO
+    normalise: Normalise
+
+    def fit_to_data(self, images: Tensor) -> None:
+        """Set everything that comes from the data, not from gradients.  images: (N, C, H, W) in [0, 1]."""
+        self.normalise.fit_to_data(images)
+
+
 class Whitening(nn.Module):
-    """Frozen first convolution whose outputs are decorrelated over the data's small patches.
+    """Frozen first convolution whose outputs are decorrelated over small patches of the data.
 
     The filters are the eigenvectors of the patches' covariance, divided by the roots of their eigenvalues, each with
-    both signs (Page 2019, "How to train your ResNet", 8; Jordan 2024, cifar10-airbench).  No labels take part.
-    Kept in float32 whatever the network's precision: it is 1 % of the work, and a one-channel bfloat16 convolution of
+    both signs (Page 2019, "How to train your ResNet", 8; Jordan 2024, cifar10-airbench).  No labels are used.
+    Always float32, whatever the network's precision: it is 1 % of the work, and a one-channel bfloat16 convolution of
     this size gave wrong numbers in one torch release.
     """
 
@@ -50,16 +65,16 @@ class Whitening(nn.Module):
         super().__init__()
         self.kernel, self.epsilon = kernel, epsilon
         self.out_channels = 2 * channels * kernel * kernel
-        self.register_buffer("weight", torch.zeros(self.out_channels, channels, kernel, kernel))
+        self.weight = nn.Buffer(torch.zeros(self.out_channels, channels, kernel, kernel))
 
     @torch.no_grad()
     def fit_to_data(self, images: Tensor) -> None:
         """images: (N, C, H, W), normalised."""
         k = self.kernel
-        images = images.cpu()  # in float64, which not every device has
+        images = images.cpu()  # not every device has float64
         size = self.out_channels // 2
         products, count = torch.zeros(size, size, dtype=torch.float64), 0
-        for part in images.split(max(1, WHITENED_PIXELS // images[0, 0].numel())):  # their patches take k^2 the memory
+        for part in images.split(max(1, WHITENED_PIXELS // images[0, 0].numel())):  # patches take k^2 times the memory
             patches = part.unfold(2, k, 1).unfold(3, k, 1)  # (N, C, H-k+1, W-k+1, k, k)
             flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
             products, count = products + flat.T @ flat, count + len(flat)
@@ -81,7 +96,7 @@ class ConvBlock(nn.Module):
         self.conv2 = Conv3x3(width, width)
         self.norm2 = nn.BatchNorm2d(width)
         for conv in (self.conv1, self.conv2):
-            # the first filters start by passing their input on, so that the deep network starts as a shallow one
+            # the first filters start as the identity, so that the deep network starts as a shallow one
             nn.init.dirac_(conv.weight[: min(conv.in_channels, width)])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,40 +105,35 @@ class ConvBlock(nn.Module):
 
 
 def pool(features: Tensor, pooling: str) -> Tensor:
-    """(B, W, h, w) -> (B, W) for "max" and "mean"; (B, W h w) for "flatten", which keeps where things are."""
+    """(B, W, h, w) -> (B, W) for "max" and "mean"; (B, W h w) for "flatten", which keeps positions."""
     if pooling == "flatten":
         return features.flatten(1)
     return features.amax((2, 3)) if pooling == "max" else features.mean((2, 3))
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Encoder):
     """The small convolutional network of cifar10-airbench with a linear latent on top.
 
-    image_shape: (C, H, W); widths: channels of each block; pooling: of the last feature map, see pool().
+    image_shape: (C, H, W); widths: channels of each block; pooling: how the last feature map is pooled, see pool().
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
-                 pooling: str) -> None:
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
         super().__init__()
         channels, height, width = image_shape
         kernel = 2 if channels > 1 or height < 16 else 3  # 2x2 patches of one channel have too little to whiten
         self.pooling = pooling
         self.normalise = Normalise(channels)
         self.whitening = Whitening(channels, kernel)
-        blocks, previous = [], self.whitening.out_channels
-        for w in widths:
-            blocks.append(ConvBlock(previous, w))
-            previous = w
-        self.blocks = nn.Sequential(*blocks)
+        sizes = (self.whitening.out_channels, *widths)
+        self.blocks = nn.Sequential(*(ConvBlock(before, after) for before, after in pairwise(sizes)))
         shrink = 2 ** len(widths)
         rows, columns = (height - kernel + 1) // shrink, (width - kernel + 1) // shrink
         if rows < 1 or columns < 1:
             raise UsageError(f"--widths names {len(widths)} blocks, too many for {height} x {width} images: give fewer")
-        self.latent = nn.Linear(previous * (rows * columns if pooling == "flatten" else 1), latent_dim)
+        self.latent = nn.Linear(sizes[-1] * (rows * columns if pooling == "flatten" else 1), latent_dim)
 
     def fit_to_data(self, images: Tensor) -> None:
-        """Statistics and whitening from training images, (N, C, H, W) in [0, 1]; a few thousand are enough."""
-        self.normalise.fit_to_data(images)
+        super().fit_to_data(images)
         self.whitening.fit_to_data(self.normalise(images))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,69 +142,67 @@ class ConvEncoder(nn.Module):
         return self.latent(pool(x, self.pooling))  # (B, latent_dim)
 
 
-class ConvPatchEncoder(nn.Module):
-    """Two encoders side by side: a convolutional one, and the strongest principal components of frozen patch features.
+class ConvPatchEncoder(Encoder):
+    """A convolutional encoder, concatenated with the strongest principal components of frozen patch features.
 
-    In contrastive multiview coding each view of an image has its own encoder, and the representation is what all of
-    them give, one after the other (Tian et al. 2020, section 3.2).  The components have variance 1, and a norm gives
-    that to the convolutional part, so that all dimensions count alike.
+    In contrastive multiview coding each view of an image has its own encoder, and the representation is the
+    concatenation of their outputs (Tian et al. 2020, section 3.2).  The components have variance 1, and a norm gives
+    the convolutional part variance 1 too, so that all dimensions count equally.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
-                 pooling: str) -> None:
+    images_to_fit = COMPONENTS_FITTED_TO
+
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
         super().__init__()
-        filters = 512 if min(image_shape[1:]) >= 16 else 128  # the patches of smaller images have 9 pixels
+        filters = 512 if min(image_shape[1:]) >= 16 else 128  # patches of smaller images have 9 pixels
         self.patch_dim = min(filters, latent_dim * 5 // 8)
         self.conv_dim = latent_dim - self.patch_dim
-        # of images of any size, (B, C, h, w) in [0, 1] -> (B, conv_dim)
-        self.conv = nn.Sequential(ConvEncoder(image_shape, widths, self.conv_dim, pooling),
-                                  nn.BatchNorm1d(self.conv_dim, affine=False))
-        self.components = PatchComponents(image_shape, filters, filters)  # of whole images; the strongest come last
+        encoder = ConvEncoder(image_shape, widths, self.conv_dim, pooling)
+        # takes images of any size, (B, C, h, w) in [0, 1] -> (B, conv_dim)
+        self.conv = nn.Sequential(encoder, nn.BatchNorm1d(self.conv_dim, affine=False))
+        self.components = PatchComponents(image_shape, filters, filters)  # takes whole images; the strongest come last
 
     def fit_to_data(self, images: Tensor) -> None:
-        """Statistics, whitening, filters and components from training images, (N, C, H, W) in [0, 1]."""
-        self.conv[0].fit_to_data(images)
+        encoder = self.conv[0]
+        assert isinstance(encoder, ConvEncoder)
+        encoder.fit_to_data(images)
         self.components.fit_to_data(images)
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype = self.conv[0].latent.weight.dtype
-        return torch.cat([self.conv(x), self.components(x, dtype)[:, -self.patch_dim :].to(dtype)], 1)
+        z = self.conv(x)
+        return torch.cat([z, self.components(x, z.dtype)[:, -self.patch_dim :].to(z.dtype)], 1)
 
 
-class MLPEncoder(nn.Module):
-    """Fully connected: flatten, one GELU layer a width, linear latent."""
+def hidden_layers(inputs: int, widths: Sequence[int]) -> nn.Sequential:
+    """A linear layer and a GELU per width.  (B, inputs) -> (B, widths[-1])."""
+    sizes = pairwise((inputs, *widths))
+    return nn.Sequential(*(layer for before, after in sizes for layer in (nn.Linear(before, after), nn.GELU())))
 
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
+
+class MLPEncoder(Encoder):
+    """Fully connected: flatten, one GELU layer per width, linear latent.  pooling is ignored."""
+
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int,
                  pooling: str = "flatten") -> None:
         super().__init__()
-        channels, height, width = image_shape
-        self.normalise = Normalise(channels)
-        layers: list[nn.Module] = []
-        previous = channels * height * width
-        for w in widths:
-            layers += [nn.Linear(previous, w), nn.GELU()]
-            previous = w
-        self.hidden = nn.Sequential(*layers)
-        self.latent = nn.Linear(previous, latent_dim)
-
-    def fit_to_data(self, images: Tensor) -> None:
-        """Statistics from training images, (N, C, H, W) in [0, 1]."""
-        self.normalise.fit_to_data(images)
+        pixels = math.prod(image_shape)
+        self.normalise = Normalise(image_shape[0])
+        self.hidden = hidden_layers(pixels, widths)
+        self.latent = nn.Linear((pixels, *widths)[-1], latent_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.normalise(x).flatten(1)
         return self.latent(self.hidden(x.to(self.latent.weight.dtype)))  # (B, latent_dim)
 
 
-class ResNet18Encoder(nn.Module):
+class ResNet18Encoder(Encoder):
     """torchvision's ResNet18 (He et al. 2016) with the small-image stem (Chen et al. 2020, B.9) and a linear latent.
 
-    The stem is a 3x3 convolution of stride 1 without max pooling, so that 32 pixels leave a map of 4 x 4.
+    The stem is a 3x3 convolution of stride 1 without max pooling, so that 32 x 32 pixels give a map of 4 x 4.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
-                 pooling: str) -> None:
-        from torchvision.models import resnet18  # here, since torchvision takes a second to import
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
+        from torchvision.models import resnet18  # here, because torchvision takes a second to import
 
         super().__init__()
         channels, height, width = image_shape
@@ -204,14 +212,10 @@ class ResNet18Encoder(nn.Module):
         network = resnet18()
         network.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
         network.maxpool = nn.Identity()
-        del network.avgpool, network.fc  # our own pooling and latent take their place
+        del network.avgpool, network.fc  # replaced by our own pooling and latent
         self.network = network
         places = -(-height // 8) * -(-width // 8)  # three of the four stages halve, rounding up
         self.latent = nn.Linear(512 * (places if pooling == "flatten" else 1), latent_dim)
-
-    def fit_to_data(self, images: Tensor) -> None:
-        """Statistics from training images, (N, C, H, W) in [0, 1]."""
-        self.normalise.fit_to_data(images)
 
     def forward(self, x: Tensor) -> Tensor:
         net = self.network
@@ -223,7 +227,7 @@ class ResNet18Encoder(nn.Module):
 class TransformerBlock(nn.Module):
     """Pre-norm self-attention and MLP with residuals (Dosovitskiy et al. 2021, eqs. 2 and 3).  (B, N, W) -> (B, N, W).
 
-    Attention is written out, because torch's fused kernels escape its FLOP counter; at 64 tokens they gain little.
+    Attention is written out because torch's FLOP counter does not see its fused kernels; at 64 tokens they gain little.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -241,15 +245,15 @@ class TransformerBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class VisionTransformerEncoder(nn.Module):
+class VisionTransformerEncoder(Encoder):
     """A small vision transformer (Dosovitskiy et al. 2021) with a linear latent.
 
-    widths: one number a block, all alike, multiples of 32 (heads have 32 dimensions).  Patches of 4 pixels, of 2 on
-    images below 16.  Departure: no class token; the last tokens form a map that is pooled as the other encoders' is.
+    widths: one number per block, all equal, a multiple of 32 (heads have 32 dimensions).  Patches have 4 x 4 pixels, on
+    images smaller than 16 x 16 they have 2 x 2.  Departure: no class token; the last tokens form a feature map, which
+    is pooled as in the other encoders.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
-                 pooling: str) -> None:
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
         super().__init__()
         channels, height, width = image_shape
         patch = 4 if min(height, width) >= 16 else 2
@@ -264,36 +268,55 @@ class VisionTransformerEncoder(nn.Module):
         self.norm = nn.LayerNorm(w)
         self.latent = nn.Linear(w * (self.grid[0] * self.grid[1] if pooling == "flatten" else 1), latent_dim)
 
-    def fit_to_data(self, images: Tensor) -> None:
-        """Statistics from training images, (N, C, H, W) in [0, 1]."""
-        self.normalise.fit_to_data(images)
-
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(self.normalise(x).to(self.latent.weight.dtype)).flatten(2).transpose(1, 2)  # (B, N, W)
         x = self.norm(self.blocks(x + self.position))
         return self.latent(pool(x.transpose(1, 2).unflatten(2, self.grid), self.pooling))  # (B, latent_dim)
 
 
-class PCAEncoder(nn.Module):
-    """Principal components of the pixels, a control: the best linear latent for squared error.
+class PatchEncoder(Encoder):
+    """Frozen patch features, one hidden layer, linear latent.  (B, C, H, W) in [0, 1] -> (B, latent_dim).
 
-    Dimensions beyond the number of pixels stay 0.  widths and pooling have no part in it.
+    widths: the number of filters and the units of the hidden layer.  pooling is ignored.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
-                 pooling: str) -> None:
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
+        super().__init__()
+        filters, hidden = widths
+        self.features = PatchFeatures(image_shape, filters)
+        self.hidden = nn.Linear(len(self.features.mean), hidden, bias=False)
+        self.norm = nn.BatchNorm1d(hidden)
+        self.latent = nn.Linear(hidden, latent_dim)
+
+    def fit_to_data(self, images: Tensor) -> None:
+        self.features.fit_to_data(images)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = self.latent.weight.dtype
+        x = self.features(x, dtype).to(dtype)
+        return self.latent(F.gelu(self.norm(self.hidden(x))))
+
+
+class PCAEncoder(Encoder):
+    """Principal components of the pixels, a control: the best linear latent for squared error.
+
+    Dimensions beyond the number of pixels stay 0.  widths and pooling are ignored.
+    """
+
+    images_to_fit = None
+
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
         super().__init__()
         pixels = math.prod(image_shape)
-        self.register_buffer("mean", torch.zeros(pixels))
-        self.register_buffer("components", torch.zeros(latent_dim, pixels))
+        self.mean = nn.Buffer(torch.zeros(pixels))
+        self.components = nn.Buffer(torch.zeros(latent_dim, pixels))
 
     @torch.no_grad()
     def fit_to_data(self, images: Tensor) -> None:
-        """Mean and components of training images, (N, C, H, W) in [0, 1]."""
         from sklearn.decomposition import PCA
 
         flat = images.flatten(1).cpu().numpy()
-        # the covariance of larger images than these has no room, nor has a second copy of them
+        # for larger images neither the covariance nor a second copy of the data fits into memory
         large = flat.shape[1] > COVARIED_PIXELS
         pca = PCA(min(len(self.components), *flat.shape), svd_solver="randomized" if large else "covariance_eigh",
                   copy=not large, random_state=0).fit(flat)
@@ -304,11 +327,12 @@ class PCAEncoder(nn.Module):
         return (x.flatten(1) - self.mean) @ self.components.T  # (B, latent_dim)
 
 
-ENCODERS = {"conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder, "vit": VisionTransformerEncoder,
-            "patches": PatchEncoder, "conv_patches": ConvPatchEncoder, "pca": PCAEncoder}
+ENCODERS: dict[str, type[Encoder]] = {
+    "conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder, "vit": VisionTransformerEncoder,
+    "patches": PatchEncoder, "conv_patches": ConvPatchEncoder, "pca": PCAEncoder}
 
 
-def build_encoder(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
-                  pooling: str) -> nn.Module:
+def build_encoder(kind: str, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int,
+                  pooling: str) -> Encoder:
     """kind: a key of ENCODERS.  Raises UsageError where the widths do not fit the image."""
     return ENCODERS[kind](image_shape, widths, latent_dim, pooling)

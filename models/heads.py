@@ -1,4 +1,4 @@
-"""Heads: what stands on a latent while it is learned, and the classifier that scores it."""
+"""Heads: small networks on top of a latent, for training and for scoring it."""
 
 from torch import Tensor, nn
 

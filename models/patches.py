@@ -1,7 +1,7 @@
-"""The patch encoder: frozen features of whitened patches, and a small network that squeezes them into a latent.
+"""Frozen features of whitened patches, their principal components, and a decoder for those.
 
-No label and no gradient has a part in the features: the filters are patches of the training images themselves (Coates
-and Ng 2012, "Learning feature representations with k-means", with random patches in place of centroids).
+The features use no label and no gradient: the filters are patches of the training images themselves (Coates and Ng
+2012, "Learning feature representations with k-means"; departure: random patches instead of centroids).
 """
 
 import torch
@@ -13,20 +13,20 @@ from utils.errors import UsageError
 CONTRAST = 0.0154  # added to a patch's variance, pixels in [0, 1]: Coates and Ng's 10 for pixels in [0, 255], x 100
 WHITENING = 0.01  # added to the eigenvalues of the patches' covariance
 THRESHOLD = 1.0  # of the rectification, in standard deviations of a whitened patch along the filter
-GRID = 2  # pooled over GRID x GRID cells
-PATCHES_AN_IMAGE = 60  # from which the whitening is fitted
-FITTED_TO = 2000  # images from which filters and statistics are taken
-COMPONENTS_FITTED_TO = 10_000  # images from which principal components are taken, at least
-IMAGES_A_COMPONENT = 10  # at least, or the variance along it is not known well enough to divide by
-CHUNK = 4  # images at once on a CPU: what lies between convolution and pooling should stay in its cache
+GRID = 2  # responses are pooled over GRID x GRID cells
+PATCHES_PER_IMAGE = 60  # to fit the whitening
+FITTED_TO = 2000  # images to fit filters and statistics
+COMPONENTS_FITTED_TO = 10_000  # images to fit principal components, at least
+IMAGES_A_COMPONENT = 10  # at least, or its variance is not known well enough to divide by
+CHUNK = 4  # images at once on a CPU, so that the responses stay in its cache until they are pooled
 
 
 class PatchFeatures(nn.Module):
     """(B, C, H, W) in [0, 1] -> (B, 2 x filters x GRID^2) float32, standardised.  Frozen.
 
-    Each place of the image is normalised for brightness and contrast, compared with `filters` whitened patches, and
-    split into what lies above THRESHOLD and what lies below minus THRESHOLD; both are averaged over the cells of a
-    grid.  The square root evens out their skew.
+    Every patch of the image is normalised for brightness and contrast and compared with `filters` whitened patches.
+    The parts of the responses above THRESHOLD and below -THRESHOLD are averaged over the cells of a grid; a square root
+    reduces their skew.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], filters: int) -> None:
@@ -36,20 +36,20 @@ class PatchFeatures(nn.Module):
         if min(height, width) < self.side + GRID - 1:
             raise UsageError(f"images of {height} x {width} pixels are too small for patch features; choose "
                              "another --method or --encoder")
-        self.register_buffer("filters", torch.zeros(filters, channels, self.side, self.side))
-        self.register_buffer("pooling", cells(height - self.side + 1, width - self.side + 1), persistent=False)
-        self.register_buffer("mean", torch.zeros(2 * filters * GRID**2))
-        self.register_buffer("std", torch.ones(2 * filters * GRID**2))
+        self.filters = nn.Buffer(torch.zeros(filters, channels, self.side, self.side))
+        self.pooling = nn.Buffer(cells(height - self.side + 1, width - self.side + 1), persistent=False)
+        self.mean = nn.Buffer(torch.zeros(2 * filters * GRID**2))
+        self.std = nn.Buffer(torch.ones(2 * filters * GRID**2))
 
     @torch.no_grad()
     def fit_to_data(self, images: Tensor) -> None:
-        """Filters and statistics from training images, (N, C, H, W) in [0, 1]; always the same from the same images."""
+        """Filters and statistics from training images, (N, C, H, W) in [0, 1]; a function of the images alone."""
         device, images = images.device, images.cpu()
         generator = Generator().manual_seed(0)
         count, size = self.filters.shape[0], self.filters[0].numel()
         patches = images.unfold(2, self.side, 1).unfold(3, self.side, 1).permute(0, 2, 3, 1, 4, 5)
         places = patches.shape[1] * patches.shape[2]
-        chosen = torch.randint(places, (len(images), PATCHES_AN_IMAGE), generator=generator)
+        chosen = torch.randint(places, (len(images), PATCHES_PER_IMAGE), generator=generator)
         row, column = chosen // patches.shape[2], chosen % patches.shape[2]
         flat = patches[torch.arange(len(images))[:, None], row, column].reshape(-1, size).double()
         flat = flat - flat.mean(1, keepdim=True)
@@ -58,7 +58,7 @@ class PatchFeatures(nn.Module):
         whitening = vectors / (values + WHITENING).sqrt() @ vectors.T  # symmetric (ZCA)
         picked = flat[torch.randperm(len(flat), generator=generator)[:count]]
         filters = F.normalize(picked @ whitening, dim=1) @ whitening
-        filters = filters - filters.mean(1, keepdim=True)  # takes the patch's mean away
+        filters = filters - filters.mean(1, keepdim=True)  # so that a filter ignores the patch's mean
         self.filters[: len(filters)] = filters.reshape(-1, *self.filters.shape[1:])
         features = self.raw(images.to(device), torch.float32)
         self.mean.copy_(features.mean(0))
@@ -66,7 +66,7 @@ class PatchFeatures(nn.Module):
 
     @torch.no_grad()
     def raw(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """The features before they are standardised; the convolution and the pooling compute in dtype."""
+        """The features before standardisation; dtype: of the convolution and the pooling."""
         filters = self.filters.to(dtype).contiguous(memory_format=torch.channels_last)
         pooling = self.pooling.to(dtype)
         out = []
@@ -76,7 +76,7 @@ class PatchFeatures(nn.Module):
             variance = (square - mean.square()).clamp(min=0) * (size / (size - 1))
             response = F.conv2d(part.to(dtype).contiguous(memory_format=torch.channels_last), filters)
             response.mul_((variance + CONTRAST).rsqrt().to(dtype))  # (b, filters, h, w)
-            response = response.permute(0, 2, 3, 1).flatten(1, 2)  # (b, h w, filters), as it lies in memory
+            response = response.permute(0, 2, 3, 1).flatten(1, 2)  # (b, h w, filters), without moving memory
             halves = (-THRESHOLD - response).relu_(), response.sub_(THRESHOLD).relu_()
             out.append(torch.cat([(pooling @ half).flatten(1) for half in halves], 1).float().sqrt())
         return torch.cat(out)
@@ -86,47 +86,22 @@ class PatchFeatures(nn.Module):
 
 
 def cells(height: int, width: int) -> Tensor:
-    """(GRID^2, height x width): the weights that average a map over the cells of a grid, as adaptive pooling does."""
+    """(GRID^2, height x width): weights that average a map over the cells of a grid, as adaptive pooling does."""
     weights = torch.zeros(GRID, GRID, height, width)
     for row in range(GRID):
-        for column in range(GRID):  # neighbouring cells share a row or column where their number is odd
+        for column in range(GRID):  # where the number of rows is odd, neighbours share one
             cell = weights[row, column, row * height // GRID : -(-(row + 1) * height // GRID),
                            column * width // GRID : -(-(column + 1) * width // GRID)]
             cell.fill_(1).div_(cell.shape[0]).div_(cell.shape[1])
     return weights.view(GRID**2, -1)
 
 
-class PatchEncoder(nn.Module):
-    """Frozen patch features, one hidden layer, linear latent.  (B, C, H, W) in [0, 1] -> (B, latent_dim).
-
-    widths: the number of filters, then the units of the hidden layer.  pooling has no part in it.
-    """
-
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
-                 pooling: str) -> None:
-        super().__init__()
-        filters, hidden = widths
-        self.features = PatchFeatures(image_shape, filters)
-        self.hidden = nn.Linear(len(self.features.mean), hidden, bias=False)
-        self.norm = nn.BatchNorm1d(hidden)
-        self.latent = nn.Linear(hidden, latent_dim)
-
-    def fit_to_data(self, images: Tensor) -> None:
-        """Filters and statistics from training images, (N, C, H, W) in [0, 1]; a few thousand are enough."""
-        self.features.fit_to_data(images)
-
-    def forward(self, x: Tensor) -> Tensor:
-        dtype = self.latent.weight.dtype
-        x = self.features(x, dtype).to(dtype)
-        return self.latent(F.gelu(self.norm(self.hidden(x))))
-
-
 class PatchComponents(nn.Module):
-    """(B, C, H, W) in [0, 1] -> (B, components), the strongest last: what a latent is to tell of an image.  Frozen.
+    """(B, C, H, W) in [0, 1] -> (B, components), the strongest last.  Frozen.
 
-    The patch features' first principal components over the training images, each divided by its deviation: the
-    features themselves are ruled by their few strongest components, and what varies most in images tells least of what
-    they show (Balestriero and LeCun 2024).
+    The first principal components of the patch features over the training images, each divided by its standard
+    deviation.  Otherwise a few components would dominate, and those that vary most in images say least about what the
+    images show (Balestriero and LeCun 2024).
     """
 
     def __init__(self, image_shape: tuple[int, int, int], filters: int, components: int) -> None:
@@ -135,8 +110,8 @@ class PatchComponents(nn.Module):
         if components > len(self.features.mean):
             raise UsageError(f"--target-components {components}: {filters} filters have {len(self.features.mean)} "
                              "features")
-        self.register_buffer("mean", torch.zeros_like(self.features.mean))
-        self.register_buffer("components", torch.zeros(len(self.mean), components))
+        self.mean = nn.Buffer(torch.zeros_like(self.features.mean))
+        self.components = nn.Buffer(torch.zeros(len(self.mean), components))
 
     @torch.no_grad()
     def fit_to_data(self, images: Tensor) -> None:
@@ -152,12 +127,12 @@ class PatchComponents(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Of mean 0 and variance 1 over the data.  The features compute in dtype."""
+        """Components of mean 0 and variance 1 over the training images.  dtype: see PatchFeatures.raw."""
         return (self.features(images, dtype) - self.mean) @ self.components
 
 
 class FeatureDecoder(nn.Module):
-    """A latent in, the components of its image's patch features out.  (B, latent_dim) -> (B, components) float32."""
+    """Components of an image's patch features from its latent.  (B, latent_dim) -> (B, components) float32."""
 
     def __init__(self, latent_dim: int, hidden: int, components: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Use a latent afterwards: the encoder of a finished run, from its record and the checkpoint beside it.
+"""Weights in and out: safetensors files (no pickle), float32, each tensor named MODULE.PARAMETER.
 
     from models.saved import load_encoder
     encoder = load_encoder("results/1.2.3_mnist_simclr_seed0.json")
@@ -6,41 +6,53 @@
 """
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import nn
 
-from models.encoders import build_encoder
+from models.encoders import Encoder, build_encoder
 from utils.errors import RunError, UsageError
-from utils.files import sha256_file
+from utils.files import sha256_file, write_bytes
 from utils.recipe import ENCODER_FIELDS, LatentRecipe
-from utils.records.schema import Record, RecordError, read_record
+from utils.records.schema import Artifact, Record, RecordError, read_record
 
 MOST_NUMBERS = 100_000_000  # in an encoder; the largest here has 11 million
-MOST_BLOCKS = 100  # of an encoder; only to lay out thousands takes minutes
-TYPES = {torch.float32: "F32", torch.int64: "I64"}  # safetensors' names of what this project saves
+MOST_BLOCKS = 100  # of an encoder: building thousands takes minutes even without memory
+TYPES = {torch.float32: "F32", torch.int64: "I64"}  # safetensors' names of the types saved here
+
+
+def save_weights(path: Path, modules: Mapping[str, nn.Module]) -> Artifact:
+    """Write parameters and buffers of each module, atomically; returns the file's name and digest."""
+    tensors = {f"{name}.{key}": value.detach().cpu().contiguous()
+               for name, module in modules.items() for key, value in module.state_dict().items()}
+    write_bytes(path, save(tensors))
+    return Artifact(name=path.name, sha256=sha256_file(path))
 
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """A finished run: its record and checkpoint, the record's file name, and its encoder in eval mode on the CPU."""
+    """A finished run: its record and weights, the record's file name, and its encoder in eval mode on the CPU."""
 
     record: Record
     name: str
     checkpoint: Path
-    encoder: nn.Module
+    encoder: Encoder
 
 
-def load_encoder(record: str | Path) -> nn.Module:
-    """The encoder of a record, in eval mode on the CPU.  Raises RunError where record or checkpoint do not fit."""
+def load_encoder(record: str | Path) -> Encoder:
+    """The encoder of a record, in eval mode on the CPU.  Raises RunError where record and weights do not match."""
     return load_saved(Path(record)).encoder
 
 
 def load_saved(path: Path) -> Saved:
-    """Record and encoder of a finished run.  Raises RunError, in one line, where either is missing or does not fit."""
+    """Record and encoder of a finished run.  Raises RunError, in one line, where either is missing or does not match.
+    """
     try:
         record = read_record(path)
     except RecordError as error:
@@ -55,27 +67,35 @@ def load_saved(path: Path) -> Saved:
     if sha256_file(checkpoint) != artifact.sha256:
         raise RunError(f"{checkpoint}: its SHA-256 is not the one in {path.name}")
     try:
-        known = {name: record.recipe.fields[name] for name in ENCODER_FIELDS}
-        known["widths"] = tuple(known["widths"])
-        if len(known["widths"]) > MOST_BLOCKS:
-            raise TypeError(f"it has {len(known['widths']):,} widths; at most {MOST_BLOCKS} are built")
-        if not all(type(number) is int for number in (*known["widths"], known["latent_dim"])):
-            raise TypeError("widths and latent_dim must be whole numbers")
-        LatentRecipe(**(known | {"encoder": "mlp"} if known["encoder"] == "pca" else known))  # checks the values
-        described = (known["encoder"], tuple(record.data.image_shape), known["widths"], known["latent_dim"],
-                     known["pooling"])
-        check_size(*described)
-        encoder = build_encoder(*described)
+        encoder = _described_encoder(record)
     except (KeyError, TypeError, UsageError) as error:
         raise RunError(f"{path}: its recipe describes no encoder of this project: {error}") from None
     fill(checkpoint, "encoder", encoder)
     return Saved(record, path.name, checkpoint, encoder.eval())
 
 
-def fill(checkpoint: Path, name: str, module: nn.Module) -> None:
-    """Load the part of a checkpoint that belongs to `module`, saved under `name`.
+def _described_encoder(record: Record) -> Encoder:
+    """The encoder of a record's recipe, not yet filled.  RunError where it would have more than MOST_NUMBERS."""
+    known: dict[str, Any] = {name: record.recipe.fields[name] for name in ENCODER_FIELDS}
+    known["widths"] = tuple(known["widths"])
+    if len(known["widths"]) > MOST_BLOCKS:
+        raise TypeError(f"it has {len(known['widths']):,} widths; at most {MOST_BLOCKS} are built")
+    if not all(type(number) is int for number in (*known["widths"], known["latent_dim"])):
+        raise TypeError("widths and latent_dim must be whole numbers")
+    LatentRecipe(**(known | {"encoder": "mlp"} if known["encoder"] == "pca" else known))  # checks the values
+    channels, height, width = record.data.image_shape
+    described = known["encoder"], (channels, height, width), known["widths"], known["latent_dim"], known["pooling"]
+    with torch.device("meta"):  # shapes alone, no memory
+        numbers = sum(value.numel() for value in build_encoder(*described).state_dict().values())
+    if numbers > MOST_NUMBERS:
+        raise RunError(f"its encoder would have {numbers:,} numbers; at most {MOST_NUMBERS:,} are loaded")
+    return build_encoder(*described)
 
-    RunError unless names, shapes and types are the module's own and every number is finite.  All but the last is
+
+def fill(checkpoint: Path, name: str, module: nn.Module) -> None:
+    """Load the part of a checkpoint that was saved under `name` into `module`.
+
+    RunError unless names, shapes and types are the module's own and every number is finite.  All except the last are
     checked on the file's header, before any tensor is read.
     """
     expected = {f"{name}.{key}": value for key, value in module.state_dict().items()}
@@ -95,13 +115,3 @@ def fill(checkpoint: Path, name: str, module: nn.Module) -> None:
         if not torch.isfinite(tensor).all():
             raise RunError(f"{checkpoint}: {key} is not finite")
     module.load_state_dict({key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items()})
-
-
-def check_size(kind: str, image_shape: tuple[int, int, int], widths: tuple[int, ...], latent_dim: int,
-               pooling: str) -> None:
-    """RunError where such an encoder would have more than MOST_NUMBERS: a record may ask for any widths."""
-    with torch.device("meta"):  # shapes alone, no memory
-        encoder = build_encoder(kind, image_shape, widths, latent_dim, pooling)
-    numbers = sum(value.numel() for value in encoder.state_dict().values())
-    if numbers > MOST_NUMBERS:
-        raise RunError(f"its encoder would have {numbers:,} numbers; at most {MOST_NUMBERS:,} are loaded")

@@ -126,16 +126,16 @@ def make_metrics(task: str, labels: np.ndarray, predictions: np.ndarray, classes
                                                       "protocol": "mean absolute error of pixels in [0, 1]"}
     for score, value in others.items():
         metrics[f"test/{score}"] = {"value": value, "n": n, "correct": None, "split": "test",
-                                    "protocol": SCORES[score][3]}
+                                    "protocol": SCORES[score].meaning}
     if task == "1.2.3":
         metrics["test/projection_linear_top1"] = accuracy_metric(int(correct * 0.85), n, "test", "behind the head")
     return metrics
 
 
 def make_environment(device: str) -> dict[str, Any]:
-    return {"python": "3.11.9", "torch": "2.14.1", "torchvision": "0.29.1", "numpy": "2.4.6",
+    return {"version": "1.0.0", "python": "3.11.9", "torch": "2.14.1", "torchvision": "0.29.1", "numpy": "2.4.6",
             "platform": "Linux-6.1-x86_64", "device": device, "cpu": "AMD EPYC 9R14", "cpu_flags": ["avx512_bf16"],
-            "threads": 2, "precision": "bfloat16", "conv_gflops": {"float32": 183.4, "bfloat16": 402.7},
+            "threads": 2, "processes": 1, "precision": "bfloat16", "conv_gflops": {"float32": 183.4, "bfloat16": 402.7},
             "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False}
 
 
@@ -166,10 +166,11 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
     np.add.at(counts, (labels, predictions), 1)
     validation = [50] * len(classes)
     raw: dict[str, Any] = {
-        "schema": 1,
+        "schema": 2,
         "run": {"task": task, "dataset": dataset, "method": method,
                 "objective": objective or OBJECTIVES.get(task, "loss"),
                 "seed": seed, "started": started, "seconds": seconds, "status": status, "init": init,
+                "resumed": 0,
                 "argv": argv or ["_main.py", "--task", task, "--dataset", dataset, "--seed", str(seed),
                                  *(["--init", f"results/{init['record']}"] if init else [])]},
         "recipe": {"fields": recipe, "overridden": sorted(fields or {}), "hash": recipe_hash(recipe)},

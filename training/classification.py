@@ -26,10 +26,10 @@ from utils.recipe import FrozenRecipe
 def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and classifier; returns both."""
     if recipe.resize_from < 1:
-        channels, *full = data.image_shape
+        channels, height, width = data.image_shape
         with torch.device("meta"):  # UsageError where the network is too deep for the smallest images
-            build_encoder(recipe.encoder, (channels, *size_after(0, tuple(full), recipe.resize_from)), recipe.widths,
-                          recipe.latent_dim, recipe.pooling)
+            build_encoder(recipe.encoder, (channels, *size_after(0, (height, width), recipe.resize_from)),
+                          recipe.widths, recipe.latent_dim, recipe.pooling)
     return train_jointly(new_encoder(recipe, data, setup), recipe, data, setup)
 
 

@@ -25,7 +25,8 @@ class ControlRecipe(LatentRecipe):
             raise UsageError(f"--encoder {self.encoder} does not apply to method {self.method} of the controls")
 
 
-DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("random", "pca"), "mnist": ("random", "pca"), "digits": ("random", "pca")}
+DEFAULT: dict[str, tuple[str, ...]] = {
+    "cifar10": ("random", "pca"), "mnist": ("random", "pca"), "digits": ("random", "pca")}
 # random: the encoders of task 1.2.3
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "random"): {},

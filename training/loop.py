@@ -28,7 +28,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from models.encoders import build_encoder
-from models.patches import COMPONENTS_FITTED_TO
 from models.saved import Saved
 from training.augment import random_affine
 from training.checkpoints import Checkpoints, Progress
@@ -38,7 +37,7 @@ from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import DTYPES, cast
 from utils.console import in_words
 from utils.errors import RunError
-from utils.images.on_device import STATISTICS_FROM, DeviceData, evaluation_batch, to_float
+from utils.images.on_device import DeviceData, evaluation_batch, to_float
 from utils.recipe import LatentRecipe, Recipe
 from utils.records.schema import Epoch
 
@@ -103,8 +102,7 @@ def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> nn.Modu
     encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
     encoder.to(setup.device)
     if setup.init is None:
-        needed = {"pca": len(data.train), "conv_patches": COMPONENTS_FITTED_TO}
-        encoder.fit_to_data(data.sample(needed.get(recipe.encoder, STATISTICS_FROM)))
+        encoder.fit_to_data(data.sample(encoder.images_to_fit or len(data.train)))
     else:
         encoder.load_state_dict(setup.init.encoder.state_dict())
     return encoder

@@ -87,7 +87,7 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
             if init:
                 suffix += f"_from-{init.run.task}-{init.run.method}"
             if arguments.quick:
-                if recipe.epochs:
+                if isinstance(recipe, Recipe) and recipe.epochs:
                     recipe = dataclasses.replace(recipe, epochs=1)
                     origins["epochs"] = "--quick"
                 suffix += "_quick"

@@ -8,13 +8,12 @@ from training.checkpoints import Checkpoint, Checkpoints, differences, newest
 from training.loop import Setup
 from training.plan import Options, Planned
 from utils.compute import distributed
-from utils.console import utc_now
 from utils.errors import UsageError
 from utils.files import remove_temporary
 from utils.images.datasets import Dataset
 from utils.recipe import as_json
-from utils.records.environment import commit_of
-from utils.records.schema import UNFINISHED, Init, Record, RecordError, read_record, setting_hash
+from utils.records.schema import UNFINISHED, Init, Record, RecordError, read_record, setting_hash, utc_now
+from utils.version import commit_of
 
 
 def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.scoring import score
+from models.saved import save_weights
 from training.checkpoints import LAST
 from training.classification import finetune
 from training.contrastive import random_view
@@ -18,15 +19,15 @@ from training.loop import Diverged, Setup
 from training.resume import init_of
 from training.tasks import TASKS
 from utils.compute import distributed
-from utils.console import utc_now
 from utils.errors import RunError
 from utils.images.datasets import Dataset
 from utils.images.on_device import DeviceData
 from utils.recipe import FrozenRecipe, LatentRecipe, as_json
 from utils.records.arrays import write_arrays
-from utils.records.checkpoint import save_checkpoint
 from utils.records.environment import describe
 from utils.records.schema import (
+    Artifact,
+    ArtifactName,
     Data,
     Derived,
     Failure,
@@ -35,6 +36,7 @@ from utils.records.schema import (
     Run,
     Selection,
     recipe_hash,
+    utc_now,
     write_record,
 )
 from utils.records.thumbnails import write_thumbnails
@@ -63,13 +65,13 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
         return time.monotonic() - clock + (checkpoints.lost if checkpoints else 0.0)
 
     known: dict[str, Any] = {
-             "schema": 1,
-             "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
-             "data": Data.model_validate({
-                 "image_shape": list(dataset.image_shape), "classes": list(dataset.classes),
-                 "class_counts": class_counts(dataset, recipe.labels), "split_seed": dataset.split_seed,
-                 "sha256": dataset.sha256, "source": dataset.source}),
-             "environment": describe(setup.device, setup.precision, setup.conv_gflops)}
+        "schema": 2,
+        "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
+        "data": Data.model_validate({
+            "image_shape": list(dataset.image_shape), "classes": list(dataset.classes),
+            "class_counts": class_counts(dataset, recipe.labels), "split_seed": dataset.split_seed,
+            "sha256": dataset.sha256, "source": dataset.source}),
+        "environment": describe(setup.device, setup.precision, setup.conv_gflops)}
     data = DeviceData.load(dataset, setup.device, recipe.labels)
     try:
         with checkpoints.stoppable() if checkpoints else nullcontext():
@@ -102,7 +104,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
                 path = free_path(target)
             artifacts: dict[ArtifactName, Artifact] = {
                 "arrays": write_arrays(path.with_suffix(".npz"), scores.arrays),
-                         "checkpoint": save_checkpoint(path.with_suffix(".safetensors"), scores.modules)}
+                "checkpoint": save_weights(path.with_suffix(".safetensors"), scores.modules)}
             if not setup.quick and dataset.image_shape[0] in (1, 3):
                 shown = dataset.test_images[scores.arrays["map_index"]]
                 artifacts["thumbnails"] = write_thumbnails(path.parent, dataset.name, shown, owner=path.stem)

@@ -7,6 +7,7 @@ first of them decides, holds the lock and writes.
 
 import dataclasses
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 

@@ -1,31 +1,18 @@
-"""What a command says: lines on stderr, durations in words, the project's version."""
+"""What a command prints: lines on stderr, and durations."""
 
-import datetime
 import sys
-import tomllib
-from pathlib import Path
 
 
 def say(text: str) -> None:
-    """Print one line on stderr, at once."""
+    """Print one line on stderr and flush it."""
     print(text, file=sys.stderr, flush=True)
 
 
 def in_words(seconds: float) -> str:
-    """12 s, 3.4 min, 1.2 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def utc_now() -> str:
-    """The time as records have it: UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def project_version() -> str:
-    """The version that pyproject.toml states."""
-    project = Path(__file__).resolve().parents[1] / "pyproject.toml"
-    return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    """A duration: '6.4 s', '12 min 34 s' or '1 h 02 min'."""
+    if seconds < 59.95:  # 59.95 would round to 60.0
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,4 +1,4 @@
-"""Files that survive a crash: written beside their name, flushed, then renamed; and their digests."""
+"""Files that survive a crash: written under a temporary name, flushed, then renamed; and their digests."""
 
 import contextlib
 import glob
@@ -18,10 +18,10 @@ def sha256_file(path: Path) -> str:
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], owner: str = "") -> None:
-    """Call write(file) on a temporary file in path's folder, flush it to the disk, then rename it to path.
+    """Call write(file) on a temporary file in path's folder, flush it to disk, then rename it to path.
 
-    Whoever reads path sees the old bytes or the new ones, never a part; a failure leaves no file behind, and kill -9
-    one that remove_temporary() finds.  owner: the stem of the record that the file belongs to, where path's is another.
+    A reader of path sees the old bytes or the new ones, never a mixture.  A failure leaves no file behind; kill -9
+    leaves one that remove_temporary() finds.  owner: the stem of the record that the file belongs to, if not path's.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{owner or path.name}.", suffix=".tmp")
     try:
@@ -29,7 +29,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], owner: str =
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes files that only their owner reads
+        os.chmod(name, 0o644)  # mkstemp makes files that only their owner can read
         os.replace(name, path)
         flush_folder(path.parent)
     except BaseException:
@@ -37,21 +37,31 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], owner: str =
         raise
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file atomically.  Raises OSError."""
+    write_atomically(path, lambda file: file.write(data))
+
+
+def write_text(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a whole UTF-8 file atomically.  errors: as in str.encode.  Raises OSError."""
+    write_bytes(path, text.encode("utf-8", errors))
+
+
 def flush_folder(folder: Path) -> None:
-    """Have the disk know of a renaming in this folder, where the system lets a folder be flushed."""
+    """Flush a folder's entries to disk, so that a rename in it survives a crash, where the system can do so."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # some network file systems do not
+            with contextlib.suppress(OSError):  # some network file systems cannot
                 os.fsync(handle)
         finally:
             os.close(handle)
 
 
 def remove_temporary(path: Path) -> None:
-    """Remove what killed processes left of writing `path` or a file beside it, when nobody else is writing them.
+    """Remove the temporary files that killed processes left for `path` and its companions; call it under path's lock.
 
-    Beside it: other suffixes, and _run2, _failed and the like at the end of its name.
+    Companions have the same stem with another suffix, or with _run2, _failed and the like appended.
     """
     for left in path.parent.glob(f".{glob.escape(path.stem)}*.tmp"):
         if re.fullmatch(r"(_run\d+|_failed)?\..+\.tmp", left.name.removeprefix(f".{path.stem}")):

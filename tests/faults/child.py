@@ -28,10 +28,9 @@ from evaluation import figure_arrays, scores
 from training import loop, resume, run, run_all
 from training.checkpoints import Checkpoints
 from training.tasks import TASKS
-from utils import console
 from utils.images import datasets
 from utils.images.sources import Source, decode_digits
-from utils.records import environment
+from utils.records import environment, schema
 
 for task in TASKS.values():
     importlib.import_module(task.script)
@@ -137,4 +136,4 @@ def turn_back(hours: int) -> None:
             return cls.fromtimestamp(wall(), tz)
 
     time.time = wall
-    console.datetime = types.SimpleNamespace(datetime=Moment, UTC=datetime.UTC)
+    schema.datetime = types.SimpleNamespace(datetime=Moment, UTC=datetime.UTC)

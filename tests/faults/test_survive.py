@@ -130,7 +130,7 @@ def test_where_no_lock_can_be_had(folder: Folder) -> None:
     folder.results.mkdir()
     (folder.results / ".locks").write_text("no folder")
     assert folder.run(RUN) == 1
-    assert "the lock of the run cannot be had" in last_line(folder)
+    assert "cannot lock the run" in last_line(folder)
 
 
 # damage between two processes

@@ -28,7 +28,7 @@ def test_every_task_has_a_valid_default_recipe_for_every_data_set(task: str) -> 
             assert recipe.method == method
             for encoder in ("conv", "mlp", "resnet18", "vit") if method != "pca" else ():
                 if method == "cmc":
-                    with pytest.raises(UsageError, match=f"--encoder {encoder}: method cmc takes conv_patches"):
+                    with pytest.raises(UsageError, match=f"--encoder {encoder}: method cmc takes only conv_patches"):
                         TASKS[task].default_recipe(spec.recipes, method, encoder)
                     continue
                 assert TASKS[task].default_recipe(spec.recipes, method, encoder).encoder == encoder

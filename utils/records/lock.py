@@ -1,6 +1,5 @@
-"""One process a run: a lock beside the results, which says who holds it and ends with its holder, however that ends."""
+"""A lock file per run: names its holder and is released when the holder exits, however it exits."""
 
-import datetime
 import os
 import platform
 from collections.abc import Iterator
@@ -8,19 +7,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from utils.errors import RunError
+from utils.records.schema import utc_now
 
-LOCKS = ".locks"  # the files stay, as taking one away from under a waiting process would give two the same lock
+LOCKS = ".locks"  # its files are never deleted: deleting one under a waiting process would grant the lock twice
 
 
 class Held(RunError):
-    """Another process trains this run now."""
+    """Another process is training this run."""
 
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold the run whose record is to be `path`.  Raises Held, which says by whom, where another process does.
+    """Hold the lock of the run whose record will be `path`.
 
-    Raises RunError where no lock can be had.
+    Raises Held, naming the holder, where another process has it, and RunError where there can be no lock.
     """
     from filelock import FileLock, Timeout
 
@@ -31,13 +31,11 @@ def held(path: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise Held(f"{path.name} is being trained by {file.read_text() or 'another process'}") from None
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
-        raise RunError(f"{file}: the lock of the run cannot be had ({getattr(error, 'strerror', None) or error})"
-                       ) from None
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
+        raise RunError(f"{file}: cannot lock the run ({getattr(error, 'strerror', None) or error})") from None
     try:
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        with suppress(OSError):  # a full disk: the lock holds without its holder's name
-            file.write_text(f"process {os.getpid()} on {platform.node()}, since {now}")
+        with suppress(OSError):  # on a full disk the lock holds without the name of its holder
+            file.write_text(f"process {os.getpid()} on {platform.node()}, since {utc_now()}")
         yield
     finally:
         lock.release()

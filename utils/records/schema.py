@@ -1,16 +1,16 @@
-"""The result record: one strictly validated JSON file a run, written atomically.
+"""The result record: one strictly validated JSON file per run, written atomically.
 
     record = read_record(Path("results/1.2.3_cifar10_simclr_seed0.json"))
     record.metrics["test/classifier_top1"].value
 
-A record holds raw numbers only: accuracies are fractions in [0, 1], times are seconds, sizes are counts.  Rounding
-happens where a number is shown.  Beside `NAME.json` lies `NAME.npz`, the arrays that the figures draw (ARRAYS below),
-and, ignored by git, `NAME.safetensors` with the weights.
+A record holds raw numbers only: accuracies are fractions in [0, 1], times are seconds, sizes are counts.  Numbers are
+rounded where they are shown.  Next to `NAME.json` is `NAME.npz` with the arrays that the figures draw (arrays.py) and,
+ignored by git, `NAME.safetensors` with the weights.
 
 Reading trusts nothing.  Types, ranges, unknown and duplicate keys and non-finite numbers are checked field by field,
 and then the fields against each other: an accuracy is correct / n, a confusion matrix sums to n, its diagonal to the
-correct ones.  A record that was edited by hand is therefore usually caught, although nothing here proves that the run
-took place.
+number of correct images.  A record edited by hand is therefore usually caught, although nothing here proves that the
+run took place.
 """
 
 import datetime
@@ -18,51 +18,77 @@ import hashlib
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from utils.files import write_atomically
+from utils.files import write_text
 
 HEADLINE = "test/classifier_top1"
-UNFINISHED = ".unfinished"  # ends the name of the folder where a run that is under way has its checkpoints
-MAX_RECORD_BYTES = 20_000_000  # the confusion matrix of a thousand classes fits
+REQUIRED_METRICS = (HEADLINE, "test/linear_top1", "test/knn_top1")
+UNFINISHED = ".unfinished"  # suffix of the folder that holds the checkpoints of a run in progress
+MAX_RECORD_BYTES = 20_000_000  # enough for the confusion matrix of a thousand classes
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"  # UTC
 
-# Every score that a record may hold, by the part of its name after the split: (lowest, highest, sampled, meaning).
-# Accuracies end in _top1 and carry the number of correct images; sampled: of some images or pairs, not of all.
+
+class Score(NamedTuple):
+    """The range of a score's values, whether it may cover a sample of the images or pairs, and what it measures."""
+
+    lowest: float
+    highest: float
+    sampled: bool
+    meaning: str
+
+
+# Every score that a record may hold, by the part of its name after the split.  Accuracies end in _top1 and carry the
+# number of correct images.
 SCORES = {
-    "classifier_top1": (0, 1, False, "accuracy of the classifier on the latent: the headline"),
-    "linear_top1": (0, 1, False, "accuracy of a linear probe on the latent"),
-    "knn_top1": (0, 1, False, "accuracy of the nearest training latents' vote"),
-    "projection_linear_top1": (0, 1, False, "accuracy of a linear probe behind the projection head"),
-    "reconstruction_mae": (0, 1, False, "mean absolute error of the reconstructed pixels, which lie in [0, 1]"),
-    "effective_rank": (1, math.inf, False, "dimensions that the latent uses: exponential of the entropy of its "
-                                           "normalised singular values, centred (Roy and Vetterli 2007; RankMe, "
-                                           "Garrido 2023, does not centre)"),
-    "alignment": (0, 4, True, "mean squared distance of two augmented views' normalised latents (Wang and Isola 2020)"),
-    "uniformity": (-8, 0, True, "log of the mean of exp(-2 squared distance) over pairs of normalised latents (Wang and"
-                                " Isola 2020)"),
-    "tsne_agreement": (0, 1, True, "share of the 10 nearest points of the same class, t-SNE map of the latents"),
-    "pca_agreement": (0, 1, True, "share of the 10 nearest points of the same class, PCA map of the latents"),
-    "pixel_tsne_agreement": (0, 1, True, "share of the 10 nearest points of the same class, t-SNE map of raw pixels"),
-    "pixel_pca_agreement": (0, 1, True, "share of the 10 nearest points of the same class, PCA map of raw pixels"),
-    "interpolation_step_within": (1, math.inf, True, "largest over mean step between successive images decoded along "
-                                                     "a straight line in the latent, pairs of one class; 1 is even"),
-    "interpolation_step_between": (1, math.inf, True, "the same for pairs of two classes"),
+    "classifier_top1": Score(0, 1, False, "accuracy of the classifier on the latent: the headline"),
+    "linear_top1": Score(0, 1, False, "accuracy of a linear probe on the latent"),
+    "knn_top1": Score(0, 1, False, "accuracy of the nearest training latents' vote"),
+    "projection_linear_top1": Score(0, 1, False, "accuracy of a linear probe behind the projection head"),
+    "reconstruction_mae": Score(0, 1, False, "mean absolute error of the reconstructed pixels, which lie in [0, 1]"),
+    "effective_rank": Score(1, math.inf, False, "dimensions that the latent uses: exponential of the entropy of its "
+                            "normalised singular values, centred (Roy and Vetterli 2007; RankMe, Garrido 2023, does "
+                            "not centre)"),
+    "alignment": Score(0, 4, True, "mean squared distance of two augmented views' normalised latents (Wang and Isola "
+                       "2020)"),
+    "uniformity": Score(-8, 0, True, "log of the mean of exp(-2 squared distance) over pairs of normalised latents "
+                        "(Wang and Isola 2020)"),
+    "tsne_agreement": Score(0, 1, True, "share of the 10 nearest points of the same class, t-SNE map of the latents"),
+    "pca_agreement": Score(0, 1, True, "share of the 10 nearest points of the same class, PCA map of the latents"),
+    "pixel_tsne_agreement": Score(0, 1, True, "share of the 10 nearest points of the same class, t-SNE map of raw "
+                                  "pixels"),
+    "pixel_pca_agreement": Score(0, 1, True, "share of the 10 nearest points of the same class, PCA map of raw pixels"),
+    "interpolation_step_within": Score(1, math.inf, True, "largest over mean step between successive images decoded "
+                                       "along a straight line in the latent, pairs of one class; 1 is even"),
+    "interpolation_step_between": Score(1, math.inf, True, "the same for pairs of two classes"),
 }
 
 
 class RecordError(ValueError):
-    """A record, or its array file, that cannot be believed.  The message names the file and the field, in one line."""
-
-
-def _a_moment(text: str) -> str:
-    datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")  # ValueError for a 13th month
-    return text
+    """A record, or its array file, that cannot be trusted.  The message names the file and the field, in one line."""
 
 
 class Strict(BaseModel):
+    """A JSON object whose types are exact and whose keys are all known."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Model = TypeVar("Model", bound=Strict)
+Split = Literal["train", "val", "test"]
+ArtifactName = Literal["arrays", "checkpoint", "thumbnails"]
+
+
+def utc_now() -> str:
+    """The time as records hold it: 2025-11-03T09:30:00Z."""
+    return datetime.datetime.now(datetime.UTC).strftime(TIME_FORMAT)
+
+
+def _check_time(text: str) -> str:
+    datetime.datetime.strptime(text, TIME_FORMAT)  # ValueError for a 13th month
+    return text
 
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -73,48 +99,54 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=500)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,200}$")]
 UTC = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"),
-                AfterValidator(_a_moment)]
+                AfterValidator(_check_time)]
 
 
 class Init(Strict):
     """The run whose encoder this one started from."""
 
-    record: Text  # its file's name
+    record: Text  # the name of its file
     task: Text
     dataset: Text
     method: Text
-    labels: Fraction  # the largest fraction of labels that its encoder was trained with, in that run or before it
+    labels: Fraction  # the largest fraction of labels that its encoder was trained with, in that run or an earlier one
     recipe_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
     seed: Count
-    sha256: Digest  # of its checkpoint
+    sha256: Digest  # digest of its checkpoint
 
 
 class Run(Strict):
     task: Text  # a key of training.tasks.TASKS
     dataset: Text  # a key of utils.images.datasets.DATASETS, or folder-NAME
     method: Text
-    objective: Text  # what the loss in the history is, with its unit
+    objective: Text  # the loss in the history, with its unit
     seed: Count
     argv: list[Annotated[str, Field(max_length=1000)]]
     started: UTC
     seconds: Seconds  # wall time of the whole run, training and scoring
     status: Literal["complete", "quick", "failed"]
-    init: Init | None = None  # None: random weights
-    resumed: Count = 0  # times it was interrupted and went on; seconds counts none of the time between
+    init: Init | None  # None: random weights
+    resumed: Count  # times it was interrupted and resumed; seconds excludes the time in between
 
-    @model_validator(mode="after")
-    def _check(self) -> "Run":
-        check_argv(self)
-        return self
+
+# fields of a recipe that the checks below compute with; a control has no epochs, and 1.2.2 no fine-tuning
+FIELD_TYPES: dict[str, type] = {"method": str, "encoder": str, "latent_dim": int, "labels": float, "epochs": int,
+                                "finetune": bool, "finetune_epochs": int}
+OPTIONAL_FIELDS = ("epochs", "finetune", "finetune_epochs")
 
 
 class RecipeFields(Strict):
-    fields: dict[Text, bool | int | float | Text | list[int]]  # every hyper-parameter, by its flag's name
+    fields: dict[Text, bool | int | float | Text | list[int]]  # every hyper-parameter, by the name of its flag
     overridden: list[str]  # those given on the command line
     hash: Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 
     @model_validator(mode="after")
-    def _check(self) -> "RecipeFields":
+    def _check(self) -> Self:
+        for name, kind in FIELD_TYPES.items():
+            if name not in self.fields and name not in OPTIONAL_FIELDS:
+                raise ValueError(f"fields has no {name!r}")
+            if name in self.fields and type(self.fields[name]) is not kind:
+                raise ValueError(f"fields.{name} is {self.fields[name]!r}, which is no {kind.__name__}")
         unknown = sorted(set(self.overridden) - set(self.fields))
         if unknown:
             raise ValueError(f"overridden names {unknown[0]!r}, which is no field of the recipe")
@@ -124,34 +156,40 @@ class RecipeFields(Strict):
             raise ValueError(f"hash is {self.hash}, but the fields hash to {recipe_hash(self.fields)}")
         return self
 
+    def number(self, name: str) -> float:
+        """A number among FIELD_TYPES; 0 where the task does not have the field."""
+        value = self.fields.get(name, 0)
+        assert isinstance(value, int | float)  # checked above
+        return value
+
 
 class Derived(Strict):
     steps: Count  # optimiser steps done
     parameters: dict[Text, Count]  # by module: encoder, decoder, projection_head, ...
-    training_flops: Annotated[float, Field(ge=0.0)]  # 2 x multiply-adds, backward counted as twice forward
+    training_flops: Annotated[float, Field(ge=0.0)]  # 2 x multiply-adds, forward and backward passes
     evaluation_flops: Annotated[float, Field(ge=0.0)]
 
 
 class Data(Strict):
     image_shape: Annotated[list[Positive], Field(min_length=3, max_length=3)]  # C, H, W
     classes: Annotated[list[Text], Field(min_length=2, max_length=1000)]
-    # images of each class in each split; labelled: those of train whose labels were used, where not all were
+    # images of each class in each split; labelled: training images whose labels were used, unless all were
     class_counts: dict[Literal["train", "val", "test", "labelled"], list[Count]]
     split_seed: Count
     sha256: dict[Literal["train_images", "train_labels", "test_images", "test_labels"], Digest]
     source: Text
 
-    def size(self, split: str) -> int:
+    def size(self, split: Split) -> int:
         """Number of images in a split."""
         return sum(self.class_counts[split])
 
     @model_validator(mode="after")
-    def _check(self) -> "Data":
-        for split in ("train", "val", "test"):
-            if split not in self.class_counts:
-                raise ValueError(f"class_counts has no {split!r}")
-        for split in self.class_counts:
-            if len(self.class_counts[split]) != len(self.classes):
+    def _check(self) -> Self:
+        for needed in ("train", "val", "test"):
+            if needed not in self.class_counts:
+                raise ValueError(f"class_counts has no {needed!r}")
+        for split, counts in self.class_counts.items():
+            if len(counts) != len(self.classes):
                 raise ValueError(f"class_counts.{split} has not one number for each of {len(self.classes)} classes")
         labelled = self.class_counts.get("labelled", self.class_counts["train"])
         if any(few > all_ for few, all_ in zip(labelled, self.class_counts["train"], strict=True)):
@@ -164,8 +202,8 @@ class Data(Strict):
 
 
 class Selection(Strict):
-    rule: Text  # in words; the test set takes no part in it
-    epoch: Count  # the epoch whose weights were scored; 0: none was trained
+    rule: Text  # in words; never uses the test set
+    epoch: Count  # whose weights were scored; 0: nothing was trained
 
 
 class Epoch(Strict):
@@ -183,12 +221,12 @@ class Metric(Strict):
     value: float
     n: Positive  # images counted
     correct: Count | None = None  # for an accuracy: value is exactly correct / n
-    split: Literal["train", "val", "test"]
+    split: Split
     protocol: Text  # how it was measured, in words
 
 
 class Confusion(Strict):
-    metric: Text  # the accuracy that it splits up
+    metric: Text  # the accuracy that it breaks down
     counts: list[list[Count]]  # row: true class, column: predicted class
 
 
@@ -198,6 +236,7 @@ class Artifact(Strict):
 
 
 class Environment(Strict):
+    version: Text  # of this project; empty for runs from before it had one
     python: Text
     torch: Text
     torchvision: Text
@@ -205,13 +244,13 @@ class Environment(Strict):
     platform: Text
     device: Text
     cpu: Text
-    cpu_flags: list[Text]  # of those that matter for speed
-    threads: Positive  # of each process
-    processes: Positive = 1  # that trained together
+    cpu_flags: list[Text]  # only those that matter for speed
+    threads: Positive  # per process
+    processes: Positive  # that trained together
     precision: Literal["float32", "bfloat16"]
     conv_gflops: dict[Literal["float32", "bfloat16"], Annotated[float, Field(ge=0.0)]]  # start-up measurement
     commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|unknown)$")]
-    dirty: bool | None  # tracked files differ from the commit; None where there is no git
+    dirty: bool | None  # whether tracked files differ from the commit; None without git
 
 
 class Failure(Strict):
@@ -221,7 +260,7 @@ class Failure(Strict):
 
 
 class Record(Strict):
-    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    schema_version: Annotated[Literal[2], Field(alias="schema")]
     run: Run
     recipe: RecipeFields
     derived: Derived
@@ -230,21 +269,29 @@ class Record(Strict):
     history: list[Epoch]
     metrics: dict[Text, Metric]
     confusion: Confusion | None
-    artifacts: dict[Literal["arrays", "checkpoint", "thumbnails"], Artifact]
+    artifacts: dict[ArtifactName, Artifact]
     environment: Environment
     failure: Failure | None = None
 
     @property
     def headline(self) -> Metric:
-        """Test accuracy of the classifier on the 128-d latent.  KeyError in a failed run."""
+        """Test accuracy of the classifier on the latent.  KeyError in a failed run."""
         return self.metrics[HEADLINE]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_schema(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("schema") == 1:
+            raise ValueError("schema 1, written by an older version; this version reads schema 2: run the record's "
+                             "command again, or read it with the version that wrote it")
+        return raw
+
     @model_validator(mode="after")
-    def _check(self) -> "Record":
+    def _check(self) -> Self:
         for name, metric in self.metrics.items():
             check_metric(name, metric, self.data)
         check_history(self)
-        if self.recipe.fields.get("method", self.run.method) != self.run.method:
+        if self.recipe.fields["method"] != self.run.method:
             raise ValueError(f"run.method is {self.run.method!r}, but recipe.fields.method is not")
         if self.run.status == "failed":
             if self.failure is None:
@@ -254,7 +301,7 @@ class Record(Strict):
             return self
         if self.failure is not None:
             raise ValueError(f"failure is given but run.status is {self.run.status!r}")
-        for needed in (HEADLINE, "test/linear_top1", "test/knn_top1"):
+        for needed in REQUIRED_METRICS:
             if needed not in self.metrics:
                 raise ValueError(f"metrics has no {needed!r}")
         if self.confusion is None:
@@ -270,79 +317,40 @@ class Record(Strict):
 
 
 def check_recipe(record: Record) -> None:
-    """ValueError where a finished run does not agree with its recipe.  Records of early runs lack some fields."""
-    fields, epochs = record.recipe.fields, len(record.history)
-    if "epochs" in fields and epochs != fields["epochs"] + (fields["finetune_epochs"] if fields.get("finetune") else 0):
-        raise ValueError(f"history has {epochs} epochs, but recipe.fields.epochs is {fields['epochs']}")
+    """ValueError where a finished run does not agree with its recipe."""
+    number, epochs = record.recipe.number, len(record.history)
+    if epochs != number("epochs") + (number("finetune_epochs") if number("finetune") else 0):
+        raise ValueError(f"history has {epochs} epochs, but recipe.fields.epochs is {number('epochs')}")
     if epochs == 0 and record.run.init is None and record.run.task != "control":
         raise ValueError("history is empty, but the run is no control and started from no other")
     labelled = record.data.class_counts.get("labelled")
-    if (labelled is not None) != (fields.get("labels", 1.0) < 1):
+    if (labelled is not None) != (number("labels") < 1):
         raise ValueError("data.class_counts.labelled and recipe.fields.labels do not agree")
     if labelled is not None and not all(labelled):
         raise ValueError("data.class_counts.labelled has a class without an image")
     rank = record.metrics.get("test/effective_rank")
-    if rank is not None and rank.value > fields.get("latent_dim", math.inf) * (1 + 1e-9):
+    if rank is not None and rank.value > number("latent_dim") * (1 + 1e-9):
         raise ValueError(f"metrics.test/effective_rank.value is {rank.value}, above recipe.fields.latent_dim")
 
 
-def check_argv(run: Run) -> None:
-    """ValueError where the command line asked for another task, data set, seed or kind of run."""
-    for flag, value in (("--task", run.task), ("--dataset", run.dataset)):
-        given = flag_words(run.argv, flag)
-        if given and given[-1] not in (value, "all") and not given[-1].startswith("folder:"):
-            raise ValueError(f"run.argv has {flag} {given[-1]}, but the record is of {value}")
-    methods = flag_words(run.argv, "--method")
-    if methods and run.method not in methods and "all" not in methods:
-        raise ValueError(f"run.argv has --method {' '.join(methods)}, but the record is of {run.method}")
-    if run.seed not in (as_int(word) for word in flag_words(run.argv, "--seed") or ["0"]):
-        raise ValueError(f"run.seed is {run.seed}, which run.argv does not ask for")
-    if "--quick" in run.argv and run.status == "complete":
-        raise ValueError("run.argv has --quick, but run.status is 'complete'")
-    if bool(flag_words(run.argv, "--init")) != (run.init is not None):
-        raise ValueError("run.argv and run.init do not agree on whether the encoder came from another run")
-
-
-def as_int(word: str) -> int | None:
-    """The number as the command line reads it (007 and 1_000 included), or None."""
-    try:
-        return int(word)
-    except ValueError:
-        return None
-
-
-def flag_words(argv: list[str], flag: str) -> list[str]:
-    """The words that follow a flag's last occurrence, up to the next flag; [] where it does not occur."""
-    words: list[str] = []
-    current = ""
-    for word in argv:
-        if word.startswith("--"):
-            current, _, value = word.partition("=")
-            if current == flag:
-                words = [value] if value else []
-        elif current == flag:
-            words.append(word)
-    return words
-
-
 def check_metric(name: str, metric: Metric, data: Data) -> None:
-    """ValueError unless a metric's name, split, count and value belong together."""
+    """ValueError unless a metric's name, split, count and value are consistent."""
     split, _, rest = name.partition("/")
     if split != metric.split:
         raise ValueError(f"metrics.{name}.split is {metric.split!r}")
     base, _, class_name = rest.partition("/")
     if base not in SCORES:
         raise ValueError(f"metrics.{name} names no score of this project")
-    lowest, highest, sampled, _ = SCORES[base]
-    expected = data.size(split)
+    score = SCORES[base]
+    expected = data.size(metric.split)
     if class_name:
         if class_name not in data.classes:
             raise ValueError(f"metrics.{name} names no class of the data set")
-        expected = data.class_counts[split][data.classes.index(class_name)]
-    if metric.n != expected and not (sampled and metric.n < expected):
+        expected = data.class_counts[metric.split][data.classes.index(class_name)]
+    if metric.n != expected and not (score.sampled and metric.n < expected):
         raise ValueError(f"metrics.{name}.n is {metric.n}, but the split has {expected} such images")
-    if not lowest <= metric.value <= highest:
-        raise ValueError(f"metrics.{name}.value is {metric.value}, not within [{lowest}, {highest}]")
+    if not score.lowest <= metric.value <= score.highest:
+        raise ValueError(f"metrics.{name}.value is {metric.value}, not within [{score.lowest}, {score.highest}]")
     if base.endswith("_top1"):
         if metric.correct is None or metric.correct > metric.n:
             raise ValueError(f"metrics.{name}.correct must be a count from 0 to n")
@@ -353,7 +361,7 @@ def check_metric(name: str, metric: Metric, data: Data) -> None:
 
 
 def check_history(record: Record) -> None:
-    """ValueError unless epochs are 1, 2, 3, ... and steps and seconds do not run backwards."""
+    """ValueError unless epochs are 1, 2, 3, ..., steps increase and seconds do not decrease."""
     step, seconds = 0, 0.0
     for i, row in enumerate(record.history, start=1):
         if row.epoch != i:
@@ -361,7 +369,7 @@ def check_history(record: Record) -> None:
         if row.step <= step:
             raise ValueError(f"history[{i - 1}].step is {row.step}, not above {step}")
         if row.seconds < seconds:
-            raise ValueError(f"history[{i - 1}].seconds runs backwards")
+            raise ValueError(f"history[{i - 1}].seconds is below the epoch before")
         step, seconds = row.step, row.seconds
     if record.run.status != "failed" and step != record.derived.steps:
         raise ValueError(f"history ends at step {step}, but derived.steps is {record.derived.steps}")
@@ -370,7 +378,7 @@ def check_history(record: Record) -> None:
 
 
 def check_confusion(confusion: Confusion, metrics: dict[str, Metric], data: Data) -> None:
-    """ValueError unless the matrix agrees with its metric, with the per-class metrics and with the split."""
+    """ValueError unless the matrix agrees with its metric, the per-class metrics and the split."""
     if confusion.metric != HEADLINE:
         raise ValueError(f"confusion.metric is {confusion.metric!r}, not {HEADLINE!r}")
     metric, classes = metrics[confusion.metric], len(data.classes)
@@ -398,7 +406,7 @@ def recipe_hash(fields: dict[str, Any]) -> str:
 
 
 def setting_hash(fields: dict[str, Any]) -> str:
-    """recipe_hash of the fields that had a part: without --finetune its settings have none, whatever they were."""
+    """recipe_hash of the fields in use: without --finetune its epochs and learning rate do not count."""
     idle = () if fields.get("finetune") else ("finetune_epochs", "finetune_learning_rate")
     return recipe_hash({name: value for name, value in fields.items() if name not in idle})
 
@@ -408,29 +416,29 @@ def read_record(path: Path) -> Record:
     return read_strictly(path, Record)
 
 
-def read_strictly(path: Path, model: type[Strict]) -> Any:
+def read_strictly(path: Path, model: type[Model]) -> Model:
     """A JSON file as a strict model.  Raises RecordError, in one line that names the file and the field."""
     try:
         if (path.exists() or path.is_symlink()) and not path.is_file():
             raise RecordError(f"{path.name}: is no regular file")
         if path.stat().st_size > MAX_RECORD_BYTES:
-            raise RecordError(f"{path.name}: larger than {MAX_RECORD_BYTES} bytes, which no record is")
+            raise RecordError(f"{path.name}: larger than the {MAX_RECORD_BYTES} bytes that a record may have")
         raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates,
                          parse_constant=_no_constant)
         return model.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "record"
+        where = ".".join(str(part) for part in first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         message = first["msg"].removeprefix("Value error, ")
-        raise RecordError(f"{path.name}: {field}: {message}{more}") from None
+        raise RecordError(f"{path.name}: {where}{': ' if where else ''}{message}{more}") from None
     except RecursionError:
         raise RecordError(f"{path.name}: nested too deeply to be a record") from None
     except RecordError:
         raise
     except OSError as error:
         raise RecordError(f"{path.name}: {error.strerror}") from None
-    except ValueError as error:  # no JSON, no UTF-8, a number with thousands of digits
+    except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
         raise RecordError(f"{path.name}: {' '.join(str(error).split())}") from None
 
 
@@ -438,16 +446,15 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     for key, value in pairs:
         if key in seen:
-            raise ValueError(f"key {key!r} stands twice")
+            raise ValueError(f"key {key!r} occurs twice")
         seen[key] = value
     return seen
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number a record may hold")
+    raise ValueError(f"{name} is not a number that a record may hold")
 
 
 def write_record(record: Record, path: Path) -> None:
     """Write a record as indented JSON, atomically."""
-    text = json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_text(path, json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False) + "\n")

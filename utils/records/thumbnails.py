@@ -1,6 +1,6 @@
-"""Small pictures of the test images that the maps show: one sheet a data set, beside the records that share it.
+"""Thumbnails of the test images on the maps: one sheet per data set, shared by all records next to it.
 
-Inside each record's .npz the same 1500 images would lie again and again.
+Otherwise every record's .npz would hold the same 1500 images.
 """
 
 import functools
@@ -13,13 +13,14 @@ import numpy as np
 from utils.files import sha256_file, write_atomically
 from utils.records.schema import Artifact, RecordError
 
-COLUMNS = 40  # tiles in a row of the sheet
+COLUMNS = 40  # tiles per row of the sheet
 
 
 def write_thumbnails(folder: Path, dataset: str, images: np.ndarray, owner: str = "") -> Artifact:
     """Write (M, H, W, C) uint8 images, C 1 or 3, as one WebP sheet; the same images give the same file.
 
-    Grey images are kept exactly, colours at quality 80, which a thumbnail does not show.  owner: see write_atomically.
+    Grey images are lossless; colour images have quality 80, which is invisible at this size.  owner: see
+    write_atomically.
     """
     from PIL import Image
 
@@ -32,7 +33,7 @@ def write_thumbnails(folder: Path, dataset: str, images: np.ndarray, owner: str 
 
 
 def arrange(images: np.ndarray) -> np.ndarray:
-    """(M, H, W, C) -> one (rows H, COLUMNS W, C) with the images in lines of COLUMNS, the last one filled up."""
+    """(M, H, W, C) -> one (rows H, COLUMNS W, C) with COLUMNS images per row, the last row padded with black."""
     count, height, width, channels = images.shape
     rows = -(-count // COLUMNS)
     tiles = np.zeros((rows * COLUMNS, height, width, channels), np.uint8)
@@ -42,15 +43,15 @@ def arrange(images: np.ndarray) -> np.ndarray:
 
 
 def read_thumbnails(path: Path, sha256: str, count: int, image_shape: list[int]) -> np.ndarray:
-    """(count, H, W, C) uint8 images of a sheet.  image_shape: C, H, W.  RecordError where the file does not fit."""
+    """(count, H, W, C) uint8 images of a sheet.  image_shape: C, H, W.  RecordError where the file does not match."""
     if not path.is_file() or sha256_file(path) != sha256:
-        raise RecordError(f"{path.name}: is not there, or its SHA-256 is not the one in the record")
+        raise RecordError(f"{path.name}: does not exist, or its SHA-256 is not the one in the record")
     return _decode(path, sha256, count, *image_shape)
 
 
 @functools.lru_cache(maxsize=16)  # all records of a data set share one sheet
 def _decode(path: Path, sha256: str, count: int, channels: int, height: int, width: int) -> np.ndarray:
-    """The images of a sheet, not to be written to.  sha256 tells files apart that lay at one path."""
+    """The images of a sheet, read-only.  sha256: part of the cache's key, as a path may get another file."""
     from PIL import Image
 
     rows = -(-count // COLUMNS)
