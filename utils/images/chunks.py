@@ -1,9 +1,9 @@
-"""Images decoded in parallel, chunk by chunk, in processes of their own.
+"""Images decoded in parallel, chunk by chunk, in separate processes.
 
-Where a damaged image kills the process that decodes it, or holds it up, that image is left out and nothing else is
-lost.  A finished chunk is a file, so that an interrupted decoding goes on where it was: a line of JSON ({place in the
-chunk: why it is unreadable}), then the pixels of all others; its name has its number and its SHA-256.  The processes
-import no torch; they are told what to do on stdin and end with it, whatever happens to the one that started them.
+An image that kills or blocks its process is left out, and nothing else is lost.  A finished chunk is a file, so that an
+interrupted decoding can resume: a line of JSON ({place in the chunk: why it is unreadable}), then the pixels of all
+other images; the file name holds its number and SHA-256.  The processes import no torch; they read jobs from stdin and
+exit when it closes, however their parent ended.
 """
 
 import contextlib
@@ -25,21 +25,21 @@ import numpy as np
 from utils.errors import RunError
 from utils.images.decoding import IMAGE_SECONDS
 
-Chunk = tuple[dict[int, str], np.ndarray]  # place -> why it is unreadable; (R, side, side, 3) uint8 of all others
+Chunk = tuple[dict[int, str], np.ndarray]  # place -> why it is unreadable; (R, side, side, 3) uint8 of the others
 
-CHUNK_IMAGES = 256  # what a kill may cost a process
-MOST_PROCESSES = 16  # each takes some 20 MB, and while it decodes a large image much more
+CHUNK_IMAGES = 256  # at most this many are lost per process by a kill
+MOST_PROCESSES = 16  # each takes some 20 MB, and much more for a large image
 CHILD = "from utils.images.decoding import serve; serve()"
 
 
 def processes() -> int:
-    """One a core that this process may use."""
+    """One per core that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_PROCESSES)
 
 
 def finished_chunks(folder: Path, count: int, side: int) -> tuple[dict[int, Path], list[Path]]:
-    """The files of the whole chunks of `count` images that a folder holds, by number, and the damaged ones."""
+    """The intact chunk files of `count` images in a folder, by number, and the damaged ones."""
     whole, damaged = {}, []
     for file in sorted(folder.glob("[0-9]*-*")):
         try:
@@ -52,7 +52,7 @@ def finished_chunks(folder: Path, count: int, side: int) -> tuple[dict[int, Path
 
 
 def read_chunk(file: Path, count: int, side: int) -> Chunk:
-    """A chunk of `count` images.  Raises ValueError where its bytes are not those that its name promises."""
+    """A chunk of `count` images.  Raises ValueError where its bytes do not match the SHA-256 in its name."""
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != file.name.partition("-")[2]:
         raise ValueError(f"{file} is damaged")
@@ -63,20 +63,20 @@ def read_chunk(file: Path, count: int, side: int) -> Chunk:
 
 
 def read_unreadable(file: Path) -> dict[int, str]:
-    """The first half of read_chunk(), unverified."""
+    """The first part of read_chunk(), unverified."""
     with file.open("rb") as opened:
         return {int(place): why for place, why in json.loads(opened.readline()).items()}
 
 
 def places(number: int, count: int) -> range:
-    """Which of `count` images are those of a chunk."""
+    """The indices, of `count` images, that belong to a chunk."""
     return range(count)[number * CHUNK_IMAGES:(number + 1) * CHUNK_IMAGES]
 
 
 def decode_all(title: str, files: list[Path], side: int, folder: Path, whole: dict[int, Path]) -> dict[int, Path]:
-    """Decode all files into chunks in the folder, except for those that are there (whole).  Returns all of them.
+    """Decode all files into chunks in the folder, except for the existing ones (whole).  Returns all of them.
 
-    Shows a progress bar where a person watches.  Raises RunError where a process cannot start or write.
+    Shows a progress bar on a terminal.  Raises RunError where a process cannot start or write.
     """
     from tqdm import tqdm
 
@@ -107,13 +107,13 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path, whole: di
         try:
             for worker in as_completed([pool.submit(work) for _ in range(threads)]):
                 worker.result()
-        finally:  # all is done, or something went wrong, Ctrl-C too
+        finally:  # at the end, and after an error or Ctrl-C
             decoders.stop()
     return whole | {int(file.name.partition("-")[0]): file for number in left for file in folder.glob(f"{number:06}-*")}
 
 
 class Decoders:
-    """The processes that decode; all of them end with the block."""
+    """The decoding processes; all of them end with the block."""
 
     def __init__(self) -> None:
         self.stopped = threading.Event()
@@ -127,11 +127,11 @@ class Decoders:
         for process in self.started:
             process.wait()
             for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # what it was not sent any more
+                with contextlib.suppress(OSError):  # data that was never sent
                     pipe.close()
 
     def start(self) -> subprocess.Popen:
-        """A new one, once it is ready.  Ctrl-C does not reach it."""
+        """Start a process and wait until it is ready.  Ctrl-C does not reach it."""
         root = str(Path(__file__).resolve().parents[2])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]),
                        "PYTHONIOENCODING": "utf-8:surrogateescape", "OPENBLAS_NUM_THREADS": "1"}
@@ -144,23 +144,23 @@ class Decoders:
         return process
 
     def stop(self) -> None:
-        """Kill them; what they had finished stays."""
+        """Kill all processes; finished chunks remain."""
         self.stopped.set()
         for process in self.started:
             process.kill()
 
 
 def _decoded(job: dict, process: subprocess.Popen, decoders: Decoders, tick: Callable[[], None]) -> subprocess.Popen:
-    """Have a chunk decoded.  Returns the process for the next one: another, where this one died over an image.
+    """Let a process decode a chunk.  Returns the process for the next one: a new one, if this one died.
 
-    It may have died for want of memory, so an image is tried twice before it is refused.
+    It may have run out of memory, so an image is refused only after two attempts.
     """
     refused: dict[str, str] = {}
     deaths: Counter[str] = Counter()
     ticked = 0
     while True:
-        last = "start"  # what it said last
-        with contextlib.suppress(OSError):  # dead already
+        last = "start"  # its last line
+        with contextlib.suppress(OSError):  # already dead
             process.stdin.write(json.dumps(job | {"refused": refused}) + "\n")
             process.stdin.flush()
         while line := process.stdout.readline():
@@ -178,8 +178,8 @@ def _decoded(job: dict, process: subprocess.Popen, decoders: Decoders, tick: Cal
         deaths[last] += 1
         too_long = hasattr(signal, "SIGALRM") and code == -signal.SIGALRM
         if deaths[last] == 2 and not last.isdigit():
-            raise RunError(f"{job['folder']}: the process that decodes images ended with code {code}")
+            raise RunError(f"{job['folder']}: the decoding process ended with code {code}")
         if too_long or deaths[last] == 2:
             refused[last] = (f"decoding it took longer than {IMAGE_SECONDS} s" if too_long else
-                             f"the process that decodes it ends with code {code}")
+                             f"the decoding process ends with code {code}")
         process = decoders.start()

