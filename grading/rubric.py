@@ -1,35 +1,46 @@
-"""The rubric: what earns how many points, and what lateness costs.  The README shows one; the file is YAML.
+"""The rubric: what earns how many points, and what lateness costs.  See example_rubric.yaml.
 
-Every criterion is one of three: a verified metric with a scale, a required artefact, or graded by hand.
+Every criterion is one of three kinds: a verified metric with a scale, a required artefact, or graded by hand.
 """
 
-from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from grading.strict_yaml import Moment, NotBool, Strict, read_yaml
+from grading.strict_yaml import Moment, read_yaml
+from training.tasks import TASKS
+from utils.images.datasets import DATASETS
+from utils.records.schema import Strict
 
-Points = Annotated[float, NotBool, Field(ge=0, le=1e6)]
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
+GRADED_TASKS = tuple(name for name in TASKS if name != "control")  # the control learns nothing
+Title = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 RESERVED = ("student", "total", "of", "days_late", "late_penalty", "remarks")  # columns of grades.csv
 
 
+def one_of(*names: str) -> AfterValidator:
+    """A pydantic validator that accepts these names only."""
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"should be one of {', '.join(names)}")
+        return name
+    return AfterValidator(check)
+
+
 class Criterion(Strict):
-    """One line of the rubric.  id: its column in grades.csv; title: in words; points: the most it can give.
+    """One criterion.  id: its column in grades.csv; title: shown to students; points: the most it can give.
 
     metric, task, dataset, scale: points for a verified accuracy, [[accuracy, points], ...], linear in between.
-    requires, task, dataset: all points for an artefact that is there: a complete record, reconstructions, three seeds.
-    manual: points that only the teacher's overrides give.
+    requires, task, dataset: all points for an artefact: a complete record, reconstructions or three seeds.
+    manual: points are entered by the teacher, in the overrides file.
     """
 
-    id: Identifier
-    title: Name = ""
-    points: Points
-    task: Literal["1.2.1", "1.2.2", "1.2.3", "rotation"] | None = None
-    dataset: Literal["digits", "mnist", "cifar10"] | None = None
+    id: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
+    title: Title = ""
+    points: Annotated[float, Field(ge=0, le=1e6)]
+    task: Annotated[str, one_of(*GRADED_TASKS)] | None = None
+    dataset: Annotated[str, one_of(*DATASETS)] | None = None
     metric: Literal["test_accuracy", "holdout_accuracy"] | None = None
     scale: list[Annotated[list[float], Field(min_length=2, max_length=2)]] | None = None
     requires: Literal["complete_record", "reconstructions", "three_seeds"] | None = None
@@ -37,47 +48,48 @@ class Criterion(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "Criterion":
-        kinds = [self.metric is not None, self.requires is not None, self.manual]
-        if sum(kinds) != 1:
-            raise ValueError("a criterion has exactly one of metric, requires and manual: true")
+        if (self.metric is not None) + (self.requires is not None) + self.manual != 1:
+            raise ValueError("a criterion needs exactly one of metric, requires and manual: true")
         if self.manual and (self.task or self.dataset):
-            raise ValueError("a criterion with manual: true has no task and no dataset")
+            raise ValueError("a criterion with manual: true takes no task and no dataset")
         if not self.manual and not (self.task and self.dataset):
-            raise ValueError("task and dataset are needed")
+            raise ValueError("task and dataset are required")
         if (self.scale is not None) != (self.metric is not None):
-            raise ValueError("a metric needs a scale, and only a metric has one")
+            raise ValueError("metric and scale belong together")
         if self.scale is not None:
             check_scale(self.scale, self.points)
         return self
 
 
 def check_scale(scale: list[list[float]], most: float) -> None:
-    """ValueError unless accuracies rise within [0, 1] and points rise, or stay, within [0, most]."""
+    """ValueError unless accuracies rise within [0, 1] and points do not fall, within [0, most]."""
     if not scale:
         raise ValueError("scale needs at least one pair [accuracy, points]")
-    values, points = [pair[0] for pair in scale], [pair[1] for pair in scale]
-    if not all(0 <= value <= 1 for value in values):
-        raise ValueError("accuracies on a scale are fractions in [0, 1], as 0.75")
-    if any(b <= a for a, b in zip(values, values[1:], strict=False)):
-        raise ValueError("the accuracies on a scale must rise from pair to pair")
-    if any(b < a for a, b in zip(points, points[1:], strict=False)) or points[0] < 0:
-        raise ValueError("the points on a scale must not fall, and not be below 0")
-    if points[-1] > most:
-        raise ValueError(f"the scale gives up to {points[-1]:g} points, but the criterion has {most:g}")
+    if not all(0 <= accuracy <= 1 for accuracy, _ in scale):
+        raise ValueError("accuracies on a scale are fractions in [0, 1], for example 0.75")
+    for (a0, p0), (a1, p1) in pairwise(scale):
+        if a1 <= a0:
+            raise ValueError("the accuracies on a scale must rise from pair to pair")
+        if p1 < p0:
+            raise ValueError("the points on a scale must not fall")
+    if scale[0][1] < 0:
+        raise ValueError("the points on a scale must not be negative")
+    if scale[-1][1] > most:
+        raise ValueError(f"the scale gives up to {scale[-1][1]:g} points, but the criterion has {most:g}")
 
 
 class Late(Strict):
-    """What each day that has begun after the deadline costs, in percent of the points reached, at most so much."""
+    """What lateness costs: a percentage of the points reached per day begun after the deadline and the free days."""
 
-    percent_a_day: Annotated[float, NotBool, Field(ge=0, le=100)]
-    at_most_percent: Annotated[float, NotBool, Field(ge=0, le=100)] = 100.0
-    free_days: Annotated[int, NotBool, Field(ge=0, le=365)] = 0
+    percent_a_day: Annotated[float, Field(ge=0, le=100)]
+    at_most_percent: Annotated[float, Field(ge=0, le=100)] = 100.0
+    free_days: Annotated[int, Field(ge=0, le=365)] = 0
 
 
 class Rubric(Strict):
-    """title: of the assignment; deadline: with time zone, needed where the manifest has times."""
+    """title: of the assignment; deadline: with a time zone, required when the manifest gives times."""
 
-    title: Name
+    title: Title
     deadline: Moment | None = None
     late: Late | None = None
     criteria: Annotated[list[Criterion], Field(min_length=1, max_length=100)]
@@ -88,16 +100,9 @@ class Rubric(Strict):
         seen: set[str] = set()
         for criterion in criteria:
             if criterion.id in seen or criterion.id.lower() in RESERVED:
-                raise ValueError(f"id {criterion.id} stands twice or is a column's own name")
+                raise ValueError(f"id {criterion.id} is used twice or is the name of a column of grades.csv")
             seen.add(criterion.id)
         return criteria
-
-    @field_validator("deadline")
-    @classmethod
-    def _zone(cls, deadline: datetime | None) -> datetime | None:
-        if deadline is not None and deadline.tzinfo is None:
-            raise ValueError("needs a time zone, as 2026-12-01T23:59:00+01:00")
-        return deadline
 
     @property
     def points(self) -> float:
@@ -106,7 +111,7 @@ class Rubric(Strict):
 
 
 def read_rubric(path: Path) -> Rubric:
-    """UsageError, with line and field, where the file is no rubric."""
+    """Raises UsageError, with line and field, for an invalid rubric."""
     return read_yaml(path, Rubric)
 
 
@@ -114,14 +119,14 @@ def points_for(accuracy: float, scale: list[list[float]]) -> float:
     """Points of an accuracy: linear between the pairs of a scale, 0 below the first, constant above the last."""
     if accuracy < scale[0][0]:
         return 0.0
-    for (a0, p0), (a1, p1) in zip(scale, scale[1:], strict=False):
+    for (a0, p0), (a1, p1) in pairwise(scale):
         if accuracy < a1:
-            return min(max(p0 + (p1 - p0) * (accuracy - a0) / (a1 - a0), p0), p1)  # rounding stays in between
+            return min(max(p0 + (p1 - p0) * (accuracy - a0) / (a1 - a0), p0), p1)  # rounding must not leave the range
     return scale[-1][1]
 
 
 def late_share(days: int, late: Late | None) -> float:
-    """Share of the points that lateness takes, in [0, 1].  days: late by the manifest, each begun one counts."""
+    """Share of the points that lateness takes, in [0, 1].  days: days late, each day begun counts."""
     if late is None:
         return 0.0
     return min(max(0, days - late.free_days) * late.percent_a_day, late.at_most_percent) / 100
