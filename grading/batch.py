@@ -4,16 +4,16 @@ import queue
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from grading.assignment import load_truth, read_assignment
 from grading.output import folder_name, write_grades, write_text
 from grading.points import grade
-from grading.score import Evidence, Scorer, Truth, evidence_of
+from grading.rubric import read_assignment
+from grading.score import Evidence, Scorer, Truth, evidence_of, load_truth
 from grading.submission import find_submissions
 from report import show
 from utils.errors import RunError, UsageError
@@ -54,7 +54,9 @@ def score_all(found: dict[str, Path], truth: Truth, out: Path, jobs: int, timeou
 
     def score_one(student: str, source: Path) -> Evidence:
         file = out / folder_name(student) / "evidence.json"
-        known, scorer = read_evidence(file), idle.get()
+        known, scorer = None, idle.get()
+        with suppress(OSError, ValidationError):  # an earlier grading's, if there is any
+            known = Evidence.model_validate_json(file.read_bytes())
         try:
             evidence = evidence_of(source, truth, scorer, known)
         except Exception as error:  # whatever a submission causes affects its own student only
@@ -81,11 +83,3 @@ def score_all(found: dict[str, Path], truth: Truth, out: Path, jobs: int, timeou
                          file=sys.stderr):
             done.result()  # raises if evidence could not be written
     return {student: future.result() for student, future in futures.items()}
-
-
-def read_evidence(file: Path) -> Evidence | None:
-    """Evidence from an earlier grading; None if there is none or it is invalid."""
-    try:
-        return Evidence.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError):
-        return None

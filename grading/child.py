@@ -30,7 +30,7 @@ from training.tasks import TASKS
 from utils.errors import RunError
 from utils.files import write_atomically
 from utils.records.arrays import read_arrays
-from utils.records.schema import Record, RecordError, read_record
+from utils.records.schema import RecordError, read_record
 
 SKETCH = 256  # numbers that summarise an encoder's weights for comparison between students
 LONGEST_REASON = 300
@@ -141,7 +141,10 @@ def examine(path: Path, images: Images, out: Path, stem: str, report: dict[str, 
         raise RecordError(f"the run is {run.status}, not complete")
     if run.task not in TASKS or run.method not in TASKS[run.task].all_methods:
         raise RecordError(f"{run.method} is not a method of task {run.task}")
-    report |= {"claimed": record.headline.correct, "n": record.headline.n, "labelled": trained_with_labels(record)}
+    labels_used = bool(record.recipe.fields.get("finetune")) or (
+        run.init is not None and (run.init.labels > 0 or run.init.task == "1.2.2"))
+    report |= {"claimed": record.headline.correct, "n": record.headline.n,
+               "labelled": labels_used and run.task != "1.2.2"}
     report["reconstructions"] = are_reconstructions(read_arrays(record, path.parent), images.get(run.dataset))
     if run.dataset not in images:
         raise RecordError(f"{run.dataset} is not a data set of this assignment")
@@ -158,14 +161,6 @@ def examine(path: Path, images: Images, out: Path, stem: str, report: dict[str, 
     for key, value in weights.items():
         digest.update(key.encode() + np.ascontiguousarray(value).tobytes())
     report |= {"predictions": stem, "weights": digest.hexdigest(), "sketch": sketch(weights)}
-
-
-def trained_with_labels(record: Record) -> bool:
-    """Whether the encoder was trained with labels, by --finetune or --init, in a task that learns without them."""
-    init = record.run.init
-    labels_used = bool(record.recipe.fields.get("finetune")) or (
-        init is not None and (init.labels > 0 or init.task == "1.2.2"))
-    return labels_used and record.run.task != "1.2.2"
 
 
 def clustered(z: torch.Tensor, predicted: torch.Tensor) -> int:
@@ -199,9 +194,7 @@ def sketch(weights: dict[str, np.ndarray]) -> list[float]:
     """SKETCH random projections of all weights, which keep distances between encoders but not the weights."""
     total = np.zeros(SKETCH)
     for key, value in sorted(weights.items()):
-        flat = value.ravel().astype(np.float64)
-        padded = np.zeros(-(-len(flat) // SKETCH) * SKETCH)
-        padded[: len(flat)] = flat
+        padded = np.pad(value.ravel().astype(np.float64), (0, -value.size % SKETCH))
         seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
         signs = np.random.RandomState(seed).randint(0, 2, len(padded)) * 2 - 1
         total += (padded * signs).reshape(-1, SKETCH).sum(0)  # each weight goes into one sum, with a random sign

@@ -6,9 +6,10 @@ nothing by itself, and a latent can be clustered for other reasons.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from grading.score import Evidence, ScoredRun
 
@@ -16,7 +17,13 @@ from grading.score import Evidence, ScoredRun
 # below this ratio when labels were used, above it otherwise.  Measured on digits and MNIST, not at lower accuracies.
 CLUSTERED = 1.0
 NEAR = 0.05  # relative distance of two encoders' weights, from their sketches
-Runs = list[tuple[str, ScoredRun]]  # (student, run)
+
+
+class Owned(NamedTuple):
+    """A run and the student who submitted it."""
+
+    student: str
+    run: ScoredRun
 
 
 @dataclass(frozen=True)
@@ -30,32 +37,25 @@ class Flag:
 
 def find_flags(evidence: dict[str, Evidence]) -> list[Flag]:
     """Identical and nearly identical weights, identical loss curves, one encoder for two tasks, clustered latents."""
-    runs = [(student, run) for student, found in sorted(evidence.items()) for run in found.runs
+    runs = [Owned(student, run) for student, found in sorted(evidence.items()) for run in found.runs
             if run.correct_verified is not None]
-    flags = [flag(group, "identical encoder weights") for group in shared(runs, "weights")]
-    flags += [flag(group, "identical loss curves")
-              for group in shared([(student, run) for student, run in runs if run.epochs > 1], "history")]
+    flags = [flag(group, "identical encoder weights") for group in groups(runs, "run.weights", differing="student")]
+    flags += [flag(group, "identical loss curves") for group in groups(
+        [one for one in runs if one.run.epochs > 1], "run.history", differing="student")]
     flags += [flag([one, other], "nearly identical encoder weights") for one, other in combinations(runs, 2)
-              if one[0] != other[0] and one[1].weights != other[1].weights and alike(one[1], other[1])]
-    flags += [flag(group, "one encoder for two tasks") for group in two_tasks(runs)]
-    return flags + [flag([(student, run)], "latents clustered by class, as labels make them, in a task without labels")
-                    for student, run in runs if looks_supervised(run)]
+              if one.student != other.student and one.run.weights != other.run.weights and alike(one.run, other.run)]
+    flags += [flag(group, "one encoder for two tasks")
+              for group in groups(runs, "student", "run.weights", differing="run.task")]
+    return flags + [flag([one], "latents clustered by class, as labels make them, in a task without labels")
+                    for one in runs if looks_supervised(one.run)]
 
 
-def shared(runs: Runs, field: str) -> Iterator[Runs]:
-    """Groups of at least two students with the same value of a field."""
-    groups: dict[str, Runs] = defaultdict(list)
-    for student, run in runs:
-        groups[getattr(run, field)].append((student, run))
-    return (group for value, group in sorted(groups.items()) if value and len({student for student, _ in group}) > 1)
-
-
-def two_tasks(runs: Runs) -> Iterator[Runs]:
-    """Runs of one student with the same weights in more than one task."""
-    groups: dict[tuple[str, str], Runs] = defaultdict(list)
-    for student, run in runs:
-        groups[student, run.weights].append((student, run))
-    return (group for _, group in sorted(groups.items()) if len({run.task for _, run in group}) > 1)
+def groups(runs: list[Owned], *equal: str, differing: str) -> list[list[Owned]]:
+    """Runs that are equal in some fields, in the order of these, and differ in another."""
+    found: dict[Any, list[Owned]] = defaultdict(list)
+    for one in runs:
+        found[attrgetter(*equal)(one)].append(one)
+    return [group for _, group in sorted(found.items()) if len(set(map(attrgetter(differing), group))) > 1]
 
 
 def looks_supervised(run: ScoredRun) -> bool:
@@ -75,5 +75,5 @@ def alike(run: ScoredRun, other: ScoredRun) -> bool:
     return length > 0 and math.dist(run.sketch, other.sketch) / length < NEAR
 
 
-def flag(runs: Runs, what: str) -> Flag:
-    return Flag(tuple(sorted({student for student, _ in runs})), what, tuple(sorted({run.file for _, run in runs})))
+def flag(runs: list[Owned], what: str) -> Flag:
+    return Flag(tuple(sorted({one.student for one in runs})), what, tuple(sorted({one.run.file for one in runs})))

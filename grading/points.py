@@ -2,27 +2,14 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
 
 from grading.flags import alike
-from grading.rubric import Criterion, Rubric, late_share, points_for
+from grading.rubric import Criterion, Override, Rubric, points_for
 from grading.score import Evidence, ScoredRun
 from report import show
 from report.verification import agree
-from utils.records.schema import Strict
 
 SEEDS = 3  # that three_seeds asks for
-
-
-class Override(Strict):
-    """The teacher's decision on one criterion of one student."""
-
-    student: Annotated[str, Field(min_length=1)]
-    criterion: str
-    points: Annotated[float, Field(ge=0)]
-    reason: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
 @dataclass(frozen=True)
@@ -63,7 +50,7 @@ def grade(student: str, evidence: Evidence, rubric: Rubric, days_late: int, over
             award = Award(criterion, override.points, f"set by the teacher ({before}): {override.reason}", True)
         awards.append(award)
     reached = sum(award.points or 0.0 for award in awards)
-    lost = reached * late_share(days_late, rubric.late)
+    lost = reached * (rubric.late.share(days_late) if rubric.late else 0)
     return Grade(student, tuple(awards), days_late, lost, min(max(0.0, reached - lost), rubric.points))
 
 

@@ -5,6 +5,7 @@ the system lets ordinary users create network namespaces (Linux's unshare), with
 """
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -21,7 +22,10 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
+from grading.rubric import Rubric
 from grading.submission import take
+from utils.errors import UsageError
+from utils.images.datasets import load_dataset
 from utils.records.schema import Strict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,12 +80,6 @@ class ScoredRun(ChildReport):
         """Accuracy on the hidden images, a fraction."""
         return None if self.correct_holdout is None or not self.holdout_n else self.correct_holdout / self.holdout_n
 
-    @property
-    def holdout_gap(self) -> float | None:
-        """Verified minus hidden accuracy."""
-        public, hidden = self.accuracy, self.holdout_accuracy
-        return None if public is None or hidden is None else public - hidden
-
 
 class Evidence(Strict):
     """Everything found out about one submission; points are computed from this alone.
@@ -106,6 +104,52 @@ class Truth:
     images: dict[str, Path]
     labels: dict[str, np.ndarray]
     digest: str
+
+
+def load_truth(rubric: Rubric, data_dir: Path, holdout: Path | None, folder: Path) -> Truth:
+    """The rubric's data sets: test images as .npy files in `folder`, labels in memory.  Raises RunError, UsageError."""
+    images, labels = {}, {}
+    for name in sorted({criterion.dataset for criterion in rubric.criteria if criterion.dataset}):
+        dataset = load_dataset(name, data_dir)
+        images[name], labels[name] = dataset.test_images, dataset.test_labels
+    if holdout:
+        for name, hidden in read_holdout(holdout, {name: images[name].shape[1:] for name in images}).items():
+            images[f"{name}/holdout"], labels[f"{name}/holdout"] = hidden
+    for criterion in rubric.criteria:
+        if criterion.metric == "holdout_accuracy" and f"{criterion.dataset}/holdout" not in images:
+            raise UsageError(f"criterion {criterion.id} needs hidden images: --holdout FILE with "
+                             f"{criterion.dataset}_images and {criterion.dataset}_labels")
+    digest, files = hashlib.sha256(), {}
+    for name, stack in sorted(images.items()):
+        files[name] = folder / f"{name.replace('/', '.')}.npy"
+        np.save(files[name], stack)
+        digest.update(name.encode() + stack.tobytes() + labels[name].astype("<i8").tobytes())
+    return Truth(files, labels, digest.hexdigest())
+
+
+def read_holdout(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Hidden images and labels from an .npz file: NAME_images (N, H, W, C) uint8, NAME_labels (N,) whole numbers.
+
+    shapes: (H, W, C) of the data sets to look for, by name.  Raises UsageError.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as error:  # numpy and zipfile raise many kinds
+        raise UsageError(f"--holdout {path}: not an .npz file of arrays: {' '.join(str(error).split())}") from None
+    found = {}
+    for name, shape in shapes.items():
+        images, labels = arrays.get(f"{name}_images"), arrays.get(f"{name}_labels")
+        if images is None and labels is None:
+            continue
+        if images is None or labels is None or images.shape[1:] != shape or images.dtype != np.uint8 \
+                or labels.shape != (len(images),) or not len(images) or labels.dtype.kind not in "iu":
+            raise UsageError(f"--holdout {path}: needs {name}_images (N, {', '.join(map(str, shape))}) uint8 and as "
+                             f"many whole numbers in {name}_labels")
+        found[name] = images, labels
+    if not found:
+        raise UsageError(f"--holdout {path}: no images of the rubric's data sets ({', '.join(shapes)})")
+    return found
 
 
 @cache
@@ -224,20 +268,19 @@ def count_correct(file: str, report: ChildReport, out: Path, truth: Truth) -> Sc
     run = ScoredRun(**report.model_dump(), file=file)
     if report.predictions is None:
         return run
-    counts: dict[str, int | None] = {}
-    for name, correct, n in ((report.dataset, "correct_verified", "n"),
-                             (f"{report.dataset}/holdout", "correct_holdout", "holdout_n")):
-        labels, path = truth.labels.get(name), out / f"{report.predictions}.{name.replace('/', '.')}.u2"
-        if labels is not None:
-            counts |= {correct: matches(path, labels), n: len(labels)}
-    run = run.model_copy(update=counts)
-    if run.correct_verified is None:
-        return run.model_copy(update={"reason": "it has another number of predictions than there are test images"})
-    return run
+    public, hidden = truth.labels.get(report.dataset), truth.labels.get(f"{report.dataset}/holdout")
+    stem = f"{report.predictions}.{report.dataset}"
+    correct = matches(out / f"{stem}.u2", public)
+    if public is None or correct is None:
+        return run.model_copy(update={"reason": "the number of its predictions is not that of the test images"})
+    counts = {"correct_verified": correct, "n": len(public)}
+    if hidden is not None:
+        counts |= {"correct_holdout": matches(out / f"{stem}.holdout.u2", hidden), "holdout_n": len(hidden)}
+    return run.model_copy(update=counts)
 
 
-def matches(path: Path, labels: np.ndarray) -> int | None:
+def matches(path: Path, labels: np.ndarray | None) -> int | None:
     """Correct predictions in a file of 16-bit numbers; None unless it has exactly one per label."""
-    if not path.is_file() or path.stat().st_size != 2 * len(labels):
+    if labels is None or not path.is_file() or path.stat().st_size != 2 * len(labels):
         return None
     return int(np.sum(np.frombuffer(path.read_bytes(), "<u2") == labels))

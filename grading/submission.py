@@ -176,39 +176,27 @@ def refusal(mode: int) -> str:
     return "" if stat.S_ISREG(mode) else "a link" if stat.S_ISLNK(mode) else "not a regular file"
 
 
-def open_regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path, kind: type[io.FileIO] = io.FileIO) -> io.FileIO:
     """Open a file that is neither a link nor a pipe, even if it was replaced since it was listed."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise Refused("not a regular file")
-    return os.fdopen(descriptor, "rb")
+    return kind(descriptor)
 
 
-class SmallReads(io.RawIOBase):
-    """An archive's bytes in reads of limited size, because zipfile reads the whole list of entries at once."""
+class SmallReads(io.FileIO):
+    """A file that is read in parts of limited size, because zipfile reads the whole list of entries at once."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self.file = file
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        return self.file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.file.tell()
-
-    def read(self, size: int = -1, /) -> bytes:
-        if size > MAX_READ:
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MAX_READ:
             raise TooMuch(f"contains more than {MAX_ENTRIES} entries")
-        return self.file.read(size if size >= 0 else MAX_READ)
+        return super().read(MAX_READ if size is None or size < 0 else size) or b""
 
 
 def from_zip(source: Path) -> Iterator[Entry]:
     """Every file of an archive, in its order; links, encrypted entries and duplicates are refused."""
-    with open_regular(source) as file, zipfile.ZipFile(SmallReads(file)) as archive:
+    with open_regular(source, SmallReads) as file, zipfile.ZipFile(file) as archive:
         seen: set[str] = set()
         for entry in archive.infolist():
             if not entry.filename:

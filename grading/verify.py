@@ -23,17 +23,16 @@ def verify(loaded: list[Loaded], folder: Path, data_dir: Path) -> Iterator[tuple
     for run in with_status(loaded, "complete"):
         correct, n, dataset = run.record.headline.correct, run.record.headline.n, run.record.run.dataset
         assert correct is not None and n is not None  # of a complete run's headline
-        if dataset not in DATASETS:
-            yield run, Verdict(correct, n, reason="its images are a folder that is not available here")
-            continue
-        data = load_images(dataset)
-        try:
-            predicted = predict_again(folder / run.name, data)
-        except RunError as error:
-            yield run, Verdict(correct, n, reason=str(error))
-            continue
-        yield run, Verdict(correct, n, int(np.sum(predicted == data.test_labels.cpu().numpy())),
-                           int(np.sum(predicted != run.arrays["test_predictions"])))
+        verdict = Verdict(correct, n, reason="its images are a folder that is not available here")
+        if dataset in DATASETS:
+            data = load_images(dataset)
+            try:
+                predicted = predict_again(folder / run.name, data)
+                verdict = Verdict(correct, n, int(np.sum(predicted == data.test_labels.cpu().numpy())),
+                                  int(np.sum(predicted != run.arrays["test_predictions"])))
+            except RunError as error:
+                verdict = Verdict(correct, n, reason=str(error))
+        yield run, verdict
 
 
 def verify_and_print(loaded: list[Loaded], folder: Path, data_dir: Path) -> list[tuple[Loaded, Verdict]]:
