@@ -273,7 +273,7 @@ def count_correct(file: str, report: ChildReport, out: Path, truth: Truth) -> Sc
     correct = matches(out / f"{stem}.u2", public)
     if public is None or correct is None:
         return run.model_copy(update={"reason": "the number of its predictions is not that of the test images"})
-    counts = {"correct_verified": correct, "n": len(public)}
+    counts: dict[str, int | None] = {"correct_verified": correct, "n": len(public)}
     if hidden is not None:
         counts |= {"correct_holdout": matches(out / f"{stem}.holdout.u2", hidden), "holdout_n": len(hidden)}
     return run.model_copy(update=counts)
