@@ -99,7 +99,7 @@ def run(job: dict[str, Any]) -> None:
         try:
             examine(path, images, out, str(number), report)
         except (RecordError, RunError) as error:
-            report["reason"] = str(error).replace(f"{path.parent}/", "")[:LONGEST_REASON]
+            report["reason"] = str(error).replace(f"{path.parent}/", "").removeprefix(f"{path.name}: ")[:LONGEST_REASON]
         except MemoryError:
             reports[name] = {"reason": "needs more memory than allowed"}
         except Exception as error:  # a student's file can cause anything; only this sentence is reported

@@ -117,8 +117,7 @@ def judge_artefact(criterion: Criterion, verified: list[ScoredRun]) -> Award:
             if all(run.seed != other.seed and not alike(run, other) for other in group):
                 group.append(run)
         found, what = [run.file for run in max(groups.values(), key=len, default=[])], "three seeds"
-        missing = (f"{show.plural(len(found), 'run')} of one method and recipe with different seeds and weights; "
-                   f"{SEEDS} are required")
+        missing = f"runs of one method and recipe with distinct seeds and weights: {len(found)} of {SEEDS}"
         found = found if len(found) >= SEEDS else []
     if not found:
         return Award(criterion, 0.0, missing)

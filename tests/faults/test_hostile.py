@@ -15,7 +15,7 @@ from grading.output import folder_name, name_cell
 from grading.score import Evidence, Scorer
 from tests.factory import HONEST
 from tests.grading.helpers import DIGITS, ROOT, run_grading, table
-from tests.grading.hostile import CORPUS, TARGET
+from tests.hostile import CORPUS, TARGET
 
 
 def every_byte(out: Path) -> dict[str, bytes]:

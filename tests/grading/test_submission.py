@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from grading.submission import find_submissions, take
-from tests.grading.hostile import CORPUS, TARGET
+from tests.hostile import CORPUS, TARGET
 
 
 def test_links_are_refused_and_leftovers_of_a_results_folder_are_ignored(honest: Path, tmp_path: Path) -> None:
