@@ -67,9 +67,9 @@ def main(argv: list[str]) -> None:
     else:
         verify = None
         if args.verify:
-            from grading.verify import verify_aloud  # here, since it needs torch, and the report does not
+            from grading.verify import verify_and_print  # here, since it needs torch, and the report does not
 
-            verify = partial(verify_aloud, folder=args.results_dir, data_dir=args.data_dir or Path("data"))
+            verify = partial(verify_and_print, folder=args.results_dir, data_dir=args.data_dir or Path("data"))
         used, rejected = write_report(args.results_dir, args.html, args.pdf, verify)
         print(f"HTML:  {args.html}\nPDF:   {args.pdf}")
     for name, reason in rejected:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: flags, a table on the screen, a JSON file of what was measured.  Imports no torch."""
+"""Shared by the benchmarks: flags, a printed table, a JSON file of the measurements.  Imports no torch."""
 
 import argparse
 import json
@@ -10,14 +10,15 @@ from typing import Any
 
 from training.tasks import TASKS
 from utils.errors import UsageError
+from utils.files import write_atomically
 from utils.recipe import Recipe
 
 
 def even_recipe(task: str, family: str = "cifar10", encoder: str | None = None) -> Recipe:
-    """The default one, but that every image is the same work, and as much as others do who are compared with it.
+    """The default recipe, changed so that every image is equal work, and as much as for the others it is compared with.
 
-    In 1.2.2 images have one size from the start; in 1.2.3 there are two views, which are both encoded.
-    family: the data set whose recipe it is.
+    In 1.2.2 all images have full size from the start; 1.2.3 encodes both of its two views.
+    family: the data set whose recipe is used.
     """
     if task == "1.2.2":
         return replace(TASKS[task].default_recipe(family, encoder=encoder), resize_from=1.0)
@@ -26,7 +27,7 @@ def even_recipe(task: str, family: str = "cifar10", encoder: str | None = None) 
 
 @dataclass(frozen=True)
 class Timed:
-    """One timing.  images: trained on, however many views each had; flops: as the project counts them, or None."""
+    """One timing.  images: trained on, regardless of the number of views; flops: counted by the project, or None."""
 
     seconds: float
     images: int
@@ -39,16 +40,16 @@ class Timed:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Something that is timed, again and again."""
+    """Something that is timed repeatedly."""
 
     name: str
     run: Callable[[], Timed]
 
 
 def round_robin(contestants: list[Contestant], rounds: int) -> dict[str, list[Timed]]:
-    """Each contestant once a round, in turn, so that a busy minute of the machine meets all of them alike.
+    """Time each contestant once per round, in turn, so that a busy minute of the machine affects all of them.
 
-    Returns the timings by name.  A first round more than asked for warms caches up and is dropped.
+    Returns the timings by name.  An additional first round warms up and is dropped.
     """
     timings: dict[str, list[Timed]] = {contestant.name: [] for contestant in contestants}
     for number in range(rounds + 1):
@@ -72,21 +73,21 @@ def spread(timings: list[Timed]) -> dict[str, Any]:
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Where the data are and what computes, as in _main.py."""
+    """Data folder, device and number format, as in _main.py."""
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
                         help="auto takes CUDA, else MPS, else the CPU")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"),
-                        help="number format of this project's training; auto takes what a measurement finds faster")
+                        help="number format of this project's training; auto measures which is faster")
 
 
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE.json",
-                        help="also write everything that was measured; a file that is there is replaced")
+                        help="also write all measurements; an existing file is replaced")
 
 
 def whole(least: int) -> Callable[[str], int]:
-    """A type for argparse: a whole number of at least so much."""
+    """An argparse type: a whole number of at least `least`."""
     def parse(text: str) -> int:
         number = int(text) if text.isascii() and text.isdigit() else least - 1
         if number < least:
@@ -96,22 +97,22 @@ def whole(least: int) -> Callable[[str], int]:
 
 
 def check_output(path: Path | None, flag: str, suffixes: tuple[str, ...]) -> None:
-    """UsageError, before anything is measured, unless a file of that name can be made."""
+    """UsageError, before anything is measured, unless a file of this name can be written."""
     if path is None:
         return
     if path.suffix not in suffixes:
         raise UsageError(f"{flag} {path}: must end in {' or '.join(suffixes)}")
     if path.exists() and not path.is_file():
-        raise UsageError(f"{flag} {path}: is no regular file")
+        raise UsageError(f"{flag} {path}: not a regular file")
     if not path.parent.is_dir():
-        raise UsageError(f"{flag} {path}: there is no folder {path.parent}")
+        raise UsageError(f"{flag} {path}: no folder {path.parent}")
 
 
-# What comes out
+# Output
 
 
 def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
-    """A table in plain text; the first column is aligned to the left, the others to the right."""
+    """Print a table; the first column is left-aligned, the others right-aligned."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     print(f"\n{title}")
@@ -124,11 +125,9 @@ def print_table(title: str, head: list[str], rows: list[list[str]]) -> None:
 
 
 def write_json(path: Path | None, measured: dict[str, Any]) -> None:
-    """Write it atomically: whoever reads the file sees the old numbers or the new ones.  None: nothing is written."""
+    """Write the file atomically; None writes nothing."""
     if path is None:
         return
-    from utils.files import write_atomically
-
     text = json.dumps(measured, indent=1, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
     print(f"written: {path}")

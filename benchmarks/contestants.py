@@ -1,7 +1,7 @@
-"""What is timed: this project's training as it is, the loop that every tutorial has, and lightly's own pieces.
+"""What is timed: this project's training, a typical tutorial loop, and lightly's transform, head and loss.
 
-All of them train the same networks on the same images.  Timed is one pass over some images, from the first batch on:
-augmentation, forward, loss, backward and optimiser; building the networks and starting the program are not.
+All of them train the same networks on the same images.  The timing covers one pass over the images: augmentation,
+forward, loss, backward and optimiser.  It excludes building the networks and starting the program.
 """
 
 import contextlib
@@ -33,11 +33,11 @@ from utils.images.on_device import DeviceData
 from utils.recipe import Recipe
 from utils.records.environment import choose_device
 
-VALIDATION_IMAGES = 10  # an epoch of the project ends with a validation: with so few it takes a hundredth of the time
+VALIDATION_IMAGES = 10  # an epoch of the project ends with validation; this few take a hundredth of the time
 
 
 def set_up(device_name: str, precision: str, seed: int = 0) -> Setup:
-    """Device and number format as a run of the project chooses them.  Raises UsageError where they cannot be had."""
+    """Device and number format as a run of the project chooses them.  UsageError if they are not available."""
     device = choose_device(device_name)
     conv_gflops = measure_apart(device, conv3x3)
     precision = choose_precision(conv_gflops) if precision == "auto" else precision
@@ -45,18 +45,18 @@ def set_up(device_name: str, precision: str, seed: int = 0) -> Setup:
     print(f"device: {device.type}, threads: {torch.get_num_threads()}, precision: {precision} "
           f"(convolution GFLOP/s: {speeds})", flush=True)
     if conv_gflops[precision] == 0:
-        raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
+        raise UsageError(f"--precision {precision}: {device.type} does not support it here; use float32 or auto")
     return Setup(device, precision, conv_gflops, seed)
 
 
 def measure_apart(device: torch.device, convolution: Convolution) -> dict[str, float]:
-    """measure_conv() in a process of its own, so that what it does to memory has no part in what is timed here."""
+    """measure_conv() in a separate process, so that the memory it leaves does not affect the timings here."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
         return apart.submit(measure_conv, device, convolution).result()
 
 
 def random_data(count: int, image_shape: tuple[int, int, int], device: torch.device) -> DeviceData:
-    """So many images of noise with random labels of ten classes, and a few more to validate on; no test images."""
+    """`count` images of noise with random labels of ten classes, and a few more to validate on; no test images."""
     generator = Generator().manual_seed(0)
     channels, height, width = image_shape
     total = count + VALIDATION_IMAGES
@@ -78,9 +78,9 @@ def first_images(data: DeviceData, count: int) -> DeviceData:
 
 
 def train_timed(task: str, recipe: Recipe, data: DeviceData, setup: Setup, epoch: int = 1) -> Timed:
-    """This epoch of the task's own train(), which is not copied here: what the project changes is what is timed.
+    """Time epoch number `epoch` of the task's train() itself, so that changes of the project are what is timed.
 
-    The seconds are those of its history, which start with the first batch.  What it prints is swallowed.
+    The seconds are those of its history, from the first batch on.  Its output is discarded.
     """
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         trained = importlib.import_module(TASKS[task].script).train(replace(recipe, epochs=epoch), data, setup)
@@ -92,9 +92,9 @@ def train_timed(task: str, recipe: Recipe, data: DeviceData, setup: Setup, epoch
 def this_project(task: str, recipe: Recipe, data: DeviceData, setup: Setup) -> Contestant:
     """The project's training: batches augmented as tensors, channels last, and the format that is faster here.
 
-    The third epoch: a training begins with memory that is new to it, and takes some more in its first ten steps.
-    In a process of its own, which ends with this one: the freed memory that it keeps (compute/allocator.py) would serve
-    the others too, who have none of that in a program of theirs (CIFAR-10, tutorial loop: 43 -> 55 images/s).
+    The third epoch is timed, because a training allocates new memory during its first ten steps.  It runs in a separate
+    process: the freed memory that it keeps (utils/compute/allocator.py) would otherwise speed up the others, who do
+    without in a program of their own (CIFAR-10, tutorial loop: 43 -> 55 images/s).
     """
     apart = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
     return Contestant(f"this project ({recipe.method}, {setup.precision})",
@@ -105,7 +105,7 @@ def this_project(task: str, recipe: Recipe, data: DeviceData, setup: Setup) -> C
 
 
 class PilImages(Dataset):
-    """(transform(PIL image), label), one at a time, as torchvision's own data sets hand them out."""
+    """(transform(PIL image), label), one at a time, as in torchvision's data sets."""
 
     def __init__(self, data: DeviceData, transform: Callable[[Image.Image], Any]) -> None:
         self.images = data.images[data.train].cpu().numpy()  # (N, H, W, C) uint8
@@ -120,7 +120,7 @@ class PilImages(Dataset):
 
 
 class TwoViews:
-    """The same random transform twice.  PIL image -> two tensors."""
+    """Apply a random transform twice.  PIL image -> two tensors."""
 
     def __init__(self, transform: Callable[[Image.Image], Tensor]) -> None:
         self.transform = transform
@@ -131,9 +131,9 @@ class TwoViews:
 
 @dataclass
 class Conventional:
-    """A loop as tutorials have it: DataLoader, transforms of one PIL image at a time, float32, AdamW.
+    """A typical tutorial loop: DataLoader, transforms of one PIL image at a time, float32, AdamW.
 
-    modules: what is trained, on the device; loss_of: a collated batch -> the loss, forward passes included.
+    modules: what is trained, on the device; loss_of: a collated batch -> the loss, including the forward passes.
     """
 
     name: str
@@ -148,13 +148,13 @@ class Conventional:
         self.optimiser = torch.optim.AdamW(parameters, lr=1e-3)
 
     def with_workers(self, workers: int) -> Contestant:
-        """The loop with so many worker processes, which stay from one epoch to the next."""
+        """The loop with this many worker processes, which persist from epoch to epoch."""
         loader = DataLoader(self.images, self.batch_size, shuffle=True, drop_last=True, num_workers=workers,
                             persistent_workers=workers > 0)
         return Contestant(f"{self.name}, {workers} workers", lambda: self.epoch(loader))
 
     def warm_up(self) -> None:
-        """One step, untimed, so that whatever is timed first does not pay for all."""
+        """One untimed step, so that the first timing does not include one-off costs."""
         self.step(next(iter(DataLoader(self.images, self.batch_size))))
 
     def epoch(self, loader: DataLoader) -> Timed:
@@ -168,7 +168,7 @@ class Conventional:
         return Timed(time.perf_counter() - start, len(loader) * self.batch_size)
 
     def step(self, batch: Any) -> float:
-        """One optimiser step; the loss."""
+        """One optimiser step; returns the loss."""
         self.optimiser.zero_grad()
         loss = self.loss_of(batch)
         loss.backward()
@@ -177,15 +177,15 @@ class Conventional:
 
 
 def normalisation(data: DeviceData) -> transforms.Normalize:
-    """Channel means and deviations of training images, as tutorials type them in."""
+    """Channel means and standard deviations of training images, which tutorials hard-code."""
     sample = data.sample(2000).cpu()
     return transforms.Normalize(sample.mean((0, 2, 3)).tolist(), sample.std((0, 2, 3)).tolist())
 
 
 def encoder_for(recipe: Recipe, data: DeviceData, setup: Setup, normalise: transforms.Normalize) -> nn.Module:
-    """The project's encoder in float32 and the default memory format, for images that are normalised already.
+    """The project's encoder in float32 and the default memory format, for images that are already normalised.
 
-    Its convolutions are torch's, as a user would have them, not this project's own.
+    Its convolutions are torch's, which is what a user would have, not this project's.
     """
     encoder = new_encoder(recipe, data, setup)
     for module in encoder.modules():
@@ -196,7 +196,7 @@ def encoder_for(recipe: Recipe, data: DeviceData, setup: Setup, normalise: trans
 
 
 def tutorial_classification(recipe: Recipe, data: DeviceData, setup: Setup) -> Conventional:
-    """Supervised CIFAR-10 as in torchvision's and countless other tutorials: crop, flip, cross-entropy."""
+    """Supervised CIFAR-10 as in torchvision's and many other tutorials: crop, flip, cross-entropy."""
     normalise = normalisation(data)
     transform = transforms.Compose([transforms.RandomCrop(data.image_shape[-1], padding=4),
                                     transforms.RandomHorizontalFlip(), transforms.ToTensor(), normalise])
@@ -212,9 +212,9 @@ def tutorial_classification(recipe: Recipe, data: DeviceData, setup: Setup) -> C
 
 
 def tutorial_contrastive(recipe: Recipe, data: DeviceData, setup: Setup, side: int | None = None) -> Conventional:
-    """SimCLR as tutorials have it: crop, flip, colour jitter, grey, twice an image; NT-Xent with a mask.
+    """SimCLR as in tutorials: two views by crop, flip, colour jitter and greyscale; NT-Xent with a mask.
 
-    side: of the views, pixels; by default as large as the project's own.
+    side: of the views, in pixels; the project's by default.
     """
     normalise = normalisation(data)
     transform = transforms.Compose([
@@ -234,7 +234,7 @@ def tutorial_contrastive(recipe: Recipe, data: DeviceData, setup: Setup, side: i
 
 
 def tutorial_nt_xent(z: Tensor, temperature: float) -> Tensor:
-    """NT-Xent in its most copied form: pick positives and negatives out of the similarities with boolean masks.
+    """NT-Xent in its most copied form: boolean masks select positives and negatives from the similarities.
 
     z: (2N, D) projections, row i and row i + N from the same image.
     """
@@ -251,13 +251,13 @@ def tutorial_nt_xent(z: Tensor, temperature: float) -> Tensor:
 
 
 def lightly_contrastive(recipe: Recipe, data: DeviceData, setup: Setup) -> Conventional:
-    """SimCLR from lightly's transform, head and loss on the project's encoder.  Needs the package lightly."""
+    """SimCLR with lightly's transform, head and loss on the project's encoder.  Needs the package lightly."""
     from lightly.loss import NTXentLoss
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
 
     normalise = normalisation(data)
-    # strength 0.5 and no blur: what lightly's documentation and benchmark say of small images
+    # strength 0.5 and no blur, as lightly's documentation and benchmark recommend for small images
     transform = SimCLRTransform(input_size=view_size(recipe, data)[0], cj_strength=0.5, gaussian_blur=0.0,
                                 normalize={"mean": list(normalise.mean), "std": list(normalise.std)})
     encoder = encoder_for(recipe, data, setup, normalise)

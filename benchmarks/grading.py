@@ -1,16 +1,16 @@
-"""How long grading a class takes: N ordinary submissions of three tasks, graded from nothing twice, then once more.
+"""How long grading a class takes: N ordinary submissions of three tasks, graded twice from scratch, then once more.
 
-    python benchmarks/grading.py --json grading.json          100 students on MNIST, two at once
+    python benchmarks/grading.py --json grading.json          100 students on MNIST, two at a time
     python benchmarks/grading.py --students 10 --results-dir results
 
-A student hands in the runs of three tasks with the encoders of the default recipes.  They are made from one run a task:
-of --results-dir, where that has a checkpoint, else one that is trained here briefly (an epoch on 2,000 images).  Every
-student gets weights of their own (noise of a tenth of their deviation) and records that are true of them; every tenth
-claims what the run without noise reached, which its checkpoint does not.  What a run was trained for and how long makes
-no difference to what it costs to grade.
+A submission has one run per task with the encoder of the default recipe.  They are derived from one run per task: from
+--results-dir if that has a checkpoint, otherwise trained here briefly (an epoch on 2,000 images).  Every student gets
+different weights (noise of a tenth of their standard deviation) and records that match them; every tenth student claims
+the accuracy of the run without noise, which their checkpoint does not reach.  How long a run was trained does not
+affect the cost of grading it.
 
-Reported are seconds, CPU seconds and the memory of all processes together (Linux; each page that several share is
-counted once), whether the second grading gave the same bytes, and the seconds of a start that has nothing to score.
+Reported are seconds, CPU seconds and the memory of all processes together (Linux; shared pages are counted once),
+whether the second grading gave the same bytes, and the seconds of a grading that has nothing to score.
 """
 
 import argparse
@@ -31,26 +31,26 @@ from utils.command_line import Parser, exit_code
 from utils.errors import RunError
 
 EXAMPLES = """examples:
-  python benchmarks/grading.py --json grading.json           100 students on MNIST, two at once; half an hour
+  python benchmarks/grading.py --json grading.json           100 students on MNIST, two at a time; half an hour
   python benchmarks/grading.py --students 10 --results-dir results
 
 """
 ROOT = Path(__file__).resolve().parent.parent
 TASKS = ("1.2.1", "1.2.2", "1.2.3")
-NOISE = 0.1  # of each weight, relative to its tensor's deviation: far from what is flagged as a near copy
-EVERY = 10  # one student of so many claims more than the checkpoint gives
-SAMPLE = 0.25  # seconds between two looks at the memory
+NOISE = 0.1  # relative to the standard deviation of the tensor; far more than between flagged near copies
+EVERY = 10  # one student in this many claims more than the checkpoint gives
+SAMPLE = 0.25  # seconds between samples of the memory
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python benchmarks/grading.py [options]",
-                    description="Time the grading of a class that is made up for it.")
+                    description="Time the grading of a generated class.")
     parser.add_argument("--students", type=whole(1), default=100, metavar="N", help="default: 100")
-    parser.add_argument("--jobs", type=whole(1), default=2, metavar="N", help="submissions at once (default: 2)")
+    parser.add_argument("--jobs", type=whole(1), default=2, metavar="N", help="submissions at a time (default: 2)")
     parser.add_argument("--dataset", choices=("digits", "mnist", "cifar10"), default="mnist", help="default: mnist")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR",
-                        help="runs with checkpoints to start from; what is not there is trained (default: results)")
+                        help="runs with checkpoints to start from; missing ones are trained (default: results)")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
     add_json_flag(parser)
     arguments = parser.parse_args(argv)
@@ -59,7 +59,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def main(argv: list[str]) -> None:
-    """Make the class, grade it, print the table, write the JSON.  Raises UsageError and RunError."""
+    """Generate the class, grade it, print the table, write the JSON.  Raises UsageError and RunError."""
     arguments = parse(argv)
     import torch
 
@@ -80,20 +80,21 @@ def main(argv: list[str]) -> None:
 
 
 def base_run(task: str, dataset: str, results: Path, folder: Path, data_dir: Path) -> Path:
-    """A complete run of the task's default recipe with its checkpoint: one that is there, or a short one."""
+    """The record of a run of the task's default recipe that has a checkpoint: an existing one, or a short one."""
     for path in sorted(results.glob(f"{task}_{dataset}_*_seed*.json")):
-        if path.with_suffix(".safetensors").exists() and path.stem.count("_") == 3:  # more stand for another recipe
+        if path.with_suffix(".safetensors").exists() and path.stem.count("_") == 3:  # more parts mean another recipe
             print(f"{task}: {path}", flush=True)
             return path
-    from _main import main as train
-
-    train(["--task", task, "--dataset", dataset, "--epochs", "1", "--subset", "1000" if dataset == "digits" else "2000",
-           "--results-dir", str(folder), "--data-dir", str(data_dir)])
+    command = [sys.executable, str(ROOT / "_main.py"), "--task", task, "--dataset", dataset, "--epochs", "1",
+               "--subset", "1000" if dataset == "digits" else "2000", "--results-dir", str(folder), "--data-dir",
+               str(data_dir)]
+    if subprocess.run(command, check=False).returncode:
+        raise RunError(f"{task} on {dataset} could not be trained")
     return next(folder.glob(f"{task}_{dataset}_*.json"))
 
 
 def make_class(bases: list[Path], folder: Path, students: int, data_dir: Path) -> None:
-    """A folder for each student below `folder`, with a run of each task."""
+    """Create a folder for each student in `folder`, with a run per task."""
     from tqdm import tqdm
 
     from evaluation.rescore import test_images
@@ -102,14 +103,14 @@ def make_class(bases: list[Path], folder: Path, students: int, data_dir: Path) -
     data = test_images(read_record(bases[0]).run.dataset, data_dir)
     for number in tqdm(range(students), unit="student", desc="made", disable=None):
         for base in bases:
-            hand_in(base, folder / f"student{number:03d}", np.random.default_rng(number), data,
+            submit(base, folder / f"student{number:03d}", np.random.default_rng(number), data,
                     true=number % EVERY < EVERY - 1)
 
 
-def hand_in(base: Path, folder: Path, rng: np.random.Generator, data: Any, *, true: bool) -> Path:
-    """The run at `base` with noise in its encoder's weights.  true: its record says what these weights give.
+def submit(base: Path, folder: Path, rng: np.random.Generator, data: Any, *, true: bool) -> Path:
+    """Copy the run at `base` with noise in its encoder's weights; the record is valid in either case.
 
-    data: a DeviceData with the test images.  Returns the path of the record, which is valid in either case.
+    true: the record says what these weights give; data: a DeviceData with the test images.  Returns the record's path.
     """
     import torch
     from safetensors.torch import load_file, save_file
@@ -130,7 +131,7 @@ def hand_in(base: Path, folder: Path, rng: np.random.Generator, data: Any, *, tr
             tensors[name] = value + torch.from_numpy(noise) * (NOISE * value.std())
     save_file(tensors, checkpoint)
     arrays = read_arrays(record, base.parent)
-    arrays.pop("map_images", None)  # they lie in a file of their own, which a submission need not have
+    arrays.pop("map_images", None)  # in a separate file, which a submission does not need
     artifacts = {"arrays": write_arrays(target.with_suffix(".npz"), arrays),
                  "checkpoint": Artifact(name=checkpoint.name, sha256=sha256_file(checkpoint))}
     record = record.model_copy(update={"artifacts": artifacts})
@@ -142,10 +143,10 @@ def hand_in(base: Path, folder: Path, rng: np.random.Generator, data: Any, *, tr
         correct = int((predicted == arrays["test_labels"]).sum())
         confusion, per_class = confusion_of(HEADLINE, torch.from_numpy(predicted), data.test_labels,
                                             tuple(record.data.classes), protocol)
-        told = headline.model_copy(update={"correct": correct, "value": correct / headline.n})
+        claim = headline.model_copy(update={"correct": correct, "value": correct / headline.n})
         artifacts["arrays"] = write_arrays(target.with_suffix(".npz"), arrays)
         write_record(record.model_copy(update={"artifacts": artifacts, "confusion": confusion,
-                                               "metrics": record.metrics | {HEADLINE: told} | per_class}), target)
+                                               "metrics": record.metrics | {HEADLINE: claim} | per_class}), target)
     return target
 
 
@@ -153,14 +154,14 @@ def hand_in(base: Path, folder: Path, rng: np.random.Generator, data: Any, *, tr
 
 
 def grade_thrice(scratch: Path, dataset: str, jobs: int, data_dir: Path) -> dict[str, Any]:
-    """Grade scratch/submissions into two folders and into the second again.  RunError where a grading fails."""
+    """Grade scratch/submissions into two folders, then into the second again.  RunError if a grading fails."""
     rubric = scratch / "rubric.yaml"
     text = (ROOT / "grading" / "example_rubric.yaml").read_text(encoding="utf-8")
     rubric.write_text(text.replace("mnist", dataset), encoding="utf-8")
     runs = {name: timed([sys.executable, str(ROOT / "_report_evaluation.py"), "grade", str(scratch / "submissions"),
                          "--rubric", str(rubric), "--out", str(scratch / out), "--jobs", str(jobs), "--data-dir",
                          str(data_dir)])
-            for name, out in (("from nothing", "first"), ("from nothing, again", "second"),
+            for name, out in (("from scratch", "first"), ("from scratch, again", "second"),
                               ("nothing to score", "second"))}
     first, second = (every_byte(scratch / out) for out in ("first", "second"))
     rows = (scratch / "first" / "grades.csv").read_text().splitlines()[1:]
@@ -169,16 +170,16 @@ def grade_thrice(scratch: Path, dataset: str, jobs: int, data_dir: Path) -> dict
 
 
 def timed(command: list[str]) -> dict[str, Any]:
-    """Seconds, CPU seconds and bytes of a command with all processes that it starts.  RunError where it fails."""
+    """Seconds, CPU seconds and bytes of a command and all processes it starts.  RunError if it fails."""
     clock, peak = time.monotonic(), 0
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=ROOT)
-    status = usage = None
-    while not status:
-        pid, code, usage = os.wait4(process.pid, os.WNOHANG)
-        status = (code,) if pid else None
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            break
         peak = max(peak, memory_of(process.pid))
-        time.sleep(0 if status else SAMPLE)
-    process.returncode = os.waitstatus_to_exitcode(status[0])
+        time.sleep(SAMPLE)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RunError(f"grading ended with exit code {process.returncode}")
     return {"seconds": time.monotonic() - clock, "cpu_seconds": usage.ru_utime + usage.ru_stime,
@@ -186,13 +187,13 @@ def timed(command: list[str]) -> dict[str, Any]:
 
 
 def memory_of(pid: int) -> int:
-    """Proportional set size of a process and of all below it, bytes; 0 where the system does not tell (not Linux)."""
+    """Proportional set size of a process and its descendants, in bytes; 0 on systems other than Linux."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
         except (OSError, IndexError):
-            continue  # ended meanwhile
+            continue  # has just ended
     family, grew = {pid}, True
     while grew:
         more = {child for child, parent in parents.items() if parent in family} - family
@@ -208,18 +209,18 @@ def memory_of(pid: int) -> int:
 
 
 def every_byte(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
+    """The contents of every file in a folder, by path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def show(measured: dict[str, Any]) -> None:
-    """The table on the screen."""
+    """Print the table."""
     rows = [[name, f"{run['seconds']:.1f}", f"{run['cpu_seconds']:.1f}",
              f"{run['peak_bytes'] / 2**20:.0f}" if run["peak_bytes"] else "-"]
             for name, run in measured["runs"].items()]
     print_table(f"{measured['students']} submissions of {len(TASKS)} tasks on {measured['dataset']}, "
-                f"{measured['jobs']} at once", ["grading", "seconds", "CPU seconds", "most MiB"], rows)
-    print("the second grading gave " + ("the same bytes" if measured["same_bytes"] else "OTHER BYTES"), flush=True)
+                f"{measured['jobs']} at a time", ["grading", "seconds", "CPU seconds", "peak MiB"], rows)
+    print("the second grading gave " + ("the same bytes" if measured["same_bytes"] else "DIFFERENT BYTES"), flush=True)
 
 
 if __name__ == "__main__":

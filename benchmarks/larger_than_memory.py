@@ -1,15 +1,15 @@
-"""A folder of images whose cache is larger than the memory that the training may use, beside the same in memory.
+"""Train on a folder of images whose cache is larger than the allowed memory, and on the same arrays in memory.
 
     python benchmarks/larger_than_memory.py --json larger.json            200,000 images, 2.4 GB under a limit of 2 GiB
     python benchmarks/larger_than_memory.py --images 20000 --limit 1024   a first look
 
-Makes images (coloured shapes on noise, and broken files of several kinds among them), starts to build the cache, kills
-that half-way with SIGKILL, starts it again, and then trains in turn in two processes: one with the memory-mapped cache
-under the limit, one with the same arrays in memory and no limit.  A turn takes other random images each time, of all
-of them.  The building is under the limit as well.
+Generates images (coloured shapes on noise, with broken files of several kinds among them), starts to build the cache,
+kills that half-way with SIGKILL and starts it again.  Then two processes train alternately: one with the memory-mapped
+cache under the limit, one with the same arrays in memory and no limit.  Each turn draws random images from all of
+them.  Building the cache is under the limit as well.
 
-The limit counts the page cache too where the system lets one be set on a control group (cgroup v2 or v1, or through
-systemd-run); otherwise it can only be set on anonymous memory (RLIMIT_DATA), and the output says so.
+The limit includes the page cache if the system allows setting one on a control group (cgroup v2 or v1, or through
+systemd-run); otherwise only anonymous memory is limited (RLIMIT_DATA), and the output says so.
 """
 
 import argparse
@@ -57,53 +57,53 @@ EXAMPLES = """examples:
 
 """
 ROOT = Path(__file__).resolve().parent.parent
-TASK = "1.2.2"  # one view an image and no second network: of the three it asks for images fastest
+TASK = "1.2.2"  # one view per image and one network: of the three tasks it consumes images fastest
 SHAPES = ("circle", "cross", "ring", "square", "triangle")
-NOISES = 200  # backgrounds, which are used again and again
+NOISES = 200  # backgrounds, which are reused
 ENTER = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
-MEMORY_SECONDS = 0.05  # between two looks at a process's memory
+MEMORY_SECONDS = 0.05  # between samples of a process's memory
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python benchmarks/larger_than_memory.py [options]",
                     description="Train on a folder of images larger than memory.")
-    parser.add_argument("--images", type=whole(500), default=200_000, metavar="N", help="to make (default 200000)")
+    parser.add_argument("--images", type=whole(500), default=200_000, metavar="N", help="images (default 200000)")
     parser.add_argument("--broken", type=whole(0), default=100, metavar="N",
-                        help="broken files beside them (default 100)")
+                        help="broken files among them (default 100)")
     parser.add_argument("--image-size", type=whole(1), default=64, metavar="N",
                         help="side of the images in the cache, pixels (default 64)")
     parser.add_argument("--limit", type=whole(256), default=2048, metavar="MIB",
-                        help="of the memory of building and training, MiB (default 2048)")
+                        help="memory limit of building and training, MiB (default 2048)")
     parser.add_argument("--encoder", default="conv", choices=("conv", "mlp"),
-                        help="conv: two small blocks; mlp: quicker still; the quicker, the more reading counts")
+                        help="conv: two small blocks; mlp: faster still, so that reading counts more")
     parser.add_argument("--batch-size", type=whole(2), default=100, metavar="N", help="images per step (default 100)")
-    parser.add_argument("--steps", type=whole(1), default=100, metavar="N", help="of a turn (default 100)")
-    parser.add_argument("--rounds", type=whole(1), default=5, metavar="N", help="turns of each (default 5)")
+    parser.add_argument("--steps", type=whole(1), default=100, metavar="N", help="steps per turn (default 100)")
+    parser.add_argument("--rounds", type=whole(1), default=5, metavar="N", help="turns per process (default 5)")
     parser.add_argument("--folder", type=Path, metavar="DIR",
-                        help="keep images and cache there, and use those that are there (default: a temporary folder)")
+                        help="keep images and cache here, and reuse existing ones (default: a temporary folder)")
     parser.add_argument("--shared", action="store_true",
-                        help="other work shares the machine: the time spent waiting for a core is left out (Linux)")
+                        help="the machine is shared: exclude the time spent waiting for a core (Linux)")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"),
                         help="number format of both trainings (default float32)")
     add_json_flag(parser)
     arguments = parser.parse_args(argv)
     check_dataset("folder:images", arguments.image_size)
     if arguments.steps * arguments.batch_size > arguments.images // 2:
-        raise UsageError("--steps times --batch-size: a turn takes at most half of --images")
+        raise UsageError("--steps times --batch-size: a turn uses at most half of --images")
     check_output(arguments.json, "--json", (".json",))
     return arguments
 
 
 def main(argv: list[str]) -> None:
-    """Make images, build, kill, build, train; print, write the JSON.  Raises UsageError and RunError."""
+    """Generate images, build the cache, train, print and write the JSON.  Raises UsageError and RunError."""
     arguments = parse(argv)
     with contextlib.ExitStack() as stack:
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="larger-")))
-        need = arguments.images * (3 * 3 * arguments.image_size ** 2 + 8192)  # cache, chunks, twice over; the files
+        need = arguments.images * (3 * 3 * arguments.image_size ** 2 + 8192)  # cache and chunks, twice; the files
         folder.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(folder).free < need:
-            raise RunError(f"{folder} has less than {need / 1e9:.0f} GB left; --folder names another place")
+            raise RunError(f"{folder} has less than {need / 1e9:.0f} GB free; --folder chooses another place")
         limit = stack.enter_context(memory_limit(arguments.limit * 2**20))
         print(f"memory limit of {arguments.limit} MiB: {limit.how}", flush=True)
         make_images(folder / "images", arguments.images, arguments.broken, arguments.image_size)
@@ -119,7 +119,7 @@ def main(argv: list[str]) -> None:
 
 @dataclass(frozen=True)
 class Limit:
-    """How memory is limited.  prefix: the words before a command that put it under the limit; group: its cgroup."""
+    """How memory is limited.  prefix: put before a command to run it under the limit; group: its cgroup."""
 
     how: str
     prefix: list[str]
@@ -128,7 +128,7 @@ class Limit:
 
 @contextlib.contextmanager
 def memory_limit(size: int) -> Iterator[Limit]:
-    """The strictest limit of so many bytes that this system lets one set."""
+    """The strictest limit of this many bytes that the system allows."""
     for parent, file in cgroups():
         group = parent / f"larger-than-memory-{os.getpid()}"
         try:
@@ -137,29 +137,29 @@ def memory_limit(size: int) -> Iterator[Limit]:
             continue
         try:
             (group / file).write_text(str(size))
-            with contextlib.suppress(OSError):  # a system without swap has no such file
+            with contextlib.suppress(OSError):  # systems without swap have no such file
                 (group / "memory.swap.max").write_text("0")
             subprocess.run(["sh", "-c", ENTER, group, "true"], check=True, stderr=subprocess.DEVNULL)
-        except (OSError, subprocess.CalledProcessError):  # the memory of this group is not ours to limit
+        except (OSError, subprocess.CalledProcessError):  # no permission to limit the memory of this group
             group.rmdir()
             continue
         try:
-            yield Limit(f"{file} of a control group, the page cache counts", ["sh", "-c", ENTER, str(group)], group)
+            yield Limit(f"{file} of a control group, including the page cache", ["sh", "-c", ENTER, str(group)], group)
         finally:
-            with contextlib.suppress(OSError):  # a process that is just ending
+            with contextlib.suppress(OSError):  # a process is still ending
                 group.rmdir()
         return
     scope = ["systemd-run", "--user", "--scope", "--quiet", "-p", f"MemoryMax={size}", "-p", "MemorySwapMax=0"]
     with contextlib.suppress(OSError):
         if subprocess.run([*scope, "true"], capture_output=True).returncode == 0:
-            yield Limit("MemoryMax of a systemd scope, the page cache counts", scope)
+            yield Limit("MemoryMax of a systemd scope, including the page cache", scope)
             return
-    yield Limit("NOT of the page cache: no control group can be made here, only anonymous memory is limited "
+    yield Limit("without the page cache: no control group can be made here, so only anonymous memory is limited "
                 "(RLIMIT_DATA)", ["sh", "-c", f'ulimit -d {size // 1024} && exec "$0" "$@"'])
 
 
 def cgroups() -> Iterator[tuple[Path, str]]:
-    """Control groups in which one might be made, and the name of the file that limits the memory of one."""
+    """Control groups in which a new one might be made, each with the name of the file that limits its memory."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
@@ -171,7 +171,7 @@ def cgroups() -> Iterator[tuple[Path, str]]:
 
 
 class Watched:
-    """The anonymous memory of a process and of those that it starts, looked at again and again; the peak in MiB."""
+    """Samples the anonymous memory of a process and its children; peak in MiB."""
 
     def __init__(self, pid: int) -> None:
         self.pid, self.peak, self.ended = pid, 0.0, threading.Event()
@@ -191,7 +191,7 @@ class Watched:
 
 
 def anonymous_mib(pid: int) -> float:
-    """RssAnon of a process; 0 where the system does not tell."""
+    """RssAnon of a process; 0 if the system does not report it."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("RssAnon:"):
@@ -200,7 +200,7 @@ def anonymous_mib(pid: int) -> float:
 
 
 def children(pid: int) -> list[int]:
-    """Processes that a process has started."""
+    """Ids of a process's children."""
     with contextlib.suppress(OSError):
         return [int(word) for task in Path(f"/proc/{pid}/task").iterdir()
                 for word in (task / "children").read_text().split()]
@@ -211,7 +211,7 @@ def children(pid: int) -> list[int]:
 
 
 def make_images(folder: Path, count: int, broken: int, side: int) -> None:
-    """JPEGs in one sub-folder a shape, and broken files among them; nothing where the folder is there already."""
+    """Write JPEGs into one sub-folder per shape, with broken files among them; an existing folder is kept."""
     import numpy as np
     from PIL import Image, ImageDraw
 
@@ -237,7 +237,7 @@ def make_images(folder: Path, count: int, broken: int, side: int) -> None:
 
 
 def draw_shape(draw: Any, name: str, side: int, rng: random.Random) -> None:
-    """One shape of a random colour, size and place."""
+    """Draw a shape of random colour, size and position."""
     colour = tuple(rng.randrange(100, 256) for _ in range(3))
     r = rng.uniform(0.15, 0.3) * side
     x, y = (rng.uniform(r, side - r) for _ in range(2))
@@ -256,7 +256,7 @@ def draw_shape(draw: Any, name: str, side: int, rng: random.Random) -> None:
 
 
 def break_image(folder: Path, number: int) -> None:
-    """One more file that is no image: cut off, text, empty, a folder, a dead link."""
+    """Add a broken file: truncated, text, empty, a folder or a dead link."""
     file = folder / f"broken{number:05}.jpg"
     kind = number // len(SHAPES) % 5
     if kind == 0:
@@ -276,7 +276,7 @@ def break_image(folder: Path, number: int) -> None:
 
 
 def build(folder: Path, count: int, side: int, limit: Limit) -> dict[str, Any]:
-    """Start, kill half-way, start again.  Prints and returns seconds, images/s and peak memory."""
+    """Start, kill half-way and start again.  Prints and returns seconds, images/s and peak memory."""
     def started() -> subprocess.Popen:
         code = ("import sys; from pathlib import Path; from utils.images.datasets import load_dataset; "
                 "load_dataset(f'folder:{sys.argv[1]}', Path(sys.argv[2]), int(sys.argv[3]))")
@@ -284,7 +284,7 @@ def build(folder: Path, count: int, side: int, limit: Limit) -> dict[str, Any]:
         return subprocess.Popen([*limit.prefix, sys.executable, "-c", code, *words], cwd=ROOT)
 
     if (folder / "data").exists():
-        print("cache: was there already, so its building is not timed")
+        print("cache: exists already, so building it is not timed")
         return {}
     half, start, first = count // 2, time.monotonic(), 0.0
     process = started()
@@ -304,14 +304,14 @@ def build(folder: Path, count: int, side: int, limit: Limit) -> dict[str, Any]:
             raise RunError("the cache could not be built")
     rest = time.monotonic() - again
     peak = max(memory.peak, more.peak)
-    print(f"cache, second start: {rest:.0f} s for the other {count - done:,}, with listing the folder, checking what "
-          f"was there and putting it together; peak anonymous memory of all processes {peak:.0f} MiB", flush=True)
+    print(f"cache, second start: {rest:.0f} s for the other {count - done:,}, including listing the folder, "
+          f"checking existing chunks and merging; peak anonymous memory of all processes {peak:.0f} MiB", flush=True)
     return {"decoded_before_kill": done, "images_per_second": done / seconds, "seconds_second_start": rest,
             "peak_anonymous_mib": peak}
 
 
 def finished_images(folder: Path) -> int:
-    """Images in whole chunks; the last one may be smaller."""
+    """Images in finished chunks; the last chunk may be smaller."""
     return CHUNK_IMAGES * len(list((folder / "data").glob(".*.chunks/[0-9]*-*")))
 
 
@@ -319,14 +319,14 @@ def finished_images(folder: Path) -> int:
 
 
 def train(folder: Path, arguments: argparse.Namespace, limit: Limit) -> dict[str, Any]:
-    """Both in turn.  Prints and returns images/s of each, their ratio, peak memory."""
+    """Train alternately in both.  Prints and returns images/s of each, their ratio and peak memory."""
     job = {"folder": str((folder / "images").resolve()), "data_dir": str((folder / "data").resolve()),
            "size": arguments.image_size, "encoder": arguments.encoder, "batch_size": arguments.batch_size,
            "steps": arguments.steps, "precision": arguments.precision, "shared": arguments.shared}
     print("\ntraining: both start", flush=True)
     with trainer(job | {"mapped": True}, limit.prefix) as mapped, trainer(job | {"mapped": False}, []) as in_memory:
         for one in (mapped, in_memory):
-            one.answer()  # once its data is loaded
+            one.answer()  # when its data is loaded
         forget(folder / "data")
         turns = {"memory-mapped, under the limit": mapped, "in memory, no limit": in_memory}
         timings = round_robin([Contestant(name, one.turn) for name, one in turns.items()], arguments.rounds)
@@ -341,19 +341,19 @@ def train(folder: Path, arguments: argparse.Namespace, limit: Limit) -> dict[str
     cache = sum(file.stat().st_size for file in (folder / "data").glob("*/*.npy"))
     charged = peak_of_group(limit.group)
     print(f"memory-mapped is {100 * ours / theirs:.1f} % as fast; the cache has {cache / 2**20:.0f} MiB"
-          + (f", the limited group used {charged:.0f} MiB at most" if charged else ""), flush=True)
+          + (f", the limited group used at most {charged:.0f} MiB" if charged else ""), flush=True)
     return {"contestants": speeds, "ratio": ours / theirs, "cache_mib": cache / 2**20, "group_peak_mib": charged}
 
 
 def forget(folder: Path) -> None:
-    """Drop the cache's files from the page cache: what others have read there would not count for the limited group."""
+    """Drop the cache's files from the page cache, where pages read by others do not count for the limited group."""
     for file in folder.glob("*/*.npy"):
         with contextlib.suppress(OSError, AttributeError), file.open("rb") as opened:
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def peak_of_group(group: Path | None) -> float | None:
-    """MiB that a control group has used at most, page cache included; None where that is not known."""
+    """Peak memory of a control group in MiB, including the page cache; None if unknown."""
     for name in ("memory.peak", "memory.max_usage_in_bytes"):
         if group is not None and (group / name).exists():
             return int((group / name).read_text()) / 2**20
@@ -361,21 +361,22 @@ def peak_of_group(group: Path | None) -> float | None:
 
 
 class Trainer:
-    """A process of train_turns()."""
+    """A process that runs train_turns()."""
 
-    def __init__(self, process: subprocess.Popen, memory: Watched) -> None:
-        self.process, self.memory = process, memory
+    def __init__(self, process: subprocess.Popen[str], memory: Watched) -> None:
+        assert process.stdin and process.stdout  # pipes
+        self.process, self.memory, self.stdin, self.stdout = process, memory, process.stdin, process.stdout
 
     def turn(self) -> Timed:
-        """Have it train for a turn."""
+        """Train for one turn."""
         with contextlib.suppress(OSError):
-            self.process.stdin.write("turn\n")
-            self.process.stdin.flush()
+            self.stdin.write("turn\n")
+            self.stdin.flush()
         return Timed(**self.answer())
 
     def answer(self) -> dict[str, Any]:
-        """What it says next.  Raises RunError where it died."""
-        line = self.process.stdout.readline()
+        """Its next answer.  Raises RunError if it has died."""
+        line = self.stdout.readline()
         if not line:
             raise RunError(f"the training process ended with code {self.process.wait()}")
         return json.loads(line)
@@ -383,21 +384,16 @@ class Trainer:
 
 @contextlib.contextmanager
 def trainer(job: dict[str, Any], prefix: list[str]) -> Iterator[Trainer]:
-    """A training process that waits for its turns; it ends with the block."""
+    """A training process that waits for its turns and ends with the block."""
     code = "from benchmarks.larger_than_memory import train_turns; train_turns()"
     process = subprocess.Popen([*prefix, sys.executable, "-c", code, json.dumps(job)], cwd=ROOT, text=True,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        with Watched(process.pid) as memory:
-            yield Trainer(process, memory)
-    finally:
-        process.stdin.close()
-        process.wait()
-        process.stdout.close()
+    with process, Watched(process.pid) as memory:
+        yield Trainer(process, memory)
 
 
 def train_turns() -> None:
-    """In a process of its own: for each line on stdin train for some steps, and answer with a line of JSON (Timed)."""
+    """In a separate process: for each line on stdin, train for some steps and answer with a line of JSON (Timed)."""
     import numpy as np
     import torch
 
@@ -427,7 +423,7 @@ def train_turns() -> None:
 
 
 def waiting_seconds() -> float:
-    """How long this process's main thread, ready to run, has waited for a core; waiting for the disk is none of it."""
+    """Seconds that this process's main thread was ready to run but waited for a core; excludes waiting for the disk."""
     with contextlib.suppress(OSError):
         return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
     return 0.0

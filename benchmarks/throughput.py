@@ -1,23 +1,23 @@
-"""Images per second of this project's training beside what a user would write or install instead, on CIFAR-10.
+"""Images per second of this project's training, and of what a user would write or install instead, on CIFAR-10.
 
     python benchmarks/throughput.py --json throughput.json     about twenty minutes on two cores
     python benchmarks/throughput.py --images 500 --rounds 2    a first look
-    python benchmarks/throughput.py --recipe                   time to equal accuracy, beside SimCLR with a ResNet18
+    python benchmarks/throughput.py --recipe                   time to equal accuracy, against SimCLR with a ResNet18
 
-The first form trains the same network three ways, in turn, and with as many threads:
+The first form alternates between three training loops on the same network with the same number of threads:
 
-    this project   the task's own train(), in the number format that it chooses here; while it trains, and only
-                   then, malloc keeps freed memory (allocator.py); in a process of its own, so that the others
-                   have nothing of that
+    this project   the task's train(), in the number format that it chooses here; malloc keeps freed memory while
+                   it trains (utils/compute/allocator.py), so it runs in a separate process
     tutorial loop  torchvision transforms of one PIL image at a time, DataLoader, float32, AdamW
-    lightly        (1.2.3) its SimCLR transform, head and loss in such a loop; left out where it is not installed
+    lightly        (1.2.3) its SimCLR transform, head and loss in such a loop; omitted if it is not installed
 
-The other two have torch's own convolutions, and whichever of 0, 1 and 2 worker processes is fastest.  All are warmed
-up: of this project the third epoch counts.  An epoch is short here: with workers its first batch, which none could
-prepare during an earlier step, weighs more than in a long one (1 of 6 or 12 batches by default).
+The other two use torch's convolutions and whichever of 0, 1 and 2 worker processes is fastest.  All are warmed up; for
+this project the third epoch counts.  Epochs are short here, so with workers the first batch, which cannot be prepared
+during an earlier step, weighs more than in a long epoch (1 of 6 or 12 batches by default).
 
---recipe compares whole recipes: the seconds of both are measured here, but how many epochs SimCLR with a ResNet18 needs
-for an accuracy is read off published figures (PUBLISHED, below), and this project's accuracy off its own records.
+--recipe compares whole recipes.  The seconds of both are measured here, but the number of epochs that SimCLR with a
+ResNet18 needs for an accuracy comes from published figures (PUBLISHED, below), and this project's accuracy from its
+records.
 """
 
 import argparse
@@ -50,7 +50,7 @@ from utils.command_line import Parser, exit_code
 from utils.errors import RunError, UsageError
 from utils.recipe import as_json
 
-if TYPE_CHECKING:  # torch is imported only when something is timed, so that --help and errors are quick
+if TYPE_CHECKING:  # torch is imported only to time something, so that --help and errors are quick
     from benchmarks.contestants import Conventional
     from training.loop import Setup
     from utils.images.on_device import DeviceData
@@ -59,19 +59,19 @@ if TYPE_CHECKING:  # torch is imported only when something is timed, so that --h
 EXAMPLES = """examples:
   python benchmarks/throughput.py --json throughput.json   both tasks, about twenty minutes on two cores
   python benchmarks/throughput.py --task 1.2.2 --images 500 --rounds 2
-  python benchmarks/throughput.py --recipe                 time to equal accuracy, beside SimCLR with a ResNet18
+  python benchmarks/throughput.py --recipe                 time to equal accuracy, against SimCLR with a ResNet18
   python benchmarks/throughput.py --recipe --conventional-epochs 200
 
 """
 DATASET = "cifar10"
 COMPARED = ("1.2.2", "1.2.3")
 WORKERS = (0, 1, 2)  # of the DataLoaders
-RESNET_BATCH, RESNET_STEPS = 128, 3  # lightly's benchmark has 128; so few steps a round, since each takes seconds
+RESNET_BATCH, RESNET_STEPS = 128, 3  # the batch of lightly's benchmark; few steps per round, since each takes seconds
 
-# this project's scores that are compared: all of them on the frozen 128-d latent
+# scores of this project that are compared, all on the frozen 128-d latent
 SCORES = {"classifier_top1": "MLP on the latent (headline)", "linear_top1": "linear on the latent"}
-# SimCLR on CIFAR-10, ResNet18 with the stem for small images, two views: epochs, test accuracy, how it was scored, and
-# source.  All of them were trained on 50,000 images and scored in 512 dimensions, not in 128.
+# SimCLR on CIFAR-10, ResNet18 with the stem for small images, two views: epochs, test accuracy, scoring protocol and
+# source.  All were trained on 50,000 images and scored in 512 dimensions instead of 128.
 PUBLISHED = (
     (1, 0.282, "linear", "README of github.com/tsb0601/EMP-SSL"),
     (10, 0.565, "linear", "README of github.com/tsb0601/EMP-SSL"),
@@ -84,25 +84,25 @@ PUBLISHED = (
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python benchmarks/throughput.py [options]", description="Time this project's "
-                    "training on CIFAR-10 against a tutorial's loop and against lightly, in turn.")
-    parser.add_argument("--task", nargs="+", choices=COMPARED, help="which to compare (default: both)")
+                    "training on CIFAR-10 against a tutorial loop and lightly, alternately.")
+    parser.add_argument("--task", nargs="+", choices=COMPARED, help="tasks to compare (default: both)")
     parser.add_argument("--images", type=whole(1), default=3000, metavar="N",
-                        help="images that each contestant trains on in a round (default 3000)")
+                        help="images per contestant and round (default 3000)")
     parser.add_argument("--rounds", type=whole(1), default=3, metavar="N",
-                        help="rounds that count; one more warms up (default 3)")
+                        help="rounds that count, after one that warms up (default 3)")
     parser.add_argument("--recipe", action="store_true",
                         help="compare time to equal accuracy with SimCLR and a ResNet18 instead; takes minutes")
     parser.add_argument("--conventional-epochs", type=whole(1), metavar="N",
-                        help="of --recipe: epochs that SimCLR gets (default: what published figures say it needs)")
+                        help="with --recipe: epochs of SimCLR (default: as many as published figures say it needs)")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR",
-                        help="of --recipe: where this project's records lie (default: results)")
+                        help="with --recipe: folder with this project's records (default: results)")
     add_run_flags(parser)
     add_json_flag(parser)
     arguments = parser.parse_args(argv)
     if arguments.conventional_epochs and not arguments.recipe:
-        raise UsageError("--conventional-epochs belongs to --recipe")
+        raise UsageError("--conventional-epochs needs --recipe")
     if arguments.task and arguments.recipe:
-        raise UsageError("--task has no part in --recipe, which compares 1.2.3")
+        raise UsageError("--task does not apply to --recipe, which compares 1.2.3")
     arguments.task = ["1.2.3"] if arguments.recipe else list(dict.fromkeys(arguments.task or COMPARED))
     least = max(even_recipe(task).batch_size for task in arguments.task)
     if arguments.images < least:
@@ -115,7 +115,7 @@ def main(argv: list[str]) -> None:
     """Measure, print the table, write the JSON.  Raises UsageError and RunError."""
     arguments = parse(argv)
     own: dict[str, Any] = {}
-    if arguments.recipe:  # what can be wrong with the published figures or the records is said before anything is timed
+    if arguments.recipe:  # problems with the published figures or the records are reported before anything is timed
         own = own_record(arguments.results_dir)
         for accuracy in own["accuracies"].values():
             accuracy_after(arguments.conventional_epochs or epochs_for(accuracy))
@@ -139,7 +139,7 @@ def main(argv: list[str]) -> None:
         before = measure_apart(setup.device, torchs)
         tables = {task: compare_speed(task, even_recipe(task), data, setup, arguments.rounds)
                   for task in arguments.task}
-        # torch's convolution is timed again at the end, and the faster time counts: a peak is what the machine can do
+        # torch's convolution is timed again at the end and the faster time counts, since it is a peak
         after = measure_apart(setup.device, torchs)
         peak = {name: max(speed, after[name]) for name, speed in before.items()}
         for task, table in tables.items():
@@ -150,18 +150,18 @@ def main(argv: list[str]) -> None:
     write_json(arguments.json, measured)
 
 
-# The same network, three ways
+# The same network in three loops
 
 
 def compare_speed(task: str, recipe: "Recipe", data: "DeviceData", setup: "Setup", rounds: int,
                   workers: tuple[int, ...] = WORKERS) -> dict[str, Any]:
-    """Images/s of one task for each contestant, and GFLOP/s of this project's; one round is one epoch of the data."""
+    """Images/s of each contestant on one task, and this project's GFLOP/s; a round is one epoch of the data."""
     from benchmarks import contestants as make
 
     print(f"\n{task} {TASKS[task].title}: batches of {recipe.batch_size}", flush=True)
     others = [make.tutorial_classification if task == "1.2.2" else make.tutorial_contrastive]
     if task == "1.2.3" and importlib.util.find_spec("lightly") is None:
-        print("  lightly is not installed: its row is left out (requirements-test.txt has it)")
+        print("  lightly is not installed, so its row is omitted (it is in requirements-test.txt)")
     elif task == "1.2.3":
         others.append(make.lightly_contrastive)
     ours = make.this_project(task, recipe, data, setup)
@@ -171,11 +171,11 @@ def compare_speed(task: str, recipe: "Recipe", data: "DeviceData", setup: "Setup
     for row in speeds.values():
         row["this_project_is_times_as_fast"] = own_speed / row["images_per_second"]
     return {"batch_size": recipe.batch_size, "contestants": speeds,
-            "gflops_per_second": median(timed.flops / timed.seconds for timed in timings[ours.name]) / 1e9}
+            "gflops_per_second": median((timed.flops or 0) / timed.seconds for timed in timings[ours.name]) / 1e9}
 
 
 def fastest(loop: "Conventional", workers: tuple[int, ...]) -> Contestant:
-    """A conventional loop with the number of workers that is fastest in one epoch each."""
+    """The loop with the number of workers that is fastest in one epoch."""
     loop.warm_up()
     timed: dict[int, Timed] = {number: loop.with_workers(number).run() for number in workers}
     speeds = ", ".join(f"{number}: {timed[number].images_per_second:.1f}" for number in workers)
@@ -184,7 +184,7 @@ def fastest(loop: "Conventional", workers: tuple[int, ...]) -> Contestant:
 
 
 def show_speed(task: str, table: dict[str, Any], peak: float) -> None:
-    """The table of one task on the screen.  peak: GFLOP/s of torch's convolution in the project's number format."""
+    """Print the table of one task.  peak: GFLOP/s of torch's convolution in the project's number format."""
     rows = [[name, f"{row['images_per_second']:.1f}", f"{row['lowest']:.1f} to {row['highest']:.1f}",
              f"{row['this_project_is_times_as_fast']:.2f} x as fast"] for name, row in table["contestants"].items()]
     views = ", two views each" if task == "1.2.3" else ""
@@ -192,7 +192,8 @@ def show_speed(task: str, table: dict[str, Any], peak: float) -> None:
     print_table(f"{task} {TASKS[task].title}, CIFAR-10, batches of {table['batch_size']}, median of {rounds} rounds",
                 ["", f"images/s{views}", "lowest to highest", "this project is"], rows)
     print(f"this project's step: {table['gflops_per_second']:.0f} GFLOP/s, {100 * table['share_of_conv_peak']:.0f} % "
-          f"of the {peak:.0f} GFLOP/s of torch's convolution with a norm; both counted as of direct ones", flush=True)
+          f"of the {peak:.0f} GFLOP/s of torch's convolution with a norm; both count the FLOPs of direct convolutions",
+          flush=True)
 
 
 # Time to equal accuracy
@@ -202,22 +203,22 @@ def compare_recipes(own: dict[str, Any], data: "DeviceData", setup: "Setup", rou
                     conventional_epochs: int | None) -> dict[str, Any]:
     """Minutes of this project's recipe and of SimCLR with a ResNet18 until it is as accurate.
 
-    own: of own_record(); epoch_images: in a whole epoch of either.
+    own: from own_record(); epoch_images: in a whole epoch of either.
     """
     from benchmarks import contestants as make
 
     recipe = TASKS["1.2.3"].default_recipe(DATASET)
     resnet = replace(even_recipe("1.2.3", encoder="resnet18"), batch_size=RESNET_BATCH)
     few = make.first_images(data, RESNET_BATCH * RESNET_STEPS)
-    print(f"\ntime to equal accuracy; a ResNet18 takes {RESNET_STEPS} steps of {RESNET_BATCH} a round", flush=True)
+    print(f"\ntime to equal accuracy; a ResNet18 takes {RESNET_STEPS} steps of {RESNET_BATCH} per round", flush=True)
     ours = make.this_project("1.2.3", recipe, data, setup)
-    loop = make.tutorial_contrastive(resnet, few, setup, side=data.image_shape[-1])  # as published: views of full size
+    loop = make.tutorial_contrastive(resnet, few, setup, side=data.image_shape[-1])  # full size, as published
     loop.name = "ResNet18 in a tutorial loop"
     theirs = fastest(loop, WORKERS)
     timings = round_robin([ours, theirs], rounds)
     speeds = {name: spread(timed) for name, timed in timings.items()}
     epoch_seconds = epoch_images / speeds[theirs.name]["images_per_second"]
-    # today's recipe at the speed of this run; it is no time to the accuracy of records of another recipe
+    # current recipe at the speed of this run; says nothing about the accuracy of records of another recipe
     here = recipe.epochs * epoch_images / speeds[ours.name]["images_per_second"] if own["today"] else None
 
     print(f"\nthis project, measured: {own['seconds'] / 60:.1f} min in the records (mean of {own['n']}; "
@@ -225,12 +226,12 @@ def compare_recipes(own: dict[str, Any], data: "DeviceData", setup: "Setup", rou
     if here:
         print(f"this project, measured: {here / 60:.1f} min for its {recipe.epochs} epochs at the speed of this run")
     else:
-        print("note: the default recipe has changed since the records were made, so only their own time is compared")
+        print("note: the default recipe has changed since the records were made, so only their time is compared")
     print(f"ResNet18, measured: {epoch_seconds / 60:.1f} min for an epoch of {epoch_images} images "
           f"({speeds[theirs.name]['lowest']:.1f} to {speeds[theirs.name]['highest']:.1f} images/s)")
     print("ResNet18, epochs: published, not measured here:")
-    for epochs, accuracy, protocol, source in PUBLISHED:
-        print(f"  {epochs:5d} epochs  {100 * accuracy:5.2f} %  {protocol}  [{source}]")
+    for published_epochs, accuracy, protocol, source in PUBLISHED:
+        print(f"  {published_epochs:5d} epochs  {100 * accuracy:5.2f} %  {protocol}  [{source}]")
     rows, scores = [], {}
     for score, accuracy in own["accuracies"].items():
         epochs = conventional_epochs or epochs_for(accuracy)
@@ -245,10 +246,10 @@ def compare_recipes(own: dict[str, Any], data: "DeviceData", setup: "Setup", rou
         "this project's", "test %", "their epochs", "published %", "their min", "our min (records)", "ratio",
         "ratio, both timed here"], rows)
     if conventional_epochs:
-        print(f"their {conventional_epochs} epochs were asked for; the accuracy after them is read off the published "
-              "figures, linearly in the logarithm of the epochs")
+        print(f"the accuracy after their {conventional_epochs} epochs is interpolated from the published figures, "
+              "linearly in the logarithm of the epochs")
     else:
-        print("their epochs are read off the published figures, linearly in the logarithm of the epochs")
+        print("their epochs are interpolated from the published figures, linearly in the logarithm of the epochs")
     return {"speeds": speeds, "own": own, "own_epochs": recipe.epochs, "own_seconds_here": here,
             "conventional_epoch_seconds": epoch_seconds, "epoch_images": epoch_images, "scores": scores,
             "published": [dict(zip(("epochs", "accuracy", "protocol", "source"), row, strict=True))
@@ -258,7 +259,7 @@ def compare_recipes(own: dict[str, Any], data: "DeviceData", setup: "Setup", rou
 def epochs_for(accuracy: float) -> float:
     """Epochs that SimCLR with a ResNet18 needs for a test accuracy, from PUBLISHED, linear in log(epochs).
 
-    Raises RunError outside of what is published.
+    Raises RunError outside the published range.
     """
     for (e0, a0, *_), (e1, a1, *_) in zip(PUBLISHED, PUBLISHED[1:], strict=False):
         if a0 <= accuracy <= a1:
@@ -268,7 +269,7 @@ def epochs_for(accuracy: float) -> float:
 
 
 def accuracy_after(epochs: float) -> float:
-    """The other way round.  Raises RunError outside of what is published."""
+    """Test accuracy after this many epochs: the inverse of epochs_for().  Raises RunError outside that range."""
     for (e0, a0, *_), (e1, a1, *_) in zip(PUBLISHED, PUBLISHED[1:], strict=False):
         if e0 <= epochs <= e1 * (1 + 1e-9):
             return a0 + (a1 - a0) * math.log(epochs / e0) / math.log(e1 / e0)
@@ -279,8 +280,8 @@ def accuracy_after(epochs: float) -> float:
 def own_record(folder: Path) -> dict[str, Any]:
     """Mean test accuracies and training seconds of the default recipe of task 1.2.3 on CIFAR-10, over its seeds.
 
-    A record counts that is complete, of the default method, and made without a recipe flag and without --init; where
-    the defaults have changed meanwhile, those of the newest recipe.  Raises RunError where there is none.
+    Counts complete records of the default method made without recipe flags and without --init; if the defaults have
+    changed since, those of the newest recipe.  Raises RunError if there are none.
     """
     from utils.records.schema import RecordError, read_record, recipe_hash
 

@@ -4,15 +4,14 @@
     python benchmarks/time_to_reference.py --cell 1.2.2/mnist
     python benchmarks/time_to_reference.py --cell 1.2.3/cifar10 --epochs 4
 
-The references are those of the report (report/summary.py).  The learning rate falls to 0 over a length that is fixed
-beforehand, so no training can simply be stopped when it is good enough: each cell is trained from scratch with 1, 2,
-4, 8, ... epochs of its default recipe, up to the recipe's own number, until one passes.  Two times are printed: of the
-attempt that passed, training and scoring, and of all attempts together, which is what finding it out took.
+The references are those of the report (report/summary.py).  The learning rate decays to 0 over a fixed number of
+epochs, so a training cannot simply be stopped when it is good enough.  Each cell is therefore trained from scratch with
+1, 2, 4, 8, ... epochs of its default recipe, up to the recipe's own number, until one passes.  Two times are printed,
+both of training and scoring: of the attempt that passed, and of all attempts together.
 
-The score is the project's own, on validation images: the accuracy of the MLP classifier on the frozen latent, from its
-best epoch on these same images, and in task 1.2.2 of the classifier that was trained with the encoder.  The test images
-are dropped as soon as the data are loaded; the references are test accuracies, so passing here does not prove passing
-there.
+The score is the accuracy on validation images of the MLP classifier on the frozen latent, from its best epoch on these
+same images; in task 1.2.2, of the classifier that was trained with the encoder.  The test images are dropped as soon as
+the data are loaded.  The references are test accuracies, so passing here does not prove passing there.
 """
 
 import argparse
@@ -31,7 +30,7 @@ from training.tasks import TASKS
 from utils.command_line import Parser, exit_code
 from utils.errors import UsageError
 
-if TYPE_CHECKING:  # torch is imported only when something is trained, so that --help and errors are quick
+if TYPE_CHECKING:  # torch is imported only to train something, so that --help and errors are quick
     from training.loop import Setup, Trained
     from utils.images.on_device import DeviceData
 
@@ -46,7 +45,7 @@ CELLS = {f"{task}/{dataset}": (task, dataset) for task, dataset in REFERENCE}
 
 @dataclass(frozen=True)
 class Attempt:
-    """One training from scratch.  accuracy: on validation; seconds: of the training and of the scoring."""
+    """One training from scratch.  accuracy: on validation images; seconds: of training and scoring."""
 
     epochs: int
     accuracy: float
@@ -61,12 +60,12 @@ class Attempt:
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python benchmarks/time_to_reference.py [options]", description="Train each task "
-                    "with more and more epochs until its validation accuracy passes its reference, and say how long "
-                    "that took.")
+                    "with an increasing number of epochs until its validation accuracy passes its reference, and "
+                    "print how long that took.")
     parser.add_argument("--cell", nargs="+", default=list(CELLS), metavar="TASK/DATASET",
                         help=f"{', '.join(CELLS)} (default: all)")
     parser.add_argument("--epochs", type=whole(1), default=1, metavar="N",
-                        help="epochs of the first attempt; each further one has twice as many (default 1)")
+                        help="epochs of the first attempt; each further attempt has twice as many (default 1)")
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="default 0")
     add_run_flags(parser)
     add_json_flag(parser)
@@ -80,13 +79,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def epochs_of(cell: str) -> int:
-    """Of the cell's default recipe."""
+    """Epochs of the cell's default recipe."""
     task, dataset = CELLS[cell]
     return TASKS[task].default_recipe(dataset).epochs
 
 
 def attempts(first: int, most: int, cell: str) -> list[int]:
-    """Numbers of epochs to try: first, twice that, ... and at last `most`.  UsageError where first is above it."""
+    """Numbers of epochs to try: first, twice that, ..., and finally `most`.  UsageError if first is above it."""
     if first > most:
         raise UsageError(f"--epochs {first}: the recipe of {cell} has {most}")
     numbers = []
@@ -119,7 +118,7 @@ def main(argv: list[str]) -> None:
 
 
 def until_passed(cell: str, numbers: list[int], data: "DeviceData", setup: "Setup") -> list[Attempt]:
-    """Train from scratch with each number of epochs in turn, until one passes the cell's reference; all attempts."""
+    """Train from scratch with each number of epochs until one passes the cell's reference; returns all attempts."""
     task, dataset = CELLS[cell]
     recipe = TASKS[task].default_recipe(dataset)
     done: list[Attempt] = []
@@ -143,7 +142,7 @@ def passed(cell: str, attempt: Attempt) -> bool:
 
 
 def validation_accuracy(trained: "Trained", data: "DeviceData", setup: "Setup") -> float:
-    """Accuracy on validation of the classifier that training.run would report, which it is also chosen by."""
+    """Validation accuracy of the classifier that a run would report; a run selects its epoch by it as well."""
     from evaluation import scores
     from utils.compute.precision import DTYPES
 
@@ -160,14 +159,14 @@ def validation_accuracy(trained: "Trained", data: "DeviceData", setup: "Setup") 
 
 
 def in_json(cell: str, done: list[Attempt]) -> dict[str, object]:
-    """What the JSON file has of a cell."""
+    """A cell's entry in the JSON file."""
     return {"reference": REFERENCE[CELLS[cell]], "passed": passed(cell, done[-1]),
             "seconds_of_the_last_attempt": done[-1].seconds, "seconds_of_all_attempts": sum(a.seconds for a in done),
             "attempts": [asdict(attempt) for attempt in done]}
 
 
 def show(tried: dict[str, list[Attempt]]) -> None:
-    """The table on the screen."""
+    """Print the table."""
     rows = []
     for cell, done in tried.items():
         last = done[-1]
@@ -179,4 +178,4 @@ def show(tried: dict[str, list[Attempt]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(lambda: main(sys.argv[1:]), "the JSON file has the cells that were done"))
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), "the JSON file has the finished cells"))

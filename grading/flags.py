@@ -1,25 +1,34 @@
-"""What a teacher should look at: what students' submissions share, and latents that look as if labels had made them.
+"""Flags for the teacher: what submissions of different students share, and latents that look trained with labels.
 
-Flags, never verdicts: equal seeds, recipes and machines give equal weights in this project, so that sharing them proves
-nothing by itself; and a latent may lie in clusters for another reason.
+Flags are no verdicts: equal seeds, recipes and machines give equal weights in this project, so sharing them proves
+nothing by itself, and a latent can be clustered for other reasons.
 """
 
 import math
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import combinations
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from grading.score import Evidence, Scored
+from grading.score import Evidence, ScoredRun
 
-# images whose latent lies nearest to another class's mean, for each that the classifier gets wrong (child.clustered):
-# below it where labels were seen, above where not, on digits and MNIST; not measured where accuracies are lower
+# Images whose latent is nearest to another class's mean, per image that the classifier gets wrong (child.clustered):
+# below this ratio when labels were used, above it otherwise.  Measured on digits and MNIST, not at lower accuracies.
 CLUSTERED = 1.0
 NEAR = 0.05  # relative distance of two encoders' weights, from their sketches
 
 
+class Owned(NamedTuple):
+    """A run and the student who submitted it."""
+
+    student: str
+    run: ScoredRun
+
+
 @dataclass(frozen=True)
 class Flag:
-    """Two or more students, what they share, and the names of the records that share it."""
+    """The students concerned, what was noticed, and the file names of their records."""
 
     students: tuple[str, ...]
     what: str
@@ -27,54 +36,44 @@ class Flag:
 
 
 def find_flags(evidence: dict[str, Evidence]) -> list[Flag]:
-    """Identical weights, near-identical weights and identical loss curves across students."""
-    runs = [(student, run) for student, one in sorted(evidence.items()) for run in one.runs if run.verified is not None]
-    flags = shared(runs, "weights", "identical encoder weights")
-    flags += shared([(student, run) for student, run in runs if run.epochs > 1], "history", "identical loss curves")
-    return flags + near(runs) + two_tasks(runs) + clusters(runs)
+    """Identical and nearly identical weights, identical loss curves, one encoder for two tasks, clustered latents."""
+    runs = [Owned(student, run) for student, found in sorted(evidence.items()) for run in found.runs
+            if run.correct_verified is not None]
+    flags = [flag(group, "identical encoder weights") for group in groups(runs, "run.weights", differing="student")]
+    flags += [flag(group, "identical loss curves") for group in groups(
+        [one for one in runs if one.run.epochs > 1], "run.history", differing="student")]
+    flags += [flag([one, other], "nearly identical encoder weights") for one, other in combinations(runs, 2)
+              if one.student != other.student and one.run.weights != other.run.weights and alike(one.run, other.run)]
+    flags += [flag(group, "one encoder for two tasks")
+              for group in groups(runs, "student", "run.weights", differing="run.task")]
+    return flags + [flag([one], "latents clustered by class, as labels make them, in a task without labels")
+                    for one in runs if looks_supervised(one.run)]
 
 
-def two_tasks(runs: list[tuple[str, Scored]]) -> list[Flag]:
-    """Students who have one encoder stand for two tasks."""
-    groups: dict[tuple[str, str], list[Scored]] = defaultdict(list)
-    for student, run in runs:
-        groups[student, run.weights].append(run)
-    return [flag([(student, run.file) for run in group], "one encoder for two tasks")
-            for (student, _), group in sorted(groups.items()) if len({run.task for run in group}) > 1]
+def groups(runs: list[Owned], *equal: str, differing: str) -> list[list[Owned]]:
+    """Runs that are equal in some fields, in the order of these, and differ in another."""
+    found: dict[Any, list[Owned]] = defaultdict(list)
+    for one in runs:
+        found[attrgetter(*equal)(one)].append(one)
+    return [group for _, group in sorted(found.items()) if len(set(map(attrgetter(differing), group))) > 1]
 
 
-def clusters(runs: list[tuple[str, Scored]]) -> list[Flag]:
-    """Runs of tasks without labels whose latents lie in clusters as only labels were seen to make them."""
-    return [flag([(student, run.file)], "latents in clusters, as labels make them, in a task without labels")
-            for student, run in runs if run.task != "1.2.2" and not run.labelled and run.clustered is not None
-            and run.n - run.clustered < CLUSTERED * (run.n - run.verified)]
+def looks_supervised(run: ScoredRun) -> bool:
+    """Whether the latent of a task without labels is clustered as only training with labels was seen to do."""
+    if run.task == "1.2.2" or run.labelled:
+        return False
+    if run.clustered is None or run.n is None or run.correct_verified is None:
+        return False
+    return run.n - run.clustered < CLUSTERED * (run.n - run.correct_verified)
 
 
-def shared(runs: list[tuple[str, Scored]], field: str, what: str) -> list[Flag]:
-    """Groups of at least two students with one value."""
-    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for student, run in runs:
-        groups[getattr(run, field)].append((student, run.file))
-    return [flag(pairs, what) for value, pairs in sorted(groups.items())
-            if value and len({student for student, _ in pairs}) > 1]
-
-
-def near(runs: list[tuple[str, Scored]]) -> list[Flag]:
-    """Pairs of different students whose weights differ, but by little."""
-    found = []
-    for (student, run), (other, theirs) in combinations(runs, 2):
-        if student != other and run.weights != theirs.weights and alike(run, theirs):
-            found.append(flag([(student, run.file), (other, theirs.file)], "nearly identical encoder weights"))
-    return found
-
-
-def alike(run: Scored, other: Scored) -> bool:
-    """Whether two encoders' weights are the same, or nearly."""
+def alike(run: ScoredRun, other: ScoredRun) -> bool:
+    """Whether two encoders' weights are identical or nearly so."""
     if run.weights == other.weights or not run.sketch or len(run.sketch) != len(other.sketch):
         return run.weights == other.weights
     length = max(math.hypot(*run.sketch), math.hypot(*other.sketch))
     return length > 0 and math.dist(run.sketch, other.sketch) / length < NEAR
 
 
-def flag(pairs: list[tuple[str, str]], what: str) -> Flag:
-    return Flag(tuple(sorted({student for student, _ in pairs})), what, tuple(sorted({file for _, file in pairs})))
+def flag(runs: list[Owned], what: str) -> Flag:
+    return Flag(tuple(sorted({one.student for one in runs})), what, tuple(sorted({one.run.file for one in runs})))

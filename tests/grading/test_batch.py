@@ -1,0 +1,48 @@
+"""Grading a folder: faults of this machine are not the student's, and the command line."""
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+
+import _report_evaluation
+from grading.score import Evidence
+from tests.grading.helpers import run_grading
+from utils.command_line import exit_code
+
+
+def test_a_full_disk_is_not_the_student_s_fault(honest: Path, rubric_file: Path, tmp_path: Path, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    shutil.copytree(honest, tmp_path / "subs" / "ada")
+    monkeypatch.setattr("grading.submission.copy", full)
+    assert run_grading(tmp_path / "subs", rubric_file, tmp_path / "out") == [
+        "ada: could not be copied: No space left on device"]
+    evidence = Evidence.model_validate_json((tmp_path / "out" / "ada" / "evidence.json").read_bytes())
+    assert not evidence.settled  # the next grading tries again
+
+
+@pytest.mark.parametrize("words, code, expected", [
+    (["grade"], 2, "--rubric"), (["grade", "x", "--rubric", "r", "--out", "x/y"], 2, "inside the folder"),
+    (["grade", "/nowhere", "--rubric", "r", "--out", "o"], 2, "no such folder"),
+    (["grade", "x", "--rubric", "r", "--out", "o", "--jobs", "0"], 2, "--jobs 0"),
+    (["grade", "x", "--rubric", "r", "--out", "o", "--timeout", "-1"], 2, "--timeout")])
+def test_wrong_use_is_one_line_and_exit_code_2(words: list[str], code: int, expected: str, capsys) -> None:
+    assert exit_code(lambda: _report_evaluation.main(words), "") == code
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 1 and expected in err[0]
+
+
+def test_exit_code_3_lists_what_could_not_be_graded(rubric_file: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "subs").mkdir()
+    (tmp_path / "subs" / "broken.zip").write_bytes(b"no archive")
+    (tmp_path / "subs" / "eve.tar.gz").write_bytes(b"other archive")
+    words = ["grade", str(tmp_path / "subs"), "--rubric", str(rubric_file), "--out", str(tmp_path / "out"),
+             "--jobs", "1"]
+    assert exit_code(lambda: _report_evaluation.main(words), "") == 3
+    assert "not gradable: eve.tar.gz: neither a folder nor a .zip file; broken: cannot be read" in (
+        capsys.readouterr().err)
+    evidence = Evidence.model_validate_json((tmp_path / "out" / "broken" / "evidence.json").read_bytes())
+    assert evidence.trouble

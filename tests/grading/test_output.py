@@ -1,0 +1,82 @@
+"""The files that a grading writes, from a class of two students with every option."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from grading.output import folder_name, name_cell, safe_cell
+from grading.score import Evidence
+from tests.grading.helpers import DIGITS, run_grading, table
+from utils.images.datasets import load_dataset
+
+
+@pytest.fixture(scope="module")
+def graded(honest: Path, tmp_path_factory) -> Path:
+    """Two students with equal submissions, and an archive that is none; hidden images, a manifest, an override."""
+    folder = tmp_path_factory.mktemp("graded")
+    for name in ("ada", "=bob"):
+        shutil.copytree(honest, folder / "subs" / name)
+    (folder / "subs" / "broken.zip").write_bytes(b"no archive")
+    (folder / "rubric.yaml").write_text(DIGITS + "  - {id: hidden, points: 10, task: 1.2.2, dataset: digits, metric: "
+                                        "holdout_accuracy, scale: [[0, 0], [1, 10]]}\n")
+    (folder / "manifest.yaml").write_text("ada: {submitted: 2026-12-04T00:00:00+01:00}\n'=bob': {days_late: 0}\n"
+                                          "broken: {days_late: 0}\n")
+    (folder / "overrides.yaml").write_text("- {student: ada, criterion: discussion, points: 15, reason: clear}\n")
+    dataset = load_dataset("digits", folder)
+    labels = dataset.test_labels.copy()
+    labels[:100] = (labels[:100] + 1) % 10
+    np.savez(folder / "hidden.npz", digits_images=dataset.test_images, digits_labels=labels)
+    ungraded = run_grading(folder / "subs", folder / "rubric.yaml", folder / "out", holdout=folder / "hidden.npz",
+                           manifest=folder / "manifest.yaml", overrides=folder / "overrides.yaml")
+    assert [line.split(":")[0] for line in ungraded] == ["broken"]
+    return folder / "out"
+
+
+def test_the_parent_counts_the_hidden_images(graded: Path) -> None:
+    evidence = Evidence.model_validate_json((graded / "ada" / "evidence.json").read_bytes())
+    run = next(run for run in evidence.runs if run.task == "1.2.2")
+    assert run.holdout_n == run.n == 359
+    assert run.correct_holdout <= run.correct_verified - 100 + 20  # a hundred labels were changed
+    hidden = table(graded)["ada"]["hidden"]
+    assert float(hidden) == pytest.approx(10 * run.correct_holdout / run.holdout_n, abs=0.01)
+    assert "Public and hidden images" in (graded / "class.html").read_text()
+
+
+def test_lateness_and_overrides_are_in_every_output(graded: Path) -> None:
+    row = table(graded)["ada"]
+    assert row["days_late"] == "3" and row["discussion"] == "15.00" and "clear" in row["remarks"]
+    reached = sum(float(row[c]) for c in ("autoencoder", "reconstructions", "classifier", "contrastive", "seeds",
+                                          "discussion", "hidden"))
+    assert float(row["late_penalty"]) == pytest.approx(0.2 * reached, abs=0.02)  # three days, one of them free
+    assert float(row["total"]) == pytest.approx(0.8 * reached, abs=0.02)
+    result = json.loads((graded / "ada" / "results.json").read_text())
+    assert result["score"] == pytest.approx(float(row["total"]), abs=0.01)
+    assert set(result["tests"][0]) == {"name", "score", "max_score", "output", "visibility"}
+    assert "3 days late" in (graded / "ada" / "grade.html").read_text() and "3 days late" in result["output"]
+
+
+def test_equal_submissions_are_flagged_but_not_called_a_verdict(graded: Path) -> None:
+    page = (graded / "class.html").read_text()
+    assert "identical encoder weights" in page and "identical loss curves" in page and "not verdicts" in page
+
+
+def test_a_broken_submission_gets_0_points_and_a_page_with_the_reason(graded: Path) -> None:
+    assert float(table(graded)["broken"]["total"]) == 0 < float(table(graded)["ada"]["total"])
+    assert "cannot be read" in (graded / "broken" / "grade.html").read_text()
+    assert "broken: the submission cannot be read" in (graded / "class.html").read_text()
+
+
+def test_formulas_are_defused_and_folder_names_are_safe(graded: Path) -> None:
+    assert "'=bob" in table(graded)
+    assert folder_name("ada") == "ada" and folder_name("=bob").startswith("student-")
+    assert folder_name("..").startswith("student-") and folder_name("a/b").startswith("student-")
+    assert [safe_cell(text) for text in ("=1", "+1", "-1", "@a", "a=1", "")] == ["'=1", "'+1", "'-1", "'@a", "a=1", ""]
+
+
+def test_similar_names_stay_distinct_in_the_table() -> None:
+    names = ["ada", "ada ", " ada", "a\nb", "a b", "\u202eada"]
+    assert len({name_cell(name) for name in names}) == len(names)
+    assert name_cell("ada") == "ada" and folder_name("ada ") in name_cell("ada ")
