@@ -128,7 +128,8 @@ class Decoders:
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 with contextlib.suppress(OSError):  # data that was never sent
-                    pipe.close()
+                    if pipe is not None:
+                        pipe.close()
 
     def start(self) -> subprocess.Popen:
         """Start a process and wait until it is ready.  Ctrl-C does not reach it."""
@@ -139,6 +140,7 @@ class Decoders:
                                    stderr=subprocess.DEVNULL, encoding="utf-8", errors="surrogateescape",
                                    env=environment, start_new_session=True)
         self.started.append(process)
+        assert process.stdout is not None  # a pipe, see above
         if process.stdout.readline() != "ready\n" and not self.stopped.is_set():
             raise RunError(f"{sys.executable} could not be started to decode images")
         return process
@@ -160,6 +162,7 @@ def _decoded(job: dict, process: subprocess.Popen, decoders: Decoders, tick: Cal
     ticked = 0
     while True:
         last = "start"  # its last line
+        assert process.stdin is not None and process.stdout is not None  # pipes, see start()
         with contextlib.suppress(OSError):  # already dead
             process.stdin.write(json.dumps(job | {"refused": refused}) + "\n")
             process.stdin.flush()

@@ -317,7 +317,7 @@ def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Array
             say(f"{name}: the cache {cache} is damaged ({reason(error)}); it is deleted and fetched again")
             cache.unlink()
     arrays, source = _obtain(name, spec, data_dir)
-    write_atomically(cache, lambda file: np.savez(file, **arrays))
+    write_atomically(cache, lambda file: np.savez(file, allow_pickle=False, **arrays))
     return arrays, source
 
 

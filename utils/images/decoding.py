@@ -42,7 +42,8 @@ def fitted_image(path: Path, height: int, width: int, channels: int) -> "Image.I
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about metadata and transparency
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
+        with Image.open(path) as opened:
+            image: Image.Image = opened
             if image.mode in ("I", "F"):
                 raise ValueError("32-bit pixels")
             if image.mode.startswith("I;16"):  # Pillow would clip these to 255, which is white

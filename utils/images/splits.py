@@ -33,7 +33,7 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
 
 def digests(arrays: Arrays) -> dict[str, str]:
     """SHA-256 in hex of the bytes of each array, in C order."""
-    return {part: hashlib.sha256(np.ascontiguousarray(arrays[part])).hexdigest() for part in PARTS}
+    return {part: hashlib.sha256(np.ascontiguousarray(arrays[part]).data).hexdigest() for part in PARTS}
 
 
 def read_ahead(images: np.ndarray, rows: np.ndarray) -> None:
