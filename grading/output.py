@@ -15,7 +15,7 @@ from grading.points import Grade, Line, claim_stands
 from grading.rubric import Late, Rubric
 from grading.score import Evidence
 from report import show
-from report.charts import BLUE, STYLE, inline_svg, save
+from report.drawing import BLUE, STYLE, inline_svg, save
 
 LONGEST_NAME, MOST_FILES = 60, 4  # in the lists of the class
 TEMPLATES = Path(__file__).parent / "templates"
