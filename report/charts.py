@@ -195,7 +195,13 @@ def label_fractions(groups: dict[str, list[Curve]]) -> Drawing:
         for axes, (dataset, found) in zip(panels, groups.items(), strict=False):
             _label_panel(axes, dataset, found)
         data = save(figure)
-    return Drawing("svg", data, " ".join(_labels_alt(dataset, found) for dataset, found in groups.items()),
+    alt = []
+    for dataset, found in groups.items():
+        words = [f"{curve.name} " + " and ".join(
+            f"{show.percent(row.accuracy)} % with {100 * share:g} % of the labels"
+            for share, row in (curve.points[0], curve.points[-1])) for curve in found]
+        alt.append(f"{dataset_name(dataset)}: {'; '.join(words)}.")
+    return Drawing("svg", data, " ".join(alt),
                    "Test accuracy against the share of the training labels that was used, mean over seeds. Both "
                    "scales are logarithmic, the vertical one in the error: equal steps divide the error by equal "
                    "factors.")
@@ -222,13 +228,3 @@ def _label_panel(axes: Axes, dataset: str, found: list[Curve]) -> None:
     axes.grid(axis="y")
     for text in axes.legend(loc="best", fontsize=7.5).get_texts():
         text.set_parse_math(False)
-
-
-def _labels_alt(dataset: str, found: list[Curve]) -> str:
-    """Each curve's accuracy at its lowest and its highest share."""
-    words = []
-    for curve in found:
-        (low, first), (high, last) = curve.points[0], curve.points[-1]
-        words.append(f"{curve.name} {show.percent(first.accuracy)} % with {100 * low:g} % of the labels and "
-                     f"{show.percent(last.accuracy)} % with {100 * high:g} %")
-    return f"{dataset_name(dataset)}: {'; '.join(words)}."

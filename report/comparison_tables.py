@@ -9,7 +9,6 @@ from typing import Any
 from report import charts, show, stats, summary
 from report.drawing import Drawing
 from report.elements import MOST_NAMED, figure, table
-from report.load import Loaded
 from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 
 SIGNIFICANT = 0.05  # for p-values after Holm's correction
@@ -138,27 +137,21 @@ def split_name(split: stats.Split) -> str:
 
 def all_runs(results: Results) -> list[dict[str, Any]]:
     """Scores and provenance of every complete run."""
-    runs = [(row, run) for row in results.rows for run in row.runs]
+    scores, origins = [], []
+    for row in results.rows:
+        for run in row.runs:
+            record, machine, headline = run.record, run.record.environment, run.record.headline
+            linear, knn = (record.metrics[f"test/{score}_top1"].value for score in ("linear", "knn"))
+            scores.append([show.plain(run.name), task_name(row.task), dataset_name(row.dataset),
+                           method_name(row.task, row.method), row.recipe, str(record.run.seed),
+                           f"{show.percent(headline.value)} ({show.correct(headline)})", show.percent(linear),
+                           show.percent(knn), show.minutes(record.run.seconds)])
+            tree = {True: ", changed", False: "", None: ", no git"}[machine.dirty]
+            origins.append([show.plain(run.name), show.plain(shlex.join(["python", *record.run.argv])),
+                            show.timestamp(record.run.started), machine.commit[:12] + tree,
+                            show.plain(f"torch {machine.torch}, {machine.device}, {machine.precision}"),
+                            record.recipe.hash, run.sha256])
     return [table("Scores of every complete run.", ["Record", "Task", "Data set", "Method", "Changes", "Seed",
-                  "Test accuracy %", "Linear %", "kNN %", "Minutes"], [scores_of(row, run) for row, run in runs],
-                  right=range(5, 10), code=[0]),
+                  "Test accuracy %", "Linear %", "kNN %", "Minutes"], scores, right=range(5, 10), code=[0]),
             table("Provenance of every complete run.", ["Record", "Command", "Started", "Commit", "Ran on", "Recipe",
-                  "SHA-256 of the record"], [origin_of(run) for _, run in runs], code=[0, 1, 3, 5, 6])]
-
-
-def scores_of(row: Row, run: Loaded) -> list[str]:
-    """One run's line of scores."""
-    metrics, headline = run.record.metrics, run.record.headline
-    return [show.plain(run.name), task_name(row.task), dataset_name(row.dataset), method_name(row.task, row.method),
-            row.recipe, str(run.record.run.seed), f"{show.percent(headline.value)} ({show.correct(headline)})",
-            show.percent(metrics["test/linear_top1"].value), show.percent(metrics["test/knn_top1"].value),
-            show.minutes(run.record.run.seconds)]
-
-
-def origin_of(run: Loaded) -> list[str]:
-    """One run's line of provenance."""
-    record, machine = run.record, run.record.environment
-    tree = {True: ", changed", False: "", None: ", no git"}[machine.dirty]
-    return [show.plain(run.name), show.plain(shlex.join(["python", *record.run.argv])),
-            show.timestamp(record.run.started), machine.commit[:12] + tree,
-            show.plain(f"torch {machine.torch}, {machine.device}, {machine.precision}"), record.recipe.hash, run.sha256]
+                  "SHA-256 of the record"], origins, code=[0, 1, 3, 5, 6])]

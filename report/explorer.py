@@ -11,7 +11,7 @@ import base64
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,6 @@ QUALITY = 80  # of a colour thumbnail, on WebP's scale
 ASPECT = 0.94  # width over height, including the toolbar above the map: the map itself is about square
 STEPS = 65535  # a coordinate is a whole number of 16 bits
 
-# The controls live in shadow roots, where the page's rules do not reach but its custom properties do
-CONTROLS = """:host { --background-color: var(--paper); --color: var(--ink); --border-color: var(--muted); }
-.bk-input, .bk-btn { color: var(--ink); background: var(--paper); min-height: 2.4rem; }
-select.bk-input { appearance: auto !important; background-image: none !important; }
-.bk-spin-btn-up::before { border-bottom-color: var(--ink) !important; }
-.bk-spin-btn-down::before { border-top-color: var(--ink) !important; }
-.bk-btn { padding: 0 .5rem; }
-.bk-btn:hover, .bk-btn:focus, .bk-btn:active { color: var(--ink) !important; background: var(--soft) !important; }
-.bk-btn:focus:not(:focus-visible) { outline: none; }
-select.bk-input { padding: 0 .3rem; }
-.bk-input:focus-visible, .bk-btn:focus-visible { outline: 3px solid var(--link); outline-offset: 1px; }"""
 TOOLTIP = """<div style="display:flex;gap:.5rem;align-items:center;margin:-5px;padding:.4rem .5rem;line-height:1.35;
 background:var(--paper);color:var(--ink)">{image}<div><b>@truth</b><br>predicted @guess<br>image @number</div></div>"""
 THUMBNAIL = """<div style="width:3.5rem;height:3.5rem;image-rendering:pixelated;background-image:var(--{name});
@@ -98,11 +87,9 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
     shown = group[:MOST_RUNS]
     record = shown[0][1].record
     images = next((run.arrays["map_images"] for _, run in shown if _has_thumbnails(run)), None)
-    facts = _facts(name, shown, images)
+    facts = _facts(shown, images)
     facts["item"] = _with_own_ids(json_item(_layout(name, shown, facts), target=ID(f"{name}-map")), name)
-    sheet = Markup("")
-    if images is not None:
-        sheet = _sheet_style(name, sheet_of(images), facts)
+    sheet = _sheet_style(name, sheet_of(images), facts) if images is not None else Markup("")
     left_out = f" It has the first {MOST_RUNS} of {show.count(len(group))} runs." if len(group) > MOST_RUNS else ""
     return sheet + Markup(
         '<section class="explorer" id="{name}" aria-labelledby="{name}-title">\n'
@@ -137,13 +124,12 @@ def _has_thumbnails(run: Loaded) -> bool:
             and max(images.shape[1:3]) <= MOST_PIXELS and images.shape[3] in (1, 3))
 
 
-def _facts(name: str, group: list[Titled], images: np.ndarray | None) -> dict[str, Any]:
+def _facts(group: list[Titled], images: np.ndarray | None) -> dict[str, Any]:
     """What templates/explorer.js needs along with the models of Bokeh."""
     record, count = group[0][1].record, len(group[0][1].arrays["map_index"])
     classes = record.data.classes
-    return {"section": name, "count": count, "images": images is not None,
-            "columns": COLUMNS, "lines": -(-count // COLUMNS),
-            "classes": class_names(record, 40),
+    return {"count": count, "images": images is not None,
+            "columns": COLUMNS, "lines": -(-count // COLUMNS), "classes": class_names(record, 40),
             "colours": [class_colour(label, len(classes)) for label in range(len(classes))],
             "legend": len(classes) <= MOST_NAMED, "right": MUTED, "wrong": ORANGE,
             "maps": [[key, title] for key, (title, _) in MAPS.items()],
@@ -152,7 +138,7 @@ def _facts(name: str, group: list[Titled], images: np.ndarray | None) -> dict[st
 
 
 def _map_of(group: list[Titled], place: int, key: str) -> np.ndarray | None:
-    """(M, 2) coordinates of a run.  The pixels' maps come from the first run that has them, as all share their images."""
+    """(M, 2) coordinates of a run.  The pixels' maps come from the first run that has them."""
     candidates = [run for _, run in group] if key.startswith("pixel") else [group[place][1]]
     return next((run.arrays[key] for run in candidates if key in run.arrays), None)
 
@@ -225,7 +211,8 @@ def _layout(name: str, group: list[Titled], facts: dict[str, Any]) -> Any:
 
 def _controls(group: list[Titled], facts: dict[str, Any]) -> dict[str, Any]:
     """Native inputs, each with its label, for use by keyboard.  Values are indices, never a record's text."""
-    look = InlineStyleSheet(css=CONTROLS)
+    # in shadow roots, which the page's rules do not reach, but its custom properties do
+    look = InlineStyleSheet(css=(TEMPLATES / "explorer_controls.css").read_text(encoding="utf-8"))
     titles = unique(show.shorten(show.plain(title), 80) for title, _ in group)
     maps = [(key, title) for key, (title, _) in MAPS.items() if key in facts["runs"][0]["maps"]]
     present = np.unique(group[0][1].arrays["test_labels"][group[0][1].arrays["map_index"]]).tolist()
@@ -233,8 +220,9 @@ def _controls(group: list[Titled], facts: dict[str, Any]) -> dict[str, Any]:
     classes = list(zip(["all", *map(str, present)], names, strict=True))
     colours = [("truth", "true class"), ("guess", "predicted class"), ("wrong", "right or wrong")]
 
-    def select(title: str, options: list[tuple[str, str]], basis: str = "8rem") -> Select:
-        return Select(title=title, options=[*options], value=options[0][0], stylesheets=[look], margin=(0, 0, 8, 0),
+    def select(title: str, options: Sequence[tuple[str, str]], basis: str = "8rem") -> Select:
+        listed: list[str | tuple[Any, str]] = [*options]
+        return Select(title=title, options=listed, value=options[0][0], stylesheets=[look], margin=(0, 0, 8, 0),
                       styles={"flex": f"1 1 {basis}", "min-width": "0"})
 
     def button(label: str) -> Button:

@@ -193,11 +193,6 @@ def autoencoders(results: Results, runs: list[dict[str, Any]],
         yield {"table": one, "figures": [together] if together else single}
 
 
-def explorable(results: Results) -> list[tuple[str, Loaded]]:
-    """A title and the run of the lowest seed of each headline row, for the explorer."""
-    return [(f"{dataset_name(row.dataset)}, {row_name(row)}", row.runs[0]) for row in results.headline]
-
-
 def other_tables(results: Results, rejected: list[Rejected]) -> list[dict[str, Any]]:
     """The records that do not count, each with its reason."""
     failed = [(run, run.record.failure) for run in results.failed if run.record.failure]

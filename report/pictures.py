@@ -143,24 +143,25 @@ def dots(places: np.ndarray, labels: np.ndarray, classes: int, sharp: float = 1.
     return image.reduce(2).quantize(64, method=Image.Quantize.FASTOCTREE)
 
 
-def grid(rows: Sequence[Sequence[np.ndarray | None]], cell: float, gap: int | None = None) -> Grid:
+def grid(rows: Sequence[Sequence[np.ndarray | None]], cell: float, gaps: tuple[int, int] | None = None) -> Grid:
     """Images (H, W, C) of one shape, side by side in rows with transparent gaps; None leaves a place empty.
 
-    cell: width of an image in the SVG's units; gap: pixels between images, by default a fourteenth of their height.
+    cell: width of an image in the SVG's units; gaps: pixels between images of a row and between rows, by default a
+    fourteenth of an image's height.
     """
     height, width, _ = next(image for row in rows for image in row if image is not None).shape
-    gap = max(1, height // 14) if gap is None else gap
-    columns = max(map(len, rows))
-    canvas = np.zeros((len(rows) * (height + gap) - gap, columns * (width + gap) - gap, 4), np.uint8)
+    gap_x, gap_y = gaps or (max(1, height // 14),) * 2
+    right, down = width + gap_x, height + gap_y
+    canvas = np.zeros((len(rows) * down - gap_y, max(map(len, rows)) * right - gap_x, 4), np.uint8)
     for i, row in enumerate(rows):
         for j, image in enumerate(row):
             if image is not None:
-                top, left = i * (height + gap), j * (width + gap)
+                top, left = i * down, j * right
                 canvas[top:top + height, left:left + width, :3] = image  # one channel spreads over three
                 canvas[top:top + height, left:left + width, 3] = 255
     unit = cell / width  # of a pixel
-    return Grid(Image.fromarray(canvas, "RGBA"), unit * (width + gap), unit * (height + gap),
-                unit * canvas.shape[1], unit * canvas.shape[0])
+    return Grid(Image.fromarray(canvas, "RGBA"), unit * right, unit * down, unit * canvas.shape[1],
+                unit * canvas.shape[0])
 
 
 def drawable(arrays: Arrays, key: str) -> bool:
@@ -244,31 +245,24 @@ def neighbours(record: Record, arrays: Arrays) -> Drawing | None:
         return None
     queries, nearest = arrays["neighbour_inputs"][:MOST_STRIPS], arrays["neighbour_images"][:MOST_STRIPS]
     names, true = class_names(record, 9), arrays["test_labels"][arrays["neighbour_index"]]
-    columns = min(nearest.shape[1], 10)
+    columns, cell = min(nearest.shape[1], 10), 52.0
     height, width = queries.shape[1:3]
-    cell = 52.0
-    tall, gap = cell * height / width, round(32 / cell * height)  # below each row, for two lines of words
-    # one grid per row, since the gaps of a grid are the same both ways
-    strips = [grid([[image, None, *others[:columns]]], cell, round(8 / cell * width))
-              for image, others in zip(queries, nearest, strict=True)]
-    right, down = strips[0].right, tall * (1 + gap / height)
-    canvas = Image.new("RGBA", (strips[0].image.width, len(strips) * (height + gap) - gap))
+    drawn = grid([[image, None, *others[:columns]] for image, others in zip(queries, nearest, strict=True)], cell,
+                 (round(8 / cell * width), round(32 / cell * height)))  # below each row there are two lines of words
     words, same = [], 0
-    for i, strip in enumerate(strips):
-        canvas.paste(strip.image, (0, i * (height + gap)))
-        below = i * down + tall
+    for i in range(len(queries)):
+        below = i * drawn.down + cell * height / width
         words.append(word(names[true[i]], 0, below + 10, 8.5, **BOLD))
         for j in range(columns):
-            label, centre = arrays["neighbour_labels"][i, j], (j + 2) * right + cell / 2
+            label, centre = arrays["neighbour_labels"][i, j], (j + 2) * drawn.right + cell / 2
             agrees = label == true[i]
             same += int(agrees)
             words += [word(f"{'' if agrees else NOT_SAME}{names[label]}", centre, below + 10, 8,
                            INK if agrees else ORANGE, "middle"),
                       word(f"{arrays['neighbour_cosine'][i, j]:.3f}", centre, below + 19, 7.5, MUTED, "middle")]
-    size = strips[0].width, len(strips) * down - (down - tall)
-    data = svg(size[0], size[1] + 22, canvas, (0, 0, *size), words)
-    total = len(strips) * columns
-    return Drawing("svg", data, f"{show.plural(len(strips), 'test image')}, {columns} nearest training images each: "
+    data = svg(drawn.width, drawn.height + 22, drawn.image, (0, 0, drawn.width, drawn.height), words)
+    total = len(queries) * columns
+    return Drawing("svg", data, f"{show.plural(len(queries), 'test image')}, {columns} nearest training images each: "
                    f"{same} of {total} are of the same class.",
                    "Test images (left) and their nearest training images by cosine of the latents, with class and "
                    f"cosine; {NOT_SAME}marks another class. {same} of {total} are of the same class.")

@@ -5,12 +5,10 @@ Typst with the fonts in its package and matplotlib's DejaVu Sans, never those of
 same bytes.
 """
 
-import base64
 import json
 import re
 import tempfile
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +17,21 @@ import matplotlib
 import typst
 from markupsafe import Markup
 
-from report import equations
-from report.drawing import Drawing, inline_svg
+from report.drawing import INK, Drawing, inline_svg
 from report.explorer import explorer, head
 from report.load import Loaded, Rejected, load_results
-from report.page_content import Chapter, explorable, make_page, readme_table
-from report.summary import Results, summarise
+from report.page_content import Chapter, make_page, readme_table
+from report.summary import Results, dataset_name, row_name, summarise
 from report.verification import Verdict
 from utils.errors import RunError
 from utils.files import write_atomically
 
 TEMPLATES = Path(__file__).parent / "templates"
 NONE = Markup("")
+EQUATION_SIZE = 11  # points
+EQUATIONS = f"""#set page(width: auto, height: auto, margin: (x: 1pt, y: 2pt), fill: none)
+#set text(size: {EQUATION_SIZE}pt, fill: rgb("{INK}"))
+"""
 SVG_IMAGE = re.compile("<image [^>]*>")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
@@ -39,33 +40,37 @@ def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Mark
     """The page as one HTML file with its figures inside.  explore: the explorer of the runs (report.explorer)."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    images = share_images({file: embed(file, drawing) for file, drawing in drawings.items()})
-    formulas = equations.render([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
+    images = share_images({file: inline_svg(drawing.data, file.removesuffix("svg").replace(".", "-"), drawing.alt)
+                           for file, drawing in drawings.items()})
+    formulas = draw_equations([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
     return environment.get_template("report.html.j2").render(
         page=page, images=images, formulas=formulas, head=head() if explore else NONE, explore=explore).encode()
 
 
-def embed(file: str, drawing: Drawing) -> Markup:
-    """A drawing as an element of the page.  A record's text in it is escaped."""
-    if drawing.suffix == "svg":
-        return Markup(inline_svg(drawing.data, file.removesuffix("svg").replace(".", "-"), drawing.alt))
-    data = base64.b64encode(drawing.data).decode()
-    return Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, drawing.alt)
+def draw_equations(equations: Sequence[dict[str, Any]]) -> dict[str, Markup]:
+    """Every equation as an element of the page, by its Typst source, which is the PDF's source, too.
+
+    equations: {"typst": source without dollar signs, "alt": the equation in words}, from this repository's own code.
+    """
+    unique = {one["typst"]: one["alt"] for one in equations}
+    if not unique:
+        return {}
+    source = EQUATIONS + "\n#pagebreak()\n".join(f"$ {formula} $" for formula in unique)  # one page per equation
+    compiled = typst.compile(source.encode(), format="svg", ignore_system_fonts=True)
+    pages = compiled if isinstance(compiled, list) else [compiled]
+    return {formula: Markup(inline_svg(data, f"equation-{i}-", alt, keep_size=EQUATION_SIZE))
+            for i, (data, (formula, alt)) in enumerate(zip(pages, unique.items(), strict=True), start=1)}
 
 
-def share_images(elements: dict[str, Markup]) -> dict[str, Markup]:
-    """Embed an image that several drawings show, such as the maps of the pixels, only in the first of them."""
-    counts = Counter(image for element in elements.values() for image in SVG_IMAGE.findall(element))
-    names = {image: f"image-{i}" for i, image in enumerate(image for image, n in counts.items() if n > 1)}
-    kept: set[str] = set()
+def share_images(elements: dict[str, str]) -> dict[str, Markup]:
+    """Embed an image that several drawings show, such as a map of the pixels, only in the first of them."""
+    names: dict[str, str] = {}
 
     def shared(match: re.Match[str]) -> str:
         image = match.group()
-        if image not in names:
-            return image
-        if image in kept:
+        if image in names:
             return f'<use href="#{names[image]}" />'
-        kept.add(image)
+        names[image] = f"image-{len(names)}"
         return image.replace("<image ", f'<image id="{names[image]}" ', 1)
 
     return {file: Markup(SVG_IMAGE.sub(shared, element)) for file, element in elements.items()}
@@ -105,8 +110,9 @@ def write_report(results_dir: Path, html: Path, pdf: Path,
     results = summarise(loaded)
     theory = theory_chapter(results_dir, loaded, results) if theory_chapter else None
     page, drawings = make_page(results, rejected, theory, verdicts)
+    explore = explorer([(f"{dataset_name(row.dataset)}, {row_name(row)}", row.runs[0]) for row in results.headline])
     # both, before either is written
-    page_bytes, pdf_bytes = build_html(page, drawings, explorer(explorable(results))), build_pdf(page, drawings)
+    page_bytes, pdf_bytes = build_html(page, drawings, explore), build_pdf(page, drawings)
     write_file(html, page_bytes)
     write_file(pdf, pdf_bytes)
     return len(loaded), rejected
