@@ -10,10 +10,10 @@ from utils.command_line import Parser, exit_code
 from utils.errors import UsageError
 
 EXAMPLES = """examples:
-  python _report_evaluation.py                           results/ to report.html and report.pdf
-  python _report_evaluation.py --results-dir elsewhere   the records of another folder
+  python _report_evaluation.py                           records of results/ to report.html and report.pdf
+  python _report_evaluation.py --results-dir elsewhere   records of another folder
   python _report_evaluation.py --html a.html --pdf a.pdf
-  python _report_evaluation.py --verify results          score every checkpoint again and set it beside its claim
+  python _report_evaluation.py --verify results          score every checkpoint again and compare with its record
   python _report_evaluation.py --readme README.md        only rewrite the table between the README's markers
   python _report_evaluation.py grade --help              grade a folder of submissions
 
@@ -23,20 +23,20 @@ EXAMPLES = """examples:
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python _report_evaluation.py [options]", description="Turn the result records "
-                    "into one HTML page and one PDF. Records that cannot be believed are listed with the reason.")
+                    "into one HTML page and one PDF. Files that are not valid records are listed with the reason.")
     parser.add_argument("--results-dir", type=Path, metavar="DIR",
                         help="folder with the records, searched with its sub-folders (default: results)")
-    parser.add_argument("--verify", type=Path, metavar="DIR", help="as --results-dir, and score the checkpoint beside "
-                        "each record again: the report shows what it claims and what was found")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="of --verify: where the data sets lie or are "
-                        "downloaded to (default: data)")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="where the page goes (default: report.html)")
-    parser.add_argument("--pdf", type=Path, metavar="FILE", help="where the PDF goes (default: report.pdf)")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="rewrite what stands between the lines "
-                        "<!-- results:begin --> and <!-- results:end --> in FILE with the table, and do nothing else")
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="like --results-dir, and also score the checkpoint "
+                        "next to each record again; the report shows both results")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="with --verify: the folder that holds the data "
+                        "sets, or that they are downloaded to (default: data)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="the page to write (default: report.html)")
+    parser.add_argument("--pdf", type=Path, metavar="FILE", help="the PDF to write (default: report.pdf)")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the text between the lines "
+                        "<!-- results:begin --> and <!-- results:end --> in FILE by the table, and do nothing else")
     args = parser.parse_args(argv)
     if args.readme and (args.html or args.pdf or args.verify):
-        raise UsageError("--readme makes no page and no PDF; leave out --html, --pdf and --verify")
+        raise UsageError("--readme writes neither a page nor a PDF; leave out --html, --pdf and --verify")
     if args.verify and args.results_dir:
         raise UsageError("--verify names the folder with the records; leave out --results-dir")
     if args.data_dir and not args.verify:
@@ -45,14 +45,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     args.html, args.pdf = args.html or Path("report.html"), args.pdf or Path("report.pdf")
     for path in (args.html, args.pdf):
         if path.suffix in (".json", ".npz", ".safetensors"):
-            raise UsageError(f"{path}: a report does not go where records lie; name it .html or .pdf")
+            raise UsageError(f"{path}: that is the name of a record; a report must end in .html or .pdf")
     if os.path.realpath(args.html) == os.path.realpath(args.pdf):
         raise UsageError("--html and --pdf name the same file")
     return args
 
 
 def main(argv: list[str]) -> None:
-    """Do what the command line asks and say what was done.  Raises UsageError and RunError."""
+    """Do what the command line asks and print what was done.  Raises UsageError and RunError."""
     if argv[:1] == ["grade"]:
         from grading.command import main as grade
 
@@ -60,6 +60,7 @@ def main(argv: list[str]) -> None:
         return
     args = parse(argv)
     from report.render import write_readme, write_report  # here, so that --help does not wait for matplotlib
+    from report.theory import theory_chapter
 
     if args.readme:
         used, rejected = write_readme(args.results_dir, args.readme)
@@ -70,14 +71,14 @@ def main(argv: list[str]) -> None:
             from grading.verify import verify_and_print  # here, since it needs torch, and the report does not
 
             verify = partial(verify_and_print, folder=args.results_dir, data_dir=args.data_dir or Path("data"))
-        used, rejected = write_report(args.results_dir, args.html, args.pdf, verify)
+        used, rejected = write_report(args.results_dir, args.html, args.pdf, verify, theory_chapter)
         print(f"HTML:  {args.html}\nPDF:   {args.pdf}")
-    for name, reason in rejected:
-        print(f"rejected {name}: {reason}", file=sys.stderr)
+    for item in rejected:
+        print(f"rejected {item.name}: {item.reason}", file=sys.stderr)
     print(f"records used: {used}, rejected: {len(rejected)}")
 
 
 if __name__ == "__main__":
     grading = sys.argv[1:2] == ["grade"]
-    kept = "who was scored stays scored; start again to go on" if grading else "the files are as they were"
+    kept = "scores so far are kept; the same command resumes" if grading else "no file was changed"
     sys.exit(exit_code(lambda: main(sys.argv[1:]), kept))

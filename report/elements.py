@@ -1,19 +1,21 @@
-"""The two bricks of the page: a table of strings, and a figure kept under a file name."""
+"""What both templates read: a table of strings, and a figure kept under a file name."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from report.charts import Drawing
+from report.drawing import Drawing
+
+MOST_NAMED = 30  # classes; above it the names on a map, a table of classes and a confusion matrix cannot be read
 
 
 def table(caption: str, head: list[str], rows: list[list[str]], right: Sequence[int] = (),
           code: Sequence[int] = ()) -> dict[str, Any]:
-    """One table as the templates read it.  right: columns that are numbers; code: those in a typewriter face."""
+    """One table.  right: columns of numbers; code: columns in a typewriter face."""
     return {"caption": caption, "head": head, "rows": rows, "right": list(right), "code": list(code)}
 
 
 def figure(name: str, drawing: Drawing | None, drawings: dict[str, Drawing]) -> dict[str, str] | None:
-    """Keep a drawing under a file name and return what the templates need of it; None stays None."""
+    """Add a drawing to `drawings` under a file name and return what the templates need of it; None stays None."""
     if drawing is None:
         return None
     file = f"{name}.{drawing.suffix}"

@@ -1,69 +1,55 @@
-"""The interactive explorer inside the HTML report: each data set's test images as points, to look at one by one.
+"""The interactive explorer in the HTML report: each data set's test images as points, to look at one by one.
 
     explorer([("1.2.3 simclr, seed 0", loaded)])      # one fragment of HTML for all data sets
     head()                                            # what it needs in the page's head: Bokeh's own code, styles
 
-Bokeh draws the map and the controls; templates/explorer.js, short, says what a control does.  Nothing is fetched from a
-network.  Text of records gets into the page as JSON and is shown as text only.  The same runs give the same bytes.
+Bokeh draws the map and the controls; templates/explorer.js defines what the controls do.  Nothing is fetched.  Text of
+records enters the page as JSON and is shown as text only.  The same runs give the same bytes.
 """
 
 import base64
 import io
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bokeh.core.types import ID
 from bokeh.embed import json_item
 from bokeh.layouts import column, row
-from bokeh.models import (
-    Button,
-    ColumnDataSource,
-    CustomJS,
-    HoverTool,
-    InlineStyleSheet,
-    PanTool,
-    ResetTool,
-    Select,
-    Spinner,
-    TapTool,
-    WheelZoomTool,
-)
-from bokeh.models.plots import Plot
+from bokeh.models.callbacks import CustomJS
+from bokeh.models.css import InlineStyleSheet
+from bokeh.models.ranges import Range1d
+from bokeh.models.sources import ColumnDataSource
+from bokeh.models.tools import HoverTool, PanTool, ResetTool, TapTool, WheelZoomTool
+from bokeh.models.widgets.buttons import Button
+from bokeh.models.widgets.inputs import Select, Spinner
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 from markupsafe import Markup
 from PIL import Image
 
 from report import show
-from report.charts import MOST_NAMED, MUTED, ORANGE
+from report.drawing import MUTED, ORANGE
+from report.elements import MOST_NAMED
 from report.load import Loaded
-from report.pictures import MAPS, MOST_POINTS, class_colour
+from report.pictures import MAPS, MOST_POINTS, class_colour, class_names
 from report.summary import dataset_name
 from utils.records.thumbnails import COLUMNS, arrange
 
+Titled = tuple[str, Loaded]  # the title shown, and the run
+
 TEMPLATES = Path(__file__).parent / "templates"
-MOST_RUNS = 40  # of a data set: each costs the page some 40 kB
-MOST_NEIGHBOURS = 8  # shown of a point
-MOST_PIXELS = 64  # height or width of an image; larger ones are no thumbnails
-GREYS = 16  # shades of a grey thumbnail: a third of the bytes, and no eye sees it
-QUALITY = 80  # of a colour thumbnail, WebP's scale
-ASPECT = 0.94  # width over height, with the toolbar above the map: the map itself is about square
+MOST_RUNS = 40  # per data set: each adds some 40 kB to the page
+MOST_NEIGHBOURS = 8  # shown per point
+MOST_PIXELS = 64  # height or width of an image; larger ones are not thumbnails
+GREYS = 16  # shades of a grey thumbnail: a third of the bytes, without a visible difference
+QUALITY = 80  # of a colour thumbnail, on WebP's scale
+ASPECT = 0.94  # width over height, including the toolbar above the map: the map itself is about square
 STEPS = 65535  # a coordinate is a whole number of 16 bits
 
-# The controls live in shadow roots, where the page's rules do not reach but its custom properties do
-CONTROLS = """:host { --background-color: var(--paper); --color: var(--ink); --border-color: var(--muted); }
-.bk-input, .bk-btn { color: var(--ink); background: var(--paper); min-height: 2.4rem; }
-select.bk-input { appearance: auto !important; background-image: none !important; }
-.bk-spin-btn-up::before { border-bottom-color: var(--ink) !important; }
-.bk-spin-btn-down::before { border-top-color: var(--ink) !important; }
-.bk-btn { padding: 0 .5rem; }
-.bk-btn:hover, .bk-btn:focus, .bk-btn:active { color: var(--ink) !important; background: var(--soft) !important; }
-.bk-btn:focus:not(:focus-visible) { outline: none; }
-select.bk-input { padding: 0 .3rem; }
-.bk-input:focus-visible, .bk-btn:focus-visible { outline: 3px solid var(--link); outline-offset: 1px; }"""
 TOOLTIP = """<div style="display:flex;gap:.5rem;align-items:center;margin:-5px;padding:.4rem .5rem;line-height:1.35;
 background:var(--paper);color:var(--ink)">{image}<div><b>@truth</b><br>predicted @guess<br>image @number</div></div>"""
 THUMBNAIL = """<div style="width:3.5rem;height:3.5rem;image-rendering:pixelated;background-image:var(--{name});
@@ -79,38 +65,32 @@ def head() -> Markup:
     return Markup("\n".join(parts))
 
 
-def explorer(runs: list[tuple[str, Loaded]]) -> Markup:
-    """One explorer a data set, in the order of the runs; empty where no run has a map.
+def explorer(runs: list[Titled]) -> Markup:
+    """One explorer per data set, in the order of the runs; empty where no run has a map.
 
-    runs: (title shown, run).  Runs of one data set that show different test images get explorers of their own.
+    Runs of one data set that show different test images get explorers of their own.
     """
-    groups: dict[tuple, list[tuple[str, Loaded]]] = {}
+    groups: dict[tuple, list[Titled]] = {}
     for title, run in runs:
-        if 2 <= len(run.arrays.get("map_index", ())) <= MOST_POINTS:
-            groups.setdefault(_images_of(run), []).append((title, run))
+        index = run.arrays.get("map_index", np.empty(0, np.int32))
+        if 2 <= len(index) <= MOST_POINTS:
+            images = index.tobytes(), run.arrays["test_labels"][index].tobytes()
+            key = (run.record.run.dataset, *run.record.data.classes, *images)
+            groups.setdefault(key, []).append((title, run))
     headings = unique(show.shorten(dataset_name(dataset), 60) for dataset, *_ in groups)
     return Markup("\n").join(_fragment(f"explorer-{i}", heading, group)
                              for i, (heading, group) in enumerate(zip(headings, groups.values(), strict=True), start=1))
 
 
-def _images_of(run: Loaded) -> tuple:
-    """What two runs must have in common to stand in one explorer: data set, classes, test images and their labels."""
-    index = run.arrays["map_index"]
-    return (run.record.run.dataset, *run.record.data.classes, index.tobytes(),
-            run.arrays["test_labels"][index].tobytes())
-
-
-def _fragment(name: str, heading: str, group: list[tuple[str, Loaded]]) -> Markup:
+def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
     """The HTML of one explorer.  name: the section's id, unique on the page."""
     shown = group[:MOST_RUNS]
     record = shown[0][1].record
     images = next((run.arrays["map_images"] for _, run in shown if _has_thumbnails(run)), None)
-    facts = _facts(name, shown, images)
-    facts["item"] = _with_own_ids(json_item(_layout(name, shown, facts), target=f"{name}-map"), name)
-    sheet = Markup("")
-    if images is not None:
-        sheet = _sheet_style(name, sheet_of(images), facts)
-    left_out = f" The first {MOST_RUNS} of {show.count(len(group))} runs." if len(group) > MOST_RUNS else ""
+    facts = _facts(shown, images)
+    facts["item"] = _with_own_ids(json_item(_layout(name, shown, facts), target=ID(f"{name}-map")), name)
+    sheet = _sheet_style(name, sheet_of(images), facts) if images is not None else Markup("")
+    left_out = f" It has the first {MOST_RUNS} of {show.count(len(group))} runs." if len(group) > MOST_RUNS else ""
     return sheet + Markup(
         '<section class="explorer" id="{name}" aria-labelledby="{name}-title">\n'
         '<h3 id="{name}-title">{heading}</h3>\n'
@@ -127,12 +107,12 @@ def _fragment(name: str, heading: str, group: list[tuple[str, Loaded]]) -> Marku
         "</section>").format(
             name=name, heading=heading, facts=_json(facts),
             about=f"{show.count(facts['count'])} of {show.count(record.data.size('test'))} test images, each a point. "
-                  f"Point at one to see it; click it, or enter its number, to see its nearest neighbours in the "
-                  f"latent. A click on the map also lets the wheel zoom.{left_out}")
+                  f"Point at one to see it. Click it, or enter its number, to see its nearest neighbours in the "
+                  f"latent. Click a point to zoom with the wheel.{left_out}")
 
 
 def _sheet_style(name: str, sheet: str, facts: dict[str, Any]) -> Markup:
-    """The sheet of images as a custom property of the whole page, which the tooltips at its end inherit, too."""
+    """The sheet of images as a custom property of the whole page, so that the tooltips at its end inherit it."""
     return Markup("<style>:root {{ --{0}: url({1}); --{0}-size: {2}% {3}%; }}\n"
                   "#{0} {{ --sheet: var(--{0}); --sheet-size: var(--{0}-size); }}</style>\n").format(
                       name, sheet, 100 * facts["columns"], 100 * facts["lines"])
@@ -144,13 +124,12 @@ def _has_thumbnails(run: Loaded) -> bool:
             and max(images.shape[1:3]) <= MOST_PIXELS and images.shape[3] in (1, 3))
 
 
-def _facts(name: str, group: list[tuple[str, Loaded]], images: np.ndarray | None) -> dict[str, Any]:
-    """What templates/explorer.js must know beside the models of Bokeh."""
+def _facts(group: list[Titled], images: np.ndarray | None) -> dict[str, Any]:
+    """What templates/explorer.js needs along with the models of Bokeh."""
     record, count = group[0][1].record, len(group[0][1].arrays["map_index"])
     classes = record.data.classes
-    return {"section": name, "count": count, "images": images is not None,
-            "columns": COLUMNS, "lines": -(-count // COLUMNS),
-            "classes": [show.shorten(show.plain(label), 40) for label in classes],
+    return {"count": count, "images": images is not None,
+            "columns": COLUMNS, "lines": -(-count // COLUMNS), "classes": class_names(record, 40),
             "colours": [class_colour(label, len(classes)) for label in range(len(classes))],
             "legend": len(classes) <= MOST_NAMED, "right": MUTED, "wrong": ORANGE,
             "maps": [[key, title] for key, (title, _) in MAPS.items()],
@@ -158,14 +137,14 @@ def _facts(name: str, group: list[tuple[str, Loaded]], images: np.ndarray | None
                       "neighbours": "map_neighbours" in run.arrays} for i, (_, run) in enumerate(group)]}
 
 
-def _map_of(group: list[tuple[str, Loaded]], place: int, key: str) -> np.ndarray | None:
-    """(M, 2) coordinates of a run.  The pixels' maps are those of the first run that has them: the images are alike."""
+def _map_of(group: list[Titled], place: int, key: str) -> np.ndarray | None:
+    """(M, 2) coordinates of a run.  The pixels' maps come from the first run that has them."""
     candidates = [run for _, run in group] if key.startswith("pixel") else [group[place][1]]
     return next((run.arrays[key] for run in candidates if key in run.arrays), None)
 
 
-def _columns(group: list[tuple[str, Loaded]]) -> Iterator[tuple[str, np.ndarray]]:
-    """Columns of what is shown, (M,) or (M, k) small whole numbers, which Bokeh writes in binary."""
+def _columns(group: list[Titled]) -> Iterator[tuple[str, np.ndarray]]:
+    """What is shown, as columns of (M,) or (M, k) small whole numbers, which Bokeh writes in binary."""
     first = group[0][1]
     index, classes = first.arrays["map_index"], len(first.record.data.classes)
     yield "index", index
@@ -190,7 +169,7 @@ def _axes(name: str, points: np.ndarray | None) -> Iterator[tuple[str, np.ndarra
 
 
 def sheet_of(images: np.ndarray) -> str:
-    """All images (M, H, W, C) in lines of COLUMNS on one sheet, as a data URI."""
+    """All images (M, H, W, C) on one sheet with COLUMNS images per line, as a data URI."""
     sheet = arrange(images)
     buffer = io.BytesIO()
     if images.shape[3] == 1:
@@ -201,40 +180,39 @@ def sheet_of(images: np.ndarray) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _layout(name: str, group: list[tuple[str, Loaded]], facts: dict[str, Any]) -> Any:
-    """The map below its controls, as one model of Bokeh.  The map is empty until the page fills it from `store`."""
-    store = ColumnDataSource(dict(_columns(group)))
-    drawn = ColumnDataSource({key: [] for key in ("x", "y", "colour", "alpha", "size", "truth", "guess", "number",
-                                                  "left", "top")})
-    rings = ColumnDataSource({"x": [], "y": [], "size": []})
-    plot, wheel, pan, ring = _plot(drawn, rings, THUMBNAIL.format(name=name) if facts["images"] else "")
+def _layout(name: str, group: list[Titled], facts: dict[str, Any]) -> Any:
+    """The controls and the map below them, as one model of Bokeh.  The page fills the map from `store`."""
+    empty: list[float] = []
+    drawn = ColumnDataSource({key: empty for key in ("x", "y", "colour", "alpha", "size", "truth", "guess", "number",
+                                                     "left", "top")})
+    rings = ColumnDataSource({key: empty for key in ("x", "y", "size")})
     controls = _controls(group, facts)
 
     def on(code: str) -> CustomJS:
         return CustomJS(code=f'explorer.{code}("{name}");')
 
-    for key in ("run", "map"):
-        controls[key].js_on_change("value", on("change"))
-    for key in ("colour", "only"):
-        controls[key].js_on_change("value", on("redraw"))
-    controls["number"].js_on_change("value", on("choose"))
-    controls["before"].js_on_event("button_click", on("before"))
-    controls["next"].js_on_event("button_click", on("next"))
+    for key, code in (("run", "change"), ("map", "change"), ("colour", "redraw"), ("only", "redraw"),
+                      ("number", "choose")):
+        controls[key].js_on_change("value", on(code))
+    for key in ("before", "next"):
+        controls[key].js_on_event("button_click", on(key))
     drawn.selected.js_on_change("indices", on("tap"))
+    map_models = _map(drawn, rings, THUMBNAIL.format(name=name) if facts["images"] else "")
     # where explorer.js finds the models by name
-    models = {**controls, "store": store, "drawn": drawn, "rings": rings, "plot": plot, "wheel": wheel, "pan": pan,
-              "ring": ring}
+    models = {**controls, **map_models, "store": ColumnDataSource(dict(_columns(group))), "drawn": drawn,
+              "rings": rings}
     style = {"flex-wrap": "wrap", "gap": "0 .6rem"}
     return column(row(*(controls[key] for key in ("run", "map", "colour", "only")), styles=style,
                       sizing_mode="stretch_width"),
                   row(*(controls[key] for key in ("number", "before", "next")), styles=style | {"align-items": "end"},
                       sizing_mode="stretch_width"),
-                  plot, sizing_mode="stretch_width", tags=[models])
+                  map_models["plot"], sizing_mode="stretch_width", tags=[models])
 
 
-def _controls(group: list[tuple[str, Loaded]], facts: dict[str, Any]) -> dict[str, Any]:
-    """Native inputs, each with its label, so that all works by keyboard.  Values are places, never a record's text."""
-    look = InlineStyleSheet(css=CONTROLS)
+def _controls(group: list[Titled], facts: dict[str, Any]) -> dict[str, Any]:
+    """Native inputs, each with its label, for use by keyboard.  Values are indices, never a record's text."""
+    # in shadow roots, which the page's rules do not reach, but its custom properties do
+    look = InlineStyleSheet(css=(TEMPLATES / "explorer_controls.css").read_text(encoding="utf-8"))
     titles = unique(show.shorten(show.plain(title), 80) for title, _ in group)
     maps = [(key, title) for key, (title, _) in MAPS.items() if key in facts["runs"][0]["maps"]]
     present = np.unique(group[0][1].arrays["test_labels"][group[0][1].arrays["map_index"]]).tolist()
@@ -242,8 +220,9 @@ def _controls(group: list[tuple[str, Loaded]], facts: dict[str, Any]) -> dict[st
     classes = list(zip(["all", *map(str, present)], names, strict=True))
     colours = [("truth", "true class"), ("guess", "predicted class"), ("wrong", "right or wrong")]
 
-    def select(title: str, options: list[tuple[str, str]], basis: str = "8rem") -> Select:
-        return Select(title=title, options=options, value=options[0][0], stylesheets=[look], margin=(0, 0, 8, 0),
+    def select(title: str, options: Sequence[tuple[str, str]], basis: str = "8rem") -> Select:
+        listed: list[str | tuple[Any, str]] = [*options]
+        return Select(title=title, options=listed, value=options[0][0], stylesheets=[look], margin=(0, 0, 8, 0),
                       styles={"flex": f"1 1 {basis}", "min-width": "0"})
 
     def button(label: str) -> Button:
@@ -257,7 +236,7 @@ def _controls(group: list[tuple[str, Loaded]], facts: dict[str, Any]) -> dict[st
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """Names with a number behind those that occurred before: Bokeh tells the options of a list apart by their text."""
+    """Names, with a number after those that occurred before: Bokeh identifies the options of a list by their text."""
     seen: list[str] = []
     for name in names:
         repeats = itertools.chain([name], (f"{name} ({i})" for i in itertools.count(2)))
@@ -265,27 +244,26 @@ def unique(names: Iterable[str]) -> list[str]:
     return seen
 
 
-def _plot(drawn: ColumnDataSource, rings: ColumnDataSource, thumbnail: str) -> tuple[Plot, Any, Any, Any]:
-    """The map and those of its parts that the page sets: the tools for wheel and drag, and the rings' glyph."""
-    wheel, pan, hover = WheelZoomTool(), PanTool(), HoverTool(
-        tooltips=TOOLTIP.format(image=thumbnail), limit=1, attachment="horizontal",
-        visible=False)
-    tap = TapTool(visible=False)
+def _map(drawn: ColumnDataSource, rings: ColumnDataSource, thumbnail: str) -> dict[str, Any]:
+    """The map and the parts of it that the page sets: the tools for wheel and drag, and the rings' glyph."""
+    wheel, pan, tap = WheelZoomTool(), PanTool(), TapTool(visible=False)
+    hover = HoverTool(tooltips=TOOLTIP.format(image=thumbnail), limit=1, attachment="horizontal", visible=False)
     plot = figure(tools=[pan, wheel, ResetTool(), hover, tap], active_drag=pan, active_scroll=None,
-                  x_range=(-0.03 * STEPS, 1.03 * STEPS), y_range=(-0.03 * STEPS, 1.03 * STEPS),
+                  x_range=Range1d(start=-0.03 * STEPS, end=1.03 * STEPS),
+                  y_range=Range1d(start=-0.03 * STEPS, end=1.03 * STEPS),
                   sizing_mode="scale_width", aspect_ratio=ASPECT, toolbar_location="above", lod_threshold=None,
                   background_fill_alpha=0, border_fill_alpha=0, outline_line_alpha=0, min_border=4)
     plot.toolbar.logo = None
-    plot.axis.visible = plot.grid.visible = False  # the units of these maps mean nothing
+    plot.axis.visible = plot.grid.visible = False  # the units of these maps are meaningless
     dots = plot.scatter("x", "y", source=drawn, size="size", fill_color="colour", fill_alpha="alpha", line_color=None)
     dots.selection_glyph = dots.nonselection_glyph = None  # rings show what is chosen
     hover.renderers = tap.renderers = [dots]
     ring = plot.scatter("x", "y", source=rings, size="size", fill_color=None, line_color=MUTED, line_width=2)
-    return plot, wheel, pan, ring.glyph
+    return {"plot": plot, "wheel": wheel, "pan": pan, "ring": ring.glyph}
 
 
-def _with_own_ids(item: dict[str, Any], name: str) -> dict[str, Any]:
-    """Bokeh counts its models over the whole process: number them anew, so that the same runs give the same bytes."""
+def _with_own_ids(item: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Number Bokeh's models within this explorer, not over the whole process: the same runs give the same bytes."""
     numbers: dict[str, str] = {}
 
     def renamed(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Read a folder of result records.  What cannot be believed is set aside with its reason and stops nothing else."""
+"""Read a folder of result records.  Files that are not valid records are set aside with the reason."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ from utils.images.splits import SPLIT_SEED
 from utils.records.arrays import read_arrays
 from utils.records.schema import UNFINISHED, Record, RecordError, read_record
 
-THEORY = "theory.json"  # at the top of the results folder: the theory's experiments, no record
+THEORY = "theory.json"  # at the top of the results folder: the theory's experiments, not a record
 LONGEST_REASON = 300  # characters; a reason may quote a hostile file
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A record that was believed."""
+    """A valid record."""
 
     name: str  # path below the results folder, with /
     sha256: str  # of the JSON file
@@ -29,14 +29,14 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that was not.  Both texts are fit to be shown."""
+    """A file that is not a valid record.  Both texts may be shown as they are."""
 
     name: str
     reason: str
 
 
 def load_results(folder: Path) -> tuple[list[Loaded], list[Rejected]]:
-    """All records below a folder, sorted by name, and what was rejected.  RunError when there is no such folder."""
+    """All records below a folder, sorted by name, and what was rejected.  RunError when the folder does not exist."""
     if not folder.is_dir():
         raise RunError(f"{folder}: no such folder; --results-dir names the one with the records")
     loaded, rejected = [], []
@@ -44,17 +44,13 @@ def load_results(folder: Path) -> tuple[list[Loaded], list[Rejected]]:
     for path in sorted(path for path in found if path.parent.suffix != UNFINISHED):
         name = path.relative_to(folder).as_posix()
         try:
-            loaded.append(_load_one(path, name))
+            record = read_record(path)
+            check_known(record, path.name)
+            arrays = {} if record.run.status == "failed" else read_arrays(record, path.parent)
+            loaded.append(Loaded(name, sha256_file(path), record, arrays))
         except RecordError as error:
             rejected.append(Rejected(plain(name), shorten(plain(str(error)), LONGEST_REASON)))
     return loaded, rejected
-
-
-def _load_one(path: Path, name: str) -> Loaded:
-    record = read_record(path)
-    check_known(record, path.name)
-    arrays = {} if record.run.status == "failed" else read_arrays(record, path.parent)
-    return Loaded(name, sha256_file(path), record, arrays)
 
 
 def check_known(record: Record, name: str) -> None:
@@ -63,7 +59,7 @@ def check_known(record: Record, name: str) -> None:
     known = DATASETS.get(dataset)
     if known is None:
         if not dataset.startswith("folder-"):
-            raise RecordError(f"{name}: run.dataset is {dataset!r}, which is no data set of this project")
+            raise RecordError(f"{name}: run.dataset is {dataset!r}, which is not a data set of this project")
         return
     for field, expected in (("sha256", known.sha256), ("image_shape", list(known.image_shape)),
                             ("classes", list(known.classes)), ("split_seed", SPLIT_SEED)):

@@ -1,12 +1,14 @@
 """Numbers to strings, once.  The HTML, the PDF and the README show what these functions return and round nothing."""
 
+from utils.records.schema import Metric
+
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
-NOTHING = DASH  # stands where there is no number
+NOTHING = DASH  # shown where there is no number
 
 
 def plain(text: str) -> str:
-    """Text of a record, fit to be shown: what does not print (control and direction characters) as its escape."""
+    """Text of a record with each character that does not print (control, direction) as its escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -19,7 +21,7 @@ def shorten(text: str, length: int) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """0.75314 -> '75.31'; the unit stands in the column's head."""
+    """0.75314 -> '75.31'; the unit is in the column's head."""
     return NOTHING if fraction is None else f"{100 * fraction:.2f}"
 
 
@@ -29,13 +31,16 @@ def interval(low: float, high: float) -> str:
 
 
 def points(difference: float | None) -> str:
-    """Difference of two fractions in percentage points, always with its sign."""
-    if difference is None:
+    """Difference of two fractions in percentage points, with its sign: 0.0123 -> '+1.23'."""
+    return NOTHING if difference is None else signed(100 * difference, 2)
+
+
+def signed(value: float | None, digits: int = 4) -> str:
+    """A difference with its sign: '+0.0013'."""
+    if value is None:
         return NOTHING
-    size = f"{100 * abs(difference):.2f}"
-    if float(size) == 0:
-        return "0.00"
-    return ("+" if difference > 0 else MINUS) + size
+    size = f"{abs(value):.{digits}f}"
+    return size if float(size) == 0 else ("+" if value > 0 else MINUS) + size
 
 
 def count(number: int) -> str:
@@ -43,9 +48,15 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def significant(value: float) -> str:
+def correct(metric: Metric) -> str:
+    """An accuracy's counts: '7,531 of 10,000'."""
+    assert metric.correct is not None, "every accuracy of a valid record counts its correct images"
+    return f"{count(metric.correct)} of {count(metric.n)}"
+
+
+def significant(value: float | None) -> str:
     """Four significant digits, for losses and errors."""
-    return f"{value:#.4g}".replace("-", MINUS).rstrip(".")
+    return NOTHING if value is None else f"{value:#.4g}".replace("-", MINUS).rstrip(".")
 
 
 def minutes(seconds: float) -> str:
@@ -75,9 +86,7 @@ def field(value: object) -> str:
     """A hyper-parameter as a flag would take it: 0.001, true, 64,256,256."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list):
-        return ",".join(str(item) for item in value)
-    return plain(str(value))
+    return ",".join(map(str, value)) if isinstance(value, list) else plain(str(value))
 
 
 def timestamp(utc: str) -> str:
@@ -95,21 +104,8 @@ def plural(number: int, noun: str) -> str:
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
-def measure(value: float | None) -> str:
-    """Four significant digits; a dash where there is no number."""
-    return NOTHING if value is None else significant(value)
-
-
-def signed(value: float | None) -> str:
-    """Difference of two errors, always with its sign: '+0.0013'; a dash where there is no number."""
-    if value is None:
-        return NOTHING
-    size = f"{abs(value):.4f}"
-    return size if float(size) == 0 else ("+" if value > 0 else MINUS) + size
-
-
 def probability(p: float) -> str:
-    """'0.0123'; three digits and a power of ten below 0.001; what a float cannot hold as '<1e-300'."""
+    """'0.0123'; three digits and a power of ten below 0.001; below the smallest float '<1e-300'."""
     if p < 1e-300:
         return "<1e-300"
     return f"{p:.4f}" if p >= 0.001 else f"{p:.2e}".replace("-", MINUS)

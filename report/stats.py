@@ -1,40 +1,49 @@
-"""Comparisons between rows: McNemar's test, accuracy against label fraction, how the classes are spread.
+"""Comparisons between rows: McNemar's test, accuracy against label fraction, images per class.
 
-Raw numbers only, as in report.rows; report.comparison_tables puts them into words.
+Raw numbers only, as in report.summary; report.comparison_tables puts them into words.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 from scipy.special import bdtr
 
 from report import show
 from report.load import Loaded
-from report.summary import Row, dataset_name, method_name, overridden
-from utils.records.schema import Record
-
-# What a record from before these fields stands for
-UNSAID = {"labels": 1.0, "subset": 0, "finetune": False, "encoder": ""}
+from report.summary import Row, dataset_name, label_fraction, method_name, overridden
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """McNemar's test of two rows on the same test images, both from runs with one seed."""
 
     first: Row
     second: Row
     seed: int
-    only_first: int  # images that only the first row's run names rightly
+    only_first: int  # images that only the first row's run classifies correctly
     only_second: int
     p: float  # exact, two-sided
-    adjusted: float  # Holm's correction over the pairs of the data set
+    adjusted: float  # by Holm's correction over the pairs of the data set
+
+
+class Curve(NamedTuple):
+    """Rows that differ only in how many labels were used, by rising fraction."""
+
+    name: str
+    points: list[tuple[float, Row]]  # (fraction of the labels, row)
+
+
+class Split(NamedTuple):
+    """Images of each class in one split of a data set."""
+
+    name: str
+    share: float | None  # of the training labels, in the split of labelled images
+    counts: list[int]
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided exact p-value of McNemar's test (1947): of the discordant images each falls either way with chance 1/2.
-
-    only_first, only_second: images that one of the two names rightly and the other does not.
+    """Two-sided exact p-value of McNemar's test (1947), from the numbers of images that only one of two classifies
+    correctly: under the null hypothesis each of these falls to either side with probability 1/2.
     """
     discordant = only_first + only_second
     if discordant == 0:
@@ -52,19 +61,19 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def mcnemar_pairs(rows: Sequence[Row]) -> list[Pair]:
-    """Every two rows of one data set that have a seed and the test images in common, by the lowest such seed."""
+    """Every two rows of one data set that share a seed and the test images, by the lowest such seed."""
     found = []
     for first, second in combinations(rows, 2):
         shared = common_runs(first, second)
         if shared is not None:
             a, b = (run.arrays["test_predictions"] == run.arrays["test_labels"] for run in shared)  # (N,) each
             only = int((a & ~b).sum()), int((b & ~a).sum())
-            found.append((first, second, shared[0].record.run.seed, *only, mcnemar(*only)))
-    return [Pair(*entry, adjusted) for entry, adjusted in zip(found, holm([entry[-1] for entry in found]), strict=True)]
+            found.append(Pair(first, second, shared[0].record.run.seed, *only, mcnemar(*only), 1.0))
+    return [pair._replace(adjusted=p) for pair, p in zip(found, holm([pair.p for pair in found]), strict=True)]
 
 
 def common_runs(first: Row, second: Row) -> tuple[Loaded, Loaded] | None:
-    """The two rows' runs of the lowest seed that both have, where they read the same test set; else None."""
+    """The two rows' runs of the lowest seed that both have, if those read the same test set; else None."""
     others = {run.record.run.seed: run for run in second.runs}
     for run in first.runs:
         other = others.get(run.record.run.seed)
@@ -74,52 +83,39 @@ def common_runs(first: Row, second: Row) -> tuple[Loaded, Loaded] | None:
     return None
 
 
-@dataclass(frozen=True)
-class Line:
-    """Rows that differ in nothing but how many labels were used, by rising fraction."""
-
-    name: str
-    points: tuple[tuple[float, Row], ...]  # (fraction of the labels, row)
-
-
-def field(record: Record, name: str) -> object:
-    """A field of the recipe, or what a record without it stands for."""
-    return record.recipe.fields.get(name, UNSAID.get(name))
-
-
-def label_fraction(record: Record) -> float | None:
-    """The share of the training labels that was used, in (0, 1]; None where the recipe says no such thing."""
-    share = field(record, "labels")
-    return float(share) if isinstance(share, int | float) and 0 < share <= 1 else None
-
-
-def label_lines(rows: Sequence[Row]) -> list[Line]:
-    """Lines of accuracy against label fraction for the rows of one data set: those with at least two fractions."""
-    defaults = {(row.task, row.method, run.record.recipe.hash)
-                for row in rows if row.default for run in row.runs}
-    groups: dict[tuple, dict[float, Row]] = {}
+def label_curves(rows: Sequence[Row]) -> list[Curve]:
+    """Accuracy against label fraction for the rows of one data set: the curves with at least two fractions."""
+    defaults = {(row.task, row.method, run.record.recipe.hash) for row in rows if row.default for run in row.runs}
+    groups: dict[tuple[str, ...], dict[float, Row]] = {}
     for row in sorted(rows, key=lambda row: len(overridden(row.runs[0].record))):
         share = label_fraction(row.runs[0].record)
-        if share is not None:
-            groups.setdefault(line_key(row, defaults), {}).setdefault(share, row)  # of two the one with fewer changes
-    lines = [Line(line_name(key), tuple(sorted(points.items()))) for key, points in groups.items() if len(points) > 1]
-    return sorted(lines, key=lambda line: line.name)
+        if share is not None:  # of two rows with one fraction, the one with fewer changes
+            key = (curve_name(row, defaults), row.task, row.method)
+            groups.setdefault(key, {}).setdefault(share, row)
+    return [Curve(key[0], sorted(points.items())) for key, points in sorted(groups.items()) if len(points) > 1]
 
 
-def line_key(row: Row, defaults: set[tuple[str, str, str]]) -> tuple[str, ...]:
-    """What the points of one line share.  Epochs may differ, as few labels are seen more often; the table tells.
+def curve_name(row: Row, defaults: set[tuple[str, str, str]]) -> str:
+    """What the points of one curve share: 'contrastive simclr, frozen', 'random initialisation, trained end to end'.
 
-    defaults: (task, method, recipe hash) of the default rows.  An encoder that comes from the default run of the same
-    task and method counts as that method's own.
+    Epochs may differ, since few labels are seen more often; the table shows them.  defaults: (task, method, recipe
+    hash) of the default rows.
     """
-    record = row.runs[0].record
-    apart = {"labels", "epochs", "finetune"}
-    others = [f"{name}={show.field(record.recipe.fields[name])}" for name in overridden(record) if name not in apart]
-    return row.task, row.method, origin(row, defaults), str(bool(field(record, "finetune"))), ", ".join(others)
+    fields, start = row.runs[0].record.recipe.fields, encoder_origin(row, defaults)
+    if row.task == "control":
+        name = method_name(row.task, row.method)
+    elif row.task == "1.2.2":
+        name = "trained end to end" if start else "random initialisation, trained end to end"
+    else:
+        task = {"1.2.1": "autoencoder", "1.2.3": "contrastive"}.get(row.task, show.plain(row.task))
+        name = f"{task} {method_name(row.task, row.method)}, {'fine-tuned' if fields.get('finetune') else 'frozen'}"
+    others = [f"{name}={show.field(fields[name])}" for name in overridden(row.runs[0].record)
+              if name not in ("labels", "epochs", "finetune")]
+    return ", ".join([name, *([f"from {show.plain(start)}"] if start else []), *map(show.plain, others)])
 
 
-def origin(row: Row, defaults: set[tuple[str, str, str]]) -> str:
-    """The run that a row's encoder comes from, in words; "" for random weights and for its own method's default."""
+def encoder_origin(row: Row, defaults: set[tuple[str, str, str]]) -> str:
+    """The run that a row's encoder comes from, in words; "" for random weights and for its own method's default run."""
     init = row.runs[0].record.run.init
     if init is None:
         return ""
@@ -127,32 +123,17 @@ def origin(row: Row, defaults: set[tuple[str, str, str]]) -> str:
     own = (init.task, init.dataset, init.method, init.labels) == (row.task, row.dataset, row.method, 0)
     if default and own:
         return ""
-    seen = f", which had seen {100 * init.labels:g} % of labels" if init.labels else ""
+    seen = f", which was trained with {100 * init.labels:g} % of labels" if init.labels else ""
     elsewhere = f" on {dataset_name(init.dataset)}" if init.dataset != row.dataset else ""
     return f"{init.task} {init.method}{elsewhere}" + ("" if default else f" recipe {init.recipe_hash}") + seen
 
 
-def line_name(key: tuple[str, ...]) -> str:
-    """'contrastive simclr, fine-tuned', 'random initialisation, trained end to end'."""
-    task, method, start, finetuned, others = key
-    if task == "control":
-        name = method_name(task, method)
-    elif task == "1.2.2" and not start:
-        name = "random initialisation, trained end to end"
-    elif task == "1.2.2":
-        name = "trained end to end"
-    else:
-        word = {"1.2.1": "autoencoder", "1.2.3": "contrastive"}.get(task, show.plain(task))
-        name = f"{word} {method_name(task, method)}, {'fine-tuned' if finetuned == 'True' else 'frozen'}"
-    return ", ".join(filter(None, [name, f"from {show.plain(start)}" if start else "", show.plain(others)]))
-
-
-def class_spread(rows: Sequence[Row]) -> list[tuple[str, float | None, list[int]]]:
-    """(split, label fraction or None, images of each class) of one data set, each different spread once."""
-    found: dict[tuple, tuple[str, float | None, list[int]]] = {}
+def splits(rows: Sequence[Row]) -> list[Split]:
+    """The splits of one data set, each different one once."""
+    found: dict[tuple, Split] = {}
     for run in (run for row in rows for run in row.runs):
-        for split, counts in run.record.data.class_counts.items():
-            share = label_fraction(run.record) if split == "labelled" else None
-            found.setdefault((split, tuple(counts)), (split, share, counts))
+        for name, counts in run.record.data.class_counts.items():
+            share = label_fraction(run.record) if name == "labelled" else None
+            found.setdefault((name, tuple(counts)), Split(name, share, counts))
     order = ("train", "val", "test", "labelled")
-    return sorted(found.values(), key=lambda entry: (order.index(entry[0]), -sum(entry[2])))
+    return sorted(found.values(), key=lambda split: (order.index(split.name), -sum(split.counts)))

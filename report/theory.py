@@ -10,10 +10,10 @@ from typing import Any
 
 from report import show
 from report import theory_figures as draw
-from report.charts import Drawing
+from report.drawing import Drawing
 from report.elements import figure, table
 from report.load import LONGEST_REASON, THEORY, Loaded
-from report.summary import Row, dataset_name, mean_of, method_name, summarise, task_name
+from report.summary import Results, Row, dataset_name, mean_of, method_name, summarise, task_name
 from theory.results import (
     AlignmentUniformity,
     Collapse,
@@ -54,6 +54,11 @@ def theory_sections(results_dir: Path, loaded: list[Loaded]) -> tuple[list[Secti
     if results:
         sections[-1]["tables"].append(provenance(results))
     return sections, drawings
+
+
+def theory_chapter(results_dir: Path, loaded: list[Loaded], _: Results) -> tuple[list[Section], dict[str, Drawing]]:
+    """The chapter as report.render asks for it."""
+    return theory_sections(results_dir, loaded)
 
 
 def read_results(results_dir: Path) -> tuple[TheoryResults | None, str]:

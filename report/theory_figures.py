@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from report import show
-from report.charts import BLUE, INK, MUTED, ORANGE, PALETTE, STYLE, Drawing, save
+from report.drawing import BLUE, INK, MUTED, ORANGE, PALETTE, STYLE, Drawing, save
 from theory.results import (
     AlignmentUniformity,
     Collapse,

@@ -1,4 +1,4 @@
-"""Verification as the report shows it: what each record claims beside what its checkpoint gives (grading/verify.py)."""
+"""Verification as the report shows it: each record's claim next to what its checkpoint scores (grading/verify.py)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,14 +7,14 @@ from report import show
 from report.elements import table
 from report.load import LONGEST_REASON, Loaded
 
-TOLERANCE = 5 / 10_000  # of the test images: another processor rounds otherwise
+TOLERANCE = 5 / 10_000  # of the test images: another processor may round differently
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim and what became of it, in test images.
+    """A claim and what scoring its checkpoint gave, in test images.
 
-    claimed, verified: correct ones, of n; otherwise: images that the checkpoint judges otherwise than the record says.
+    claimed, verified: correct ones, of n; otherwise: images that the checkpoint classifies differently from the record.
     Where nothing could be scored, the last two are None and reason says why.
     """
 
@@ -41,29 +41,29 @@ def verdict_in_words(verdict: Verdict) -> str:
         return f"not verified: {show.shorten(show.plain(verdict.reason), LONGEST_REASON)}"
     if verdict.stands:
         return "verified"
-    return (f"the claim does not stand: the checkpoint is right on {show.count(verdict.verified)} of "
-            f"{show.count(verdict.n)} test images, not on {show.count(verdict.claimed)}")
+    return (f"the claim does not hold: the checkpoint classifies {show.count(verdict.verified)} of "
+            f"{show.count(verdict.n)} test images correctly, not {show.count(verdict.claimed)}")
 
 
 def verification_table(verdicts: list[tuple[Loaded, Verdict]]) -> dict[str, Any]:
-    """Claimed and verified side by side, what does not stand first."""
+    """Claimed and verified accuracy side by side; claims that do not hold come first."""
     order = sorted(verdicts, key=lambda pair: (pair[1].stands, pair[1].verified is None, pair[0].name))
     rows = [[show.plain(run.name), show.percent(verdict.claimed / verdict.n),
              show.NOTHING if verdict.verified is None else show.percent(verdict.verified / verdict.n),
              show.NOTHING if verdict.otherwise is None else show.count(verdict.otherwise), verdict_in_words(verdict)]
             for run, verdict in order]
     return table("Verification: every complete record's checkpoint was scored again on this machine's own test images. "
-                 f"A claim stands where the correct images agree within {10_000 * TOLERANCE:g} in 10,000.",
-                 ["File", "Claimed %", "Verified %", "Images judged otherwise", "Verdict"], rows, right=[1, 2, 3],
-                 code=[0])
+                 f"A claim holds if the correct images agree within {10_000 * TOLERANCE:g} in 10,000.",
+                 ["File", "Claimed %", "Verified %", "Images classified differently", "Verdict"], rows,
+                 right=[1, 2, 3], code=[0])
 
 
 def verification_sentence(verdicts: list[tuple[Loaded, Verdict]]) -> str:
     """For the report's abstract."""
-    stands = sum(verdict.stands for _, verdict in verdicts)
+    verified = sum(verdict.stands for _, verdict in verdicts)
     unknown = sum(verdict.verified is None for _, verdict in verdicts)
-    counts = [(stands, "verified by scoring the checkpoint again"),
-              (len(verdicts) - stands - unknown, "with a claim that does not stand"),
-              (unknown, "that could not be scored")]
-    told = [f"{show.plural(count, 'record')} {what}" for count, what in counts if count]
-    return f"Verification: {show.listing(told) or 'there is no complete record'}."
+    counts = {"verified by scoring the checkpoint again": verified,
+              "with a claim that does not hold": len(verdicts) - verified - unknown,
+              "that could not be scored": unknown}
+    found = [f"{show.plural(count, 'record')} {what}" for what, count in counts.items() if count]
+    return f"Verification: {show.listing(found) or 'there is no complete record'}."

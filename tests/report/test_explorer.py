@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import re
-import shutil
-import subprocess
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,9 +12,10 @@ import numpy as np
 import pytest
 
 from report import show
-from report.charts import ORANGE
+from report.drawing import ORANGE
 from report.explorer import explorer, head, unique
 from report.load import Loaded
+from tests.browser import browse
 from tests.factory import make_record
 from utils.files import sha256_file
 from utils.records.arrays import read_arrays
@@ -72,13 +71,13 @@ def test_the_same_runs_give_the_same_bytes(runs: list) -> None:
     assert explorer(runs) == explorer(runs) and head() == head()
 
 
-def test_nothing_gives_nothing(runs: list) -> None:
+def test_without_a_map_there_is_no_explorer(runs: list) -> None:
     assert explorer([]) == ""
     title, run = runs[0]
     assert explorer([(title, dataclasses.replace(run, arrays={}))]) == ""  # a failed run
 
 
-def test_one_section_a_data_set_and_no_address_in_it(runs: list) -> None:
+def test_each_data_set_has_one_section_without_addresses(runs: list) -> None:
     html = str(explorer(runs))
     outline = Outline(html)
     names = [attributes["id"] for tag, attributes in outline.tags if tag == "section"]
@@ -91,7 +90,7 @@ def test_one_section_a_data_set_and_no_address_in_it(runs: list) -> None:
     assert re.findall(r"url\((?!data:image/webp;base64,)", re.sub(r"<script.*?</script>", "", html, flags=re.S)) == []
 
 
-def test_old_records_alone_do_without_images_and_neighbours(runs: list) -> None:
+def test_records_without_the_newer_arrays_show_no_images_and_neighbours(runs: list) -> None:
     title, run = runs[0]
     html = str(explorer([(title, without(run, *NEWER))]))
     facts = json.loads(re.search(r'class="explorer-facts">(.*?)</script>', html)[1])
@@ -99,7 +98,7 @@ def test_old_records_alone_do_without_images_and_neighbours(runs: list) -> None:
     assert "--sheet" not in html and "url(" not in html and "--explorer-1" not in html
 
 
-def test_text_of_a_record_stays_in_strings(runs: list) -> None:
+def test_text_of_a_record_stays_inside_json_strings(runs: list) -> None:
     html = str(explorer(runs))
     scripts = re.findall(r'<script type="application/json" class="explorer-facts">(.*?)</script>', html, re.S)
     assert len(scripts) == html.count("<script") == 3
@@ -116,18 +115,18 @@ def test_the_head_holds_bokeh_and_fetches_nothing() -> None:
     assert len(head()) < 1_800_000
 
 
-def test_runs_of_other_test_images_stand_apart(runs: list) -> None:
+def test_runs_with_other_test_images_get_an_explorer_of_their_own(runs: list) -> None:
     title, run = runs[0]
     other = dataclasses.replace(run, arrays=run.arrays | {"map_index": run.arrays["map_index"][::-1]})
     html = str(explorer([(title, run), (title, other)]))
     assert re.findall(r"<h3[^>]*>(.*?)</h3>", html) == ["MNIST", "MNIST (2)"]
 
 
-def test_options_are_told_apart_by_their_text() -> None:
+def test_repeated_names_of_options_are_numbered() -> None:
     assert unique(["a", "a", "b", "a (2)", "a"]) == ["a", "a (2)", "b", "a (2) (2)", "a (3)"]
 
 
-def test_twenty_runs_are_quick_and_small(tmp_path: Path) -> None:
+def test_twenty_runs_take_little_time_and_space(tmp_path: Path) -> None:
     grey = load(make_record(tmp_path, "1.2.3", "mnist", "simclr", 0, n=10_000))
     colour = load(make_record(tmp_path, "1.2.3", "cifar10", "simclr", 0, n=10_000))
     explorer([("", grey)])
@@ -139,7 +138,7 @@ def test_twenty_runs_are_quick_and_small(tmp_path: Path) -> None:
     assert len(html) < 2_500_000
 
 
-# What the browser does: each step writes what it finds into `found`, which is compared with the arrays here
+# Runs in the browser: each step writes what it finds into `found`, which the tests compare with the arrays
 DRIVER = """
 const found = {errors: [], steps: {}};
 window.addEventListener("error", ({message}) => { // the loop is no error: the observer is called in the next frame
@@ -223,19 +222,12 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 @pytest.fixture(scope="session")
 def found(runs: list, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a browser that may fetch nothing finds."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine")
     folder = tmp_path_factory.mktemp("browser")
     (folder / "page.html").write_text(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><script>{DRIVER}</script>{head()}</head>'
         f'<body style="margin: 0; width: 350px">{explorer(runs)}<pre id="found"></pre></body></html>', encoding="utf-8")
-    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-               "--disable-background-networking", "--disable-component-update", "--disable-sync",
-               f"--user-data-dir={folder / 'profile'}", "--window-size=1200,900", "--virtual-time-budget=30000",
-               "--dump-dom", (folder / "page.html").as_uri()]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=180).stdout
+    dom = browse(folder / "page.html", budget=30_000)
     text = re.search(r'<pre id="found">(.+?)</pre>', dom, re.S)
     assert text, dom[-500:]
     return json.loads(text[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
@@ -244,7 +236,7 @@ def found(runs: list, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
 def test_a_browser_draws_without_errors_and_fetches_nothing(found: dict) -> None:
     assert found["errors"] == [] and found["fetched"] == []
     assert found["canvases"] >= 3 and len(found["steps"]) == 10
-    assert max(found["widths"]) <= 350  # on a phone nothing stands out
+    assert max(found["widths"]) <= 350  # as wide as a phone: nothing overflows
 
 
 def places(run: Loaded) -> tuple[np.ndarray, np.ndarray]:
@@ -254,7 +246,7 @@ def places(run: Loaded) -> tuple[np.ndarray, np.ndarray]:
 
 
 def assert_drawn(step: dict, points: np.ndarray) -> None:
-    """The points drawn are those of the array, but for place and scale, the same scale on both axes."""
+    """The points drawn are those of the array, up to translation and one scale for both axes."""
     points, drawn = points.astype(np.float64), np.stack([step["x"], step["y"]], axis=1)
     scale = np.ptp(drawn, axis=0).max() / np.ptp(points, axis=0).max()
     assert np.abs((drawn - drawn.mean(0)) - scale * (points - points.mean(0))).max() < 2  # of 65535
@@ -269,7 +261,7 @@ def test_the_points_are_those_of_the_chosen_run_and_map(runs: list, found: dict)
     assert found["steps"]["second"]["near"] == []
 
 
-def test_colours_tell_classes_or_errors(runs: list, found: dict) -> None:
+def test_colours_show_classes_or_errors(runs: list, found: dict) -> None:
     truth, guess = places(runs[0][1])
     start, wrong, only = (found["steps"][name] for name in ("start", "wrong", "only"))
     assert len({(label, colour) for label, colour in zip(truth.tolist(), start["colour"], strict=True)}) == 10
@@ -291,7 +283,7 @@ def test_a_chosen_image_comes_with_its_neighbours(runs: list, found: dict) -> No
     assert (round(left / 100 * 39), top) == (7, 0)  # its tile on the sheet
 
 
-def test_number_and_buttons_serve_without_a_mouse(runs: list, found: dict) -> None:
+def test_the_number_and_the_buttons_choose_images_without_a_mouse(runs: list, found: dict) -> None:
     truth, guess = places(runs[0][1])
     wrong = np.flatnonzero(truth != guess)
     assert found["steps"]["entered"]["said"].startswith("Image 33 of 300 ")
@@ -300,7 +292,7 @@ def test_number_and_buttons_serve_without_a_mouse(runs: list, found: dict) -> No
     assert found["steps"]["before"]["number"] == int(wrong[wrong < following][-1]) + 1
 
 
-def test_hostile_names_are_shown_and_not_obeyed(runs: list, found: dict) -> None:
+def test_hostile_names_are_shown_and_not_interpreted(runs: list, found: dict) -> None:
     assert found["injected"] == ["undefined", 0]
     assert found["steps"]["bad"]["legend"][:2] == HOSTILE[:2]
     truth, guess = places(runs[3][1])

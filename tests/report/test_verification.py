@@ -1,4 +1,4 @@
-"""Verification: honest records stand to the last image, forged ones are found, and no checkpoint does any harm."""
+"""Verification: honest records are confirmed image by image, forged ones are found, and no checkpoint does harm."""
 
 import shutil
 from pathlib import Path
@@ -9,10 +9,16 @@ import _report_evaluation
 from grading.verify import verify
 from report import page_content
 from report.load import load_results
+from report.summary import summarise
 from report.verification import Verdict, verdict_in_words
 from tests.factory import HONEST
 from tests.hostile import TARGET, claim_everything, edit_record, other_weights, tamper
 from utils.command_line import exit_code
+
+
+@pytest.fixture(scope="module", autouse=True)
+def synthetic() -> None:
+    """These records are of real images, so their digests are checked."""
 
 
 @pytest.fixture
@@ -27,7 +33,7 @@ def verdicts_of(folder: Path) -> dict[str, Verdict]:
     return {run.name.removesuffix(".json"): verdict for run, verdict in verify(loaded, folder, folder)}
 
 
-def test_honest_records_stand_to_the_last_image(honest: Path) -> None:
+def test_honest_records_are_verified_without_one_image_of_difference(honest: Path) -> None:
     verdicts = verdicts_of(honest)
     assert set(verdicts) == set(HONEST.values())
     for verdict in verdicts.values():
@@ -45,16 +51,16 @@ def test_a_consistent_claim_of_every_image_is_found(folder: Path) -> None:
     assert found.verified == found.n - found.otherwise < found.n
     assert all(verdict.stands for verdict in verdicts.values())
     loaded, _ = load_results(folder)
-    shown = page_content.make_page(loaded, [], verdicts=list(verify(loaded, folder, folder)))[0]
-    first = shown["verification"]["rows"][0]  # what does not stand comes first
+    shown = page_content.make_page(summarise(loaded), [], verdicts=list(verify(loaded, folder, folder)))[0]
+    first = shown["verification"]["rows"][0]  # claims that do not hold come first
     assert first[:2] == [f"{HONEST['1.2.3']}.json", "100.00"]
-    assert first[2] == f"{100 * found.verified / found.n:.2f}" and "does not stand" in first[4]
+    assert first[2] == f"{100 * found.verified / found.n:.2f}" and "does not hold" in first[4]
     assert "2 records verified" in shown["verdict"][-1]
-    assert "1 record with a claim that does not stand" in shown["verdict"][-1]
+    assert "1 record with a claim that does not hold" in shown["verdict"][-1]
 
 
-def test_another_run_s_weights_are_found(folder: Path) -> None:
-    """The weights of a run of the same shapes that learned nothing."""
+def test_weights_of_another_run_do_not_verify(folder: Path) -> None:
+    """Weights of the same shapes, from a run that learned nothing."""
     other_weights(folder)
     assert not verdicts_of(folder)[TARGET].stands
 
@@ -90,7 +96,7 @@ def test_a_checkpoint_with_another_digest_is_not_scored(folder: Path) -> None:
     ({"widths": [65536, 65536]}, "numbers; at most"), ({"widths": [8, 16]}, "of another shape"),
     ({"encoder": "perceptron"}, "no encoder of this project"), ({"latent_dim": 10**9}, "no encoder of this project"),
     ({"encoder": "mlp", "widths": [65536, 65536]}, "numbers; at most")])
-def test_a_recipe_that_asks_for_another_encoder_takes_no_memory(folder: Path, fields: dict, reason: str) -> None:
+def test_a_recipe_for_another_encoder_is_refused_without_taking_memory(folder: Path, fields: dict, reason: str) -> None:
     path = folder / f"{HONEST['1.2.3']}.json"
     edit_record(path, lambda record: record["recipe"]["fields"].update(fields))
     assert reason in verdicts_of(folder)[HONEST["1.2.3"]].reason
@@ -102,11 +108,11 @@ def test_the_tolerance_is_five_in_ten_thousand(claimed: int, verified: int, stan
     assert Verdict(claimed, 10_000, verified, 0).stands is stands
 
 
-def test_of_few_images_not_one_may_differ() -> None:
+def test_with_few_images_no_difference_is_tolerated() -> None:
     assert Verdict(300, 359, 300, 0).stands and not Verdict(300, 359, 299, 1).stands
 
 
-def test_the_command_writes_both_files_and_says_each_verdict(folder: Path, tmp_path: Path, capsys) -> None:
+def test_the_command_writes_both_files_and_prints_each_verdict(folder: Path, tmp_path: Path, capsys) -> None:
     words = ["--verify", str(folder), "--html", str(tmp_path / "a.html"), "--pdf", str(tmp_path / "a.pdf")]
     assert exit_code(lambda: _report_evaluation.main(words), "") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -115,11 +121,11 @@ def test_the_command_writes_both_files_and_says_each_verdict(folder: Path, tmp_p
     assert "Verification" in (tmp_path / "a.html").read_text()
 
 
-@pytest.mark.parametrize("words, told", [
+@pytest.mark.parametrize("words, reason", [
     (["--verify", "a", "--results-dir", "b"], "leave out --results-dir"),
     (["--verify", "a", "--readme", "R"], "and --verify"),
     (["--data-dir", "d"], "--data-dir belongs to --verify"), (["--verify", "/nowhere/at/all"], "no such folder")])
-def test_wrong_words_are_told_in_one_line(words: list[str], told: str, capsys) -> None:
+def test_a_wrong_combination_of_flags_is_one_line(words: list[str], reason: str, capsys) -> None:
     assert exit_code(lambda: _report_evaluation.main(words), "") in (1, 2)
     err = capsys.readouterr().err.splitlines()
-    assert len(err) == 1 and told in err[0]
+    assert len(err) == 1 and reason in err[0]

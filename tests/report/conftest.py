@@ -1,0 +1,90 @@
+"""Records with every kind of run, and the report on them, rendered once per process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from report.drawing import Drawing
+from report.load import load_results
+from report.page_content import make_page
+from report.render import build_html, build_pdf
+from report.summary import summarise
+from tests.factory import edit, make_record
+from utils.records.schema import HEADLINE, read_record
+
+
+@contextmanager
+def unknown_images() -> Iterator[None]:
+    """Accept synthetic records, which carry the names of real data sets, but not their images."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("report.load.check_known", lambda record, name: None)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def synthetic() -> Iterator[None]:
+    """Whole modules of tests run on synthetic records."""
+    with unknown_images():
+        yield
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seeds, methods, controls, variations, the toy set, and one file of each kind that must not be counted."""
+    path = tmp_path_factory.mktemp("results")
+    for seed in range(3):
+        make_record(path, "1.2.1", "mnist", "plain", seed, accuracy=0.981 + 0.003 * seed, n=400,
+                    seconds=60.0 * seed + 7, reconstructions=4)
+    for seed in range(2):
+        make_record(path, "1.2.2", "cifar10", "joint", seed, accuracy=0.8025 - 0.02 * seed, n=400)
+    make_record(path / "later", "1.2.3", "mnist", "simclr", 3, accuracy=0.96, n=400)
+    make_record(path, "1.2.2", "mnist", "joint", 0, accuracy=1.0, n=400)
+    make_record(path, "1.2.1", "cifar10", "plain", 0, accuracy=0.51, n=400)
+    make_record(path, "1.2.3", "cifar10", "simclr", 0, accuracy=0.6, n=400, fields={"epochs": 2}, epochs=2)
+    make_record(path, "1.2.2", "digits", "joint", 0, accuracy=0.97, n=300)
+    make_record(path, "1.2.1", "mnist", "masked", 0, accuracy=0.97, n=400, reconstructions=7)
+    make_record(path, "1.2.3", "mnist", "dcl", 3, accuracy=0.9, n=400)
+    for method, accuracy in (("random", 0.71), ("pca", 0.82)):
+        make_record(path, "control", "mnist", method, 0, accuracy=accuracy, n=400, epochs=0)
+    origin = read_record(path / "later" / "1.2.3_mnist_simclr_seed3.json")
+    init = {"record": "1.2.3_mnist_simclr_seed3.json", "task": "1.2.3", "dataset": "mnist", "labels": 0.0,
+            "method": "simclr", "seed": 3,
+            "recipe_hash": origin.recipe.hash, "sha256": "4" * 64}
+    for share in (0.01, 0.1):
+        make_record(path, "1.2.2", "mnist", "joint", 0, accuracy=0.6 + share, n=400, fields={"labels": share})
+        for tuned in (False, True):
+            make_record(path, "1.2.3", "mnist", "simclr", 0, accuracy=0.8 + share + tuned / 50, n=400, init=init,
+                        epochs=0, fields={"labels": share, "epochs": 0} | ({"finetune": True} if tuned else {}))
+    make_record(path, "1.2.1", "mnist", "plain", 0, accuracy=0.93, n=400, init=init, name="shared")
+    make_record(path, "rotation", "cifar10", "rotnet", 0, accuracy=0.62, n=400)
+    make_record(path, "1.2.2", "mnist", "joint", 5, accuracy=0.1, n=400, status="quick", name="hasty")
+    for i in range(4):
+        make_record(path, "1.2.2", "mnist", "joint", i, status="failed", name=f"broken{i}", failure="loss became NaN")
+    make_record(path, "1.2.1", "mnist", "plain", 0, accuracy=0.2, n=400, name="older", started="2025-01-01T00:00:00Z")
+    edit(make_record(path, "1.2.1", "mnist", "plain", 8, n=400, name="edited"), "metrics", HEADLINE, "value",
+         value=0.99)
+    make_record(path, "1.2.1", "mnist", "plain", 9, n=400, name="lost").with_suffix(".npz").unlink()
+    (path / "notes.json").write_text("[1, 2]")
+    return path
+
+
+@pytest.fixture(scope="session")
+def content(folder: Path) -> tuple[dict, dict[str, Drawing]]:
+    """The page that both files are filled from, and its drawings."""
+    with unknown_images():
+        loaded, rejected = load_results(folder)
+    return make_page(summarise(loaded), rejected)
+
+
+@pytest.fixture(scope="session")
+def html(content: tuple) -> str:
+    """The page on the whole folder."""
+    return build_html(*content).decode()
+
+
+@pytest.fixture(scope="session")
+def pdf(content: tuple) -> bytes:
+    """The PDF on the whole folder."""
+    return build_pdf(*content)

@@ -1,0 +1,113 @@
+"""The headline table, derived again from the JSON by other code, and what the page says about the records."""
+
+import re
+import statistics
+from pathlib import Path
+
+from report import page_content, summary
+from tests.report.pages import (
+    NAMES,
+    close,
+    expected_rows,
+    headline,
+    parse,
+    pdf_text,
+    table_of,
+    wilson_by_bisection,
+)
+from utils.records.schema import HEADLINE
+
+
+def check_cells(runs: list[dict], cells: list[str]) -> None:
+    """Accuracy, SD (n), interval, linear, kNN, minutes and seeds of one row, from the raw JSON."""
+    accuracy, deviation, interval, linear, knn, minutes, seeds = cells
+    values = [run["metrics"][HEADLINE]["correct"] / run["metrics"][HEADLINE]["n"] for run in runs]
+    n, mean = runs[0]["metrics"][HEADLINE]["n"], statistics.fmean(values)
+    assert close(accuracy, 100 * mean)
+    spread, count = re.fullmatch(r"(.+) \((\d+)\)", deviation).groups()
+    assert int(count) == len(runs)
+    assert spread == "–" if len(runs) == 1 else close(spread, 100 * statistics.stdev(values))
+    low, high = wilson_by_bisection(mean, n)
+    assert close(interval.split("–")[0], 100 * low) and close(interval.split("–")[1], 100 * high)
+    assert close(linear, 100 * statistics.fmean(run["metrics"]["test/linear_top1"]["value"] for run in runs))
+    assert close(knn, 100 * statistics.fmean(run["metrics"]["test/knn_top1"]["value"] for run in runs))
+    assert close(minutes, statistics.fmean(run["run"]["seconds"] for run in runs) / 60, digits=1)
+    assert seeds == ", ".join(str(seed) for seed in sorted(run["run"]["seed"] for run in runs))
+
+
+def test_every_headline_number_and_every_variation_follows_from_the_json(folder: Path, html: str) -> None:
+    groups = expected_rows(folder)
+    for dataset, task, method, *cells in headline(html):
+        if method.startswith("missing"):
+            continue
+        task = task.split()[0]
+        runs = groups.pop((NAMES[dataset], task, method, ""))
+        accuracy, deviation, interval, reference, difference, *others = cells
+        check_cells(runs, [accuracy, deviation, interval, *others])
+        known = summary.REFERENCE.get((task, NAMES[dataset]))
+        if known is None:
+            assert reference == difference == "–"
+        else:
+            mean = statistics.fmean(run["metrics"][HEADLINE]["value"] for run in runs)
+            assert close(reference, 100 * known) and close(difference, 100 * (mean - known))
+    assert len(groups) == 8
+    for dataset, task, method, changes, *cells in table_of(html, "Variations")[1:]:
+        check_cells(groups.pop((NAMES[dataset], task.split()[0], method, changes)), cells)
+    assert groups == {}
+
+
+def test_the_pdf_shows_the_same_rows_as_the_html(html: str, pdf: bytes) -> None:
+    text = " ".join(pdf_text(pdf).split())
+    rows = headline(html)
+    assert len(rows) == 12
+    for _, task, method, *cells in rows:
+        if not method.startswith("missing"):
+            assert " ".join([task, method, *cells]) in text
+
+
+def test_order_is_by_data_set_with_the_toy_set_last(html: str) -> None:
+    order = [(dataset, task.split()[0]) for dataset, task, *_ in headline(html)]
+    assert order == [("MNIST", "1.2.1"), ("MNIST", "1.2.1"), ("MNIST", "1.2.2"), ("MNIST", "1.2.3"), ("MNIST", "1.2.3"),
+                     ("MNIST", "control"), ("MNIST", "control"), ("CIFAR-10", "1.2.1"), ("CIFAR-10", "1.2.2"),
+                     ("CIFAR-10", "1.2.3"), ("CIFAR-10", "rotation"),
+                     ("Digits (embedded toy set, 8x8 pixels)", "1.2.2")]
+    assert [row[2] for row in headline(html)][:7] == ["plain", "masked", "joint", "simclr", "dcl",
+                                                           "frozen random encoder", "PCA"]
+
+
+def test_a_missing_result_is_shown_with_its_command(html: str, pdf: bytes) -> None:
+    missing = [row for row in headline(html) if row[2].startswith("missing")]
+    assert len(missing) == 1  # a run with another recipe than the default one does not fill the cell
+    assert missing[0][2].endswith("python _main.py --task 1.2.3 --dataset cifar10")
+    assert missing[0][3] == "74.99"
+    assert "python _main.py --task 1.2.3 --dataset cifar10" in " ".join(pdf_text(pdf).split())
+
+
+def test_the_abstract_counts_what_the_records_hold(content: tuple) -> None:
+    text = " ".join(content[0]["verdict"])
+    assert "22 complete runs. 5 of the 6 results" in text and "Missing: 1.2.3 on CIFAR-10." in text
+    assert "is above the reference in 2 of 7 rows" in text and "not above the reference in 5 of 7" in text
+    assert "MNIST: Of 7 rows, 1.2.2 joint has the highest accuracy, 100.00 % (n = 1). The controls reach 71.00 % " \
+           "(frozen random encoder) and 82.00 % (PCA)." in text
+    assert "with 1 % of the labels of MNIST: contrastive simclr, fine-tuned 83.00 %; contrastive simclr, frozen " \
+           "81.00 %; random initialisation, trained end to end 61.00 %." in text
+    assert "1 quick run, 4 failed runs, 1 repeat and 3 rejected files" in text
+
+
+def test_files_that_are_not_counted_are_listed_with_the_reason(html: str, pdf: bytes) -> None:
+    lists = {caption.split(":")[0].rstrip("."): rows[1:] for caption, rows in parse(html).tables.items()}
+    assert [row[0] for row in lists["Quick runs"]] == ["hasty.json"]
+    assert len(lists["Failed runs"]) == 4
+    assert lists["Failed runs"][2] == ["broken2.json", "1.2.2 classification-guided, MNIST, joint, seed 2", "7", "277",
+                                       "loss became NaN"]
+    assert [(row[0], row[3]) for row in lists["Repeats"]] == [("older.json", "1.2.1_mnist_plain_seed0.json")]
+    reasons = dict(lists["Rejected files"])
+    assert list(reasons) == ["edited.json", "lost.json", "notes.json"]
+    assert f"metrics.{HEADLINE}.value is 0.99" in reasons["edited.json"]
+    assert reasons["lost.json"] == "lost.npz: No such file or directory"
+    text = " ".join(pdf_text(pdf).split())
+    assert all(word in text for word in ("loss became NaN", "older.json", "lost.npz: No such file or directory"))
+
+
+def test_markdown_of_a_record_is_escaped() -> None:
+    assert page_content.markdown_text("a|b <i> `c` [d](e)") == "a\\|b &lt;i&gt; \\`c\\` \\[d\\](e)"

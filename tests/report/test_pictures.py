@@ -1,0 +1,81 @@
+"""Maps, reconstructions, interpolations and neighbours."""
+
+import base64
+import json
+from io import BytesIO
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from report import pictures
+from report.load import load_results
+from tests.factory import make_record
+from tests.report.pages import (
+    squeeze,
+)
+
+
+def test_words_in_pictures_follow_from_the_arrays(tmp_path: Path) -> None:
+    path = make_record(tmp_path, "1.2.1", "mnist", "plain", n=100, epochs=2, reconstructions=9)
+    (run,), _ = load_results(tmp_path)
+    raw = json.loads(path.read_text())
+    with np.load(path.with_suffix(".npz")) as file:
+        arrays = dict(file)
+    words = {name: squeeze("".join(ElementTree.fromstring(drawing.data).itertext())) for name, drawing in (
+        ("reconstructions", pictures.reconstructions(run.arrays)),
+        ("interpolations", pictures.interpolations(run.record, run.arrays)),
+        ("neighbours", pictures.neighbours(run.record, run.arrays)))}
+    errors = arrays["reconstruction_error"]
+    assert all(f"{error:.4f}" in words["reconstructions"] for error in errors)
+    for name, part in (("best", errors[:3]), ("median", errors[3:6]), ("worst", errors[6:])):
+        assert f"{name}:{part[0]:.4f}–{part[-1]:.4f}" in words["reconstructions"]
+    for kind in ("within", "between"):
+        value = raw["metrics"][f"test/interpolation_step_{kind}"]["value"]
+        assert f"{value:.3f}" in words["interpolations"]
+    labels = arrays["test_labels"][arrays["interpolation_index"]]
+    assert all(f"{a}→{b}" in words["interpolations"] for a, b in labels)
+    true = arrays["test_labels"][arrays["neighbour_index"]]
+    same = int((arrays["neighbour_labels"] == true[:, None]).sum())
+    assert f"{same} of 24 are of the same class" in pictures.neighbours(run.record, run.arrays).alt
+    assert words["neighbours"].count("≠") == 24 - same
+    for label, cosine in zip(arrays["neighbour_labels"].ravel(), arrays["neighbour_cosine"].ravel(), strict=True):
+        assert f"{label}{cosine:.3f}" in words["neighbours"]
+    drawn = dict(pictures.maps(run.record, run.arrays))
+    assert list(drawn) == ["map_points", "map_pca", "pixel_tsne", "pixel_pca"]
+    for key, score in (("map_points", "tsne"), ("map_pca", "pca"), ("pixel_tsne", "pixel_tsne"),
+                       ("pixel_pca", "pixel_pca")):
+        value = 100 * raw["metrics"][f"test/{score}_agreement"]["value"]
+        assert f"{value:.2f} % agreement" in drawn[key].caption and f"{value:.2f} %" in drawn[key].alt
+
+
+def test_dots_are_drawn_at_their_coordinates(tmp_path: Path) -> None:
+    """Two classes, far left and far right: the picture's colours must lie there too."""
+    points = np.array([[-9, 0]] * 5 + [[9, 0]] * 5, np.float32)
+    labels = np.array([0] * 5 + [1] * 5, np.uint16)
+    svg = ElementTree.fromstring(pictures.map_svg(points.tobytes(), labels.tobytes(), ("left", "right")))
+    data = next(element for element in svg if element.tag.endswith("image")).attrib
+    encoded = next(value for value in data.values() if value.startswith("data:image/png;base64,"))
+    image = np.asarray(Image.open(BytesIO(base64.b64decode(encoded.partition(",")[2]))).convert("RGBA"))
+    for label, columns in ((0, slice(0, image.shape[1] // 2)), (1, slice(image.shape[1] // 2, None))):
+        half = image[:, columns]
+        seen = half[half[..., 3] == 255][:, :3].astype(int).mean(0)
+        wanted = [int(pictures.class_colour(label, 2)[i:i + 2], 16) for i in (1, 3, 5)]
+        assert seen == pytest.approx(wanted, abs=12)
+
+
+def test_decoders_are_compared_only_on_the_same_images(tmp_path: Path) -> None:
+    for method in ("plain", "masked"):
+        make_record(tmp_path, "1.2.1", "mnist", method, accuracy=0.98, n=60, reconstructions=6)
+    arrays = {run.record.run.method: run.arrays for run in load_results(tmp_path)[0]}
+    arrays["masked"]["neighbour_inputs"] = arrays["plain"]["neighbour_inputs"]
+    drawn = pictures.side_by_side(list(arrays.items()))
+    for name, one in arrays.items():
+        error = np.mean([abs(int(a) - int(b)) / 255 for a, b in zip(
+            one["neighbour_inputs"].ravel(), one["neighbour_outputs"].ravel(), strict=True)])
+        assert f"{name} {error:.4f}" in drawn.caption
+        assert f"{name} {error:.4f}" in drawn.alt
+    other = arrays["masked"] | {"neighbour_inputs": arrays["masked"]["neighbour_inputs"][::-1]}
+    assert pictures.side_by_side([("plain", arrays["plain"]), ("masked", other)]) is None  # other images

@@ -1,0 +1,86 @@
+"""What is shown of a single run."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from report.load import load_results
+from tests.factory import make_record
+from tests.report.pages import close, expected_rows, parse, pdf_text, render, squeeze, table_of
+from utils.records.arrays import write_arrays
+from utils.records.schema import HEADLINE, recipe_hash
+
+
+def test_a_row_shows_its_lowest_seed_in_full(folder: Path, html: str) -> None:
+    text = " ".join("".join(parse(html).text).split())
+    for runs in expected_rows(folder).values():
+        metric = runs[0]["metrics"][HEADLINE]
+        words = f"Test accuracy {100 * metric['value']:.2f} % ({metric['correct']} of {metric['n']} images;"
+        assert words in text
+        for digest in (runs[0]["artifacts"]["arrays"]["sha256"], runs[0]["recipe"]["hash"]):
+            assert digest in html
+    assert "Other seeds of this row: 1 and 2." in text
+    assert "Thick lines: seed 0; thin lines: the other 2 seeds." in text
+    assert "1.2.3_mnist_simclr_seed3.json (1.2.3 simclr, seed 3, recipe" in text  # where an encoder came from
+
+
+def test_the_confusion_matrix_follows_from_the_predictions(tmp_path: Path) -> None:
+    path = make_record(tmp_path, "1.2.2", "mnist", "joint", n=200, accuracy=0.7)
+    html, pdf = render(tmp_path)
+    rows = table_of(html, "Confusion matrix")
+    with np.load(path.with_suffix(".npz")) as file:
+        labels, predictions = file["test_labels"], file["test_predictions"]
+    counts = [[int(((labels == i) & (predictions == j)).sum()) for j in range(10)] for i in range(10)]
+    assert rows[1:] == [[str(i), *[str(number) if number else "" for number in row]] for i, row in enumerate(counts)]
+    for i, row in enumerate(counts):
+        assert squeeze(f"{i}" + "".join(str(number) for number in row if number)) in squeeze(pdf_text(pdf))
+    caption = next(caption for caption in parse(html).tables if caption.startswith("Confusion"))
+    off = max(number for i, row in enumerate(counts) for j, number in enumerate(row) if i != j)
+    assert f"{sum(counts[i][i] for i in range(10))} of 200 test images are on the diagonal" in caption
+    assert f"{off} image" in caption
+    head, *classes = table_of(html, "Accuracy by class")
+    for i, (name, images, accuracy) in enumerate(classes):
+        assert (name, int(images)) == (str(i), sum(counts[i])) and close(accuracy, 100 * counts[i][i] / sum(counts[i]))
+
+
+@pytest.mark.parametrize("classes", [2, 25, 60])
+def test_any_number_of_classes_can_be_reported(tmp_path: Path, classes: int) -> None:
+    make_record(tmp_path, "1.2.2", "folder-plants", "joint", n=300, epochs=1,
+                classes=[f"a plant with a long name {i}" for i in range(classes)])
+    html, _ = render(tmp_path)
+    assert ("Confusion matrix:" in html) == (classes <= 30)
+    assert ("classes cannot be read there" in " ".join(html.split())) == (classes > 30)
+    assert "t-SNE of the latents" in html
+
+
+def old_format(path: Path) -> None:
+    """Make a record what the first ones were: four arrays and the reconstructions, few scores, fewer fields."""
+    raw = json.loads(path.read_text())
+    old = {"test_labels", "test_predictions", "map_index", "map_points", "reconstruction_index",
+           "reconstruction_inputs", "reconstruction_outputs"}
+    with np.load(path.with_suffix(".npz")) as file:
+        arrays = {name: file[name] for name in file.files if name in old}
+    raw["artifacts"] = {"arrays": write_arrays(path.with_suffix(".npz"), arrays).model_dump()}
+    kept = ("classifier_top1", "linear_top1", "knn_top1", "reconstruction_mae")
+    raw["metrics"] = {name: metric for name, metric in raw["metrics"].items() if name.split("/")[1] in kept}
+    for name in ("labels", "subset", "finetune"):
+        del raw["recipe"]["fields"][name]
+    raw["recipe"]["hash"] = recipe_hash(raw["recipe"]["fields"])
+    del raw["run"]["init"]
+    path.write_text(json.dumps(raw))
+
+
+def test_records_without_the_newer_scores_are_shown_with_dashes(tmp_path: Path) -> None:
+    old_format(make_record(tmp_path, "1.2.1", "mnist", "plain", n=100, epochs=2, reconstructions=5))
+    make_record(tmp_path, "1.2.1", "mnist", "masked", n=100, epochs=2, reconstructions=5)
+    html, pdf = render(tmp_path)
+    assert load_results(tmp_path)[1] == [] and pdf.startswith(b"%PDF")
+    lines = {line[0]: line[1:] for line in table_of(html, "1.2.1 autoencoding: methods side by side on MNIST")}
+    assert lines["Mean over seeds"] == ["plain", "masked"]
+    assert lines["Effective rank (of 128)"] == ["–", "47.31"] and lines["Reconstruction MAE, test"][0] == "0.05230"
+    titles = [attributes.get("aria-label", "") for tag, attributes in parse(html).tags if tag == "svg"]
+    assert sum(title.startswith("t-SNE of the latents") for title in titles) == 2
+    assert sum(title.startswith("PCA of the pixels") for title in titles) == 1
+    assert "test images at even steps" in html and "Labelled" not in html

@@ -1,0 +1,58 @@
+"""Rows, missing results, repeats, warnings and intervals."""
+
+from pathlib import Path
+
+import pytest
+from scipy.stats import binomtest
+
+from report import summary
+from report.load import load_results
+from report.summary import summarise
+from tests.factory import edit, make_record
+
+
+def test_an_encoder_from_another_run_makes_a_row_of_its_own(folder: Path) -> None:
+    results = summarise(load_results(folder)[0])
+    plain = [row for row in results.rows if (row.dataset, row.task, row.method) == ("mnist", "1.2.1", "plain")]
+    assert [(row.default, row.recipe, len(row.runs)) for row in plain] == [
+        (True, "", 3), (False, "from 1.2.3 simclr", 1)]
+    assert all(row.default for row in results.headline) and len(results.headline) + len(results.variations) == \
+        len(results.rows)
+
+
+def test_a_control_or_a_changed_run_is_no_result_asked_for(tmp_path: Path) -> None:
+    init = {"record": "x.json", "task": "1.2.3", "dataset": "mnist", "labels": 0.0, "method": "simclr",
+            "seed": 0, "recipe_hash": "0" * 8, "sha256": "4" * 64}
+    make_record(tmp_path, "1.2.1", "mnist", "plain", n=60, init=init)
+    make_record(tmp_path, "1.2.2", "mnist", "joint", n=60, fields={"labels": 0.1})
+    make_record(tmp_path, "control", "mnist", "pca", n=60, epochs=0)
+    results = summarise(load_results(tmp_path)[0])
+    assert len(results.missing) == 6 and [row.task for row in results.headline] == ["control"]
+    edit(make_record(tmp_path, "1.2.3", "mnist", "dcl", n=60), "recipe", "overridden", value=["method"])
+    assert len(summarise(load_results(tmp_path)[0]).missing) == 5  # the method alone changes no recipe
+
+
+@pytest.mark.parametrize(("correct", "n"), [(0, 10), (10, 10), (1, 3), (7_531, 10_000), (9_999, 10_000), (300, 360)])
+def test_wilson_agrees_with_scipy(correct: int, n: int) -> None:
+    theirs = binomtest(correct, n).proportion_ci(confidence_level=0.95, method="wilson")
+    assert summary.wilson_interval(correct / n, n) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_of_repeated_runs_only_the_newest_counts(tmp_path: Path) -> None:
+    for month, accuracy in ((3, 0.7), (9, 0.8), (6, 0.9)):
+        make_record(tmp_path, n=100, accuracy=accuracy, started=f"2025-0{month}-01T00:00:00Z", name=f"month{month}")
+    results = summarise(load_results(tmp_path)[0])
+    assert [(row.accuracy, row.deviation) for row in results.rows] == [(0.8, None)]
+    assert [(run.name, newer) for run, newer in results.repeats] == [("month3.json", "month9.json"),
+                                                                    ("month6.json", "month9.json")]
+
+
+def test_warnings_name_dirty_trees_and_differing_data(tmp_path: Path) -> None:
+    edit(make_record(tmp_path, seed=0, n=50), "environment", "dirty", value=True)
+    make_record(tmp_path, seed=1, n=50, device="cuda")
+    edit(make_record(tmp_path, seed=2, n=50), "data", "sha256", "test_images", value="f" * 64)
+    results = summarise(load_results(tmp_path)[0])
+    assert [len(row.runs) for row in results.rows] == [2, 1]  # other images are no further seed
+    text = " ".join(summary.warnings_of(results))
+    assert "1 run came from a working tree with uncommitted changes" in text
+    assert "SHA-256 digests differ (2 versions)" in text and "2 different machines" in text
