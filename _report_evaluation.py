@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
         return
     args = parse(argv)
     from report.render import write_readme, write_report  # here, so that --help does not wait for matplotlib
-    from report.theory import theory_chapter
+    from theory.chapter import theory_chapter
 
     if args.readme:
         used, rejected = write_readme(args.results_dir, args.readme)

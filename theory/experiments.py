@@ -1,17 +1,17 @@
-"""The experiments by the name that they have in theory.json.  To add one: its function here, its form in results.py."""
+"""The experiments by their names in theory.json."""
 
 from collections.abc import Callable
 
-from theory.alignment_uniformity import alignment_uniformity
-from theory.collapse import collapse
-from theory.linear_autoencoder import linear_autoencoder
-from theory.mutual_information import mutual_information
-from theory.projection_head import projection_head
-from theory.reconstruction_loss import reconstruction_loss
-from theory.temperature import temperature
-from theory.variance_directions import variance_directions
+from theory.alignment_uniformity.experiment import run as alignment_uniformity
+from theory.collapse.experiment import run as collapse
+from theory.linear_autoencoder.experiment import run as linear_autoencoder
+from theory.mutual_information.experiment import run as mutual_information
+from theory.projection_head.experiment import run as projection_head
+from theory.reconstruction_loss.experiment import run as reconstruction_loss
+from theory.temperature.experiment import run as temperature
+from theory.variance_directions.experiment import run as variance_directions
 
-# seed -> numbers and lists of numbers, the same ones for the same seed
+# seed -> numbers and lists of numbers, always the same for a seed
 EXPERIMENTS: dict[str, Callable[[int], dict]] = {
     "linear_autoencoder": linear_autoencoder,
     "reconstruction_loss": reconstruction_loss,

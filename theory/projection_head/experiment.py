@@ -6,6 +6,8 @@ from the pixels, from the encoder's output h and from the head's output g(h), wh
 before training, when the loss cannot have taken anything away.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
@@ -44,7 +46,7 @@ def train(encoder: nn.Module, head: nn.Module, images: Tensor, seed: int) -> Non
 
 
 @torch.no_grad()
-def read_out(encoder: nn.Module, head: nn.Module, seed: int) -> list[dict]:
+def read_out(encoder: nn.Module, head: nn.Module, seed: int) -> list[dict[str, Any]]:
     """Accuracy of class and of turn from pixels, h and g(h): probes fitted on turned training digits.
 
     Each training digit is turned once, at random; each test digit in all four ways.
@@ -68,7 +70,7 @@ def read_out(encoder: nn.Module, head: nn.Module, seed: int) -> list[dict]:
     return rows
 
 
-def projection_head(seed: int) -> dict:
+def run(seed: int) -> dict[str, Any]:
     """Probes before and after the head, before and after training."""
     encoder, head = build(seed)
     untrained = read_out(encoder, head, seed)

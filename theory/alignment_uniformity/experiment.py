@@ -5,6 +5,7 @@ Points spread evenly over the sphere have the lowest uniformity there is, log E 
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +31,7 @@ def on_sphere(n: int, d: int, generator: Generator) -> Tensor:
     return F.normalize(torch.randn(n, d, generator=generator, dtype=torch.float64), dim=1)
 
 
-def alignment_uniformity(seed: int) -> dict:
+def run(seed: int) -> dict[str, Any]:
     """Uniform points in several dimensions, and the corners of the plane of the two scores at 128 dimensions."""
     generator = Generator().manual_seed(seed)
     rows = [{"dimensions": d, "measured": uniformity(on_sphere(POINTS, d, generator)),

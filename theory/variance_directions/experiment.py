@@ -5,6 +5,8 @@ and what a linear probe reads in it are measured, for the digits as they are, an
 backgrounds, whose variance has nothing to do with the class.
 """
 
+from typing import Any
+
 import numpy as np
 
 from theory.digits import PIXELS, SIDE, load, probe_accuracy
@@ -43,7 +45,7 @@ def missed_share(images: np.ndarray, mean: np.ndarray, directions: np.ndarray) -
     return float(np.square(left).sum() / np.square(centred).sum())
 
 
-def measure(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> dict:
+def measure(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> dict[str, Any]:
     """For every split j: what the first j directions and the others miss (test images), and what a probe reads."""
     directions, variance = principal_directions(train)
     mean = train.mean(axis=0)
@@ -63,7 +65,7 @@ def measure(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_
     return result
 
 
-def variance_directions(seed: int) -> dict:
+def run(seed: int) -> dict[str, Any]:
     """Both sets, with the same splits."""
     train, train_labels, test, test_labels = load()
     rng = np.random.default_rng(seed)

@@ -3,6 +3,8 @@
 Trained with biases on digits that are not centred: the biases have to find the mean (Bourlard and Kamp 1988).
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -61,7 +63,7 @@ def pca_error(images: np.ndarray, axes: np.ndarray) -> float:
     return float(np.square(centred - centred @ axes @ axes.T).mean())
 
 
-def linear_autoencoder(seed: int) -> dict:
+def run(seed: int) -> dict[str, Any]:
     """Trained twice, from two random starts, against PCA and against a random subspace."""
     images = load()[0]
     axes = principal_axes(images, LATENT)

@@ -8,6 +8,7 @@ Everything is known here: the mutual information I and the best critic, the log 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +76,7 @@ def mean_and_error(losses: list[float]) -> tuple[float, float]:
     return float(np.mean(losses)), float(np.std(losses, ddof=1) / math.sqrt(len(losses)))
 
 
-def gaussian_row(information: float, n: int, generator: Generator) -> dict:
+def gaussian_row(information: float, n: int, generator: Generator) -> dict[str, Any]:
     """InfoNCE's bound for one I and one N."""
     rho = gaussian_correlation(information)
     pairs = (gaussian_pairs(n, rho, generator) for _ in range(ANCHORS // n))
@@ -84,7 +85,7 @@ def gaussian_row(information: float, n: int, generator: Generator) -> dict:
             "ceiling": math.log(n)}
 
 
-def sphere_row(concentration: float, n: int, generator: Generator) -> dict:
+def sphere_row(concentration: float, n: int, generator: Generator) -> dict[str, Any]:
     """NT-Xent's two bounds for one concentration and one N, through the project's own loss."""
     pairs = (sphere_pairs(n, concentration, generator) for _ in range(ANCHORS // n))
     loss, error = mean_and_error([nt_xent(u, v, 1 / concentration).item() for u, v in pairs])
@@ -93,7 +94,7 @@ def sphere_row(concentration: float, n: int, generator: Generator) -> dict:
             "ceiling": math.log(2 * n - 1)}
 
 
-def one_bit_row(n: int) -> dict:
+def one_bit_row(n: int) -> dict[str, Any]:
     """Both views are the same fair bit (I = log 2), the critic perfect: NT-Xent's loss is an exact sum.
 
     Of the other n - 1 images b have the anchor's bit, b binomial, and each brings two candidates: log(1 + 2 b).
@@ -103,7 +104,7 @@ def one_bit_row(n: int) -> dict:
     return {"information": math.log(2), "n": n, "bound": math.log(n) - loss, "estimate": math.log(2 * n - 1) - loss}
 
 
-def mutual_information(seed: int) -> dict:
+def run(seed: int) -> dict[str, Any]:
     """All three tables."""
     generator = Generator().manual_seed(seed)
     return {"dimensions": DIMENSIONS, "anchors": ANCHORS,

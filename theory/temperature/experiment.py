@@ -6,6 +6,7 @@ that softmax: at a low temperature the nearest negatives take nearly all of it, 
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,7 @@ def negative_weights(z: Tensor, temperature: float) -> Tensor:
     return (nearest_first / temperature).softmax(dim=1)
 
 
-def sharing(z: Tensor, temperature: float) -> dict:
+def sharing(z: Tensor, temperature: float) -> dict[str, Any]:
     """How the negatives share the gradient at one temperature, means over the anchors."""
     weights = negative_weights(z, temperature)
     hardest = math.ceil(HARDEST * weights.shape[1])
@@ -86,7 +87,7 @@ def embeddings(seed: int) -> tuple[Tensor, Tensor]:
     return F.normalize(views, dim=1), torch.from_numpy(labels)[chosen].repeat(2)
 
 
-def temperature(seed: int) -> dict:
+def run(seed: int) -> dict[str, Any]:
     """Shares of the gradient at every temperature, on two views of real digits."""
     z, labels = embeddings(seed)
     near, all_ = same_class(z, labels)

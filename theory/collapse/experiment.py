@@ -7,6 +7,7 @@ the method's own without that part; nothing else changes.
 
 import copy
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -126,7 +127,7 @@ def train(name: str, seed: int, steps: int) -> nn.Module:
 
 
 @torch.no_grad()
-def measure(encoder: nn.Module) -> dict:
+def measure(encoder: nn.Module) -> dict[str, Any]:
     """Spread, both effective ranks and the linear probe of the test digits' embeddings."""
     train_images, train_labels, test_images, test_labels = load()
     z, z_test = (encoder(torch.from_numpy(images).float()) for images in (train_images, test_images))
@@ -135,7 +136,7 @@ def measure(encoder: nn.Module) -> dict:
             "linear_accuracy": probe_accuracy(z.double().numpy(), train_labels, z_test.double().numpy(), test_labels)}
 
 
-def collapse(seed: int) -> dict:
+def run(seed: int) -> dict[str, Any]:
     """Every variant, and the network that all but the last start from."""
     rows = [{"name": name, "method": method, "without": without, **measure(train(name, seed, STEPS))}
             for name, (method, without) in VARIANTS.items()]

@@ -1,0 +1,159 @@
+"""Every method with and without the part that prevents collapse."""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.theory.measured import generator, measured
+from theory import digits
+from theory.collapse import experiment as collapse
+from training import losses
+
+
+def by_name() -> dict[str, dict]:
+    return {row["name"]: row for row in measured("collapse")["rows"]}
+
+
+@pytest.mark.parametrize("name", [name for name, (_, without) in collapse.VARIANTS.items() if not without])
+def test_whole_methods_do_not_collapse(name: str) -> None:
+    row, start = by_name()[name], measured("collapse")["untrained"]
+    assert row["spread"] > 0.6 > start["spread"]
+    assert row["rank_about_origin"] > 6
+    assert row["linear_accuracy"] > 0.88
+
+
+@pytest.mark.parametrize("name, largest", [
+    ("positives_only", 0.1), ("moco_positives_only", 0.25), ("vicreg_no_variance", 0.3), ("byol_no_predictor", 0.25),
+    ("byol_no_stop", 0.1), ("byol_no_batch_norm", 0.3)])
+def test_what_is_left_out_lets_it_collapse(name: str, largest: float) -> None:
+    row, start = by_name()[name], measured("collapse")["untrained"]
+    assert row["spread"] < min(largest, measured("collapse")["threshold"]) < start["spread"]
+
+
+def test_two_parts_are_not_what_prevents_one_point() -> None:
+    """Measured, and as their papers say: SimSiam needs no average; the covariance term acts on the rank."""
+    rows = by_name()
+    assert rows["byol_no_average"]["spread"] > 0.6
+    thin, full = rows["vicreg_no_covariance"], rows["vicreg"]
+    assert thin["spread"] > 0.6
+    assert thin["rank_about_mean"] < full["rank_about_mean"] - 1
+    assert thin["linear_accuracy"] < full["linear_accuracy"] - 0.05
+    assert full["rank_about_mean"] < rows["byol"]["rank_about_mean"]
+
+
+def test_the_rank_about_the_mean_is_blind_to_one_point() -> None:
+    row = by_name()["positives_only"]
+    assert row["rank_about_mean"] > 20 > 4 > row["rank_about_origin"]
+
+
+def test_spread_and_ranks_of_known_points() -> None:
+    even = torch.randn(20_000, 8, generator=generator())
+    assert collapse.spread(even) == pytest.approx(1, abs=0.01)
+    assert collapse.spread(even * torch.rand(20_000, 1)) == pytest.approx(1, abs=0.01)  # lengths do not count
+    assert collapse.spread(torch.ones(50, 8)) == pytest.approx(0, abs=1e-6)
+    rows = torch.tensor([[3.0, 0.0], [0.0, 1.0], [-2.0, 0.0], [0.0, -5.0]])
+    assert collapse.spread(rows) == pytest.approx(math.sqrt(2) * math.sqrt(0.5))
+    assert collapse.rank_about_origin(torch.eye(8)[:5]) == pytest.approx(5)
+    assert collapse.rank_about_origin(torch.ones(50, 8)) == pytest.approx(1, abs=1e-4)
+    assert collapse.rank_about_origin(torch.tensor([[7.0, 0.0], [0.0, 1.0], [3.0, 0.0]])) == pytest.approx(
+        math.exp(-sum(p * math.log(p) for p in (math.sqrt(2) / (1 + math.sqrt(2)), 1 / (1 + math.sqrt(2))))))
+
+
+def parts() -> tuple[Any, ...]:
+    """Networks, views and queue for one evaluation of a loss; every part differs from every other."""
+    torch.manual_seed(3)
+    online, target = digits.mlp(64, 20, 32, batch_norm=False), digits.mlp(64, 20, 32, batch_norm=False)
+    return (online, digits.mlp(32, 20, 32, batch_norm=False), target, (torch.rand(6, 64), torch.rand(6, 64)),
+            torch.randn(10, 32))
+
+
+def unit(z: Tensor) -> Tensor:
+    return z / z.square().sum(1, keepdim=True).sqrt()
+
+
+def far(a: Tensor, b: Tensor) -> Tensor:
+    return (unit(a) - unit(b)).square().sum(1).mean()
+
+
+EXPECTED_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "simclr": lambda z0, z1, p0, p1, t0, t1, queue: losses.nt_xent(z0, z1, 0.2),
+    "dcl": lambda z0, z1, p0, p1, t0, t1, queue: losses.dcl(z0, z1, 0.2),
+    "positives_only": lambda z0, z1, p0, p1, t0, t1, queue: far(z0, z1),
+    "moco": lambda z0, z1, p0, p1, t0, t1, queue: losses.info_nce(z0, t1, queue, 0.2),
+    "moco_positives_only": lambda z0, z1, p0, p1, t0, t1, queue: far(z0, t1),
+    "vicreg": lambda z0, z1, p0, p1, t0, t1, queue: losses.vicreg(z0, z1, 25, 25, 1),
+    "vicreg_no_variance": lambda z0, z1, p0, p1, t0, t1, queue: losses.vicreg(z0, z1, 25, 0, 1),
+    "vicreg_no_covariance": lambda z0, z1, p0, p1, t0, t1, queue: losses.vicreg(z0, z1, 25, 25, 0),
+    "byol": lambda z0, z1, p0, p1, t0, t1, queue: far(p0, t1) + far(p1, t0),
+    "byol_no_batch_norm": lambda z0, z1, p0, p1, t0, t1, queue: far(p0, t1) + far(p1, t0),
+    "byol_no_average": lambda z0, z1, p0, p1, t0, t1, queue: far(p0, z1.detach()) + far(p1, z0.detach()),
+    "byol_no_predictor": lambda z0, z1, p0, p1, t0, t1, queue: far(z0, t1) + far(z1, t0),
+    "byol_no_stop": lambda z0, z1, p0, p1, t0, t1, queue: far(p0, z1) + far(p1, z0),
+}
+
+
+@pytest.mark.parametrize("name", collapse.VARIANTS)
+def test_every_variant_is_the_loss_that_it_says_and_has_its_gradient(name: str) -> None:
+    online, predictor, target, views, queue = parts()
+    loss, keys = collapse.loss_of(name, online, predictor, target, views, queue)
+    z0, z1 = online(views[0]), online(views[1])
+    t0, t1 = target(views[0]).detach(), target(views[1]).detach()
+    expected = EXPECTED_LOSSES[name](z0, z1, predictor(z0), predictor(z1), t0, t1, queue)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(keys, t1)
+    for module in (online, predictor):
+        weights = list(module.parameters())
+        ours, theirs = (torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
+                        for value in (loss, expected))
+        assert [one is None for one in ours] == [one is None for one in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            if one is not None:
+                torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
+    if loss.requires_grad:
+        assert all(weight.grad is None for weight in target.parameters()) and not keys.requires_grad
+
+
+def test_variants_differ_from_each_other() -> None:
+    values = {name: collapse.loss_of(name, *parts())[0].item() for name in collapse.VARIANTS}
+    alike = {("byol", "byol_no_batch_norm"), ("byol_no_average", "byol_no_stop")}  # in value; see the gradients
+    for a, b in itertools.combinations(values, 2):
+        assert ((a, b) in alike) == (values[a] == pytest.approx(values[b], rel=1e-6)), (a, b)
+    with pytest.raises(ValueError, match="unknown variant"):
+        collapse.loss_of("swav", *parts())
+
+
+def test_the_target_follows_slowly_and_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, online = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    expected = 0.99 * target.weight.detach() + 0.01 * online.weight.detach()
+    collapse.follow(target, online)
+    torch.testing.assert_close(target.weight.detach(), expected)
+    calls, real = [], collapse.loss_of
+    monkeypatch.setattr(collapse, "follow", lambda *_: calls.append("follow"))
+
+    def spy(name: str, *rest: Any) -> tuple[Tensor, Tensor]:
+        calls.append(rest[-1].clone())
+        loss, keys = real(name, *rest)
+        calls.append(keys)
+        return loss, keys
+
+    monkeypatch.setattr(collapse, "loss_of", spy)
+    collapse.train("moco", 0, 3)
+    assert calls[2::3] == ["follow"] * 3
+    for queue, keys, later in zip(calls[0::3], calls[1::3], calls[3::3], strict=False):
+        assert torch.equal(later, torch.cat([queue, keys])[-len(queue):])  # the newest keys, the oldest dropped
+
+
+@pytest.mark.parametrize("name, loss, value", [
+    ("simclr", "nt_xent", lambda z0, z1, t: losses.byol_regression(z0, z1)),
+    ("moco", "info_nce", lambda q, k, queue, t: losses.byol_regression(q, k)),
+    ("vicreg", "vicreg", lambda z0, z1, a, b, c: losses.vicreg(z0, z1, a, 0, c)),
+])
+def test_a_method_that_lost_its_part_would_be_noticed(name: str, loss: str, value: Callable,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collapse, loss, value)
+    assert collapse.measure(collapse.train(name, 0, 120))["spread"] < 0.5

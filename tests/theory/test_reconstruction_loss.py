@@ -1,0 +1,50 @@
+"""L1 and L2 against median and mean."""
+
+import math
+
+import numpy as np
+import pytest
+import torch.nn.functional as F
+from sklearn.metrics import mean_absolute_error, mean_squared_error
+
+from tests.theory.measured import measured
+from theory import digits
+from theory.reconstruction_loss import experiment as reconstruction_loss
+
+
+def is_median_and_mean(found: dict[str, np.ndarray], x: np.ndarray) -> bool:
+    """Whether the constants found under l1 and l2 are the sample's median and mean."""
+    return bool(np.abs(found["l1"] - np.median(x, axis=0)).max() < 2e-3
+                and np.abs(found["l2"] - x.mean(axis=0)).max() < 1e-4)
+
+
+def test_l1_ends_at_the_median_and_l2_at_the_mean() -> None:
+    x = np.random.default_rng(5).gamma(0.7, size=(301, 3))  # skewed, odd
+    found = {name: reconstruction_loss.best_constant(x, loss, 0.5)[0]
+             for name, loss in reconstruction_loss.LOSSES.items()}
+    assert is_median_and_mean(found, x)
+    assert not is_median_and_mean({"l1": found["l2"], "l2": found["l1"]}, x), "exchanged losses pass"
+    huber = reconstruction_loss.best_constant(x, F.smooth_l1_loss, 0.5)[0]
+    assert not is_median_and_mean(found | {"l1": huber}, x), "another robust loss passes"
+
+
+def test_reconstruction_loss_on_the_sample_and_on_images() -> None:
+    found, images = measured("reconstruction_loss"), digits.load()[0]
+    median, mean = np.median(images, axis=0), images.mean(axis=0)
+    assert found["sample_median"] == pytest.approx(math.log(2), abs=0.1)  # of the exponential distribution
+    assert found["sample_mean"] == pytest.approx(1, abs=0.1)
+    assert found["found_l1"] == pytest.approx(found["sample_median"], abs=2e-3)
+    assert found["found_l2"] == pytest.approx(found["sample_mean"], abs=1e-4)
+    assert found["path_l1"][0] == found["path_l2"][0] == 1.5
+    assert (found["path_l1"][-1], found["path_l2"][-1]) == (
+        pytest.approx(found["found_l1"], abs=1e-6), pytest.approx(found["found_l2"], abs=1e-6))
+    assert is_median_and_mean({"l1": np.array(found["image_l1"]), "l2": np.array(found["image_l2"])}, images)
+    assert found["l1_image_to_median"] == pytest.approx(np.abs(np.array(found["image_l1"]) - median).max())
+    assert found["l2_image_to_mean"] == pytest.approx(np.abs(np.array(found["image_l2"]) - mean).max())
+    for power, score in (("l1", mean_absolute_error), ("l2", mean_squared_error)):
+        for name, constant in (("median", median), ("mean", mean)):
+            expected = score(images, np.tile(constant, (len(images), 1)))
+            assert found[f"{power}_of_{name}"] == pytest.approx(expected, rel=1e-9)
+    assert found["l1_of_median"] < found["l1_of_mean"] and found["l2_of_mean"] < found["l2_of_median"]
+    assert found["blank_median"] == np.mean(median == 0) > 1.3 * found["blank_mean"]
+    assert found["blank_mean"] == np.mean(mean < 1 / 32)
