@@ -34,7 +34,7 @@ from report.render import build_html, build_pdf, share_images, write_readme
 from tests.factory import edit, make_record
 from utils.command_line import exit_code
 from utils.records.arrays import write_arrays
-from utils.records.schema import HEADLINE, read_record, recipe_hash
+from utils.records.schema import HEADLINE, read_record
 
 SCRIPT = Path(__file__).parent.parent / "_report_evaluation.py"
 
@@ -646,7 +646,7 @@ def test_equations_are_drawn_once_and_follow_the_page(report: tuple) -> None:
 
 
 def old_format(path: Path) -> None:
-    """Make a record what the first ones were: four arrays and the reconstructions, few scores, fewer fields."""
+    """Make a record what the first ones were: four arrays and the reconstructions, few scores."""
     raw = json.loads(path.read_text())
     old = {"test_labels", "test_predictions", "map_index", "map_points", "reconstruction_index",
            "reconstruction_inputs", "reconstruction_outputs"}
@@ -655,10 +655,6 @@ def old_format(path: Path) -> None:
     raw["artifacts"] = {"arrays": write_arrays(path.with_suffix(".npz"), arrays).model_dump()}
     kept = ("classifier_top1", "linear_top1", "knn_top1", "reconstruction_mae")
     raw["metrics"] = {name: metric for name, metric in raw["metrics"].items() if name.split("/")[1] in kept}
-    for name in ("labels", "subset", "finetune"):
-        del raw["recipe"]["fields"][name]
-    raw["recipe"]["hash"] = recipe_hash(raw["recipe"]["fields"])
-    del raw["run"]["init"]
     path.write_text(json.dumps(raw))
 
 

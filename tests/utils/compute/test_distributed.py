@@ -41,7 +41,7 @@ def test_alone_there_is_nobody_else() -> None:
     x = torch.randn(4, 2)
     assert (distributed.world_size(), distributed.rank(), distributed.is_first()) == (1, 0, True)
     assert distributed.gather(x) is x and torch.equal(distributed.share(x), x)
-    assert distributed.from_first(lambda: 5) == 5 and distributed.of_all("a") == ["a"]
+    assert distributed.from_first(lambda: 5) == 5 and distributed.gather_objects("a") == ["a"]
 
 
 def test_a_restart_on_several_hosts_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
