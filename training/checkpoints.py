@@ -109,7 +109,7 @@ class Checkpoints:
         if distributed.is_first():
             self._write(progress, tensors)
         self.written = time.monotonic()
-        if any(distributed.of_all(self.stop)):
+        if any(distributed.gather_objects(self.stop)):
             kept = newest(self.folder)
             if kept is None:
                 raise Interrupted("no checkpoint could be written; the same command starts over", self.stopped_by)

@@ -118,7 +118,7 @@ def main(out: str, names: list[str]) -> None:
     data = dataclasses.replace(data, train=data.train[:320])
     with distributed.joined(SETUP.device):
         results = {name: train(name, data) for name in names}
-        same = distributed.of_all({name: (r["rows"], [float(w.double().sum()) for w in r["weights"].values()])
+        same = distributed.gather_objects({name: (r["rows"], [float(w.double().sum()) for w in r["weights"].values()])
                                    for name, r in results.items() if ":" not in name})
         assert all(one == same[0] for one in same), "the processes do not end alike"
         if distributed.is_first():

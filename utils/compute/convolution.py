@@ -1,8 +1,11 @@
-"""The convolution of the small encoder: torch's, and on a CPU two others where they are faster (benchmarks/NOTES.md).
+"""The 3x3 convolution of the small encoder: torch's, or a faster one on a CPU (benchmarks/NOTES.md).
 
-Winograd's has a half to a fifth of the multiplications.  In bfloat16 it rounds by 0.6 to 2 %, so there it has a part in
-training alone: validation does without it, and scoring is in float32.  With AMX, bfloat16 has not been tried with it;
-there oneDNN's kernels, which are made for wide maps, reach on small ones a tenth to a half of a matrix product.
+Winograd's has a half to a fifth of the multiplications.  In bfloat16 it rounds by 0.6 to 2 %, so there it is used in
+training only: validation uses torch's, and scoring is in float32.
+
+With AMX in bfloat16, Winograd's has not been tried.  oneDNN's kernels, made for wide maps, reach a tenth to a half of
+the speed of a matrix product on small ones, so there the convolution becomes a matrix product.  On CIFAR-10 this makes
+whole training steps 25 to 45 % shorter (two cores with AMX).
 """
 
 from functools import cache
@@ -14,19 +17,19 @@ from torch import Tensor, nn
 
 from utils.compute.winograd import winograd_convolution
 
-# Winograd's is taken from so many images and input channels on, which share its transforms;
+# Winograd's convolution is used from this many images and input channels on, which share its transforms,
 SEVERAL_IMAGES, MANY_CHANNELS = 16, 64
-WIDE_BFLOAT16 = 128  # in bfloat16 only if so many channels go in or come out
-SMALL_MAP = 49  # places, 7 x 7: up to here the gradient of the filters is faster as a matrix product
-# the convolution itself and the gradient to its input are up to
-TINY_MAP = 4  # places with any number of channels,
-NARROW_MAP, FEW_CHANNELS = 25, 256  # or so many places with more channels than this
+WIDE_BFLOAT16 = 128  # and in bfloat16 only with at least this many input or output channels.
+SMALL_MAP = 49  # places (7 x 7): up to here the gradient to the filters is faster as a matrix product.
+# The convolution itself and the gradient to its input are faster so
+TINY_MAP = 4  # up to this many places with any number of channels,
+NARROW_MAP, FEW_CHANNELS = 25, 256  # or up to this many places with more channels than this.
 
 
 class Conv3x3(nn.Conv2d):
-    """3x3 convolution with a border of zeros and no bias.  (B, C, H, W) -> (B, W, H, W).
+    """3x3 convolution with zero padding and no bias.  (B, C, H, W) -> (B, W, H, W).
 
-    pooled: 2x2 pooling comes next; a last row or column that it would drop may be left out.
+    pooled: 2x2 pooling follows, so that an odd last row or column, which it drops, may be omitted.
     """
 
     def __init__(self, channels: int, width: int, pooled: bool = False) -> None:
@@ -38,7 +41,7 @@ class Conv3x3(nn.Conv2d):
 
 
 def conv3x3(x: Tensor, weight: Tensor, pooled: bool = False) -> Tensor:
-    """As Conv3x3, in whichever way is fastest for this input: (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)."""
+    """Conv3x3 by the fastest algorithm for this input: (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)."""
     height, width = x.shape[2:]
     if x.device.type == "cpu":
         if takes_winograd(x, weight):
@@ -49,9 +52,9 @@ def conv3x3(x: Tensor, weight: Tensor, pooled: bool = False) -> Tensor:
 
 
 def takes_winograd(x: Tensor, weight: Tensor) -> bool:
-    """Whether Winograd's is faster for these, on a CPU; in bfloat16 also only while gradients are taken."""
+    """Whether Winograd's convolution is faster for these on a CPU and, in bfloat16, gradients are recorded."""
     images, channels = x.shape[:2]
-    if images < SEVERAL_IMAGES or channels < MANY_CHANNELS or x.dtype != weight.dtype:  # torch's refuses two formats
+    if images < SEVERAL_IMAGES or channels < MANY_CHANNELS or x.dtype != weight.dtype:  # torch's rejects mixed types
         return False
     if x.dtype == torch.bfloat16:
         return torch.is_grad_enabled() and not has_amx() and max(channels, len(weight)) >= WIDE_BFLOAT16
@@ -60,12 +63,12 @@ def takes_winograd(x: Tensor, weight: Tensor) -> bool:
 
 @cache
 def has_amx() -> bool:
-    """Whether the processor has AMX for bfloat16: a unit that multiplies matrices, two to three times as fast."""
+    """Whether the processor has AMX, a matrix unit that makes bfloat16 two to three times as fast."""
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 class _SmallMapConvolution(torch.autograd.Function):
-    """The same convolution with the gradients below."""
+    """The same convolution for small maps, by convolution() and filter_gradient()."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -76,7 +79,7 @@ class _SmallMapConvolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         to_input = to_weight = None
-        if ctx.needs_input_grad[0]:  # each place gets back through the filters what it gave, so they are turned round
+        if ctx.needs_input_grad[0]:  # the transpose of a convolution is one with the filters rotated by 180 degrees
             to_input = convolution(gradient, weight.flip(2, 3).transpose(0, 1))
         if ctx.needs_input_grad[1]:
             to_weight = filter_gradient(x, gradient)
@@ -84,7 +87,7 @@ class _SmallMapConvolution(torch.autograd.Function):
 
 
 def convolution(x: Tensor, weight: Tensor) -> Tensor:
-    """3x3 with a border of zeros: (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)."""
+    """3x3 with zero padding: (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)."""
     b, channels, height, width = x.shape
     places = height * width
     if places <= TINY_MAP or (places <= NARROW_MAP and channels > FEW_CHANNELS):
@@ -94,14 +97,14 @@ def convolution(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def filter_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    """Of such a convolution: its input (B, C, H, W) and its output's gradient (B, W, H, W) -> (W, C, 3, 3)."""
-    # times the identity: the matrix library turns rows into columns several times faster than a copy does
+    """Gradient to the filters, from the input (B, C, H, W) and the output's gradient (B, W, H, W) -> (W, C, 3, 3)."""
+    # times the identity, because the matrix library transposes several times faster than a copy does
     identity = torch.eye(gradient.shape[1], dtype=gradient.dtype)
     outputs = identity @ gradient.permute(0, 2, 3, 1).flatten(0, 2).T  # (W, B H W)
     return (outputs @ neighbourhoods(x)).view(-1, 3, 3, x.shape[1]).permute(0, 3, 1, 2)
 
 
 def neighbourhoods(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B H W, 9 C): of each place the three by three places around it, zeros beyond the border."""
+    """(B, C, H, W) -> (B H W, 9 C): each place's 3 x 3 neighbourhood, padded with zeros."""
     bordered = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, C)
     return bordered.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).reshape(-1, 9 * x.shape[1])

@@ -1,8 +1,8 @@
-"""Several processes as one: what data-parallel training needs of torch.distributed, under `torchrun`.
+"""Data-parallel training over several processes started by `torchrun`; without it, everything here does nothing.
 
-Each process trains the same network on its share of every batch, and all of them together do what one process does with
-the whole batch: gradients are averaged (DistributedDataParallel), norms and contrasts see the whole batch (below), and
-random numbers are drawn for all of it.  In a single process everything here does nothing.
+Each process trains the same network on its share of every batch, and together they do what one process does with the
+whole batch: gradients are averaged (DistributedDataParallel), norms and contrastive losses see the whole batch, and
+random numbers are drawn for all of it.
 """
 
 import os
@@ -20,11 +20,8 @@ from utils.errors import RunError, UsageError
 
 T = TypeVar("T")
 TIMEOUT = timedelta(days=2)  # the others wait while the first one downloads or scores; a dead one is noticed at once
-RENDEZVOUS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets for each process
+RENDEZVOUS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun for each process
 _alone = False
-
-
-# Who takes part
 
 
 def rank() -> int:
@@ -43,21 +40,21 @@ def is_first() -> bool:
 
 
 def launched() -> bool:
-    """Whether torchrun, or what sets the same variables, started this process as one of several."""
+    """Whether torchrun, or a launcher that sets the same variables, started this process as one of several."""
     return all(name in os.environ for name in RENDEZVOUS) and os.environ["WORLD_SIZE"] != "1"
 
 
 def restarts() -> int:
-    """How often torchrun has started this command again after a process had died (--max-restarts)."""
+    """How often torchrun has restarted this command after a process died (--max-restarts)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[torch.device]:
-    """Within it the processes that torchrun started work together; gives the device of this one.
+    """Join the processes that torchrun started; yields the device of this one.
 
-    gloo on the CPU, NCCL on CUDA, where each process has a GPU of its own.  Raises UsageError for a device that cannot
-    and for restarts in which the processes could not find each other, RunError where another process is gone.
+    Uses gloo on the CPU and NCCL on CUDA, with one GPU per process.  Raises UsageError for other devices and for
+    restarts in which the processes could not find each other, RunError when another process has died.
     """
     if not launched():
         yield device
@@ -75,8 +72,8 @@ def joined(device: torch.device) -> Iterator[torch.device]:
         yield device
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error) or "NCCL" in str(error):
-            raise RunError("another process of this run is gone; the last checkpoint stands, and the same command goes "
-                           "on from there") from error
+            raise RunError("another process of this run has died; the same command resumes from the last checkpoint"
+                           ) from error
         raise
     finally:
         dist.destroy_process_group()
@@ -85,23 +82,24 @@ def joined(device: torch.device) -> Iterator[torch.device]:
 def _meet(backend: str) -> None:
     """Start the process group.
 
-    torchrun keeps one store of addresses over all restarts, so that a restarted process can read where a dead one
-    listened, and fails or waits for ever (pytorch issue 135712).  So each restart has keys of its own.  Their number
-    is only known to be alike in processes of one torchrun; several must not share that store.
+    torchrun keeps one store of addresses over all restarts, so a restarted process can read the address of a dead one,
+    and then fails or waits for ever (pytorch issue 135712).  Hence each restart prefixes its keys with its number.
+    Only the processes of one torchrun are sure to agree on that number, so several must not share the store.
     """
-    store = None
-    if restarts() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
-            raise UsageError("--max-restarts: on several hosts it needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "
-                             "environment of every torchrun; without it, give the command again")
-        store = dist.PrefixStore(f"restart {restarts()}", next(dist.rendezvous("env://", timeout=TIMEOUT))[0])
-    whose = {} if store is None else {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
-    dist.init_process_group(backend, timeout=TIMEOUT, store=store, **whose)
+    if not restarts() or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        dist.init_process_group(backend, timeout=TIMEOUT)
+        return
+    if os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        raise UsageError("--max-restarts: on several hosts it needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the "
+                         "environment of every torchrun; without it, give the command again")
+    store = dist.PrefixStore(f"restart {restarts()}", next(dist.rendezvous("env://", timeout=TIMEOUT))[0])
+    dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=int(os.environ["RANK"]),
+                            world_size=int(os.environ["WORLD_SIZE"]))
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within it this process works as if there were no others: it must not wait for what they do not do."""
+    """Act as a single process, for work that the others do not do and must not be waited for."""
     global _alone
     before, _alone = _alone, True
     try:
@@ -110,18 +108,12 @@ def alone() -> Iterator[None]:
         _alone = before
 
 
-# Decisions that all must take alike
-
-
 def from_first(work: Callable[[], T]) -> T:
-    """What `work` returns in the first process, where alone it is done, for all of them; what it raises, all raise."""
+    """Do `work` in the first process only; all return its result, or raise its error."""
     if world_size() == 1:
         return work()
-    outcome: list[Any] = [None, None]
-    if is_first():
-        with alone():
-            outcome = attempt(work)
-    received = list(outcome)
+    outcome: tuple[Any, Exception | None] = attempt(work) if is_first() else (None, None)
+    received: list[Any] = list(outcome)
     dist.broadcast_object_list(received, src=0)
     if received[1] is not None:
         raise outcome[1] or received[1]
@@ -129,26 +121,25 @@ def from_first(work: Callable[[], T]) -> T:
 
 
 def first_then_others(work: Callable[[], T]) -> T:
-    """What `work` returns here, after the first process has done it: of what it fetches, the others find a copy.
+    """Do `work` in the first process, then in the others, which find what the first one downloaded.
 
-    What it raises in any process, all raise.
+    Returns this process's result.  An error in any process is raised in all.
     """
     if world_size() == 1:
         return work()
-    outcome: list[Any] = [None, None]
+    outcome: tuple[Any, Exception | None] = (None, None)
     for turn in (is_first(), not is_first()):
         if turn:
-            with alone():
-                outcome = attempt(work)
+            outcome = attempt(work)
         dist.barrier()
-    for error in of_all(outcome[1]):
+    for error in gather_objects(outcome[1]):
         if error is not None:
             raise error
     return outcome[0]
 
 
-def of_all(value: T) -> list[T]:
-    """What each process has to say, in the order of their numbers; for small things."""
+def gather_objects(value: T) -> list[T]:
+    """Every process's value, in the order of their ranks; for small objects."""
     if world_size() == 1:
         return [value]
     values = [value] * world_size()
@@ -156,12 +147,13 @@ def of_all(value: T) -> list[T]:
     return values
 
 
-def attempt(work: Callable[[], T]) -> list[Any]:
-    """[what it returns, None], or [None, the error] where that is one that a user can cause."""
+def attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    """Do `work` as a single process: (its result, None), or (None, the error) for an error that a user can cause."""
     try:
-        return [work(), None]
+        with alone():
+            return work(), None
     except (UsageError, RunError, OSError) as error:
-        return [None, error]
+        return None, error
 
 
 def total(values: Iterable[float], device: torch.device) -> list[float]:
@@ -181,11 +173,8 @@ def copy_first(tensors: Iterable[Tensor]) -> None:
             dist.broadcast(tensor.detach(), src=0)
 
 
-# The batch, of which each process has a share
-
-
 def check_divides(batch_size: int) -> None:
-    """UsageError unless the processes can share such batches evenly, two images each at least."""
+    """UsageError unless batches of this size divide evenly over the processes, with at least two images each."""
     count = world_size()
     if count > 1 and (batch_size % count or batch_size < 2 * count):
         raise UsageError(f"--batch-size {batch_size}: is shared by {count} processes, so give a multiple of {count}, "
@@ -193,27 +182,27 @@ def check_divides(batch_size: int) -> None:
 
 
 def share(batch: Tensor) -> Tensor:
-    """This process's rows of a batch, (B, ...) -> (B / processes, ...); consecutive ones."""
+    """This process's rows of a batch, which are consecutive: (B, ...) -> (B / processes, ...)."""
     size = len(batch) // world_size()
     return batch[rank() * size: (rank() + 1) * size]
 
 
 def rand(shape: Iterable[int], generator: Generator) -> Tensor:
-    """As torch.rand, on the generator's device: this process's rows of what is drawn for the whole batch.
+    """torch.rand on the generator's device; shape: of this process's share.
 
-    Every process draws all of it, so that the generators stay alike and image i has the numbers that it has in one
-    process.
+    Every process draws for the whole batch and keeps its rows, so that all generators stay in the same state and an
+    image gets the numbers that it would get in a single process.
     """
     return share(torch.rand(_whole(shape), generator=generator, device=generator.device))
 
 
 def randn(shape: Iterable[int], generator: Generator) -> Tensor:
-    """As torch.randn, see rand."""
+    """torch.randn for this process's share, see rand."""
     return share(torch.randn(_whole(shape), generator=generator, device=generator.device))
 
 
 def randint(high: int, shape: Iterable[int], generator: Generator) -> Tensor:
-    """As torch.randint, see rand."""
+    """torch.randint for this process's share, see rand."""
     return share(torch.randint(high, _whole(shape), generator=generator, device=generator.device))
 
 
@@ -223,7 +212,7 @@ def _whole(shape: Iterable[int]) -> tuple[int, ...]:
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' rows; the gradient of a row is the sum of what it gets in each of them."""
+    """Concatenates all processes' rows; the gradient of a row is the sum of its gradients in all processes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -239,22 +228,19 @@ class _Gather(torch.autograd.Function):
 
 
 def gather(x: Tensor) -> Tensor:
-    """(B / processes, D) of each process -> (B, D) in all of them, with gradients, in the order of the batch.
+    """(B / processes, D) in each process -> (B, D) in all of them, with gradients, in the order of the batch.
 
-    A loss of the whole batch is then the same in each process.  The gradients sum up to that of the processes' losses'
-    sum, which DistributedDataParallel divides by their number: what is left is the gradient of the one loss.
+    Every process then computes the same loss of the whole batch.  The gradient is that of the sum of their losses;
+    DistributedDataParallel divides it by the number of processes, which gives the gradient of the one loss.
     """
     return _Gather.apply(x.contiguous()) if world_size() > 1 else x
 
 
-# Norms over the whole batch
+class _WholeBatch(nn.modules.batchnorm._BatchNorm):
+    """A batch norm with the mean and variance of the whole batch; torch's SyncBatchNorm does not work on a CPU.
 
-
-class _WholeBatch:
-    """A batch norm whose mean and deviation are the whole batch's.  torch's SyncBatchNorm knows no CPU.
-
-    Each process's mean and variance are gathered and combined (Chan et al. 1983): that stays exact where the mean is
-    large, which a sum of squares does not.
+    Each process's mean and variance are gathered and combined (Chan et al. 1983), which stays accurate where the mean
+    is large, unlike a sum of squares.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -266,6 +252,8 @@ class _WholeBatch:
         mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)  # (C,) each
         with torch.no_grad():
             count = x.numel() // x.shape[1] * world_size()
+            assert self.running_mean is not None and self.running_var is not None  # every norm here keeps averages
+            assert self.num_batches_tracked is not None and self.momentum is not None
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked.add_(1)
@@ -283,31 +271,28 @@ class WholeBatchNorm2d(_WholeBatch, nn.BatchNorm2d):
     """nn.BatchNorm2d over the whole batch."""
 
 
-WHOLE = {nn.BatchNorm1d: WholeBatchNorm1d, nn.BatchNorm2d: WholeBatchNorm2d}
+WHOLE: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: WholeBatchNorm1d, nn.BatchNorm2d: WholeBatchNorm2d}
 
 
 def share_norms(modules: Iterable[nn.Module]) -> None:
-    """Have the norms of these modules see the whole batch; in place, so that nobody who holds one has to know."""
+    """Make the norms of these modules see the whole batch; in place, so that references to them stay valid."""
     if world_size() > 1:
         _change_classes(modules, WHOLE)
 
 
 def unshare_norms(modules: Iterable[nn.Module]) -> None:
-    """Make them torch's own again."""
+    """Make them torch's own norms again."""
     _change_classes(modules, {whole: plain for plain, whole in WHOLE.items()})
 
 
-def _change_classes(modules: Iterable[nn.Module], classes: dict[type, type]) -> None:
+def _change_classes(modules: Iterable[nn.Module], classes: dict[type[nn.Module], type[nn.Module]]) -> None:
     for module in modules:
         for child in module.modules():
             child.__class__ = classes.get(type(child), type(child))  # the same attributes, another forward
 
 
-# Gradients
-
-
 class _Loss(nn.Module):
-    """A loss function as a module that owns what it trains."""
+    """A loss function as a module that owns the modules it trains."""
 
     def __init__(self, modules: dict[str, nn.Module], function: Callable[..., Any]) -> None:
         super().__init__()
@@ -318,10 +303,7 @@ class _Loss(nn.Module):
 
 
 def averaged(modules: dict[str, nn.Module], function: Callable[..., Any]) -> Callable[..., Any]:
-    """The loss function, after whose backward pass each parameter of the modules has the processes' mean gradient.
-
-    In one process: the function itself.
-    """
+    """The loss function, such that its backward pass gives the modules' parameters the processes' mean gradient."""
     if world_size() == 1:
         return function
     return nn.parallel.DistributedDataParallel(_Loss(modules, function), forward_sync_buffers=False)

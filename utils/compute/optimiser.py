@@ -1,4 +1,4 @@
-"""One optimiser for every training: AdamW, and Muon for the filters of convolutions, on exact copies of the weights."""
+"""The optimiser of every training: AdamW, and Muon for convolution filters, on float32 copies of the weights."""
 
 import math
 from collections.abc import Iterable
@@ -7,21 +7,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BETAS = (0.9, 0.98)  # of AdamW
+BETAS = (0.9, 0.98)  # AdamW's
 MUON_MOMENTUM = 0.9
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic (Jordan et al. 2024)
 
 
 class MasterOptimiser:
-    """AdamW, and optionally Muon, on float32 master copies of the weights, which the network has in its compute format.
+    """AdamW, and optionally Muon, on float32 master copies of the network's weights.
 
-    A bfloat16 weight has 8 significant bits: a step of a thousandth would be lost in it.  So the step is done on the
-    copies and rounded back into the network (Micikevicius et al. 2018, section 3.1).  In float32 the copies are the
-    weights themselves.  Weight decay acts on matrices and filters, not on biases and norms.
+    A bfloat16 weight has 8 significant bits, which would lose a step of a thousandth.  So the step is done on the
+    copies and rounded into the network (Micikevicius et al. 2018, section 3.1).  In float32 the copies are the weights
+    themselves.  Weight decay applies to matrices and filters, not to biases and norms.
 
-    muon_learning_rate: above 0, Muon takes the filters of convolutions without a bias, one (out, k x k x in) matrix
-    each.  A norm follows those, so that their length has no effect on the network; it is put back to that of an
-    orthogonal matrix after each step, and the rate is the relative change of a step (Jordan 2024, cifar10-airbench).
+    muon_learning_rate: above 0, Muon updates the filters of convolutions without a bias, one (out, k x k x in) matrix
+    each.  A norm follows these, so their length has no effect on the network; it is reset to that of an orthogonal
+    matrix after each step, and the rate is a step's relative change (Jordan 2024, cifar10-airbench).
     """
 
     def __init__(self, modules: Iterable[nn.Module], learning_rate: float, weight_decay: float,
@@ -34,7 +34,7 @@ class MasterOptimiser:
         self.masters = [master_copy(p) for p in self.weights]
         pairs = list(zip(self.weights, self.masters, strict=True))
         self.averages = {master: torch.zeros_like(master) for weight, master in pairs if id(weight) in filters}
-        # the direction needs no more digits than the network has (Jordan et al. 2024 take bfloat16 everywhere)
+        # the network's precision is enough for the direction (Jordan et al. 2024 use bfloat16 everywhere)
         self.dtypes = {master: weight.dtype for weight, master in pairs if id(weight) in filters}
         others = [master for weight, master in pairs if id(weight) not in filters]
         self.adamw = torch.optim.AdamW([{"params": [m for m in others if m.ndim > 1], "weight_decay": weight_decay},
@@ -43,18 +43,18 @@ class MasterOptimiser:
         self.scale = 1.0
 
     def masters_of(self, modules: Iterable[nn.Module]) -> list[Tensor]:
-        """The float32 copies of these modules' parameters, in the modules' order."""
+        """The float32 copies of these modules' parameters, in the order of module.parameters()."""
         masters = {id(weight): master for weight, master in zip(self.weights, self.masters, strict=True)}
         return [masters[id(weight)] for module in modules for weight in module.parameters()]
 
     def scale_learning_rate(self, scale: float) -> None:
-        """Where the schedule stands: the fraction of the peak rates, in [0, 1]."""
+        """Set the fraction of the peak learning rates, in [0, 1], for the next steps."""
         self.scale = scale
         for group in self.adamw.param_groups:
             group["lr"] = self.learning_rate * scale
 
     def step(self, loss: Tensor) -> None:
-        """Backward, one step on the master copies, and the result rounded into the network."""
+        """Backpropagate, step on the master copies, and round the result into the network."""
         for weight in self.weights:
             weight.grad = None
         loss.backward()
@@ -69,9 +69,10 @@ class MasterOptimiser:
     def _muon_step(self) -> None:
         for master, average in self.averages.items():
             out, channels, height, width = master.shape
+            assert master.grad is not None  # every convolution is used in every step
             average.lerp_(master.grad, 1 - MUON_MOMENTUM)
-            towards = master.grad.lerp(average, MUON_MOMENTUM)  # Nesterov's
-            # in the order in which channels-last filters lie in memory, so that nothing is moved about
+            towards = master.grad.lerp(average, MUON_MOMENTUM)  # Nesterov momentum
+            # the memory order of channels-last filters, so that nothing is moved
             matrix = towards.permute(0, 2, 3, 1).flatten(1).to(self.dtypes[master])
             direction = orthogonalised(matrix).float().view(out, height, width, channels).permute(0, 3, 1, 2)
             master.sub_(direction, alpha=self.muon_learning_rate * self.scale)
@@ -84,7 +85,7 @@ class MasterOptimiser:
                 weight.copy_(master)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything besides the network's own weights that the next step depends on, by name, live."""
+        """References to everything besides the network's weights that the next step depends on, by name."""
         pairs = enumerate(zip(self.weights, self.masters, strict=True))
         named = {f"master.{i}": master for i, (weight, master) in pairs if master is not weight}
         named |= {f"muon.{i}": average for i, average in enumerate(self.averages.values())}
@@ -93,38 +94,39 @@ class MasterOptimiser:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Make AdamW's averages, which it has from its first step on, as in what `tensors` returned; the rest stays."""
+        """Set AdamW's averages, which exist only after a first step, from a dictionary that `tensors` returned."""
         for name, value in tensors.items():
             kind, *where = name.split(".")
             if kind == "adamw":
                 master = self.masters[int(where[0])]
-                # as master lies in memory: the order of additions, and so the last bit, may depend on it
+                # in the memory layout of master: the order of additions, and so the last bit, may depend on it
                 room = torch.empty_like(master) if value.shape == master.shape else torch.empty_like(value)
                 self.adamw.state[master][where[1]] = room.copy_(value)
 
     def restore_float32(self) -> None:
-        """Put the master copies into the network: from here on it computes in float32, exactly."""
+        """Replace the network's weights by the master copies; from here on it computes in float32."""
         for weight, master in zip(self.weights, self.masters, strict=True):
             weight.data = master.detach()
 
 
 def master_copy(weight: nn.Parameter) -> Tensor:
-    """A float32 leaf with the weight's values, laid out in memory as it is; the weight itself where it is float32."""
+    """A float32 leaf with the weight's values and memory layout; the weight itself where it is float32."""
     return weight if weight.dtype == torch.float32 else weight.detach().float().requires_grad_()
 
 
 def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
-    """Roughly U V^T of a matrix U S V^T: the direction in which every singular value changes alike.
+    """Roughly U V^T of a matrix U S V^T: the direction in which all singular values change equally.
 
-    Newton and Schulz's iteration with coefficients that bring singular values near 1 in few steps, not to 1 (Jordan et
-    al. 2024, "Muon").  In the matrix's own format: torch's Muon has bfloat16 fixed, which is slow where it is not
-    native.
+    Newton-Schulz iteration with coefficients that bring singular values near 1 in few steps, but not to 1 (Jordan et
+    al. 2024, "Muon").  Computes in the matrix's own format; torch's Muon always uses bfloat16, which is slow on
+    processors without it.
     """
     a, b, c = NEWTON_SCHULZ
     tall = len(matrix) > matrix.shape[1]
-    x = F.normalize(matrix.T if tall else matrix, dim=(0, 1))  # singular values in [0, 1]
-    # each step multiplies x by p = a + b gram + c gram^2; all factors commute, so they are gathered beside x's small
-    # Gram matrix, which a step multiplies by p^2, and x, which is several times as wide, is multiplied once
+    wide = matrix.T if tall else matrix
+    x = F.normalize(wide, dim=(0, 1))  # type: ignore[arg-type]  # the stub has one dim; singular values in [0, 1]
+    # Each step multiplies x by p = a + b gram + c gram^2.  All factors commute, so their product is collected: a step
+    # multiplies only x's small Gram matrix, by p^2, and x, which is several times as wide, is multiplied once.
     gram, product = x @ x.T, torch.eye(len(x), dtype=x.dtype, device=x.device)
     for step in range(steps):
         p = torch.addmm(gram, gram, gram, beta=b, alpha=c)
@@ -137,7 +139,7 @@ def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
-    """Fraction of the peak learning rate: a linear rise over the first `warmup` of steps, then half a cosine to 0."""
+    """Fraction of the peak learning rate: linear over the first `warmup` of the steps, then half a cosine to 0."""
     rise = warmup * steps
     if step < rise:
         return (step + 1) / (rise + 1)

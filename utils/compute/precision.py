@@ -1,7 +1,7 @@
-"""Which number format the network computes in, chosen by a measurement.
+"""The number format that the network computes in, chosen by a measurement.
 
-bfloat16 is up to three times faster than float32 on processors with AVX-512 bf16 or AMX and on GPUs, and up to 500
-times slower elsewhere.  So it is measured when a run starts, and the record says what was found and taken.
+bfloat16 is up to three times as fast as float32 on GPUs and on processors with AVX-512 bf16 or AMX, and up to 500 times
+slower elsewhere.  So every run measures both at its start, and its record holds the speeds and the choice.
 """
 
 import time
@@ -21,11 +21,9 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def measure_conv(device: torch.device, convolution: Convolution) -> dict[str, float]:
     """Speed in GFLOP/s of a 3x3 convolution and its norm, forward and backward, channels last, in each number format.
 
-    Counted are the operations of a direct convolution, however it is done: Winograd's needs fewer.
-
-    The formats take turns and the best of five tries counts, so that a busy machine does not favour one of them.
-    Memory comes from where a training has it (allocator.py): to new memory some ways lose more than others.
-    A format that the device cannot compute has speed 0.
+    FLOPs are those of a direct convolution; Winograd's needs fewer.  The formats alternate and the best of five tries
+    counts, so that a busy machine favours neither.  Memory is allocated as in training (allocator.py), since page
+    faults slow some algorithms down more than others.  A format that the device does not support has speed 0.
     """
     batch, width, size = 32, 128, 16
     flops = 3 * 2 * batch * width * width * 9 * size * size  # forward, and backward to input and weight
@@ -39,7 +37,7 @@ def measure_conv(device: torch.device, convolution: Convolution) -> dict[str, fl
 
 def _time_conv(device: torch.device, convolution: Convolution, dtype: torch.dtype, batch: int, width: int,
                size: int) -> float:
-    """Seconds of one forward and backward pass; infinite where the device cannot do it."""
+    """Seconds of one forward and backward pass; infinite where the device does not support it."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(batch, width, size, size, generator=generator)
     w = torch.randn(width, width, 3, 3, generator=generator)
@@ -47,7 +45,7 @@ def _time_conv(device: torch.device, convolution: Convolution, dtype: torch.dtyp
         x = x.to(device, dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
         w = w.to(device, dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
         scale = torch.ones(width, device=device)
-        # a dense one, as a network hands down: that of a sum is one number repeated, which norms are slow with
+        # dense, as in a network: the gradient of a sum has stride 0, with which norms are slow
         gradient = torch.ones_like(x)
         synchronise(device)
         start = time.perf_counter()
@@ -55,17 +53,17 @@ def _time_conv(device: torch.device, convolution: Convolution, dtype: torch.dtyp
         F.batch_norm(y, None, None, scale, scale, training=True).backward(gradient)  # norms stay float32
         synchronise(device)
         return time.perf_counter() - start
-    except (RuntimeError, TypeError):  # devices refuse a format in either way
+    except (RuntimeError, TypeError):  # devices reject a format with either
         return float("inf")
 
 
 def choose_precision(conv_gflops: dict[str, float]) -> str:
-    """bfloat16 where it is clearly faster, else float32, which needs no rounding."""
+    """bfloat16 where it is clearly faster, else float32."""
     return "bfloat16" if conv_gflops["bfloat16"] > 1.2 * conv_gflops["float32"] else "float32"
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for a GPU to finish what it was given; nothing to do on a CPU."""
+    """Wait until a GPU has finished; a CPU always has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -73,7 +71,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Parameters to dtype, in place; norm layers and buffers stay float32.  Returns the module."""
+    """Convert parameters to dtype in place, except for norms; buffers stay float32.  Returns the module."""
     for child in module.modules():
         if not isinstance(child, NORMS):
             for parameter in child.parameters(recurse=False):
@@ -82,5 +80,5 @@ def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """bfloat16 to float32, where a softmax over hundreds of terms needs it; float64 stays."""
+    """bfloat16 to float32, for example for a softmax over hundreds of terms; float64 stays."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

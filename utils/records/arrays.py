@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.files import sha256_file, write_atomically
-from utils.records.schema import Artifact, Record, RecordError
+from utils.records.schema import Artifact, Record, RecordError, require
 from utils.records.thumbnails import read_thumbnails
 
 MAX_ARRAY_BYTES = 200_000_000  # all arrays of a record together, unpacked
@@ -69,35 +69,38 @@ ARRAY_GROUPS = (("map_pca", "pixel_tsne", "pixel_pca", "map_neighbours"),
 
 def read_arrays(record: Record, folder: Path) -> dict[str, np.ndarray]:
     """Arrays of a record (ARRAYS), checked against its digest and its counts.  Raises RecordError."""
-    artifact = record.artifacts["arrays"]
+    artifact, sheet = record.artifacts["arrays"], record.artifacts.get("thumbnails")
     path = folder / artifact.name
     try:
-        if path.exists() and not path.is_file():
-            raise RecordError(f"{path.name}: is no regular file")
-        if sha256_file(path) != artifact.sha256:
-            raise RecordError(f"{path.name}: its SHA-256 is not the one in the record")
-        with zipfile.ZipFile(path) as archive:  # before anything is unpacked: a few bytes can grow to gigabytes
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
-                raise RecordError(f"{path.name}: its arrays take more than {MAX_ARRAY_BYTES} bytes")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):  # numpy returns other members as bytes
-            raise ValueError("a member is no array")
-    except RecordError:
-        raise
+        require(path.is_file() or not path.exists(), "is no regular file")
+        require(sha256_file(path) == artifact.sha256, "its SHA-256 is not the one in the record")
+        arrays = _unpack(path)
+        _check_arrays(record, arrays)
     except OSError as error:
         raise RecordError(f"{path.name}: {error.strerror or 'cannot be read'}") from None
-    except Exception as error:  # numpy and zipfile raise a dozen kinds on a malformed file, zlib.error among them
-        raise RecordError(f"{path.name}: not an array file: {' '.join(str(error).split())}") from None
-    try:
-        _check_arrays(record, arrays)
     except ValueError as error:
         raise RecordError(f"{path.name}: {error}") from None
-    sheet = record.artifacts.get("thumbnails")
     if sheet and (folder / sheet.name).exists():  # a record without its sheet is still a record
         arrays["map_images"] = read_thumbnails(folder / sheet.name, sheet.sha256, len(arrays["map_index"]),
                                                record.data.image_shape)
     return arrays
+
+
+def _unpack(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz.  Raises OSError and, for whatever else is wrong with the file, ValueError."""
+    try:
+        with zipfile.ZipFile(path) as archive:  # before anything is unpacked: a few bytes can grow to gigabytes
+            size = sum(entry.file_size for entry in archive.infolist())
+        require(size <= MAX_ARRAY_BYTES, f"its arrays take more than {MAX_ARRAY_BYTES} bytes")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        # numpy returns other members as bytes
+        require(all(isinstance(array, np.ndarray) for array in arrays.values()), "a member is no array")
+        return arrays
+    except OSError:
+        raise
+    except Exception as error:  # numpy and zipfile raise a dozen kinds on a malformed file, zlib.error among them
+        raise ValueError(f"not an array file: {' '.join(str(error).split())}") from None
 
 
 def labels_digest(labels: np.ndarray, classes: int) -> str:
@@ -107,43 +110,41 @@ def labels_digest(labels: np.ndarray, classes: int) -> str:
 
 def _check_arrays(record: Record, arrays: dict[str, np.ndarray]) -> None:
     """ValueError unless every array is as in ARRAYS and the predictions give the record's confusion matrix."""
-    unknown, missing = set(arrays) - set(ARRAYS), set(REQUIRED_ARRAYS) - set(arrays)
-    if unknown or missing:
-        raise ValueError(f"unknown array {min(unknown)!r}" if unknown else f"no array {min(missing)!r}")
+    for name in arrays:
+        require(name in ARRAYS, f"unknown array {name!r}")
+    for name in REQUIRED_ARRAYS:
+        require(name in arrays, f"no array {name!r}")
     for group in ARRAY_GROUPS:
-        if len(set(group) & set(arrays)) not in (0, len(group)):
-            raise ValueError(f"{', '.join(group)} come together or not at all")
+        require(len(set(group) & set(arrays)) in (0, len(group)), f"{', '.join(group)} come together or not at all")
     channels, height, width = record.data.image_shape
     classes = len(record.data.classes)
     sizes = {"N": record.data.size("test"), "H": height, "W": width, "C": channels, "classes": classes}
     for name, spec in ARRAYS.items():
         if name in arrays:
             _check_array(name, arrays[name], spec, sizes)
-    if np.abs(arrays.get("neighbour_cosine", np.zeros(0))).max(initial=0) > 1.001:
-        raise ValueError("neighbour_cosine is not within [-1, 1]")
-    if len(np.unique(arrays["map_index"])) < len(arrays["map_index"]):
-        raise ValueError("map_index names an image twice")
-    labels, predictions = arrays["test_labels"], arrays["test_predictions"]
-    if record.run.status == "complete" and labels_digest(labels, classes) != record.data.sha256["test_labels"]:
-        raise ValueError("test_labels are not those of the record's data.sha256")
+    cosines, shown = arrays.get("neighbour_cosine", np.zeros(0)), arrays["map_index"]
+    require(np.abs(cosines).max(initial=0) <= 1.001, "neighbour_cosine is not within [-1, 1]")
+    require(len(np.unique(shown)) == len(shown), "map_index names an image twice")
+    labels = arrays["test_labels"]
+    require(record.run.status != "complete" or labels_digest(labels, classes) == record.data.sha256["test_labels"],
+            "test_labels are not those of the record's data.sha256")
     counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (labels, predictions), 1)
-    if record.confusion is None or counts.tolist() != record.confusion.counts:
-        raise ValueError("the predictions do not count up to the record's confusion matrix")
+    np.add.at(counts, (labels, arrays["test_predictions"]), 1)
+    require(record.confusion is not None and counts.tolist() == record.confusion.counts,
+            "the predictions do not count up to the record's confusion matrix")
 
 
 def _check_array(name: str, array: np.ndarray, spec: ArraySpec, sizes: dict[str, int]) -> None:
     """ValueError unless the array is as specified.  sizes: of the names in dims; gains those that occur first here."""
-    if array.dtype.name != spec.dtype or array.ndim != len(spec.dims):
-        raise ValueError(f"{name} is {array.ndim}-d {array.dtype.name}, expected {len(spec.dims)}-d {spec.dtype}")
+    require(array.dtype.name == spec.dtype and array.ndim == len(spec.dims),
+            f"{name} is {array.ndim}-d {array.dtype.name}, expected {len(spec.dims)}-d {spec.dtype}")
     expected = tuple(sizes.setdefault(dim, size) if isinstance(dim, str) else dim
                      for dim, size in zip(spec.dims, array.shape, strict=True))
-    if array.shape != expected:
-        raise ValueError(f"{name} is {array.shape}, expected {expected}")
-    if spec.below and array.size and not 0 <= array.min() <= array.max() < sizes[spec.below]:
-        raise ValueError(f"{name} has an entry that is not in [0, {sizes[spec.below]})")
-    if array.dtype == np.float32 and not np.isfinite(array).all():
-        raise ValueError(f"{name} is not finite")
+    require(array.shape == expected, f"{name} is {array.shape}, expected {expected}")
+    if spec.below and array.size:
+        limit = sizes[spec.below]
+        require(0 <= array.min() <= array.max() < limit, f"{name} has an entry that is not in [0, {limit})")
+    require(bool(np.isfinite(array).all()), f"{name} is not finite")
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> Artifact:

@@ -81,6 +81,12 @@ Split = Literal["train", "val", "test"]
 ArtifactName = Literal["arrays", "checkpoint", "thumbnails"]
 
 
+def require(holds: bool, message: str) -> None:
+    """Raise ValueError with this message unless the condition holds."""
+    if not holds:
+        raise ValueError(message)
+
+
 def utc_now() -> str:
     """The time as records hold it: 2025-11-03T09:30:00Z."""
     return datetime.datetime.now(datetime.UTC).strftime(TIME_FORMAT)
@@ -143,17 +149,14 @@ class RecipeFields(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name, kind in FIELD_TYPES.items():
-            if name not in self.fields and name not in OPTIONAL_FIELDS:
-                raise ValueError(f"fields has no {name!r}")
-            if name in self.fields and type(self.fields[name]) is not kind:
-                raise ValueError(f"fields.{name} is {self.fields[name]!r}, which is no {kind.__name__}")
-        unknown = sorted(set(self.overridden) - set(self.fields))
-        if unknown:
-            raise ValueError(f"overridden names {unknown[0]!r}, which is no field of the recipe")
-        if len(set(self.overridden)) < len(self.overridden):
-            raise ValueError("overridden names a field twice")
-        if self.hash != recipe_hash(self.fields):
-            raise ValueError(f"hash is {self.hash}, but the fields hash to {recipe_hash(self.fields)}")
+            require(name in self.fields or name in OPTIONAL_FIELDS, f"fields has no {name!r}")
+            value = self.fields.get(name)
+            require(value is None or type(value) is kind, f"fields.{name} is {value!r}, which is no {kind.__name__}")
+        for name in self.overridden:
+            require(name in self.fields, f"overridden names {name!r}, which is no field of the recipe")
+        require(len(set(self.overridden)) == len(self.overridden), "overridden names a field twice")
+        true = recipe_hash(self.fields)
+        require(self.hash == true, f"hash is {self.hash}, but the fields hash to {true}")
         return self
 
     def number(self, name: str) -> float:
@@ -186,18 +189,16 @@ class Data(Strict):
     @model_validator(mode="after")
     def _check(self) -> Self:
         for needed in ("train", "val", "test"):
-            if needed not in self.class_counts:
-                raise ValueError(f"class_counts has no {needed!r}")
+            require(needed in self.class_counts, f"class_counts has no {needed!r}")
+        classes = len(self.classes)
         for split, counts in self.class_counts.items():
-            if len(counts) != len(self.classes):
-                raise ValueError(f"class_counts.{split} has not one number for each of {len(self.classes)} classes")
-        labelled = self.class_counts.get("labelled", self.class_counts["train"])
-        if any(few > all_ for few, all_ in zip(labelled, self.class_counts["train"], strict=True)):
-            raise ValueError("class_counts.labelled has more images of a class than class_counts.train")
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes names a class twice")
-        if len(self.sha256) != 4:
-            raise ValueError("sha256 must name train_images, train_labels, test_images and test_labels")
+            require(len(counts) == classes, f"class_counts.{split} has not one number for each of {classes} classes")
+        train = self.class_counts["train"]
+        pairs = zip(self.class_counts.get("labelled", train), train, strict=True)
+        require(all(few <= all_ for few, all_ in pairs),
+                "class_counts.labelled has more images of a class than class_counts.train")
+        require(len(set(self.classes)) == classes, "classes names a class twice")
+        require(len(self.sha256) == 4, "sha256 must name train_images, train_labels, test_images and test_labels")
         return self
 
 
@@ -281,9 +282,9 @@ class Record(Strict):
     @model_validator(mode="before")
     @classmethod
     def _check_schema(cls, raw: Any) -> Any:
-        if isinstance(raw, dict) and raw.get("schema") == 1:
-            raise ValueError("schema 1, written by an older version; this version reads schema 2: run the record's "
-                             "command again, or read it with the version that wrote it")
+        require(not isinstance(raw, dict) or raw.get("schema") != 1,
+                "schema 1, written by an older version; this version reads schema 2: run the record's command again, "
+                "or read it with the version that wrote it")
         return raw
 
     @model_validator(mode="after")
@@ -291,26 +292,20 @@ class Record(Strict):
         for name, metric in self.metrics.items():
             check_metric(name, metric, self.data)
         check_history(self)
-        if self.recipe.fields["method"] != self.run.method:
-            raise ValueError(f"run.method is {self.run.method!r}, but recipe.fields.method is not")
+        require(self.recipe.fields["method"] == self.run.method,
+                f"run.method is {self.run.method!r}, but recipe.fields.method is not")
         if self.run.status == "failed":
-            if self.failure is None:
-                raise ValueError("run.status is 'failed' but failure is missing")
-            if self.metrics or self.artifacts or self.confusion or self.selection:
-                raise ValueError("a failed run has no metrics, confusion, artifacts or selection")
+            require(self.failure is not None, "run.status is 'failed' but failure is missing")
+            require(not (self.metrics or self.artifacts or self.confusion or self.selection),
+                    "a failed run has no metrics, confusion, artifacts or selection")
             return self
-        if self.failure is not None:
-            raise ValueError(f"failure is given but run.status is {self.run.status!r}")
+        require(self.failure is None, f"failure is given but run.status is {self.run.status!r}")
         for needed in REQUIRED_METRICS:
-            if needed not in self.metrics:
-                raise ValueError(f"metrics has no {needed!r}")
-        if self.confusion is None:
-            raise ValueError("confusion is missing")
-        if "arrays" not in self.artifacts:
-            raise ValueError("artifacts has no 'arrays'")
-        if self.selection is None or not (self.selection.epoch in {row.epoch for row in self.history}
-                                          or self.selection.epoch == len(self.history) == 0):
-            raise ValueError("selection.epoch is not an epoch of the history")
+            require(needed in self.metrics, f"metrics has no {needed!r}")
+        require("arrays" in self.artifacts, "artifacts has no 'arrays'")
+        last = len(self.history)
+        require(self.selection is not None and min(1, last) <= self.selection.epoch <= last,
+                "selection.epoch is not an epoch of the history")
         check_recipe(self)
         check_confusion(self.confusion, self.metrics, self.data)
         return self
@@ -319,85 +314,74 @@ class Record(Strict):
 def check_recipe(record: Record) -> None:
     """ValueError where a finished run does not agree with its recipe."""
     number, epochs = record.recipe.number, len(record.history)
-    if epochs != number("epochs") + (number("finetune_epochs") if number("finetune") else 0):
-        raise ValueError(f"history has {epochs} epochs, but recipe.fields.epochs is {number('epochs')}")
-    if epochs == 0 and record.run.init is None and record.run.task != "control":
-        raise ValueError("history is empty, but the run is no control and started from no other")
+    require(epochs == number("epochs") + (number("finetune_epochs") if number("finetune") else 0),
+            f"history has {epochs} epochs, but recipe.fields.epochs is {number('epochs')}")
+    require(epochs > 0 or record.run.init is not None or record.run.task == "control",
+            "history is empty, but the run is no control and started from no other")
     labelled = record.data.class_counts.get("labelled")
-    if (labelled is not None) != (number("labels") < 1):
-        raise ValueError("data.class_counts.labelled and recipe.fields.labels do not agree")
-    if labelled is not None and not all(labelled):
-        raise ValueError("data.class_counts.labelled has a class without an image")
+    require((labelled is not None) == (number("labels") < 1),
+            "data.class_counts.labelled and recipe.fields.labels do not agree")
+    require(labelled is None or all(labelled), "data.class_counts.labelled has a class without an image")
     rank = record.metrics.get("test/effective_rank")
-    if rank is not None and rank.value > number("latent_dim") * (1 + 1e-9):
-        raise ValueError(f"metrics.test/effective_rank.value is {rank.value}, above recipe.fields.latent_dim")
+    require(rank is None or rank.value <= number("latent_dim") * (1 + 1e-9),
+            f"metrics.test/effective_rank.value is {rank and rank.value}, above recipe.fields.latent_dim")
 
 
 def check_metric(name: str, metric: Metric, data: Data) -> None:
     """ValueError unless a metric's name, split, count and value are consistent."""
     split, _, rest = name.partition("/")
-    if split != metric.split:
-        raise ValueError(f"metrics.{name}.split is {metric.split!r}")
+    require(split == metric.split, f"metrics.{name}.split is {metric.split!r}")
     base, _, class_name = rest.partition("/")
-    if base not in SCORES:
-        raise ValueError(f"metrics.{name} names no score of this project")
+    require(base in SCORES, f"metrics.{name} names no score of this project")
     score = SCORES[base]
     expected = data.size(metric.split)
     if class_name:
-        if class_name not in data.classes:
-            raise ValueError(f"metrics.{name} names no class of the data set")
+        require(class_name in data.classes, f"metrics.{name} names no class of the data set")
         expected = data.class_counts[metric.split][data.classes.index(class_name)]
-    if metric.n != expected and not (score.sampled and metric.n < expected):
-        raise ValueError(f"metrics.{name}.n is {metric.n}, but the split has {expected} such images")
-    if not score.lowest <= metric.value <= score.highest:
-        raise ValueError(f"metrics.{name}.value is {metric.value}, not within [{score.lowest}, {score.highest}]")
-    if base.endswith("_top1"):
-        if metric.correct is None or metric.correct > metric.n:
-            raise ValueError(f"metrics.{name}.correct must be a count from 0 to n")
-        if metric.value != metric.correct / metric.n:
-            raise ValueError(f"metrics.{name}.value is {metric.value}, but correct / n is {metric.correct / metric.n}")
-    elif metric.correct is not None:
-        raise ValueError(f"metrics.{name}.correct is given, but only accuracies (..._top1) count correct images")
+    require(metric.n == expected or score.sampled and metric.n < expected,
+            f"metrics.{name}.n is {metric.n}, but the split has {expected} such images")
+    require(score.lowest <= metric.value <= score.highest,
+            f"metrics.{name}.value is {metric.value}, not within [{score.lowest}, {score.highest}]")
+    require((metric.correct is not None) == base.endswith("_top1"),
+            f"metrics.{name}.correct: accuracies (..._top1) and no others count correct images")
+    if metric.correct is not None:
+        require(metric.correct <= metric.n, f"metrics.{name}.correct is above n")
+        true = metric.correct / metric.n
+        require(metric.value == true, f"metrics.{name}.value is {metric.value}, but correct / n is {true}")
 
 
 def check_history(record: Record) -> None:
     """ValueError unless epochs are 1, 2, 3, ..., steps increase and seconds do not decrease."""
     step, seconds = 0, 0.0
     for i, row in enumerate(record.history, start=1):
-        if row.epoch != i:
-            raise ValueError(f"history[{i - 1}].epoch is {row.epoch}, expected {i}")
-        if row.step <= step:
-            raise ValueError(f"history[{i - 1}].step is {row.step}, not above {step}")
-        if row.seconds < seconds:
-            raise ValueError(f"history[{i - 1}].seconds is below the epoch before")
+        require(row.epoch == i, f"history[{i - 1}].epoch is {row.epoch}, expected {i}")
+        require(row.step > step, f"history[{i - 1}].step is {row.step}, not above {step}")
+        require(row.seconds >= seconds, f"history[{i - 1}].seconds is below that of the epoch before")
         step, seconds = row.step, row.seconds
-    if record.run.status != "failed" and step != record.derived.steps:
-        raise ValueError(f"history ends at step {step}, but derived.steps is {record.derived.steps}")
-    if seconds > record.run.seconds:
-        raise ValueError(f"history ends after {seconds} s, but run.seconds is {record.run.seconds}")
+    require(record.run.status == "failed" or step == record.derived.steps,
+            f"history ends at step {step}, but derived.steps is {record.derived.steps}")
+    require(seconds <= record.run.seconds, f"history ends after {seconds} s, but run.seconds is {record.run.seconds}")
 
 
-def check_confusion(confusion: Confusion, metrics: dict[str, Metric], data: Data) -> None:
-    """ValueError unless the matrix agrees with its metric, the per-class metrics and the split."""
-    if confusion.metric != HEADLINE:
-        raise ValueError(f"confusion.metric is {confusion.metric!r}, not {HEADLINE!r}")
-    metric, classes = metrics[confusion.metric], len(data.classes)
-    if len(confusion.counts) != classes or any(len(row) != classes for row in confusion.counts):
-        raise ValueError(f"confusion.counts must be {classes} x {classes}")
+def check_confusion(confusion: Confusion | None, metrics: dict[str, Metric], data: Data) -> None:
+    """ValueError unless the matrix agrees with the headline, the per-class metrics and the test split."""
+    if confusion is None:
+        raise ValueError("confusion is missing")
+    require(confusion.metric == HEADLINE, f"confusion.metric is {confusion.metric!r}, not {HEADLINE!r}")
+    classes, correct = len(data.classes), metrics[HEADLINE].correct
+    require([len(row) for row in confusion.counts] == [classes] * classes,
+            f"confusion.counts must be {classes} x {classes}")
     rows = [sum(row) for row in confusion.counts]
-    if rows != data.class_counts[metric.split]:
-        raise ValueError(f"confusion.counts rows sum to {rows}, not to the {metric.split} split's class counts")
+    require(rows == data.class_counts["test"],
+            f"confusion.counts rows sum to {rows}, not to the test split's class counts")
     diagonal = [confusion.counts[i][i] for i in range(classes)]
-    if sum(diagonal) != metric.correct:
-        raise ValueError(f"confusion.counts has {sum(diagonal)} on its diagonal, but {confusion.metric} counts "
-                         f"{metric.correct} correct")
-    for name, correct in zip(data.classes, diagonal, strict=True):
-        per_class = metrics.get(f"{confusion.metric}/{name}")
-        if per_class is None and data.class_counts[metric.split][data.classes.index(name)]:
-            raise ValueError(f"metrics has no {confusion.metric}/{name!s}")
-        if per_class is not None and per_class.correct != correct:
-            raise ValueError(f"metrics.{confusion.metric}/{name}.correct is {per_class.correct}, but the matrix has "
-                             f"{correct}")
+    require(sum(diagonal) == correct,
+            f"confusion.counts has {sum(diagonal)} on its diagonal, but {HEADLINE} counts {correct} correct")
+    for name, images, count in zip(data.classes, rows, diagonal, strict=True):
+        metric = metrics.get(f"{HEADLINE}/{name}")
+        require(metric is not None or images == 0, f"metrics has no {HEADLINE}/{name}")
+        require(metric is None or metric.correct == count,
+                f"metrics.{HEADLINE}/{name}.correct is {metric and metric.correct}, but the matrix has {count}")
 
 
 def recipe_hash(fields: dict[str, Any]) -> str:
@@ -419,10 +403,9 @@ def read_record(path: Path) -> Record:
 def read_strictly(path: Path, model: type[Model]) -> Model:
     """A JSON file as a strict model.  Raises RecordError, in one line that names the file and the field."""
     try:
-        if (path.exists() or path.is_symlink()) and not path.is_file():
-            raise RecordError(f"{path.name}: is no regular file")
-        if path.stat().st_size > MAX_RECORD_BYTES:
-            raise RecordError(f"{path.name}: larger than the {MAX_RECORD_BYTES} bytes that a record may have")
+        require(path.is_file() or not (path.exists() or path.is_symlink()), "is no regular file")
+        require(path.stat().st_size <= MAX_RECORD_BYTES,
+                f"larger than the {MAX_RECORD_BYTES} bytes that a record may have")
         raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates,
                          parse_constant=_no_constant)
         return model.model_validate(raw)
@@ -434,19 +417,16 @@ def read_strictly(path: Path, model: type[Model]) -> Model:
         raise RecordError(f"{path.name}: {where}{': ' if where else ''}{message}{more}") from None
     except RecursionError:
         raise RecordError(f"{path.name}: nested too deeply to be a record") from None
-    except RecordError:
-        raise
     except OSError as error:
         raise RecordError(f"{path.name}: {error.strerror}") from None
-    except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
+    except ValueError as error:  # one of the above, not JSON, not UTF-8, or a number of thousands of digits
         raise RecordError(f"{path.name}: {' '.join(str(error).split())}") from None
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     for key, value in pairs:
-        if key in seen:
-            raise ValueError(f"key {key!r} occurs twice")
+        require(key not in seen, f"key {key!r} occurs twice")
         seen[key] = value
     return seen
 

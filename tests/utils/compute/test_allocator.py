@@ -1,8 +1,9 @@
-"""Freed memory stays with the process while it is asked to, and goes back to the kernel afterwards."""
+"""Freed memory stays in the process inside the context, and goes back to the kernel afterwards."""
 
 import ctypes
 import multiprocessing
 import resource
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -32,13 +33,13 @@ def resident() -> int:
 
 def faults_without_and_with() -> tuple[list[int], list[int]]:
     """Page faults of some steps, and of some that keep what they free."""
-    anew = [faults_of_a_step() for _ in range(3)]
+    without = [faults_of_a_step() for _ in range(2)]
     with keeping_freed_memory():
-        return anew, [faults_of_a_step() for _ in range(30)]  # the first few find room between what else lies there
+        return without, [faults_of_a_step() for _ in range(15)]  # the first few fill gaps between other blocks
 
 
 def faults_of_measured_convolutions() -> list[int]:
-    """Page faults of each convolution that measure_conv() times, which takes some blocks as a step does."""
+    """Page faults of each convolution that measure_conv() times; each allocates blocks as a step does."""
     faults = []
 
     def convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -60,20 +61,20 @@ def resident_before_during_and_after_an_error() -> tuple[int, int, int]:
 
 
 @pytest.fixture(scope="module")
-def fresh_process():
-    """A process in which no allocation has failed yet: after that, a thread's memory is no longer kept.
+def fresh_process() -> Iterator[ProcessPoolExecutor]:
+    """A process in which no allocation has failed yet: after a failure a thread's large blocks are no longer kept.
 
-    Other tests, which fail for want of memory, may have run in the process of the tests.
+    Other tests in this process may have run out of memory on purpose.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         yield pool
 
 
 @GLIBC
-def test_freed_blocks_are_used_again_without_page_faults(fresh_process: ProcessPoolExecutor) -> None:
-    anew, kept = fresh_process.submit(faults_without_and_with).result()
-    assert max(kept[-10:]) < min(anew) / 10
-    assert sum(kept) < 5 * min(anew)  # of 30 steps: it soon stops to grow
+def test_freed_blocks_are_reused_without_page_faults(fresh_process: ProcessPoolExecutor) -> None:
+    without, kept = fresh_process.submit(faults_without_and_with).result()
+    assert max(kept[-5:]) < min(without) / 10
+    assert sum(kept) < 5 * min(without)  # over 15 steps: memory soon stops growing
 
 
 @GLIBC
@@ -90,6 +91,6 @@ def test_another_c_library_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @GLIBC
-def test_the_speed_of_convolutions_is_measured_with_memory_that_is_kept(fresh_process: ProcessPoolExecutor) -> None:
-    # on new memory Winograd's convolution can look slower than bfloat16's, which a training would then take
+def test_convolutions_are_timed_with_kept_memory(fresh_process: ProcessPoolExecutor) -> None:
+    # with page faults Winograd's convolution can look slower than bfloat16's, which the run would then choose
     assert min(fresh_process.submit(faults_of_measured_convolutions).result()[1:]) < 100

@@ -1,7 +1,4 @@
-"""Encoders and decoders: shapes, what the whitening layer promises, and what they refuse."""
-
-import copy
-from unittest.mock import patch
+"""Encoders: their shapes, their agreement with references, the whitening, and the widths that they refuse."""
 
 import pytest
 import torch
@@ -10,12 +7,8 @@ from torch import nn
 from torchvision.models import resnet18
 
 import models.encoders
-from models.decoders import build_decoder
-from models.encoders import ConvEncoder, MLPEncoder, TransformerBlock, Whitening, build_encoder
-from models.heads import LinearHead, MLPClassifier, ProjectionHead
+from models.encoders import ENCODERS, ConvEncoder, MLPEncoder, TransformerBlock, Whitening, build_encoder
 from models.patches import PatchComponents
-from utils.compute import convolution
-from utils.compute.convolution import Conv3x3, filter_gradient
 from utils.compute.precision import cast
 from utils.errors import UsageError
 
@@ -42,7 +35,7 @@ def test_every_encoder_gives_a_128d_latent(shape, widths, kind, pooling, dtype) 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_conv_patches_is_a_conv_encoder_beside_the_strongest_patch_components(dtype) -> None:
+def test_conv_patches_concatenates_a_conv_encoder_and_the_strongest_patch_components(dtype) -> None:
     encoder = build_encoder("conv_patches", (1, 8, 8), (8, 16), 16, "max")
     x = images(700, (1, 8, 8))  # enough for 70 of its 128 components: the others are 0
     encoder.fit_to_data(x)
@@ -56,7 +49,7 @@ def test_conv_patches_is_a_conv_encoder_beside_the_strongest_patch_components(dt
     assert encoder.conv(x[:4, :, 1:7, 1:7]).shape == (4, 6)  # views of another size
 
 
-def test_of_patch_components_the_strongest_come_last() -> None:
+def test_the_strongest_patch_components_come_last() -> None:
     components = PatchComponents((1, 8, 8), 16, 8)
     x = images(300, (1, 8, 8))
     components.fit_to_data(x)
@@ -72,15 +65,6 @@ def test_a_latent_larger_than_the_patch_components_is_filled_by_the_convolution(
     assert (encoder.conv_dim, encoder.patch_dim) == (1, 1)
 
 
-@pytest.mark.parametrize("kind, widths", [("conv", (16, 8, 8)), ("mlp", (32, 64))])
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28)])
-def test_every_decoder_gives_an_image_between_0_and_1(kind, widths, shape) -> None:
-    out = build_decoder(kind, shape, widths, 128)(torch.randn(4, 128))
-    assert out.shape == (4, *shape)
-    assert out.min() >= 0
-    assert out.max() <= 1
-
-
 def test_whitening_decorrelates_patches() -> None:
     """Second moments of the outputs over all patches: the identity, block by block; checked by its definition."""
     x = images(64) - images(64).mean()
@@ -91,7 +75,7 @@ def test_whitening_decorrelates_patches() -> None:
     assert torch.equal(layer.weight[12:], -layer.weight[:12])
 
 
-def test_whitening_of_many_images_at_a_time_is_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whitening_fitted_in_parts_is_whitening_fitted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     whole, parts = Whitening(3, 2), Whitening(3, 2)
     whole.fit_to_data(images)
@@ -119,50 +103,13 @@ def test_encoder_in_bfloat16_is_the_encoder_in_float32_within_rounding() -> None
     assert (rounded - exact).norm() / exact.norm() < 0.03
 
 
-def test_blocks_start_by_passing_their_input_on() -> None:
+def test_blocks_start_as_the_identity() -> None:
     block = ConvEncoder((3, 32, 32), (32, 8, 8), 16, "max").blocks[0]
     x = torch.randn(2, 24, 8, 8)
     torch.testing.assert_close(block.conv1(x)[:, :24], x)
 
 
-@pytest.mark.parametrize("batch, channels, filters, height, width", [(3, 4, 5, 3, 3), (2, 3, 2, 7, 4), (4, 1, 2, 1, 1)])
-def test_filter_gradient_is_that_of_torchs_convolution(batch, channels, filters, height, width) -> None:
-    x = torch.randn(batch, channels, height, width, dtype=torch.float64)
-    weight = torch.zeros(filters, channels, 3, 3, dtype=torch.float64, requires_grad=True)
-    gradient = torch.randn(batch, filters, height, width, dtype=torch.float64)
-    nn.functional.conv2d(x, weight, padding=1).backward(gradient)
-    torch.testing.assert_close(filter_gradient(x, gradient), weight.grad)
-
-
-@pytest.mark.parametrize("channels, height, width, product", [(3, 2, 2, True), (260, 3, 5, True), (260, 6, 5, False)])
-def test_convolution_is_torchs_whether_as_a_matrix_product_or_not(channels, height, width, product) -> None:
-    x = torch.randn(3, channels, height, width, dtype=torch.float64)
-    weight = torch.randn(6, channels, 3, 3, dtype=torch.float64)
-    with patch.object(convolution, "neighbourhoods", wraps=convolution.neighbourhoods) as neighbourhoods:
-        ours = convolution.convolution(x, weight)
-    assert neighbourhoods.called == product
-    torch.testing.assert_close(ours, nn.functional.conv2d(x, weight, padding=1))
-
-
-@pytest.mark.parametrize("channels, side", [(16, 2), (16, 7), (16, 8), (264, 3)])
-def test_convolution_in_bfloat16_has_the_gradients_of_one_in_float32_within_rounding(channels, side,
-                                                                                             monkeypatch) -> None:
-    monkeypatch.setattr(convolution, "has_amx", lambda: True)  # else Winograd's has its turn: tests/test_winograd.py
-    torch.manual_seed(0)
-    exact = Conv3x3(channels, 32)
-    rounded = cast(copy.deepcopy(exact).to(memory_format=torch.channels_last), torch.bfloat16)
-    x = torch.randn(50, channels, side, side).to(memory_format=torch.channels_last)
-    inputs = x.clone().requires_grad_(), x.bfloat16().requires_grad_()
-    towards = torch.randn(50, 32, side, side)
-    outputs = [layer(given).float() for layer, given in zip((exact, rounded), inputs, strict=True)]
-    for output in outputs:
-        (output * towards).sum().backward()
-    for ours, true in ((outputs[1], outputs[0]), (rounded.weight.grad, exact.weight.grad),
-                       (inputs[1].grad, inputs[0].grad)):
-        assert (ours.float() - true).norm() / true.norm() < 0.01
-
-
-def test_encoder_normalises_with_the_data_it_was_given() -> None:
+def test_encoder_normalises_with_the_statistics_of_its_data() -> None:
     encoder = MLPEncoder((3, 32, 32), (8,), 4)
     x = images(64) * 0.3 + 0.2
     encoder.fit_to_data(x)
@@ -171,23 +118,7 @@ def test_encoder_normalises_with_the_data_it_was_given() -> None:
     torch.testing.assert_close(out.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
 
 
-def test_heads_have_their_shapes() -> None:
-    z = torch.randn(6, 128)
-    assert ProjectionHead(128, 64, 32)(z).shape == (6, 32)
-    assert LinearHead(128, 10)(z).shape == (6, 10)
-    assert MLPClassifier(128, 64, 10, 0.1)(z).shape == (6, 10)
-
-
-def test_impossible_shapes_are_refused_by_flag() -> None:
-    with pytest.raises(UsageError, match="--widths"):
-        build_encoder("conv", (1, 8, 8), (8, 8, 8, 8), 128, "max")
-    with pytest.raises(UsageError, match="--decoder-widths"):
-        build_decoder("conv", (3, 32, 32), (8, 8), 128)
-    with pytest.raises(UsageError, match="--decoder-widths"):
-        build_decoder("conv", (1, 30, 30), (8, 8, 8), 128)
-
-
-def test_resnet18_is_torchvision_s_behind_its_stem() -> None:
+def test_resnet18_equals_torchvision_s_after_the_stem() -> None:
     """Same weights, same features, computed by torchvision's own forward pass."""
     torch.manual_seed(0)
     encoder = build_encoder("resnet18", (3, 32, 32), (64, 128, 256, 512), 16, "mean").eval()
@@ -202,7 +133,7 @@ def test_resnet18_is_torchvision_s_behind_its_stem() -> None:
     assert sum(p.numel() for p in network.parameters()) == 11_168_832  # as published, without the classifier
 
 
-def test_transformer_block_is_torch_s_pre_norm_layer() -> None:
+def test_transformer_block_equals_torch_s_pre_norm_layer() -> None:
     torch.manual_seed(0)
     ours = TransformerBlock(64, 2).eval()
     theirs = nn.TransformerEncoderLayer(64, 2, 256, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
@@ -217,7 +148,7 @@ def test_transformer_block_is_torch_s_pre_norm_layer() -> None:
     torch.testing.assert_close(ours(x), theirs.eval()(x), rtol=1e-4, atol=1e-5)
 
 
-def test_vision_transformer_knows_where_patches_are() -> None:
+def test_vision_transformer_sees_the_order_of_patches() -> None:
     """Without position embeddings a mean over tokens would not see that patches were exchanged."""
     torch.manual_seed(0)
     encoder = build_encoder("vit", (1, 8, 8), (32, 32), 16, "mean")
@@ -245,7 +176,13 @@ def test_pca_encoder_agrees_with_scikit_learn(shape: tuple[int, int, int]) -> No
 @pytest.mark.parametrize("kind, shape, widths, word", [
     ("vit", (1, 30, 30), (32, 32), "multiples of 4"), ("vit", (1, 28, 28), (32, 64), "all equal"),
     ("vit", (1, 28, 28), (40, 40), "multiple of 32"), ("resnet18", (1, 28, 28), (64, 64), "64 128 256 512"),
+    ("conv", (1, 8, 8), (8, 8, 8, 8), "--widths names 4 blocks"),
 ])
-def test_other_encoders_refuse_what_they_cannot_be(kind, shape, widths, word) -> None:
+def test_widths_that_do_not_fit_are_refused(kind, shape, widths, word) -> None:
     with pytest.raises(UsageError, match=word):
         build_encoder(kind, shape, widths, 128, "mean")
+
+
+def test_encoders_say_how_many_images_they_are_fitted_to() -> None:
+    numbers = {name: encoder.images_to_fit for name, encoder in ENCODERS.items()}
+    assert numbers == dict.fromkeys(ENCODERS, 2000) | {"conv_patches": 10_000, "pca": None}

@@ -1,4 +1,4 @@
-"""The patch encoder against a slow transcription, and the whitened targets of its autoencoder."""
+"""Patch features against a slow transcription, and their principal components."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def fitted() -> PatchFeatures:
 
 
 def slow(features: PatchFeatures, image: torch.Tensor) -> torch.Tensor:
-    """The unstandardised features of one image, a patch at a time, in float64."""
+    """The unstandardised features of one image, patch by patch, in float64."""
     side, rows = features.side, image.shape[1] - features.side + 1
     above, below = (torch.zeros(len(features.filters), rows, rows, dtype=torch.float64) for _ in range(2))
     for i in range(rows):
@@ -35,19 +35,19 @@ def slow(features: PatchFeatures, image: torch.Tensor) -> torch.Tensor:
                 response = (filter * patch).sum()
                 above[k, i, j] = max(response - patches.THRESHOLD, 0)
                 below[k, i, j] = max(-response - patches.THRESHOLD, 0)
-    half = -(-rows // 2)  # cells overlap by one where the side is odd
+    half = -(-rows // 2)  # cells overlap by one where the number of rows is odd
     cells = [(slice(0, half), slice(0, half)), (slice(0, half), slice(rows - half, rows)),
              (slice(rows - half, rows), slice(0, half)), (slice(rows - half, rows), slice(rows - half, rows))]
     return torch.cat([torch.stack([part[:, r, c].mean((1, 2)) for r, c in cells]).flatten()
                       for part in (below, above)]).sqrt()
 
 
-def test_features_are_a_slow_transcription_patch_by_patch(fitted) -> None:
+def test_features_equal_a_slow_transcription(fitted) -> None:
     x = images()[:2]
     assert torch.allclose(fitted.raw(x, torch.float32).double(), torch.stack([slow(fitted, i) for i in x]), atol=1e-4)
 
 
-def test_features_ignore_brightness_and_a_broken_normalisation_would_not(fitted) -> None:
+def test_features_ignore_brightness_but_not_contrast(fitted) -> None:
     x = images()[:4] * 0.5
     assert torch.allclose(fitted.raw(x, torch.float32), fitted.raw(x + 0.3, torch.float32), atol=2e-3)
     changed = fitted.raw(x * 1.5, torch.float32) - fitted.raw(x, torch.float32)
@@ -62,7 +62,7 @@ def test_whitened_patches_have_unit_variance_along_the_filters() -> None:
     flat = flat - flat.mean(1, keepdim=True)
     flat = flat / (flat.var(1, keepdim=True) + patches.CONTRAST).sqrt()
     variance = (flat @ features.filters.flatten(1).T).square().mean(0)
-    assert 0.5 < variance.median() < 1.1  # a little below 1 for what WHITENING takes from the weakest directions
+    assert 0.5 < variance.median() < 1.1  # below 1, since WHITENING shrinks the weakest directions
 
 
 def test_fitting_is_deterministic_and_the_features_are_standardised(fitted) -> None:
@@ -76,7 +76,7 @@ def test_fitting_is_deterministic_and_the_features_are_standardised(fitted) -> N
     assert (z.std(0)[fitted.std > 0.01] - 1).abs().max() < 0.15  # 1e-3 is added to the deviations
 
 
-def test_targets_are_uncorrelated_with_variance_1() -> None:
+def test_components_are_uncorrelated_with_variance_1() -> None:
     torch.manual_seed(0)
     components = PatchComponents((3, 16, 16), 12, 20)
     data = images(300)
@@ -86,19 +86,19 @@ def test_targets_are_uncorrelated_with_variance_1() -> None:
     assert (covariance - torch.eye(20)).abs().max() < 1e-2
 
 
-def test_too_many_components_is_one_clear_error() -> None:
+def test_too_many_components_are_refused_by_flag() -> None:
     with pytest.raises(UsageError, match="--target-components 97: 12 filters have 96 features"):
         PatchComponents((3, 16, 16), 12, 97)
 
 
 @pytest.mark.parametrize("height, width", [(27, 27), (4, 7), (6, 5)])
-def test_cells_are_those_of_adaptive_pooling(height: int, width: int) -> None:
+def test_cells_equal_adaptive_pooling(height: int, width: int) -> None:
     maps = torch.rand(5, 1, height, width)
     expected = F.adaptive_avg_pool2d(maps, 2).flatten(1)
     torch.testing.assert_close(maps.flatten(1) @ patches.cells(height, width).T, expected)
 
 
-def test_images_too_small_for_the_grid() -> None:
+def test_images_too_small_for_the_grid_are_refused() -> None:
     with pytest.raises(UsageError, match="too small"):
         PatchFeatures((1, 3, 3), 4)
 

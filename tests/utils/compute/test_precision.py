@@ -1,4 +1,4 @@
-"""The number format follows the measurement; casting leaves norms alone."""
+"""The number format follows the measurement; casting leaves norms in float32."""
 
 from functools import partial
 

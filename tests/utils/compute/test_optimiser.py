@@ -1,4 +1,4 @@
-"""The optimiser: AdamW as torch has it, steps that bfloat16 does not lose, and Muon against singular values."""
+"""The optimiser: AdamW equals torch's, bfloat16 loses no small steps, and Muon evens out singular values."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def model(seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.GELU(), nn.Linear(5, 3))
 
 
-def test_float32_is_torchs_own_adamw() -> None:
+def test_in_float32_it_equals_torchs_adamw() -> None:
     ours, theirs = model(), model()
     matrices = [p for p in theirs.parameters() if p.ndim > 1]
     vectors = [p for p in theirs.parameters() if p.ndim <= 1]
@@ -37,7 +37,7 @@ def test_steps_too_small_for_bfloat16_add_up_in_the_master_copy() -> None:
     optimiser = MasterOptimiser([layer], 1e-4, 0.0)
     for _ in range(100):
         optimiser.step(layer(torch.ones(1, 1, dtype=torch.bfloat16)).float().sum())
-    # AdamW walks 1e-4 a step; a bfloat16 near 1 cannot move by less than 4e-3
+    # AdamW moves by 1e-4 per step; a bfloat16 near 1 cannot move by less than 4e-3
     assert layer.weight.item() == pytest.approx(0.99, abs=5e-3)
     optimiser.restore_float32()
     assert layer.weight.dtype == torch.float32
@@ -45,7 +45,7 @@ def test_steps_too_small_for_bfloat16_add_up_in_the_master_copy() -> None:
 
 
 def convolutions() -> nn.Module:
-    """Two filters with a norm behind them, and one with a bias."""
+    """Two convolutions followed by a norm, and one with a bias."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 3, bias=False),
                          nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
@@ -61,8 +61,8 @@ def test_orthogonalised_keeps_the_directions_and_evens_out_the_singular_values(s
     assert s.max() / s.min() > inside.diag().max() / inside.diag().min()
 
 
-def test_muon_is_torchs_own_up_to_its_bfloat16() -> None:
-    """torch's Muon as a second opinion; it neither takes filters nor puts their length back, so both are done here."""
+def test_muon_equals_torchs_up_to_its_bfloat16() -> None:
+    """torch's Muon accepts only matrices and does not reset their length, so the test does both."""
     ours = convolutions()
     filters = [ours[0].weight, ours[2].weight]
     theirs = [nn.Parameter(w.detach().flatten(1).clone()) for w in filters]
@@ -77,7 +77,7 @@ def test_muon_is_torchs_own_up_to_its_bfloat16() -> None:
         with torch.no_grad():
             for mine, other in zip(filters, theirs, strict=True):
                 other.mul_(len(other) ** 0.5 / other.norm())
-                assert (mine.flatten(1) - other).abs().max() < 0.02  # a step moves them by about 0.1 a singular value
+                assert (mine.flatten(1) - other).abs().max() < 0.02  # a step moves each singular value by about 0.1
 
 
 def test_muon_leaves_everything_else_to_adamw() -> None:
@@ -97,7 +97,7 @@ def test_the_schedule_scales_both_rates() -> None:
     optimiser.scale_learning_rate(0.0)
     optimiser.step(net(torch.randn(4, 3, 8, 8)).square().mean())
     for old, new in zip(before, net.parameters(), strict=True):
-        # a filter's length is put back even so
+        # a filter's length is reset all the same
         assert torch.allclose(old * new.detach().norm(), new.detach() * old.norm(), atol=1e-5)
 
 

@@ -1,6 +1,6 @@
-"""Shares of a batch and the draws that belong to them, as seen from one of several processes.
+"""Shares of a batch and their random numbers, as seen from one of several processes.
 
-That several train as one does is looked at in tests/faults/test_parallel.py, with processes of torchrun's.
+tests/faults/test_parallel.py trains with real processes of torchrun.
 """
 
 import pytest
@@ -20,7 +20,7 @@ def test_a_share_is_a_third_of_the_batch(second_of_three: None) -> None:
     assert distributed.share(torch.arange(12)).tolist() == [4, 5, 6, 7]
 
 
-def test_draws_are_this_process_s_rows_of_the_whole_batch_s(second_of_three: None) -> None:
+def test_random_numbers_are_this_process_s_rows_of_those_of_the_batch(second_of_three: None) -> None:
     def fresh() -> torch.Generator:
         return torch.Generator().manual_seed(3)
     assert torch.equal(distributed.rand((4, 2), fresh()), torch.rand(12, 2, generator=fresh())[4:8])
@@ -37,17 +37,18 @@ def test_a_batch_that_cannot_be_shared_is_refused(size: int, fits: bool, second_
         distributed.check_divides(size)
 
 
-def test_alone_there_is_nobody_else() -> None:
+def test_a_single_process_keeps_the_whole_batch() -> None:
     x = torch.randn(4, 2)
     assert (distributed.world_size(), distributed.rank(), distributed.is_first()) == (1, 0, True)
     assert distributed.gather(x) is x and torch.equal(distributed.share(x), x)
-    assert distributed.from_first(lambda: 5) == 5 and distributed.of_all("a") == ["a"]
+    assert distributed.from_first(lambda: 5) == 5 and distributed.gather_objects("a") == ["a"]
 
 
-def test_a_restart_on_several_hosts_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "GROUP_WORLD_SIZE": "2",
-            "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "1"}
-    for name, value in told.items():
+def test_a_restart_on_several_hosts_names_the_setting_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {"RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "localhost", "MASTER_PORT": "1",
+                   "GROUP_WORLD_SIZE": "2",
+                   "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "1"}
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with (pytest.raises(UsageError, match="TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in the environment"),
           distributed.joined(torch.device("cpu"))):
