@@ -8,6 +8,7 @@ same bytes.
 import json
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,13 @@ def draw_equations(equations: Sequence[dict[str, Any]]) -> dict[str, Markup]:
 
 def share_images(elements: dict[str, str]) -> dict[str, Markup]:
     """Embed an image that several drawings show, such as a map of the pixels, only in the first of them."""
+    counts = Counter(image for element in elements.values() for image in SVG_IMAGE.findall(element))
     names: dict[str, str] = {}
 
     def shared(match: re.Match[str]) -> str:
         image = match.group()
+        if counts[image] == 1:  # without an id, since a page may show the whole drawing twice
+            return image
         if image in names:
             return f'<use href="#{names[image]}" />'
         names[image] = f"image-{len(names)}"
