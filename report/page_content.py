@@ -42,7 +42,7 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
         "variations": variations_table(results.variations),
         "verification": verification_table(verdicts) if verdicts else None,
         "reading": prose.READING,
-        "methods": [method._asdict() for method in prose.METHODS],
+        "methods": [method._asdict() for method in prose.METHODS.values()],
         "labels": {"figure": figure("labels", charts.label_fractions(curves) if curves else None, drawings),
                    "tables": [comparison_tables.label_table(*one) for one in curves.items()],
                    "commands": LABEL_COMMANDS},

@@ -20,7 +20,7 @@ REFERENCE = {
     ("1.2.1", "mnist"): 0.9735, ("1.2.2", "mnist"): 0.9937, ("1.2.3", "mnist"): 0.9684,
     ("1.2.1", "cifar10"): 0.5534, ("1.2.2", "cifar10"): 0.8227, ("1.2.3", "cifar10"): 0.7499,
 }
-METHOD_ORDER = [*(method.key for method in METHODS), *CONTROLS]
+METHOD_ORDER = [*METHODS, *CONTROLS]
 NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 

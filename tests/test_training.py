@@ -160,7 +160,7 @@ def test_an_epoch_visits_every_image_once(digits) -> None:
     data = DeviceData.load(digits, torch.device("cpu"))
     data = dataclasses.replace(data, train=data.train[:360])  # a whole number of batches
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=40, epochs=1)
-    loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)}, "none")
+    loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)})
     seen = torch.cat(list(loop.batches()))
     assert sorted(seen.tolist()) == sorted(data.train.tolist())
     assert not set(seen.tolist()) & set(data.val.tolist())
@@ -173,7 +173,7 @@ def test_a_batch_is_read_from_the_disk_while_the_one_before_is_trained_on(digits
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=80)
     orders = []
     for mapped in (data, dataclasses.replace(data, mapped=None)):
-        batches = Loop(recipe, mapped, CPU, {"head": nn.Linear(2, 2)}, "").batches()
+        batches = Loop(recipe, mapped, CPU, {"head": nn.Linear(2, 2)}).batches()
         orders.append([asked.append(("used", index.tolist())) or index.tolist() for index in batches])
     first, second, third, fourth = orders[0]
     assert orders[1] == orders[0]  # the shuffle does not depend on where the images are
@@ -236,6 +236,6 @@ def test_validation_counts_the_images_it_judged(digits) -> None:
     """A single image left over for the last batch has no contrast, and is not counted as a wrong one either."""
     data = dataclasses.replace(DeviceData.load(digits, torch.device("cpu")), val=torch.arange(11))
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=5)
-    loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)}, "none")
+    loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)})
     result = loop.validate(lambda index, _: (torch.tensor(1.0), torch.ones(len(index), dtype=torch.bool)))
     assert (result.loss, result.accuracy) == (1.0, 1.0)

@@ -39,8 +39,7 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
     decoder = build_decoder(recipe.encoder, data.image_shape, recipe.decoder_widths, recipe.latent_dim)
     if recipe.method == "patches":
         return train_on_features(encoder, decoder, recipe, data, setup)
-    loop = Loop(recipe, data, setup, {"encoder": encoder, "decoder": decoder},
-                "L1: mean absolute error of the pixels, in [0, 1] (validation: from intact images)")
+    loop = Loop(recipe, data, setup, {"encoder": encoder, "decoder": decoder})
 
     missing = data.mean_colour()
 
@@ -69,9 +68,7 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, recipe: Autoencodi
     targets, target_flops = patch_targets(whitened, data, setup)
     features = FeatureDecoder(recipe.latent_dim, recipe.feature_hidden_dim, recipe.target_components)
     modules = {"encoder": encoder, "decoder": decoder, "feature_decoder": features}
-    loop = Loop(recipe, data, setup, modules,
-                "mean squared error of the whitened patch features, plus the pixels' L1 for the decoder alone "
-                "(validation: from intact images)")
+    loop = Loop(recipe, data, setup, modules)
 
     def feature_loss(seen: Tensor, index: Tensor) -> Tensor:
         z = encoder(seen)

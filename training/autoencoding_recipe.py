@@ -1,19 +1,61 @@
 """Hyper-parameters of task 1.2.1, and what differs per data set.  No torch here: `--help` reads this file."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from utils.recipe import ENCODER_WIDTHS, FrozenRecipe, knob
+from utils.recipe import ENCODER_WIDTHS, FrozenRecipe, Method, knob, method_knob
+
+METHODS = {  # in the order of --help and the report
+    "plain": Method(
+        help="reconstruct the input",
+        objective="L1: mean absolute error of the pixels, in [0, 1] (validation: from intact images)",
+        title="1.2.1 plain: L1 reconstruction",
+        source="Bourlard and Kamp 1988; Hinton and Salakhutdinov 2006",
+        text="A decoder g reconstructs the image x from the latent f(x); D is the number of pixels times channels. "
+             "The mean absolute error leaves edges sharper than the squared error does, because its optimum is the "
+             "median.",
+        typst="cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(x_i)) ||)_1",
+        alt="the loss is the mean over N images and D values of the absolute difference of x and g of f of x"),
+    "denoising": Method(
+        help="from a noisy copy (Vincent et al. 2010)",
+        objective="L1: mean absolute error of the pixels, in [0, 1] (validation: from intact images)",
+        title="1.2.1 denoising",
+        source="Vincent et al. 2010",
+        text="The encoder receives the image with added Gaussian noise; the decoder reconstructs the clean image.",
+        typst="cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(x_i + epsilon_i)) ||)_1, quad epsilon_i tilde cal(N)(0, "
+              "sigma^2 I)",
+        alt="as L1 reconstruction, but the encoder receives x plus Gaussian noise of standard deviation sigma"),
+    "masked": Method(
+        help="from a copy with squares missing (He et al. 2022)",
+        objective="L1: mean absolute error of the pixels, in [0, 1] (validation: from intact images)",
+        title="1.2.1 masked",
+        source="He et al. 2022, MAE; here with all pixels in the loss",
+        text="The encoder receives the image with a random part of its patches blanked by the mask m.",
+        typst="cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(m_i dot.o x_i)) ||)_1, quad m_i in {0, 1}^D",
+        alt="as L1 reconstruction, but the encoder receives x times a random mask of zeros and ones"),
+    "patches": Method(
+        help="reconstruct its whitened patch features from a crop with changed colours",
+        objective="mean squared error of the whitened patch features, plus the pixels' L1 for the decoder alone "
+                  "(validation: from intact images)",
+        title="1.2.1 patches: reconstruction of whitened patch features",
+        source="features: Coates and Ng 2012; reconstruction from a corrupted copy: Vincent et al. 2010",
+        text="The decoder h reconstructs not the pixels but frozen features φ(x): how strongly each location of the "
+             "image resembles each of many whitened patches, averaged over the quarters of the image. The target is "
+             "their first K principal components (directions U, variances Λ, mean μ), each divided by its standard "
+             "deviation so that all components count equally. The encoder receives a random crop t(x) in other "
+             "colours. A second decoder, of pixels, is trained alongside by L1 and does not shape the latent.",
+        typst="cal(L) = 1/(N K) sum_(i=1)^N lr(|| h(f(t(x_i))) - Lambda^(-1 \\/ 2) U^top (phi(x_i) - mu) ||)^2",
+        alt="the mean over N images and K components of the squared difference between h of f of the changed image "
+            "and the whitened principal components of the features of the whole image"),
+}
 
 
 @dataclass(frozen=True)
 class AutoencodingRecipe(FrozenRecipe):
     """Autoencoding; the defaults are those of the convolutional autoencoder on CIFAR-10."""
 
-    method: str = knob("plain", "plain: reconstruct the input; denoising: from a noisy copy (Vincent et al. 2010); "
-                       "masked: from a copy with squares missing (He et al. 2022); patches: reconstruct its whitened "
-                       "patch features from a crop with changed colours",
-                       choices=("plain", "denoising", "masked", "patches"))
+    methods_in_words: ClassVar[dict[str, Method]] = METHODS
+    method: str = method_knob(METHODS)
     pooling: str = knob("flatten", "how the last feature map becomes a vector: a maximum loses positions, which a "
                         "decoder needs", choices=("max", "mean", "flatten"))
     decoder_widths: tuple[int, ...] = knob((128, 64, 32), "channels of the decoder's three resolutions (conv), or "

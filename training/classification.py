@@ -54,8 +54,7 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
     classifier = LinearHead(recipe.latent_dim, len(data.classes))
     mirrored_first = torch.rand(len(data.images), generator=Generator().manual_seed(setup.seed)) < 0.5
     mirrored_first = mirrored_first.to(data.images.device)
-    loop = Loop(recipe, data.of_labelled(), setup, {"encoder": encoder, "classifier": classifier},
-                f"cross-entropy with label smoothing {recipe.label_smoothing}, nats (validation: without smoothing)")
+    loop = Loop(recipe, data.of_labelled(), setup, {"encoder": encoder, "classifier": classifier})
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         logits, labels = classifier(encoder(to_float(data.images[index]))), data.labels[index]

@@ -1,19 +1,33 @@
 """Hyper-parameters of task 1.2.2, and what differs per data set.  No torch here: `--help` reads this file."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, Recipe, check_takes_sizes, knob
+from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, Method, Recipe, check_takes_sizes, knob, method_knob
 
 GROWING = 0.75  # fraction of the steps after which images have their full size (progressive resizing)
+
+
+METHODS = {
+    "joint": Method(
+        help="encoder and classifier are trained end to end",
+        objective="cross-entropy with label smoothing {r.label_smoothing}, nats (validation: without smoothing)",
+        title="1.2.2 joint: cross-entropy with label smoothing",
+        source="Szegedy et al. 2016",
+        text="Encoder and a linear classifier p are trained together. Of the C classes, the true one, y, has the "
+             "target 1 − s + s/C, and each of the others s/C.",
+        typst="cal(L) = -1/N sum_(i=1)^N sum_(c=1)^C ((1 - s) [c = y_i] + s/C) log p_c (f(x_i))",
+        alt="the loss is the mean cross-entropy of the predicted class probabilities with smoothed one-hot targets"),
+}
 
 
 @dataclass(frozen=True)
 class ClassificationRecipe(Recipe):
     """Encoder and linear classifier, trained end to end."""
 
-    method: str = knob("joint", "joint: encoder and classifier are trained end to end", choices=("joint",))
+    methods_in_words: ClassVar[dict[str, Method]] = METHODS
+    method: str = method_knob(METHODS)
     label_smoothing: float = knob(0.1, "probability mass taken from the true class (Szegedy et al. 2016)", least=0,
                                   most=0.9)
     alternating_flip: bool = knob(False, "augmentation: mirror each image in every other epoch, half of them in the "

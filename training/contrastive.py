@@ -15,7 +15,6 @@ from torch import Generator, Tensor
 from models.encoders import build_encoder
 from training.augment import colour_jitter, random_affine
 from training.contrastive_methods import METHODS
-from training.contrastive_recipe import METHODS as DESCRIBED
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Loop, Setup, Trained, new_encoder
 from utils.images.on_device import DeviceData, to_float
@@ -26,8 +25,7 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     size = view_size(recipe, data)
     encoder = new_encoder(recipe, data, setup)
     method = METHODS[recipe.method](encoder, recipe, data, setup)
-    loop = Loop(recipe, data, setup, {"encoder": encoder, **method.heads},
-                DESCRIBED[recipe.method].objective.format(r=recipe))
+    loop = Loop(recipe, data, setup, {"encoder": encoder, **method.heads})
     method.start(loop)
 
     def contrastive_loss(index: Tensor, generator: Generator) -> Tensor:

@@ -1,10 +1,10 @@
 """Methods and hyper-parameters of task 1.2.3.  No torch here: `--help` and the report read this file."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenRecipe, Method, check_takes_sizes, knob
+from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenRecipe, Method, check_takes_sizes, knob, method_knob
 
 METHODS = {  # in the order of --help and the report
     "simclr": Method(
@@ -23,10 +23,10 @@ METHODS = {  # in the order of --help and the report
         objective="decoupled contrastive loss at temperature {r.temperature}, nats per anchor",
         title="1.2.3 dcl: decoupled contrastive loss",
         source="Yeh et al. 2022, eq. 6",
-        text="NT-Xent without the positive pair in the denominator, which otherwise weakens the gradient in small "
+        text="NT-Xent without the positive pair in the denominator, where it would weaken the gradient in small "
              "batches.",
-        typst="cal(L) = -1/(2N) sum_(i=1)^(2N) (s(z_i, z_(j(i))) / tau - log sum_(k in.not {i, j(i)}) exp(s(z_i, z_k) "
-              "\\/ tau))",
+        typst="cal(L) = -1/(2N) sum_(i=1)^(2N) (s(z_i, z_(j(i))) / tau - log sum_(k in.not {i, j(i)}) exp(s(z_i, "
+              "z_k) \\/ tau))",
         alt="as NT-Xent, but the sum in the denominator leaves out the partner"),
     "vicreg": Method(
         help="variance, invariance, covariance (Bardes et al. 2022)",
@@ -34,8 +34,8 @@ METHODS = {  # in the order of --help and the report
                   "covariance",
         title="1.2.3 vicreg",
         source="Bardes et al. 2022, eqs. 1 to 6",
-        text="The projections Z and Z' of the two views should agree (invariance), each dimension should keep a "
-             "standard deviation of 1 over the batch (variance v), and no two should correlate (covariance c).",
+        text="The two views' projections Z and Z' must agree (invariance), every dimension must keep a standard "
+             "deviation of 1 over the batch (variance v), and no two dimensions may correlate (covariance c).",
         typst="cal(L) &= lambda/(N D) sum_(i=1)^N ||z_i - z'_i||^2 + mu/2 (v(Z) + v(Z')) + nu (c(Z) + c(Z')) \\ v(Z) "
               "&= 1/D sum_d max(0, 1 - sqrt(\"Var\"(z^d) + epsilon)) \\ c(Z) &= 1/D sum_(d != e) \"Cov\"(Z)_(d e)^2",
         alt="a weighted sum of the squared distance of the views, a hinge on each dimension's standard deviation and "
@@ -46,35 +46,35 @@ METHODS = {  # in the order of --help and the report
         title="1.2.3 byol",
         source="Grill et al. 2020, eq. 2",
         text="A prediction head q of the online network (weights θ) predicts the projection of a target network, "
-             "whose weights ξ are a moving average of θ and receive no gradient; both directions are averaged.",
+             "whose weights ξ are a moving average of θ and receive no gradient. The loss is averaged over both "
+             "directions.",
         typst="cal(L) = 1/N sum_(i=1)^N (2 - 2 s(q(z_i^theta), z'_i^xi)), quad xi <- m xi + (1 - m) theta",
-        alt="two minus two times the cosine of the prediction and the target's projection; the target's weights are a "
-            "moving average with momentum m"),
+        alt="two minus two times the cosine of the prediction and the target's projection; the target's weights are "
+            "a moving average with momentum m"),
     "moco": Method(
         help="a queue of negatives (He et al. 2020)",
         objective="InfoNCE at temperature {r.temperature} against {r.queue_size} queued keys, nats per query",
         title="1.2.3 moco: InfoNCE with a queue",
         source="He et al. 2020, eq. 1; van den Oord et al. 2018",
-        text="A query q must identify its key among K queued keys of earlier batches, all encoded by a momentum "
-             "encoder.",
+        text="A query q must identify its key among K queued keys of earlier batches. All keys come from a momentum "
+             "encoder, a moving average of the trained one.",
         typst="cal(L) = -1/N sum_(i=1)^N log (exp(s(q_i, k_i) \\/ tau)) / (exp(s(q_i, k_i) \\/ tau) + sum_(j=1)^K "
               "exp(s(q_i, k'_j) \\/ tau))",
         alt="the mean of minus the log of the softmax of the similarity of query and key against the queued keys"),
     "cmc": Method(
-        help="dcl, plus both views against the intact image's frozen patch features, with encoder conv_patches (after "
-             "Tian et al. 2020)",
+        help="dcl, plus both views against the intact image's frozen patch features, with encoder conv_patches "
+             "(after Tian et al. 2020)",
         objective="decoupled contrastive loss of two views plus InfoNCE between views and patch features, at "
                   "temperature {r.temperature}, nats",
         title="1.2.3 cmc: two views and patch features",
         source="after Tian et al. 2020, eqs. 2 to 4",
-        text="The decoupled loss of two augmented views (1.2.3 dcl) is added to a loss between views and features. "
-             "The features are frozen responses to whitened patches, computed from the intact images, and u is a "
-             "linear map of them. Each view's second projection z must identify the u of its own image among the N of "
-             "the batch, and each u its view. The latent holds the encoding of the views and the strongest components "
-             "of those features.",
+        text="The first term is the decoupled loss of two augmented views (1.2.3 dcl). The others pair each view "
+             "with u, a linear map of frozen patch features of the image without augmentation. By a second "
+             "projection z, a view must identify its own image's u among the N of the batch, and u its view. The "
+             "latent is the encoding of the image together with the strongest components of those features.",
         typst="cal(L) &= cal(L)_(\"DCL\") + 1/2 (cal(L)_1 + cal(L)_2) \\ cal(L)_v &= -1/(2 N) sum_(i=1)^N (log "
-              "(exp(s(z_i^v, u_i) \\/ tau)) / (sum_j exp(s(z_i^v, u_j) \\/ tau)) + log (exp(s(z_i^v, u_i) \\/ tau)) / "
-              "(sum_j exp(s(z_j^v, u_i) \\/ tau)))",
+              "(exp(s(z_i^v, u_i) \\/ tau)) / (sum_j exp(s(z_i^v, u_j) \\/ tau)) + log (exp(s(z_i^v, u_i) \\/ tau)) "
+              "/ (sum_j exp(s(z_j^v, u_i) \\/ tau)))",
         alt="the decoupled contrastive loss plus the mean over both views of minus the log of the softmax of the "
             "similarity of view and features over the batch, in both directions"),
 }
@@ -84,8 +84,8 @@ METHODS = {  # in the order of --help and the report
 class ContrastiveRecipe(FrozenRecipe):
     """Agreement of two augmented views; the defaults are those of SimCLR on CIFAR-10."""
 
-    method: str = knob("simclr", "; ".join(f"{name}: {method.help}" for name, method in METHODS.items()),
-                       choices=tuple(METHODS))
+    methods_in_words: ClassVar[dict[str, Method]] = METHODS
+    method: str = method_knob(METHODS)
     temperature: float = knob(0.2, "softmax temperature, unitless", above=0, methods=("simclr", "dcl", "moco", "cmc"))
     view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1)
     projection_hidden_dim: int = knob(512, "hidden units of the projection head", least=1, most=65536)

@@ -2,7 +2,7 @@
 
 A training script stays one visible `train()`:
 
-    loop = Loop(recipe, data, setup, modules, objective)
+    loop = Loop(recipe, data, setup, modules)
     loop.count_flops(loss_function)
     training_loss = loop.data_parallel(loss_function)
     for _ in loop.epochs():
@@ -112,12 +112,10 @@ class Loop:
     """Epochs, shuffled batches, schedule, optimiser, progress and history of one training.
 
     modules: everything that is trained, by name; they are moved to the device and to the compute precision here.
-    objective: what the loss is, with its unit.
     """
 
-    def __init__(self, recipe: Recipe, data: DeviceData, setup: Setup, modules: dict[str, nn.Module],
-                 objective: str) -> None:
-        self.recipe, self.data, self.setup, self.modules, self.objective = recipe, data, setup, modules, objective
+    def __init__(self, recipe: Recipe, data: DeviceData, setup: Setup, modules: dict[str, nn.Module]) -> None:
+        self.recipe, self.data, self.setup, self.modules = recipe, data, setup, modules
         self.device = setup.device
         self.dtype = DTYPES[setup.precision]
         # one generator for all randomness on the device: shuffling and augmentation
@@ -363,7 +361,7 @@ class Loop:
             module.eval()
         if not self.history:
             return Trained({"encoder": self.modules["encoder"]}, [], NOT_TRAINED, 0, 0.0)
-        return Trained(self.modules, self.history, self.objective, self.steps, self.flops)
+        return Trained(self.modules, self.history, self.recipe.objective, self.steps, self.flops)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and rotation head; returns both."""
     encoder = new_encoder(recipe, data, setup)
     head = LinearHead(recipe.latent_dim, 4)
-    loop = Loop(recipe, data, setup, {"encoder": encoder, "rotation_head": head},
-                "cross-entropy of four rotations, nats; accuracy is that of the rotation")
+    loop = Loop(recipe, data, setup, {"encoder": encoder, "rotation_head": head})
 
     def rotation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         quarters = distributed.randint(4, (len(index),), generator)

@@ -1,16 +1,29 @@
 """Hyper-parameters of the task rotation, and what differs per data set.  No torch here: `--help` reads this file."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from utils.recipe import FrozenRecipe, knob
+from utils.recipe import FrozenRecipe, Method, method_knob
+
+METHODS = {
+    "rotnet": Method(
+        help="predict 0, 90, 180 or 270 degrees (Gidaris et al. 2018)",
+        objective="cross-entropy of four rotations, nats; accuracy is that of the rotation",
+        title="rotation: cross-entropy of four rotations",
+        source="Gidaris et al. 2018",
+        text="The image is rotated by a random number r of quarter turns R, which a linear head p predicts from the "
+             "latent.",
+        typst="cal(L) = -1/N sum_(i=1)^N log p_(r_i) (f(R^(r_i) x_i)), quad r_i in {0, 1, 2, 3}",
+        alt="the mean of minus the log probability of the true rotation given the rotated image's latent"),
+}
 
 
 @dataclass(frozen=True)
 class RotationRecipe(FrozenRecipe):
     """Prediction of four rotations; the defaults are CIFAR-10's."""
 
-    method: str = knob("rotnet", "rotnet: which of 0, 90, 180, 270 degrees (Gidaris et al. 2018)", choices=("rotnet",))
+    methods_in_words: ClassVar[dict[str, Method]] = METHODS
+    method: str = method_knob(METHODS)
 
 
 DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("rotnet",), "mnist": ("rotnet",), "digits": ("rotnet",)}

@@ -11,7 +11,7 @@ be computed from it is a property or a function.  Imports nothing heavy, because
 import argparse
 import dataclasses
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from utils.errors import UsageError
 
@@ -45,10 +45,17 @@ class Method(NamedTuple):
     alt: str
 
 
+def method_knob(methods: dict[str, Method]) -> Any:
+    """The field `method` of a recipe: its choices and help from the methods, the first of which is the default."""
+    return knob(next(iter(methods)), "; ".join(f"{name}: {method.help}" for name, method in methods.items()),
+                choices=tuple(methods))
+
+
 @dataclass(frozen=True)
 class LatentRecipe:
     """What every latent has, trained or not: the encoder and its input.  UsageError for a value out of range."""
 
+    methods_in_words: ClassVar[dict[str, Method]] = {}
     method: str = knob("", "one of the task's methods")
     latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
@@ -79,6 +86,11 @@ class LatentRecipe:
     def finetune(self) -> bool:
         """Whether the encoder is trained further with labels before it is scored."""
         return False
+
+    @property
+    def objective(self) -> str:
+        """The loss with its unit, in words."""
+        return self.methods_in_words[self.method].objective.format(r=self)
 
     def uses(self, name: str) -> bool:
         """Whether the recipe's method uses a field."""

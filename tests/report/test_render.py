@@ -98,7 +98,7 @@ def test_the_explorer_is_in_the_page_only_if_there_is_one(tmp_path: Path) -> Non
 
 
 def test_each_equation_is_drawn_once_in_the_page_s_colours(html: str, pdf: bytes) -> None:
-    methods = [method._asdict() for method in prose.METHODS]
+    methods = [method._asdict() for method in prose.METHODS.values()]
     drawn = draw_equations(methods)
     assert len(drawn) == len(methods) == 12
     assert draw_equations(methods[:2] + methods[:1]) == {

@@ -41,8 +41,8 @@ def answer(found: ProjectionHead | None, rows: list[Row]) -> Section:
     measured.append(
         f"A small encoder and head, both {found.width} wide, trained for {found.steps} steps by NT-Xent on digits that "
         f"each view turns by a random number of quarter turns; probes read {show.count(found.test_images)} turned test "
-        f"digits. A linear probe predicts the turn with {show.percent(before.turn_accuracy)} % accuracy before the head "
-        f"and {show.percent(after.turn_accuracy)} % after it (chance {show.percent(1 / found.turns)} %), the class with "
+        f"digits. They predict the turn with {show.percent(before.turn_accuracy)} % accuracy before the head and "
+        f"{show.percent(after.turn_accuracy)} % after it (chance {show.percent(1 / found.turns)} %), the class with "
         f"{show.percent(before.class_accuracy)} % and {show.percent(after.class_accuracy)} %. That this is the loss's "
         f"doing, and not that of one more layer, shows before training: there the accuracies for the turn are "
         f"{show.percent(raw_before.turn_accuracy)} % and {show.percent(raw_after.turn_accuracy)} %, the class with "

@@ -32,10 +32,10 @@ def answer(found: ReconstructionLoss | None) -> Section:
         f"without any latent would draw: under L1 no pixel ends further than "
         f"{show.significant(found.l1_image_to_median)} from the pixelwise median, under L2 none further than "
         f"{show.significant(found.l2_image_to_mean)} from the mean, where pixels lie in [0, 1]. Of the "
-        f"median's pixels {show.percent(found.blank_median)} % are blank, of the mean's {show.percent(found.blank_mean)} "
-        f"%. Each is best by its own measure: mean absolute error {show.significant(found.l1_of_median)} "
-        f"(median) against {show.significant(found.l1_of_mean)} (mean), mean squared error "
-        f"{show.significant(found.l2_of_median)} against {show.significant(found.l2_of_mean)}. A trained latent leaves "
+        f"median's pixels {show.percent(found.blank_median)} % are blank, of the mean's "
+        f"{show.percent(found.blank_mean)} %. Each is best by its own measure: mean absolute error "
+        f"{show.significant(found.l1_of_median)} (median) against {show.significant(found.l1_of_mean)} (mean), "
+        f"mean squared error {show.significant(found.l2_of_median)} against {show.significant(found.l2_of_mean)}. A trained latent leaves "
         "much less open, and the difference shrinks with it.",
     ]
     return make(start, measured=measured, figures=[draw(found)])
