@@ -35,7 +35,8 @@ def answer(found: ReconstructionLoss | None) -> Section:
         f"median's pixels {show.percent(found.blank_median)} % are blank, of the mean's "
         f"{show.percent(found.blank_mean)} %. Each is best by its own measure: mean absolute error "
         f"{show.significant(found.l1_of_median)} (median) against {show.significant(found.l1_of_mean)} (mean), "
-        f"mean squared error {show.significant(found.l2_of_median)} against {show.significant(found.l2_of_mean)}. A trained latent leaves "
+        f"mean squared error {show.significant(found.l2_of_median)} against "
+        f"{show.significant(found.l2_of_mean)}. A trained latent leaves "
         "much less open, and the difference shrinks with it.",
     ]
     return make(start, measured=measured, figures=[draw(found)])
