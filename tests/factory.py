@@ -28,7 +28,7 @@ HONEST = {"1.2.1": "1.2.1_digits_plain_seed0", "1.2.2": "1.2.2_digits_joint_seed
 
 def draw_predictions(rng: np.random.Generator, classes: int, n: int, accuracy: float) -> tuple[np.ndarray, np.ndarray]:
     """Labels and predictions, (n,) each, round(accuracy * n) correct; errors prefer a few other classes."""
-    labels = np.sort(np.random.default_rng(n).integers(0, classes, n)).astype(np.uint16)  # alike for every seed
+    labels = np.sort(np.random.default_rng(n).integers(0, classes, n)).astype(np.uint16)  # the same for every seed
     labels[:classes] = np.arange(classes)  # every class occurs
     predictions = labels.copy()
     wrong = rng.permutation(n)[: n - round(accuracy * n)]
@@ -41,7 +41,7 @@ def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int
                 reconstructions: int) -> dict[str, np.ndarray]:
     """Arrays as in utils.records.arrays.ARRAYS."""
     labels, predictions = draw_predictions(rng, classes, n, accuracy)
-    index = np.sort(np.random.default_rng(n).permutation(n)[:1500]).astype(np.int32)  # alike for every seed, too
+    index = np.sort(np.random.default_rng(n).permutation(n)[:1500]).astype(np.int32)  # the same for every seed
     angle = 2 * np.pi * predictions[index] / classes
     centres = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (30 + 9 * (predictions[index] % 3))[:, None]
     points = centres + rng.normal(0, 4 + 7 * (1 - accuracy), (len(index), 2))
@@ -76,7 +76,7 @@ def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int
 
 
 def draw_thumbnails(labels: np.ndarray, shape: list[int]) -> np.ndarray:
-    """(M, H, W, C) uint8 images of waves, alike for every seed: the class decides the direction, chance the phase."""
+    """(M, H, W, C) uint8 images of waves, the same for every seed: the class sets the direction, chance the phase."""
     channels, height, width = shape
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     phase = np.random.default_rng(len(labels)).uniform(0, 2 * np.pi, (len(labels), channels, 1, 1))
@@ -203,7 +203,7 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
 
 
 def edit(path: Path, *keys: str | int, value: Any) -> Path:
-    """Set raw[keys[0]][keys[1]]... = value in a record's JSON, as a hand would."""
+    """Set raw[keys[0]][keys[1]]... = value in the JSON of a record, as an editor by hand would."""
     raw = json.loads(path.read_text(encoding="utf-8"))
     target = raw
     for key in keys[:-1]:

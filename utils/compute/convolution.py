@@ -4,8 +4,8 @@ Winograd's has a half to a fifth of the multiplications.  In bfloat16 it rounds 
 training only: validation uses torch's, and scoring is in float32.
 
 With AMX in bfloat16, Winograd's has not been tried.  oneDNN's kernels, made for wide maps, reach a tenth to a half of
-the speed of a matrix product on small ones, so there the convolution becomes a matrix product.  On CIFAR-10 this makes
-whole training steps 25 to 45 % shorter (two cores with AMX).
+the speed of a matrix product on small ones, so there the convolution becomes a matrix product, which makes whole
+training steps on CIFAR-10 a quarter to a half shorter (two cores with AMX).
 """
 
 from functools import cache

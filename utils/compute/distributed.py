@@ -97,17 +97,6 @@ def _meet(backend: str) -> None:
                             world_size=int(os.environ["WORLD_SIZE"]))
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """Act as a single process, for work that the others do not do and must not be waited for."""
-    global _alone
-    before, _alone = _alone, True
-    try:
-        yield
-    finally:
-        _alone = before
-
-
 def from_first(work: Callable[[], T]) -> T:
     """Do `work` in the first process only; all return its result, or raise its error."""
     if world_size() == 1:
@@ -148,12 +137,15 @@ def gather_objects(value: T) -> list[T]:
 
 
 def attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    """Do `work` as a single process: (its result, None), or (None, the error) for an error that a user can cause."""
+    """Do `work` as if this were the only process: (its result, None), or (None, an error that a user can cause)."""
+    global _alone
+    before, _alone = _alone, True
     try:
-        with alone():
-            return work(), None
+        return work(), None
     except (UsageError, RunError, OSError) as error:
         return None, error
+    finally:
+        _alone = before
 
 
 def total(values: Iterable[float], device: torch.device) -> list[float]:
