@@ -10,7 +10,7 @@ from report.load import load_results
 from tests.factory import make_record
 from tests.report.pages import close, expected_rows, parse, pdf_text, render, squeeze, table_of
 from utils.records.arrays import write_arrays
-from utils.records.schema import HEADLINE, recipe_hash
+from utils.records.schema import HEADLINE
 
 
 def test_a_row_shows_its_lowest_seed_in_full(folder: Path, html: str) -> None:
@@ -56,7 +56,7 @@ def test_any_number_of_classes_can_be_reported(tmp_path: Path, classes: int) -> 
 
 
 def old_format(path: Path) -> None:
-    """Make a record what the first ones were: four arrays and the reconstructions, few scores, fewer fields."""
+    """Keep only four arrays, the reconstructions and the first scores, as in the earliest records."""
     raw = json.loads(path.read_text())
     old = {"test_labels", "test_predictions", "map_index", "map_points", "reconstruction_index",
            "reconstruction_inputs", "reconstruction_outputs"}
@@ -65,10 +65,6 @@ def old_format(path: Path) -> None:
     raw["artifacts"] = {"arrays": write_arrays(path.with_suffix(".npz"), arrays).model_dump()}
     kept = ("classifier_top1", "linear_top1", "knn_top1", "reconstruction_mae")
     raw["metrics"] = {name: metric for name, metric in raw["metrics"].items() if name.split("/")[1] in kept}
-    for name in ("labels", "subset", "finetune"):
-        del raw["recipe"]["fields"][name]
-    raw["recipe"]["hash"] = recipe_hash(raw["recipe"]["fields"])
-    del raw["run"]["init"]
     path.write_text(json.dumps(raw))
 
 
