@@ -19,38 +19,37 @@ from training.tasks import TASKS, Task
 from utils.errors import RunError, UsageError
 from utils.images.datasets import DATASETS, FOLDER, check_dataset, folder_path
 from utils.recipe import add_flags
-from utils.version import project_version
 
 
-def methods_in_words(task: Task) -> str:
-    """A task's methods, each with the data sets on which it runs when none is named."""
-    words = []
-    for method in task.all_methods:
-        chosen = [family for family, methods in task.default.items() if method in methods]
-        where = "" if len(chosen) in (0, len(task.default)) else f" (default on {', '.join(chosen)})"
-        words.append(f"{method}{' (default)' if len(chosen) == len(task.default) else where}")
-    return ", ".join(words)
+def task_in_words(name: str, task: Task) -> str:
+    """A task's methods and, on a line of its own, those that run on each data set when none is named."""
+    words = f"  {name:10}{task.title}: {', '.join(task.all_methods)}"
+    families: dict[tuple[str, ...], list[str]] = {}
+    for family, methods in task.default.items():
+        families.setdefault(methods, []).append(family)
+    default = "; ".join(f"{', '.join(methods)} on {', '.join(names)}" for methods, names in families.items())
+    return f"{words}\n{'':12}default: {default}" if len(task.all_methods) > 1 else words
 
 
 EXAMPLES = f"""\
 examples:
   python _main.py --task 1.2.3 --dataset cifar10            learn, score and record one latent
   python _main.py --task 1.2.3 --dataset cifar10 --show-recipe
-                                                            the hyper-parameters that this would use, and their origin
-  python _main.py --task 1.2.1 --dataset mnist --quick      the same in seconds, on a few images; never a headline
-  python _main.py --task all --dataset digits --seed 0 1 2  every task three times on the embedded set
+                                                            its hyper-parameters and their origin
+  python _main.py --task 1.2.1 --dataset mnist --quick      the same in seconds, on a few images
+  python _main.py --task all --dataset digits --seed 0 1 2  every task, three times, on digits
   python _main.py --task 1.2.3 --dataset mnist --method all every contrastive method in turn
-  python _main.py --task 1.2.2 --dataset folder:PATH        your own images, one sub-folder per class
+  python _main.py --task 1.2.2 --dataset folder:PATH        your own images, a sub-folder per class
   python _main.py --task 1.2.3 --dataset mnist --temperature 0.5 --epochs 20
   python _main.py --task 1.2.3 --dataset mnist --labels 0.01 --finetune
-                                                            train the encoder further, with a hundredth of the labels
+                                                            train it further, with 1 % of the labels
   python _main.py --task 1.2.1 --dataset mnist --init results/1.2.3_mnist_simclr_seed0.json
                                                             start from the encoder of another run
-  python _main.py --embed results/1.2.3_mnist_simclr_seed0.json --images folder:PATH --out latents.npz
+  python _main.py --embed results/1.2.3_mnist_simclr_seed0.json --images folder:PATH --out z.npz
                                                             latents of your own images
 
 tasks and their methods:
-{chr(10).join(f"  {name:10}{task.title}: {methods_in_words(task)}" for name, task in TASKS.items())}
+{chr(10).join(task_in_words(name, task) for name, task in TASKS.items())}
   all       every one of them
 
 datasets:
@@ -61,7 +60,6 @@ datasets:
 def build_parser() -> argparse.ArgumentParser:
     """Flags of the run, then one for every field of every recipe."""
     parser = Parser(EXAMPLES, usage="python _main.py --task TASK --dataset DATASET [options]")
-    parser.add_argument("--version", action="version", version=project_version())
     parser.add_argument("--task", help=f"{', '.join(TASKS)} or all")
     parser.add_argument("--dataset", help=f"{', '.join(DATASETS)}, folder:PATH or all")
     parser.add_argument("--image-size", type=int, metavar="N",
@@ -117,7 +115,7 @@ def main(argv: list[str]) -> None:
     init = read_init(arguments.init, arguments.quick) if arguments.init else None
     plans = {name: plan(arguments, tasks, name, init) for name in datasets}
     if arguments.show_recipe:
-        print(described(planned for runs in plans.values() for planned in runs))
+        print(described(plans))
         return
     check_writable(arguments.results_dir, "--results-dir")
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]

@@ -1,15 +1,18 @@
-"""The command line, as a user meets it: help, errors of one line, what is skipped and what is never overwritten."""
+"""The command line as a user sees it: help, one-line errors, skipped runs, --show-recipe; nothing is overwritten."""
 
 import dataclasses
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import _main
+import _report_evaluation
 from training.tasks import TASKS
 from utils.command_line import exit_code
 from utils.records.schema import read_record, recipe_hash
@@ -18,14 +21,16 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module", autouse=True)
-def short_classifier() -> Iterator[None]:
-    """What these tests ask depends neither on how well the classifier is trained nor on t-SNE, which take the time."""
+def quick_scores() -> Iterator[None]:
+    """A short classifier, no t-SNE and one speed measurement for all runs: no assertion here depends on them."""
     from evaluation import figure_arrays, scores
+    from training import run_all
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scores, "CLASSIFIER_EPOCHS", 3)
         patch.setattr(scores, "CLASSIFIER_STEPS", 6)
         patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
+        patch.setattr(run_all, "measure_conv", cache(run_all.measure_conv))
         yield
 
 
@@ -95,7 +100,7 @@ def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, argv: list[str], wor
     assert not (tmp_path / "results").exists()
 
 
-def test_a_device_that_is_not_there_is_refused(capsys, tmp_path) -> None:
+def test_an_absent_device_is_refused(capsys, tmp_path) -> None:
     import torch
     if torch.backends.mps.is_available():
         pytest.skip("this machine has MPS")
@@ -105,26 +110,26 @@ def test_a_device_that_is_not_there_is_refused(capsys, tmp_path) -> None:
     assert "cpu" in err[0]
 
 
-def test_unwritable_results_folder_is_said_before_training(capsys, tmp_path) -> None:
+def test_an_unwritable_results_folder_is_reported_before_training(capsys, tmp_path) -> None:
     (tmp_path / "file").write_text("in the way")
     code, out, err = call(capsys, "--task", "1.2.3", "--dataset", "digits", "--results-dir", str(tmp_path / "file"))
     assert (code, out) == (1, [])
     assert "cannot write there" in err[0]
 
 
-def test_what_does_not_fit_in_memory_is_one_line(capsys) -> None:
+def test_running_out_of_memory_is_one_line(capsys) -> None:
     import torch
     assert exit_code(lambda: torch.empty(10**15), "") == 1
     assert "out of memory" in capsys.readouterr().err
-    with pytest.raises(RuntimeError, match="illegal memory access"):  # a fault of the program keeps its traceback
-        exit_code(raise_fault, "")
+    with pytest.raises(RuntimeError, match="illegal memory access"):  # a bug keeps its traceback
+        exit_code(raise_bug, "")
 
 
-def raise_fault() -> None:
+def raise_bug() -> None:
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-def test_diverged_training_is_exit_1_and_a_failed_record(capsys, tmp_path) -> None:
+def test_diverged_training_exits_with_1_and_writes_a_failed_record(capsys, tmp_path) -> None:
     code, _, err = call(capsys, "--task", "1.2.2", "--dataset", "digits", "--learning-rate", "1e30", "--quick",
                         "--results-dir", str(tmp_path))
     assert (code, len(err)) == (1, 1)
@@ -145,21 +150,21 @@ def test_a_run_that_diverges_does_not_stop_the_others(capsys, tmp_path, monkeypa
     assert "1.2.1 digits" in err[0]
     assert "step 3" in err[0]
     assert "_failed.json" in err[0]
-    assert len(list(tmp_path.glob("*_quick.json"))) == 5  # of the controls two
+    assert len(list(tmp_path.glob("*_quick.json"))) == 5  # three tasks and two controls
     assert sum("test accuracy" in line for line in out) == 5
 
 
-def test_complete_runs_are_skipped_kept_and_repeated_on_request(capsys, tmp_path) -> None:
-    several = ["--task", "1.2.2", "--dataset", "digits", "--seed", "0", "1", "--epochs", "1", "--results-dir",
+def test_complete_runs_are_skipped_and_a_repeated_run_gets_its_own_name(capsys, tmp_path) -> None:
+    many_runs = ["--task", "1.2.2", "--dataset", "digits", "--seed", "0", "1", "--epochs", "1", "--results-dir",
                str(tmp_path)]
-    assert call(capsys, *several)[0] == 0
+    assert call(capsys, *many_runs)[0] == 0
     records = sorted(tmp_path.glob("*.json"))
     assert len(records) == 2
     assert all(read_record(path).run.status == "complete" for path in records)
     assert len({read_record(path).recipe.hash for path in records}) == 1
-    assert all(path.stem.endswith(read_record(path).recipe.hash) for path in records)  # not the default recipe
+    assert all(path.stem.endswith(read_record(path).recipe.hash) for path in records)  # the recipe is not the default
     before = {path.name: path.read_bytes() for path in tmp_path.glob("[!.]*")}
-    code, out, _ = call(capsys, *several)
+    code, out, _ = call(capsys, *many_runs)
     assert code == 0
     assert sum("skipped" in line for line in out) == 2
     code, out, _ = call(capsys, "--task", "1.2.2", "--dataset", "digits", "--epochs", "1", "--results-dir",
@@ -171,7 +176,7 @@ def test_complete_runs_are_skipped_kept_and_repeated_on_request(capsys, tmp_path
     assert len(list(tmp_path.glob("*_run2.json"))) == 1
 
 
-def test_quick_is_marked_in_name_and_record(capsys, tmp_path) -> None:
+def test_a_quick_run_is_marked_in_name_and_record(capsys, tmp_path) -> None:
     code, out, _ = call(capsys, "--task", "rotation", "--dataset", "digits", "--quick", "--results-dir", str(tmp_path))
     assert code == 0
     record = read_record(tmp_path / "rotation_digits_rotnet_seed0_quick.json")
@@ -207,7 +212,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(folder.glob("*.json"))
 
 
-def test_an_encoder_is_shared_scored_again_and_tuned_with_few_labels(capsys, tmp_path, trained: Path) -> None:
+def test_init_scores_trains_or_fine_tunes_the_encoder_of_another_run(capsys, tmp_path, trained: Path) -> None:
     from safetensors.torch import load_file
 
     start = ["--dataset", "digits", "--init", str(trained), "--precision", "float32", "--results-dir", str(tmp_path)]
@@ -224,9 +229,9 @@ def test_an_encoder_is_shared_scored_again_and_tuned_with_few_labels(capsys, tmp
         assert record.run.init is not None
         assert record.run.init.sha256 == first.artifacts["checkpoint"].sha256
         assert record.recipe.fields["widths"] == [8, 16]
-    again = records["1.2.3", 1.0, False]
-    assert (again.history, again.derived.steps, again.selection.epoch) == ([], 0, 0)
-    assert again.headline == first.headline  # the same encoder, frozen, scored in the same way
+    rescored = records["1.2.3", 1.0, False]
+    assert (rescored.history, rescored.derived.steps, rescored.selection.epoch) == ([], 0, 0)
+    assert rescored.headline == first.headline  # the same frozen encoder and classifier
     tuned = records["1.2.3", 0.1, True]
     assert (len(tuned.history), tuned.selection.epoch) == (1, 1)
     assert tuned.derived.steps == tuned.history[-1].step > 0
@@ -239,13 +244,13 @@ def test_an_encoder_is_shared_scored_again_and_tuned_with_few_labels(capsys, tmp
     name = "encoder.blocks.0.conv2.weight"
     assert (weights["1.2.3", 0.1, False][name] == source[name]).all()  # frozen
     assert not (weights["1.2.3", 0.1, True][name] == source[name]).all()  # unfrozen
-    assert not (weights["1.2.1", 1.0, False][name] == source[name]).all()  # trained on, with a decoder
+    assert not (weights["1.2.1", 1.0, False][name] == source[name]).all()  # trained further, with a decoder
     code, _, err = call(capsys, "--task", "1.2.3", "--widths", "9", *start)
     assert (code, len(err)) == (2, 1)
     assert "--widths" in err[0]
 
 
-def test_a_damaged_or_foreign_start_is_one_line(capsys, tmp_path, trained: Path) -> None:
+def test_a_damaged_or_missing_start_is_one_line(capsys, tmp_path, trained: Path) -> None:
     import shutil
 
     for path in trained.parent.glob("[!.]*"):
@@ -275,7 +280,7 @@ def test_a_damaged_or_foreign_start_is_one_line(capsys, tmp_path, trained: Path)
     assert not list((tmp_path / "out").glob("*.json"))
 
 
-def test_a_run_that_counts_starts_from_one_that_counts(capsys, tmp_path) -> None:
+def test_a_full_run_refuses_to_start_from_a_quick_run(capsys, tmp_path) -> None:
     quick = ["--task", "1.2.2", "--dataset", "digits", "--quick", "--results-dir", str(tmp_path)]
     assert call(capsys, *quick)[0] == 0
     record = next(tmp_path.glob("*.json"))
@@ -283,14 +288,14 @@ def test_a_run_that_counts_starts_from_one_that_counts(capsys, tmp_path) -> None
                         "--results-dir", str(tmp_path))
     assert (code, len(err)) == (2, 1)
     assert "quick run" in err[0]
-    # a quick one may start from it, and says how many labels that encoder has seen: all
+    # a quick run may start from it; its record says that the encoder has seen all labels
     code, _, err = call(capsys, *quick, "--task", "1.2.3", "--init", str(record), "--labels", "0.1")
     assert code == 0, err
     started = read_record(next(tmp_path.glob("1.2.3*.json"))).run.init
     assert (started.labels, started.dataset) == (1.0, "digits")
 
 
-def test_of_all_tasks_the_controls_ignore_what_they_have_not(capsys, tmp_path) -> None:
+def test_with_task_all_the_controls_ignore_flags_they_lack(capsys, tmp_path) -> None:
     arguments = _main.build_parser().parse_args(["--task", "all", "--dataset", "digits", "--epochs", "3", "--encoder",
                                                  "mlp", "--widths", "32"])
     _main.check_flags_fit(arguments, _main.TASKS)
@@ -300,7 +305,7 @@ def test_of_all_tasks_the_controls_ignore_what_they_have_not(capsys, tmp_path) -
     assert runs["1.2.3", "simclr"].epochs == 3
 
 
-def test_a_fine_tuning_that_diverges_is_one_line_and_a_failed_record(capsys, tmp_path, trained: Path) -> None:
+def test_diverged_fine_tuning_is_one_line_and_a_failed_record(capsys, tmp_path, trained: Path) -> None:
     code, _, err = call(capsys, "--task", "1.2.3", "--dataset", "digits", "--init", str(trained), "--epochs", "0",
                         "--finetune", "--finetune-learning-rate", "1e30", "--results-dir", str(tmp_path))
     assert (code, len(err)) == (1, 1)
@@ -308,7 +313,7 @@ def test_a_fine_tuning_that_diverges_is_one_line_and_a_failed_record(capsys, tmp
     assert read_record(next(tmp_path.glob("*_failed.json"))).run.status == "failed"
 
 
-def test_a_subset_and_few_labels_are_what_they_say(capsys, tmp_path) -> None:
+def test_subset_and_labels_use_the_number_of_images_they_name(capsys, tmp_path) -> None:
     words = ["--task", "1.2.2", "--dataset", "digits", "--subset", "300", "--labels", "0.1", "--epochs", "1",
              "--results-dir", str(tmp_path)]
     assert call(capsys, *words)[0] == 0
@@ -323,7 +328,7 @@ def test_a_subset_and_few_labels_are_what_they_say(capsys, tmp_path) -> None:
     assert "--subset 99999" in err[0]
 
 
-def test_images_of_one_s_own_are_embedded(capsys, tmp_path, trained: Path) -> None:
+def test_own_images_are_embedded_in_the_order_of_their_names(capsys, tmp_path, trained: Path) -> None:
     import numpy as np
     import torch
     from PIL import Image
@@ -347,34 +352,54 @@ def test_images_of_one_s_own_are_embedded(capsys, tmp_path, trained: Path) -> No
     with torch.no_grad():
         expected = load_encoder(trained)(torch.from_numpy(pixels[[1, 0, 2]])[:, None].float() / 255)
     np.testing.assert_allclose(latents, expected.numpy(), rtol=1e-4, atol=1e-5)
-    code, _, err = call(capsys, *words)  # nothing is overwritten
+    code, _, err = call(capsys, *words)  # an existing file is not overwritten
     assert (code, len(err)) == (2, 1)
     assert "is there already" in err[0]
 
 
+def stdout_without_torch(*argv: str) -> str:
+    """What the command prints in a process of its own, which must not import torch."""
+    code = f"import sys; sys.argv = {['_main.py', *argv]}\ntry:\n import runpy; runpy.run_path('_main.py', " \
+           "run_name='loaded')['main'](sys.argv[1:])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
 def test_help_leads_with_examples_and_loads_no_torch() -> None:
-    code = "import sys; sys.argv = ['_main.py', '--help']\ntry:\n import runpy; runpy.run_path('_main.py', " \
-           "run_name='__main__')\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = [line for line in done.stdout.splitlines() if line]
-    assert lines[0] == "examples:"
-    for word in ("1.2.1", "1.2.2", "1.2.3", "rotation", "digits", "mnist", "cifar10", "folder:PATH", "--temperature"):
-        assert word in done.stdout
+    text = stdout_without_torch("--help")
+    assert text.startswith("examples:\n")
+    for word in ("1.2.1", "1.2.2", "1.2.3", "rotation", "digits", "mnist", "cifar10", "folder:PATH", "--temperature",
+                 "--show-recipe", "--version", "default: cmc on cifar10; simclr on mnist, digits"):
+        assert word in text
+
+
+@pytest.mark.parametrize("columns", ["80", "250"])
+def test_help_fits_100_columns(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert max(map(len, _main.build_parser().format_help().splitlines())) <= 100
+
+
+@pytest.mark.parametrize("parse", [_main.main, _report_evaluation.parse])
+def test_version_is_that_of_the_project_file(parse, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--version"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"{project['version']}\n")
 
 
 def test_show_recipe_prints_values_and_origins_and_trains_nothing(capsys, tmp_path) -> None:
     code, out, err = call(capsys, "--task", "1.2.3", "--dataset", "cifar10", "--show-recipe", "--encoder", "mlp",
                           "--method", "simclr", "--epochs", "5", "--results-dir", str(tmp_path / "results"))
     assert (code, err) == (0, [])
-    rows = {line.split()[0]: line.split(maxsplit=1)[1] for line in out[1:]}
+    rows = {name: " ".join(words) for name, *words in map(str.split, out[1:])}
     recipe = TASKS["1.2.3"].default_recipe("cifar10", "simclr", "mlp")
     assert list(rows) == [f.name for f in dataclasses.fields(recipe)]
-    assert rows["epochs"].split(maxsplit=1) == ["5", "command line"]
-    assert rows["crop_scale"].split(maxsplit=1) == [
-        "0.2", 'training/contrastive_recipe.py, ("cifar10", "simclr")']
-    assert rows["view_scale"].split(maxsplit=1) == ["1.0", "--encoder mlp"]
-    assert rows["temperature"].split(maxsplit=1) == ["0.2", "default"]
-    assert rows["queue_size"].split(maxsplit=1) == ["4096", "not used by simclr"]
+    assert len({line.index("default, ") for line in out if "default, " in line}) == 1  # aligned
+    for name, row in (("method", "simclr command line"), ("epochs", "5 command line"), ("encoder", "mlp command line"),
+                      ("crop_scale", '0.2 training/contrastive_recipe.py, ("cifar10", "simclr")'),
+                      ("view_scale", "1.0 set by encoder mlp"), ("warmup", "0.1 default, utils/recipe.py"),
+                      ("temperature", "0.2 default, training/contrastive_recipe.py"),
+                      ("queue_size", "4096 default, training/contrastive_recipe.py; not used by simclr")):
+        assert rows[name] == row
     assert not (tmp_path / "results").exists()
 
 
@@ -384,3 +409,25 @@ def test_show_recipe_has_one_block_per_method_and_lists_its_seeds(capsys, tmp_pa
     heads = [line for line in out if line.startswith("1.2.3")]
     assert code == 0 and len(heads) == len(TASKS["1.2.3"].all_methods)
     assert all("seed 0, 1 ->" in line for line in heads)
+
+
+def test_show_recipe_has_a_block_per_data_set_even_where_recipes_are_equal(capsys) -> None:
+    code, out, _ = call(capsys, "--task", "control", "--dataset", "all", "--method", "pca", "--show-recipe")
+    heads = [line for line in out if line.startswith("control")]
+    assert code == 0
+    assert [line.split(" on ")[1].split(",")[0] for line in heads] == ["digits", "mnist", "cifar10"]
+    assert all(" seed 0 ->" in line for line in heads)
+
+
+def test_show_recipe_names_init_and_quick_as_origins(capsys, trained: Path) -> None:
+    code, out, err = call(capsys, "--task", "1.2.1", "--dataset", "digits", "--init", str(trained), "--quick",
+                          "--show-recipe")
+    assert (code, err) == (0, [])
+    rows = {name: " ".join(words) for name, *words in map(str.split, out[1:])}
+    assert rows["widths"] == f"8 16 --init {trained}"
+    assert rows["decoder_widths"] == "128 64 32 set by encoder conv"
+    assert rows["epochs"] == "1 --quick"
+
+
+def test_show_recipe_loads_no_torch() -> None:
+    assert "simclr" in stdout_without_torch("--task", "1.2.3", "--dataset", "mnist", "--show-recipe")

@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import itertools
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,12 +100,12 @@ def changed_recipe(arguments: Arguments, task: Task, family: str, default: Laten
                    init: Record | None) -> tuple[LatentRecipe, list[str]]:
     """The recipe that the command line asks for, and the fields in which it differs from the default."""
     given = {field: value for field, value in flag_values(arguments, task.recipe).items() if default.uses(field)}
-    inherited: dict[str, Any] = {}
-    for field in ENCODER_FIELDS if init else ():
-        value = init.recipe.fields[field] if init else None
-        inherited[field] = tuple(value) if isinstance(value, list) else value
-        if field in given and given[field] != inherited[field]:
-            raise UsageError(f"--{field.replace('_', '-')}: {arguments.init} has {value}; leave the flag out")
+    fields = init.recipe.fields if init else {}
+    inherited: dict[str, Any] = {field: tuple(value) if isinstance(value, list) else value
+                                 for field, value in fields.items() if field in ENCODER_FIELDS}
+    for field, value in inherited.items():
+        if given.get(field, value) != value:
+            raise UsageError(f"--{field.replace('_', '-')}: {arguments.init} has {fields[field]}; leave the flag out")
     encoder = (inherited | given).get("encoder")
     recipe = dataclasses.replace(task.default_recipe(family, default.method, encoder), **(inherited | given))
     if recipe.epochs == 0 and not init and default.epochs > 0:
@@ -119,36 +118,45 @@ def changed_recipe(arguments: Arguments, task: Task, family: str, default: Laten
 def origins_of(arguments: Arguments, task: Task, family: str, default: LatentRecipe, recipe: LatentRecipe,
                init: Record | None) -> dict[str, str]:
     """Where the value of each field comes from, in words."""
-    given = flag_values(arguments, task.recipe)
-    table = f'{task.recipe.__module__.replace(".", "/")}.py, ("{family}", "{default.method}")'
+    given = {name for name in flag_values(arguments, task.recipe) if recipe.uses(name)}
     origins = {}
-    for f in dataclasses.fields(recipe):
-        if not recipe.uses(f.name):
-            origins[f.name] = f"not used by {recipe.method}"
-        elif f.name in given:
-            origins[f.name] = "command line"
-        elif init and f.name in ENCODER_FIELDS:
-            origins[f.name] = f"--init {arguments.init}"
-        elif recipe.encoder != default.encoder and f.name in task.encoders.get(recipe.encoder, {}):
-            origins[f.name] = f"--encoder {recipe.encoder}"
-        elif f.name in task.recipes[family, default.method]:
-            origins[f.name] = table
+    for name in (f.name for f in dataclasses.fields(recipe)):
+        if name in given:
+            origin = "command line"
+        elif init and name in ENCODER_FIELDS:
+            origin = f"--init {arguments.init}"
+        elif recipe.encoder != default.encoder and name in task.encoders.get(recipe.encoder, {}):
+            origin = f"set by encoder {recipe.encoder}"
+        elif name in task.recipes[family, default.method]:
+            origin = f'{source_file(task.recipe)}, ("{family}", "{default.method}")'
         else:
-            origins[f.name] = "default"
-    return origins | {"method": "--method" if arguments.method else f"default on {family}"}
+            owner = next(cls for cls in task.recipe.__mro__ if name in cls.__dict__.get("__annotations__", {}))
+            origin = f"default, {source_file(owner)}"
+        origins[name] = origin if recipe.uses(name) else f"{origin}; not used by {recipe.method}"
+    return origins | {"method": "command line" if arguments.method else f"default on {family}"}
 
 
-def described(planned: Iterable[Planned]) -> str:
-    """Every field of each recipe, its value and where that comes from: what --show-recipe prints."""
+def source_file(cls: type) -> str:
+    """The file that defines a class, below the project's root."""
+    return f"{cls.__module__.replace('.', '/')}.py"
+
+
+def described(plans: dict[str, list[Planned]]) -> str:
+    """Every field of each recipe, its value and where that comes from: what --show-recipe prints.
+
+    plans: the planned runs by data set.  Runs that differ only in their seeds share a block.
+    """
     blocks = []
-    for _, same in itertools.groupby(planned, key=lambda run: (run.task, run.recipe)):
-        runs = list(same)
-        values = {name: " ".join(map(str, value)) if isinstance(value, list) else str(value)
-                  for name, value in as_json(runs[0].recipe).items()}
-        width, wide = max(map(len, values)), max(map(len, values.values()))
-        title = f"{runs[0].task} ({TASKS[runs[0].task].title}), seed {', '.join(str(run.seed) for run in runs)}"
-        lines = [f"  {name:{width}}  {value:{wide}}  {runs[0].origins[name]}" for name, value in values.items()]
-        blocks.append("\n".join([f"{title} -> {runs[0].path}", *lines]))
+    for dataset, planned in plans.items():
+        for _, same in itertools.groupby(planned, key=lambda run: (run.task, run.recipe)):
+            runs = list(same)
+            first, seeds = runs[0], ", ".join(str(run.seed) for run in runs)
+            values = {name: " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+                      for name, value in as_json(first.recipe).items()}
+            width, wide = max(map(len, values)), max(map(len, values.values()))
+            lines = [f"  {name:{width}}  {value:{wide}}  {first.origins[name]}" for name, value in values.items()]
+            title = f"{first.task} ({TASKS[first.task].title}) on {dataset}, seed {seeds} -> {first.path}"
+            blocks.append("\n".join([title, *lines]))
     return "\n\n".join(blocks)
 
 
@@ -159,7 +167,7 @@ def read_init(path: Path, quick: bool) -> Record:
     except RecordError as error:
         raise UsageError(f"--init {path}: {error}") from None
     if record.run.status == "quick" and not quick:
-        raise UsageError(f"--init {path}: this was a quick run; a run that counts starts from one that counts")
+        raise UsageError(f"--init {path}: this was a quick run; start from a complete run, or add --quick")
     if "checkpoint" not in record.artifacts:
         raise UsageError(f"--init {path}: this run has no checkpoint")
     if record.recipe.fields.get("encoder") not in ENCODER_WIDTHS:

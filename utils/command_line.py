@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -11,10 +12,12 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Any, NoReturn
 
 from utils.errors import RunError, UsageError
+from utils.version import project_version
 
 Arguments = argparse.Namespace
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed")
-FIRST_SPEAKS = 3.0  # seconds: the other processes report errors later, as torchrun ends all when one has ended
+OTHERS_WAIT = 3.0  # seconds; torchrun ends all processes once one has ended, and only the first one reports errors
+MOST_COLUMNS = 100  # of help
 
 
 def end_on_interrupt() -> None:
@@ -41,11 +44,16 @@ def leave(code: int) -> NoReturn:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with examples before everything else, exact flags only, and UsageError in place of the long usage."""
+    """argparse with examples before everything else, exact flags only, --version, and UsageError in place of the long
+    usage.
+    """
 
     def __init__(self, examples: str, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        width = min(MOST_COLUMNS, shutil.get_terminal_size().columns - 2)
+        super().__init__(allow_abbrev=False, **options, formatter_class=lambda prog: (
+            argparse.RawDescriptionHelpFormatter(prog, width=width)))
         self.examples = examples
+        self.add_argument("--version", action="version", version=project_version(), help="print the version and exit")
 
     def format_help(self) -> str:
         return f"{self.examples}\n{super().format_help()}"
@@ -68,7 +76,7 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     if os.environ.get("RANK", "0") != "0":
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             code = _exit_code(work, on_interrupt)
-        time.sleep(FIRST_SPEAKS if code else 0)
+        time.sleep(OTHERS_WAIT if code else 0)
         return code
     return _exit_code(work, on_interrupt)
 
