@@ -55,6 +55,5 @@ class MLPDecoder(nn.Module):
 
 def build_decoder(kind: str, image_shape: ImageShape, widths: tuple[int, ...],
                   latent_dim: int) -> ConvDecoder | MLPDecoder:
-    """The decoder for an encoder of this kind: mlp for mlp, conv for all others.  UsageError where widths do not fit.
-    """
+    """kind: of the encoder; mlp has an mlp decoder, all others a conv one.  UsageError where widths do not fit."""
     return (MLPDecoder if kind == "mlp" else ConvDecoder)(image_shape, widths, latent_dim)

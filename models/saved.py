@@ -51,8 +51,7 @@ def load_encoder(record: str | Path) -> Encoder:
 
 
 def load_saved(path: Path) -> Saved:
-    """Record and encoder of a finished run.  Raises RunError, in one line, where either is missing or does not match.
-    """
+    """Record and encoder of a finished run.  Raises RunError where either is missing or does not match."""
     try:
         record = read_record(path)
     except RecordError as error:
