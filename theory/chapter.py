@@ -1,68 +1,67 @@
-"""The chapter on theory: eight questions, each with its answer, its equation and what a small experiment measured.
+"""The chapter on theory: questions, each with its answer, its equation and what a small experiment measured.
 
-A question is a folder of theory/: experiment.py computes, form.py checks the result, figure.py draws it, answer.py says
-what it means.  Every number comes from theory.json (`python _theory.py`) or from the records; without that file, or
-with an invalid one, the answers appear without numbers and say so.  To add a question: its folder, and its line in
-experiments.py, in results.py and in theory_chapter().  No torch here.
+A question is a folder of theory/:
+    experiment.py  computes the result: run(seed)
+    form.py        its form in theory.json, and what the answer derives from it
+    answer.md.j2   the answer and the captions, in Markdown (answers.py)
+    figure.py      the figure: draw(found, runs)
+Every number comes from theory.json (`python _theory.py`) or from the records; without that file, or with an invalid
+one, the answers appear without numbers and say so.  To add a question: its folder, and its line in results.py.  Nothing
+here imports torch.
 """
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
 from report import show
-from report.drawing import Drawing
+from report.drawing import STYLE, Drawing, save
 from report.elements import figure, table
 from report.load import LONGEST_REASON, THEORY, Loaded
 from report.summary import Results
-from theory.alignment_uniformity.answer import answer as alignment_uniformity
-from theory.collapse.answer import answer as collapse
-from theory.linear_autoencoder.answer import answer as linear_autoencoder
-from theory.mutual_information.answer import answer as mutual_information
-from theory.projection_head.answer import answer as projection_head
-from theory.reconstruction_loss.answer import answer as reconstruction_loss
-from theory.results import TheoryResults, read_theory
-from theory.section import Section
-from theory.temperature.answer import answer as temperature
-from theory.variance_directions.answer import answer as variance_directions
+from theory.answers import answer
+from theory.own_runs import own_runs
+from theory.results import QUESTIONS, TheoryResults, read_theory
 from utils.records.schema import RecordError
 
 COMMAND = "python _theory.py"
 
 
 def theory_chapter(results_dir: Path, _loaded: list[Loaded], summary: Results,
-                   ) -> tuple[list[Section], dict[str, Drawing]]:
+                   ) -> tuple[list[dict[str, Any]], dict[str, Drawing]]:
     """The chapter's sections, and its drawings by file name."""
-    results, note = read_results(results_dir)
-    found = results.experiments if results else None
-    rows = summary.headline
-    sections = [
-        linear_autoencoder(found.linear_autoencoder if found else None),
-        reconstruction_loss(found.reconstruction_loss if found else None),
-        variance_directions(found.variance_directions if found else None),
-        mutual_information(found.mutual_information if found else None),
-        temperature(found.temperature if found else None),
-        alignment_uniformity(found.alignment_uniformity if found else None, rows),
-        projection_head(found.projection_head if found else None, rows),
-        collapse(found.collapse if found else None),
-    ]
-    drawings: dict[str, Drawing] = {}
-    for section in sections:
-        section["figures"] = [figure(f"theory-{section['id']}", drawing, drawings) for drawing in section["figures"]]
-        section["paragraphs"] += [note] if note else []
+    results, notes = read_results(results_dir)
+    runs = own_runs(summary)
+    sections, drawings = [], {}
+    for name in QUESTIONS:
+        found = getattr(results.experiments, name) if results else None
+        section = answer(name, found, runs)
+        section["figures"] = [figure(f"theory-{section['id']}", Drawing("svg", draw(name, found, runs), alt, caption),
+                                     drawings) for alt, caption in section["figures"]]
+        section["paragraphs"] += notes
+        sections.append(section)
     if results:
         sections[-1]["tables"].append(provenance(results))
     return sections, drawings
 
 
-def read_results(results_dir: Path) -> tuple[TheoryResults | None, str]:
+def draw(name: str, found: Any, runs: list[Any]) -> bytes:
+    """The figure of a question as an SVG file."""
+    with matplotlib.rc_context(STYLE):
+        return save(import_module(f"theory.{name}.figure").draw(found, runs))
+
+
+def read_results(results_dir: Path) -> tuple[TheoryResults | None, list[str]]:
     """theory.json, or None and the sentence that says why not and which command makes it."""
     try:
         results = read_theory(results_dir / THEORY)
     except RecordError as error:
         reason = show.shorten(show.plain(str(error)), LONGEST_REASON)
-        return None, f"The experiment's numbers are left out, as they cannot be trusted: {reason}. {COMMAND} writes " \
-                     "them again."
-    return results, "" if results else f"The experiment behind this answer has not been run here: {COMMAND} runs it."
+        return None, [f"The experiment's numbers are left out, as they cannot be trusted: {reason}. {COMMAND} writes "
+                      "them again."]
+    return results, [] if results else [f"The experiment behind this answer has not been run here: {COMMAND} runs it."]
 
 
 def provenance(results: TheoryResults) -> dict[str, Any]:
@@ -70,9 +69,9 @@ def provenance(results: TheoryResults) -> dict[str, Any]:
     machine = results.environment
     tree = {True: ", with changes that are not in the commit", False: "", None: ", no git"}[machine.dirty]
     versions = {"Python": machine.python, "torch": machine.torch, "numpy": machine.numpy, **results.libraries}
-    facts = [("command", COMMAND), ("seed", str(results.seed)), ("started", show.timestamp(results.started)),
-             ("processor time", show.duration(sum(results.seconds.values()))), ("commit", machine.commit + tree),
-             ("processor", f"{machine.cpu}, {show.plural(machine.threads, 'thread')}"),
-             ("versions", ", ".join(f"{name} {version}" for name, version in versions.items()))]
+    facts = {"command": COMMAND, "seed": str(results.seed), "started": show.timestamp(results.started),
+             "processor time": show.duration(sum(results.seconds.values())), "commit": machine.commit + tree,
+             "processor": f"{machine.cpu}, {show.plural(machine.threads, 'thread')}",
+             "versions": ", ".join(f"{name} {version}" for name, version in versions.items())}
     return table("Provenance of this chapter's experiments.", ["What", "Value"],
-                 [[what, show.plain(value)] for what, value in facts], code=[1])
+                 [[what, show.plain(value)] for what, value in facts.items()], code=[1])

@@ -1,10 +1,10 @@
-"""Value ranges and checks that the forms of the experiments' results share.  No torch here."""
+"""Value ranges that the forms of the experiments' results share.  No torch here."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from utils.records.schema import Fraction, Strict
+from utils.records.schema import Fraction
 
 Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
 AtLeast0 = Annotated[float, Field(ge=0, le=1e6)]
@@ -12,10 +12,3 @@ Above0 = Annotated[float, Field(ge=1e-6, le=1e6)]
 Cosines = Annotated[list[Fraction], Field(min_length=2, max_length=64)]
 Series = Annotated[list[Finite], Field(min_length=2, max_length=1000)]
 Image = Annotated[list[Finite], Field(min_length=64, max_length=64)]  # 8 x 8
-
-
-def same_length(model: Strict, *names: str) -> None:
-    """ValueError unless these lists have equal length."""
-    lengths = {name: len(getattr(model, name)) for name in names}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"lists of different lengths: {lengths}")

@@ -31,16 +31,19 @@ class Experiments(Strict):
     collapse: Collapse
 
 
+QUESTIONS = tuple(Experiments.model_fields)  # in the chapter's order; each is also the folder's name
+
+
 class TheoryResults(Strict):
-    schema_version: Annotated[Literal[1], Field(alias="schema")]
+    schema_version: Annotated[Literal[2], Field(alias="schema")]
     seed: Count
     started: UTC
-    seconds: dict[Text, Seconds]  # processor time, by experiment: wall time says more of the machine's other work
+    seconds: dict[Text, Seconds]  # processor time by experiment, which other work on the machine hardly changes
     environment: Environment
     libraries: dict[Text, Text]  # versions of scikit-learn and SciPy, which the environment does not name
     experiments: Experiments
 
 
 def read_theory(path: Path) -> TheoryResults | None:
-    """theory.json, or None where there is none.  Raises RecordError, in one line, where it cannot be believed."""
+    """theory.json, or None where there is none.  Raises RecordError, in one line, where it is invalid."""
     return read_strictly(path, TheoryResults) if path.exists() or path.is_symlink() else None

@@ -1,35 +1,31 @@
-"""The figure, from the numbers in theory.json."""
+"""The plane of the two scores: its corners and this report's runs."""
 
-import matplotlib
+from collections.abc import Sequence
+
 from matplotlib.figure import Figure
 
 from report import show
-from report.drawing import INK, MUTED, PALETTE, STYLE, Drawing, save
+from report.drawing import INK, MUTED, PALETTE
 from theory.alignment_uniformity.form import AlignmentUniformity
+from theory.own_runs import OwnRun
 
 
-def draw(found: AlignmentUniformity, runs: list[tuple[str, float, float]]) -> Drawing:
-    """The plane of the two scores with its corners.  runs: the project's own, (data set, alignment, uniformity)."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 2.4))
-        axes = figure.subplots()
-        for corner in found.corners:
-            axes.plot([corner.alignment], [corner.uniformity], "s", color=MUTED, markersize=5)
-            axes.annotate(corner.name, (corner.alignment, corner.uniformity), xytext=(0, 5), color=INK, ha="center",
-                          textcoords="offset points", parse_math=False, fontsize=8)
-        for i, name in enumerate(dict.fromkeys(run[0] for run in runs)):
-            axes.plot([run[1] for run in runs if run[0] == name], [run[2] for run in runs if run[0] == name], "o",
-                      color=PALETTE[i % len(PALETTE)], label=show.shorten(name, 30))
-        axes.axhline(found.rows[-1].lowest, color=MUTED, linestyle=":", linewidth=1)
-        axes.set(xlabel="alignment", ylabel="uniformity")
-        axes.margins(x=0.15, y=0.15)
-        if runs:
-            for text in axes.legend(loc="center left", bbox_to_anchor=(1, 0.5)).get_texts():
-                text.set_parse_math(False)
-        data = save(figure)
-    corners = "; ".join(f"{corner.name} {show.significant(corner.alignment)} and {show.significant(corner.uniformity)}"
-                        for corner in found.corners)
-    alt = f"Alignment and uniformity of the corners: {corners}. Runs of this report in the plane: {len(runs)}."
-    return Drawing("svg", data, alt, f"Alignment and uniformity, both better when lower. Squares: extreme latents in "
-                                     f"{found.rows[-1].dimensions} dimensions; dots: this report's runs; dotted: the "
-                                     "lowest uniformity there is.")
+def draw(found: AlignmentUniformity, runs: Sequence[OwnRun]) -> Figure:
+    figure = Figure(figsize=(7.2, 2.4))
+    axes = figure.subplots()
+    for corner in found.corners:
+        axes.plot([corner.alignment], [corner.uniformity], "s", color=MUTED, markersize=5)
+        axes.annotate(corner.name, (corner.alignment, corner.uniformity), xytext=(0, 5), color=INK, ha="center",
+                      textcoords="offset points", parse_math=False, fontsize=8)
+    points = [(run.dataset, run.alignment, run.uniformity) for run in runs
+              if run.alignment is not None and run.uniformity is not None]
+    for i, name in enumerate(dict.fromkeys(dataset for dataset, *_ in points)):
+        axes.plot([x for dataset, x, _ in points if dataset == name], [y for dataset, _, y in points if dataset == name],
+                  "o", color=PALETTE[i % len(PALETTE)], label=show.shorten(name, 30))
+    axes.axhline(found.rows[-1].lowest, color=MUTED, linestyle=":", linewidth=1)
+    axes.set(xlabel="alignment", ylabel="uniformity")
+    axes.margins(x=0.15, y=0.15)
+    if points:
+        for text in axes.legend(loc="center left", bbox_to_anchor=(1, 0.5)).get_texts():
+            text.set_parse_math(False)
+    return figure

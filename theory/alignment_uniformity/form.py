@@ -1,11 +1,11 @@
-"""The form of the result in theory.json, strictly validated.  No torch here."""
+"""The form of the result in theory.json.  No torch here."""
 
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from theory.fields import Finite
-from utils.records.schema import Positive, Strict, Text
+from utils.records.schema import Positive, Strict, Text, require
 
 CORNERS = ("collapsed", "two opposite points", "uniform, views unrelated", "uniform, views alike")
 
@@ -14,6 +14,11 @@ class Uniformity(Strict):
     dimensions: Positive
     measured: Finite
     lowest: Finite
+
+    @property
+    def error(self) -> float:
+        """Difference of the measurement from the closed form."""
+        return abs(self.measured - self.lowest)
 
 
 class Corner(Strict):
@@ -29,6 +34,5 @@ class AlignmentUniformity(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if tuple(corner.name for corner in self.corners) != CORNERS:
-            raise ValueError(f"the corners must be {', '.join(CORNERS)}")
+        require(tuple(corner.name for corner in self.corners) == CORNERS, f"the corners must be {', '.join(CORNERS)}")
         return self

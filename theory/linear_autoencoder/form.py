@@ -1,10 +1,6 @@
-"""The form of the result in theory.json, strictly validated.  No torch here."""
+"""The form of the result in theory.json.  No torch here."""
 
-from typing import Self
-
-from pydantic import model_validator
-
-from theory.fields import AtLeast0, Cosines, same_length
+from theory.fields import AtLeast0, Cosines
 from utils.records.schema import Positive, Strict
 
 
@@ -21,8 +17,3 @@ class LinearAutoencoder(Strict):
     autoencoder_error: AtLeast0  # mean squared pixel error
     pca_error: AtLeast0
     random_error: AtLeast0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        same_length(self, "cosines", "random_cosines", "axis_cosines", "other_seed_cosines", "other_seed_axis_cosines")
-        return self

@@ -1,4 +1,4 @@
-"""The form of the result in theory.json, strictly validated.  No torch here."""
+"""The form of the result in theory.json.  No torch here."""
 
 from typing import Annotated
 
@@ -8,29 +8,35 @@ from theory.fields import Above0, AtLeast0, Finite
 from utils.records.schema import Positive, Strict
 
 
-class GaussianBound(Strict):
+class Bound(Strict):
     information: Above0  # nats, as all of these
     n: Positive
     bound: Finite  # log N - loss
+
+
+class GaussianBound(Bound):
     standard_error: AtLeast0
     ceiling: AtLeast0  # log N
 
+    @property
+    def exceeded(self) -> bool:
+        """Whether the information is more than three standard errors below its bound."""
+        return self.bound > self.information + 3 * self.standard_error
 
-class SphereBound(Strict):
-    information: Above0
-    temperature: Above0
-    n: Positive
-    bound: Finite  # log N - loss
+
+class BitBound(Bound):
     estimate: Finite  # log(2N - 1) - loss
+
+    @property
+    def excess(self) -> float:
+        """Nats by which the estimate is above the information."""
+        return self.estimate - self.information
+
+
+class SphereBound(BitBound):
+    temperature: Above0
     standard_error: AtLeast0
     ceiling: AtLeast0  # log(2N - 1)
-
-
-class BitBound(Strict):
-    information: Above0
-    n: Positive
-    bound: Finite
-    estimate: Finite
 
 
 class MutualInformation(Strict):

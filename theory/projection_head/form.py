@@ -1,19 +1,18 @@
-"""The form of the result in theory.json, strictly validated.  No torch here."""
+"""The form of the result in theory.json.  No torch here."""
 
-from typing import Annotated, Literal, Self
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from utils.records.schema import Fraction, Positive, Strict
+from utils.records.schema import Fraction, Positive, Strict, Text, require
+
+FEATURES = ("pixels", "before the head", "after the head")
 
 
 class Probe(Strict):
-    features: Literal["pixels", "before the head", "after the head"]
+    features: Text
     class_accuracy: Fraction
     turn_accuracy: Fraction
-
-
-Probes = Annotated[list[Probe], Field(min_length=3, max_length=3)]
 
 
 class ProjectionHead(Strict):
@@ -21,12 +20,11 @@ class ProjectionHead(Strict):
     steps: Positive
     turns: Positive
     test_images: Positive
-    untrained: Probes
-    trained: Probes
+    untrained: list[Probe]
+    trained: list[Probe]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         for rows in (self.untrained, self.trained):
-            if [row.features for row in rows] != ["pixels", "before the head", "after the head"]:
-                raise ValueError("the features must be pixels, before the head and after the head")
+            require(tuple(row.features for row in rows) == FEATURES, f"the features must be {', '.join(FEATURES)}")
         return self

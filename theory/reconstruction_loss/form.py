@@ -1,11 +1,11 @@
-"""The form of the result in theory.json, strictly validated.  No torch here."""
+"""The form of the result in theory.json.  No torch here."""
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from theory.fields import AtLeast0, Finite, Image, Series, same_length
-from utils.records.schema import Count, Fraction, Positive, Strict
+from theory.fields import AtLeast0, Finite, Image, Series
+from utils.records.schema import Count, Fraction, Positive, Strict, require
 
 
 class ReconstructionLoss(Strict):
@@ -14,7 +14,7 @@ class ReconstructionLoss(Strict):
     sample_mean: Finite
     found_l1: Finite
     found_l2: Finite
-    path_steps: Annotated[list[Count], Field(min_length=2, max_length=1000)]
+    path_steps: list[Count]
     path_l1: Series
     path_l2: Series
     images: Positive
@@ -31,5 +31,5 @@ class ReconstructionLoss(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        same_length(self, "path_steps", "path_l1", "path_l2")
+        require(len(self.path_steps) == len(self.path_l1) == len(self.path_l2), "the paths have different lengths")
         return self

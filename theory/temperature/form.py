@@ -1,4 +1,4 @@
-"""The form of the result in theory.json, strictly validated.  No torch here."""
+"""The form of the result in theory.json.  No torch here."""
 
 from typing import Annotated
 

@@ -1,0 +1,68 @@
+"""From the template of an answer, theory/<question>/answer.md.j2, to a section of the report.
+
+A template is Markdown of a few forms, set apart by empty lines; the first paragraph is the answer itself:
+    # title
+    $ equation in Typst $ and then the same in words
+    ![alternative text](figure.py) and then the caption
+    caption of a table, and in the lines below it | cells |
+Numbers go through the filters of report/show.py.  The text of a file never acts as Markdown or as more than one line
+(`shown`).  What comes out is plain text, which the report's own templates escape.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from report import show
+from report.elements import table
+from theory.own_runs import OwnRun
+from utils.records.schema import Strict
+
+BAR = "\ue000"  # a | in a value; show.plain escapes this character, so that no value contains it
+
+
+def shown(value: object) -> object:
+    """What a template prints for a value.  TypeError for a number that is not rounded."""
+    if value is None or isinstance(value, float):
+        raise TypeError(f"{value} must be printed through a filter")
+    return show.plain(value).replace("|", BAR) if isinstance(value, str) else value
+
+
+TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
+                               trim_blocks=True, lstrip_blocks=True, finalize=shown)
+for function in (show.count, show.percent, show.points, show.shorten, show.significant):
+    TEMPLATES.filters[function.__name__] = function
+
+
+def answer(name: str, found: Strict | None, runs: Sequence[OwnRun]) -> dict[str, Any]:
+    """The section on a question as the report reads it, with its figures as (alternative text, caption).
+
+    found: the experiment's result, None where there is none.
+    """
+    section: dict[str, Any] = {"id": name.replace("_", "-"), "title": "", "paragraphs": [], "equations": [],
+                               "figures": [], "tables": []}
+    text = TEMPLATES.get_template(f"{name}/answer.md.j2").render(found=found, runs=runs)
+    for block in re.split(r"\n\s*\n", text.strip()):
+        words = " ".join(block.split()).replace(BAR, "|")
+        if words.startswith("# "):
+            section["title"] = words[2:]
+        elif match := re.fullmatch(r"\$ (.*) \$ (.*)", words):
+            section["equations"].append({"typst": match[1], "alt": match[2]})
+        elif match := re.fullmatch(r"!\[(.*?) *\]\(figure\.py\) (.*)", words):
+            section["figures"].append(match.groups())
+        elif "\n|" in block:
+            section["tables"].append(read_table(block.splitlines()))
+        else:
+            section["paragraphs"].append(words)
+    return section
+
+
+def read_table(lines: list[str]) -> dict[str, Any]:
+    """A table from its caption, head, the line that aligns its columns (---: is right), and rows."""
+    caption = " ".join(line for line in lines if not line.startswith("|"))
+    head, alignment, *rows = [[cell.strip().replace(BAR, "|") for cell in line[1:].removesuffix("|").split("|")]
+                              for line in lines if line.startswith("|")]
+    return table(caption, head, rows, right=[i for i, cell in enumerate(alignment) if cell.endswith(":")])

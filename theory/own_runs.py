@@ -1,0 +1,35 @@
+"""This report's own runs, as far as two answers show them."""
+
+from typing import NamedTuple
+
+from report.summary import Results, dataset_name, mean_of, method_name, task_name
+
+
+class OwnRun(NamedTuple):
+    """A row of the headline table: names as they are shown, and means over seeds, None where a run lacks the score."""
+
+    dataset: str
+    task: str
+    method: str
+    name: str  # '1.2.3 simclr on MNIST'
+    seeds: int
+    linear: float
+    alignment: float | None
+    uniformity: float | None
+    after_head: float | None  # linear probe on the projection head's output
+
+    @property
+    def head_loss(self) -> float | None:
+        """What the linear probe loses behind the projection head."""
+        return None if self.after_head is None else self.linear - self.after_head
+
+
+def own_runs(summary: Results) -> list[OwnRun]:
+    """One for each row of the headline table, in its order."""
+    runs = []
+    for row in summary.headline:
+        dataset, method = dataset_name(row.dataset), method_name(row.task, row.method)
+        scores = [mean_of(row.runs, f"test/{name}") for name in ("alignment", "uniformity", "projection_linear_top1")]
+        runs.append(OwnRun(dataset, task_name(row.task), method, f"{row.task} {method} on {dataset}", len(row.runs),
+                           row.linear, *scores))
+    return runs
