@@ -1,45 +1,45 @@
-"""Images decoded in parallel, chunk by chunk, in processes of their own.
+"""Images decoded in parallel processes, chunk by chunk.
 
-Where a damaged image kills the process that decodes it, or holds it up, that image is left out and nothing else is
-lost.  A finished chunk is a file, so that an interrupted decoding goes on where it was: a line of JSON ({place in the
-chunk: why it is unreadable}), then the pixels of all others; its name has its number and its SHA-256.  The processes
-import no torch; they are told what to do on stdin and end with it, whatever happens to the one that started them.
+An image that kills its process or holds it up is left out; no other image is lost.  Each finished chunk is a file, so
+that an interrupted decoding resumes: a line of JSON ({place in the chunk: why it is unreadable}), then the pixels of
+all other images.  Its name holds its number and its SHA-256.
 """
 
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
-import queue
-import signal
-import subprocess
 import sys
-import threading
-from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator
+from concurrent.futures import as_completed
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils.errors import RunError
-from utils.images.decoding import IMAGE_SECONDS
+from utils.errors import RunError, reason
+from utils.images.decoding import decode_chunk, pixels_or_reason, set_up_worker, write_chunk
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
 
 Chunk = tuple[dict[int, str], np.ndarray]  # place -> why it is unreadable; (R, side, side, 3) uint8 of all others
 
-CHUNK_IMAGES = 256  # what a kill may cost a process
-MOST_PROCESSES = 16  # each takes some 20 MB, and while it decodes a large image much more
-CHILD = "from utils.images.decoding import serve; serve()"
+CHUNK_IMAGES = 64  # what a kill may cost each process; all of them together may take IMAGE_SECONDS
+IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
+MOST_PROCESSES = 16  # each takes some 20 MB, and much more while it decodes a large image
 
 
 def processes() -> int:
-    """One a core that this process may use."""
+    """One process per core that this process may use, up to MOST_PROCESSES."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_PROCESSES)
 
 
 def finished_chunks(folder: Path, count: int, side: int) -> tuple[dict[int, Path], list[Path]]:
-    """The files of the whole chunks of `count` images that a folder holds, by number, and the damaged ones."""
+    """The files of the whole chunks of `count` images in a folder, by number, and the damaged files."""
     whole, damaged = {}, []
     for file in sorted(folder.glob("[0-9]*-*")):
         try:
@@ -52,7 +52,7 @@ def finished_chunks(folder: Path, count: int, side: int) -> tuple[dict[int, Path
 
 
 def read_chunk(file: Path, count: int, side: int) -> Chunk:
-    """A chunk of `count` images.  Raises ValueError where its bytes are not those that its name promises."""
+    """A chunk of `count` images.  Raises ValueError unless its bytes have the SHA-256 in its name."""
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != file.name.partition("-")[2]:
         raise ValueError(f"{file} is damaged")
@@ -69,117 +69,80 @@ def read_unreadable(file: Path) -> dict[int, str]:
 
 
 def places(number: int, count: int) -> range:
-    """Which of `count` images are those of a chunk."""
+    """Which of `count` images a chunk holds."""
     return range(count)[number * CHUNK_IMAGES:(number + 1) * CHUNK_IMAGES]
 
 
 def decode_all(title: str, files: list[Path], side: int, folder: Path, whole: dict[int, Path]) -> dict[int, Path]:
-    """Decode all files into chunks in the folder, except for those that are there (whole).  Returns all of them.
+    """Decode all files into chunks in the folder, except for those in `whole`.  Returns all chunks, by number.
 
-    Shows a progress bar where a person watches.  Raises RunError where a process cannot start or write.
+    A chunk whose process dies or takes longer than IMAGE_SECONDS is decoded again, each image as a task of its own.
+    Shows a progress bar on a terminal.  Raises RunError if processes cannot be started, OSError on a full disk.
     """
+    from pebble import ProcessExpired
     from tqdm import tqdm
 
-    numbers = range(-(-len(files) // CHUNK_IMAGES))
-    left = [number for number in numbers if number not in whole]
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in left:
-        waiting.put(number)
-    threads, lock = min(processes(), len(left)), threading.Lock()
-    done = sum(len(places(number, len(files))) for number in whole)
-    with (tqdm(total=len(files), initial=done, desc=f"decoding {title}", unit="image", disable=None) as bar,
-          Decoders() as decoders, ThreadPoolExecutor(max(1, threads)) as pool):
-        def tick() -> None:
-            with lock:
-                bar.update()
+    chunks = {number: [files[place] for place in places(number, len(files))]
+              for number in range(-(-len(files) // CHUNK_IMAGES))}
+    left = [number for number in chunks if number not in whole]
+    failed = []
+    with (tqdm(total=len(files), initial=sum(len(chunks[number]) for number in whole), desc=f"decoding {title}",
+               unit="image", disable=None) as bar,
+          _worker_pool(min(processes(), len(left))) as pool):
+        tasks = {pool.schedule(decode_chunk, (number, chunks[number], side, folder), timeout=IMAGE_SECONDS): number
+                 for number in left}
+        finished = dict(whole)
+        for task in as_completed(tasks):
+            number = tasks[task]
+            try:
+                finished[number] = task.result()
+                bar.update(len(chunks[number]))
+            except (TimeoutError, ProcessExpired):
+                failed.append(number)
+        for number in failed:
+            finished[number] = write_chunk(number, _one_by_one(pool, chunks[number], side), folder)
+            bar.update(len(chunks[number]))
+    return finished
 
-        def work() -> None:
-            process = decoders.start()
-            while not decoders.stopped.is_set():
-                try:
-                    number = waiting.get_nowait()
-                except queue.Empty:
-                    break
-                names = [str(files[i]) for i in places(number, len(files))]
-                job = {"number": number, "files": names, "side": side, "folder": str(folder.absolute())}
-                process = _decoded(job, process, decoders, tick)
 
+def _one_by_one(pool: "ProcessPool", files: list[Path], side: int) -> list[bytes | str]:
+    """Pixels of each file or why it is left out, decoded so that none can spoil another."""
+    from pebble import ProcessExpired, ProcessFuture
+
+    def start(file: Path) -> "ProcessFuture[bytes | str]":
+        return pool.schedule(pixels_or_reason, (file, side), timeout=IMAGE_SECONDS)
+
+    decoded: list[bytes | str] = []
+    for file, task in [(file, start(file)) for file in files]:
         try:
-            for worker in as_completed([pool.submit(work) for _ in range(threads)]):
-                worker.result()
-        finally:  # all is done, or something went wrong, Ctrl-C too
-            decoders.stop()
-    return whole | {int(file.name.partition("-")[0]): file for number in left for file in folder.glob(f"{number:06}-*")}
+            try:
+                decoded.append(task.result())
+            except ProcessExpired:  # perhaps for want of memory that others held
+                decoded.append(start(file).result())
+        except TimeoutError:
+            decoded.append(f"decoding it took longer than {IMAGE_SECONDS} s")
+        except ProcessExpired as error:
+            decoded.append(f"the process that decodes it ends with code {error.exitcode}")
+    return decoded
 
 
-class Decoders:
-    """The processes that decode; all of them end with the block."""
+@contextlib.contextmanager
+def _worker_pool(workers: int) -> Iterator["ProcessPool"]:
+    """Processes that end with the block, whatever ends it.  Raises RunError if they cannot be started.
 
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-        self.started: list[subprocess.Popen] = []
-
-    def __enter__(self) -> "Decoders":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
-        for process in self.started:
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # what it was not sent any more
-                    pipe.close()
-
-    def start(self) -> subprocess.Popen:
-        """A new one, once it is ready.  Ctrl-C does not reach it."""
-        root = str(Path(__file__).resolve().parents[2])
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]),
-                       "PYTHONIOENCODING": "utf-8:surrogateescape", "OPENBLAS_NUM_THREADS": "1"}
-        process = subprocess.Popen([sys.executable, "-P", "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.DEVNULL, encoding="utf-8", errors="surrogateescape",
-                                   env=environment, start_new_session=True)
-        self.started.append(process)
-        if process.stdout.readline() != "ready\n" and not self.stopped.is_set():
-            raise RunError(f"{sys.executable} could not be started to decode images")
-        return process
-
-    def stop(self) -> None:
-        """Kill them; what they had finished stays."""
-        self.stopped.set()
-        for process in self.started:
-            process.kill()
-
-
-def _decoded(job: dict, process: subprocess.Popen, decoders: Decoders, tick: Callable[[], None]) -> subprocess.Popen:
-    """Have a chunk decoded.  Returns the process for the next one: another, where this one died over an image.
-
-    It may have died for want of memory, so an image is tried twice before it is refused.
+    They are spawned, since a fork beside torch's threads may hang.  Each would import the caller's main module, which
+    may have no `if __name__ == "__main__"` or load torch, if it found one.
     """
-    refused: dict[str, str] = {}
-    deaths: Counter[str] = Counter()
-    ticked = 0
-    while True:
-        last = "start"  # what it said last
-        with contextlib.suppress(OSError):  # dead already
-            process.stdin.write(json.dumps(job | {"refused": refused}) + "\n")
-            process.stdin.flush()
-        while line := process.stdout.readline():
-            if decoders.stopped.is_set() or line == "done\n":
-                return process
-            if line.startswith("failed "):
-                raise RunError(f"{job['folder']}: {line.removeprefix('failed ').strip()}")
-            last = line.strip()
-            if last.isdigit() and int(last) >= ticked:
-                ticked = int(last) + 1
-                tick()
-        code = process.wait()
-        if decoders.stopped.is_set():
-            return process
-        deaths[last] += 1
-        too_long = hasattr(signal, "SIGALRM") and code == -signal.SIGALRM
-        if deaths[last] == 2 and not last.isdigit():
-            raise RunError(f"{job['folder']}: the process that decodes images ended with code {code}")
-        if too_long or deaths[last] == 2:
-            refused[last] = (f"decoding it took longer than {IMAGE_SECONDS} s" if too_long else
-                             f"the process that decodes it ends with code {code}")
-        process = decoders.start()
+    from pebble import ProcessPool
+
+    pool = ProcessPool(max(1, workers), initializer=set_up_worker, context=multiprocessing.get_context("spawn"))
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield pool
+    except RuntimeError as error:
+        raise RunError(f"the processes that decode images failed: {reason(error)}") from error
+    finally:
+        pool.stop()
+        pool.join()
+        sys.modules["__main__"] = main

@@ -1,38 +1,38 @@
-"""From an image file to pixels, and the process that does so for others (see image_chunks.py).
+"""From an image file to pixels, and what a process that decodes images runs (see chunks.py).
 
-Imports nothing heavy, so that such a process starts quickly.
+Imports neither NumPy nor torch, so that such a process starts quickly and stays small.
 """
 
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
-import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.errors import reason
+from utils.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
-
 
 def decode_image(path: Path, height: int, width: int, channels: int = 3) -> "np.ndarray":
-    """(height, width, channels) uint8 of fitted_image(), with its errors."""
+    """The pixels of fitted_image(), (height, width, channels) uint8.  Raises what fitted_image() raises."""
     import numpy as np
 
     return np.asarray(fitted_image(path, height, width, channels)).reshape(height, width, channels)
 
 
 def fitted_image(path: Path, height: int, width: int, channels: int) -> "Image.Image":
-    """The image as RGB or grey, scaled to fill height x width, its centre cropped.
+    """The image as RGB or grey, scaled to fill height x width, then cropped to its centre.
 
-    Raises whatever Pillow raises where it cannot be read or has more pixels than Pillow trusts (89 million), ValueError
-    for 32-bit pixels, whose range nobody knows, and for a pipe and the like, on which one would wait.
+    Raises whatever Pillow raises for an image that cannot be read or has more pixels than Pillow accepts (89 million),
+    and ValueError for 32-bit pixels, whose range is unknown, and for a pipe or device, which could block for ever.
     """
     from PIL import Image, ImageOps
 
@@ -42,13 +42,14 @@ def fitted_image(path: Path, height: int, width: int, channels: int) -> "Image.I
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on metadata and transparency
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
+        with Image.open(path) as opened:
+            image: Image.Image = opened
             if image.mode in ("I", "F"):
                 raise ValueError("32-bit pixels")
-            if image.mode.startswith("I;16"):  # which Pillow would clip to 255, that is to white
+            if image.mode.startswith("I;16"):  # Pillow would clip these to 255, which is white
                 image = eight_bits(image)
             image.draft(None, (2 * width, 2 * height))  # a large JPEG is decoded at a fraction of its size
-            image = image if image.mode == mode else image.convert(mode)  # which would copy it
+            image = image if image.mode == mode else image.convert(mode)  # convert() would copy an RGB image
             return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
 
 
@@ -60,53 +61,43 @@ def eight_bits(image: "Image.Image") -> "Image.Image":
     return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
-# The process
+# In a process that decodes
 
 
-def serve() -> None:
-    """Decode what is asked for in lines of JSON on stdin, until it ends.  Answers in lines on stdout.
-
-    Before each image its place is said: whoever reads along knows over which one this process died.
-    """
-    print("ready", flush=True)
-    for line in sys.stdin:
-        job = json.loads(line)
-        try:
-            _decode_chunk(**job)
-            print("done", flush=True)
-        except OSError as error:
-            print(f"failed {reason(error)}", flush=True)
+def set_up_worker() -> None:
+    """Prepare a process of the pool: silent, ended at once by SIGTERM, and ended when its parent ends, however."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff and others print their complaints
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler would wait for the image to be decoded
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _decode_chunk(number: int, files: list[str], side: int, refused: dict[str, str], folder: str) -> None:
-    """Decode the files, but not those refused (place -> why), and write the chunk's file.  OSError where it cannot."""
-    unreadable, pixels = dict(refused), []
-    for place, file in enumerate(files):
-        if str(place) in refused:
-            continue
-        print(place, flush=True)
-        _alarm(IMAGE_SECONDS)
-        try:
-            pixels.append(fitted_image(Path(file), side, side, 3).tobytes())
-        except Exception as error:  # a damaged image raises anything
-            unreadable[str(place)] = _why(error, file)
-    _alarm(0)
-    print("writing", flush=True)
-    content = json.dumps(unreadable).encode() + b"\n" + b"".join(pixels)
-    temporary = Path(folder) / f".{number:06}.{os.getpid()}.tmp"
-    with temporary.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    temporary.rename(Path(folder) / f"{number:06}-{hashlib.sha256(content).hexdigest()}")
+def _end_with_parent() -> None:
+    """pebble's processes notice a killed parent only between two tasks, hence never while an image hangs."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a process that multiprocessing started calls this"
+    parent.join()
+    os._exit(1)
 
 
-def _why(error: Exception, file: str) -> str:
-    """What is wrong with the file, without its path, beside which it will stand."""
-    return reason(ValueError(str(error).replace(repr(file), "").rstrip(" :") or type(error).__name__))
+def decode_chunk(number: int, files: list[Path], side: int, folder: Path) -> Path:
+    """Decode a chunk's images and write its file; see write_chunk()."""
+    return write_chunk(number, [pixels_or_reason(file, side) for file in files], folder)
 
 
-def _alarm(seconds: int) -> None:
-    """The signal that nobody here handles ends this process after so many seconds; 0 calls it off."""
-    if hasattr(signal, "alarm"):
-        signal.alarm(seconds)
+def pixels_or_reason(file: Path, side: int) -> bytes | str:
+    """The bytes of (side, side, 3) pixels, or why the image cannot be read."""
+    try:
+        return fitted_image(file, side, side, 3).tobytes()
+    except Exception as error:  # a damaged image raises anything
+        text = str(error).replace(repr(str(file)), "").rstrip(" :")  # the path is listed next to it
+        return reason(ValueError(text or type(error).__name__))
+
+
+def write_chunk(number: int, decoded: list[bytes | str], folder: Path) -> Path:
+    """Write pixels and reasons as the file of a chunk (its format: chunks.py).  Raises OSError where it cannot."""
+    unreadable = {place: why for place, why in enumerate(decoded) if isinstance(why, str)}
+    content = json.dumps(unreadable).encode() + b"\n" + b"".join(one for one in decoded if isinstance(one, bytes))
+    path = folder / f"{number:06}-{hashlib.sha256(content).hexdigest()}"
+    write_atomically(path, lambda file: file.write(content))
+    return path
