@@ -12,20 +12,17 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from tqdm import tqdm
 
+from utils.console import say
 from utils.errors import RunError, reason
 from utils.images.decoding import decode_chunk, pixels_or_reason, set_up_worker, write_chunk
-
-if TYPE_CHECKING:
-    from pebble import ProcessPool
-
-Chunk = tuple[dict[int, str], np.ndarray]  # place -> why it is unreadable; (R, side, side, 3) uint8 of all others
 
 CHUNK_IMAGES = 64  # what a kill may cost each process; all of them together may take IMAGE_SECONDS
 IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
@@ -38,60 +35,57 @@ def processes() -> int:
     return min(cores, MOST_PROCESSES)
 
 
-def finished_chunks(folder: Path, count: int, side: int) -> tuple[dict[int, Path], list[Path]]:
-    """The files of the whole chunks of `count` images in a folder, by number, and the damaged files."""
-    whole, damaged = {}, []
-    for file in sorted(folder.glob("[0-9]*-*")):
-        try:
-            number = int(file.name.partition("-")[0])
-            read_chunk(file, len(places(number, count)), side)
-            whole[number] = file
-        except (OSError, ValueError):
-            damaged.append(file)
-    return whole, damaged
-
-
-def read_chunk(file: Path, count: int, side: int) -> Chunk:
-    """A chunk of `count` images.  Raises ValueError unless its bytes have the SHA-256 in its name."""
-    content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != file.name.partition("-")[2]:
-        raise ValueError(f"{file} is damaged")
-    start = content.index(b"\n") + 1
-    unreadable = read_unreadable(file)
-    pixels = np.frombuffer(content, np.uint8, offset=start)
-    return unreadable, pixels.reshape(count - len(unreadable), side, side, 3)
-
-
-def read_unreadable(file: Path) -> dict[int, str]:
-    """The first half of read_chunk(), unverified."""
-    with file.open("rb") as opened:
-        return {int(place): why for place, why in json.loads(opened.readline()).items()}
-
-
 def places(number: int, count: int) -> range:
     """Which of `count` images a chunk holds."""
     return range(count)[number * CHUNK_IMAGES:(number + 1) * CHUNK_IMAGES]
 
 
-def decode_all(title: str, files: list[Path], side: int, folder: Path, whole: dict[int, Path]) -> dict[int, Path]:
-    """Decode all files into chunks in the folder, except for those in `whole`.  Returns all chunks, by number.
+def read_unreadable(file: Path) -> dict[int, str]:
+    """Place in the chunk -> why the image is unreadable."""
+    with file.open("rb") as opened:
+        return {int(place): why for place, why in json.loads(opened.readline()).items()}
+
+
+def read_chunk(file: Path, side: int) -> np.ndarray:
+    """A chunk's readable images, (R, side, side, 3) uint8.  RunError unless its bytes have the SHA-256 in its name."""
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != file.name.partition("-")[2]:
+        raise RunError(f"{file} is damaged; start again to decode it again")
+    return np.frombuffer(content, np.uint8, offset=content.index(b"\n") + 1).reshape(-1, side, side, 3)
+
+
+def finished_chunks(title: str, folder: Path, count: int, side: int) -> dict[int, Path]:
+    """The whole chunks that an interrupted start left of `count` images, by number.  Deletes damaged ones."""
+    whole, damaged = {}, 0
+    for file in sorted(folder.glob("[0-9]*-*")):
+        try:
+            read_chunk(file, side)
+            whole[int(file.name.partition("-")[0])] = file
+        except (OSError, ValueError, RunError):
+            file.unlink()
+            damaged += 1
+    if whole or damaged:
+        done = sum(len(places(number, count)) for number in whole)
+        say(f"{title}: resuming an interrupted start: {done:,} of {count:,} images are decoded"
+            + (f"; {damaged} chunks are damaged and decoded again" if damaged else ""))
+    return whole
+
+
+def decode_all(title: str, files: list[Path], side: int, folder: Path, whole: dict[int, Path]) -> list[Path]:
+    """Decode all files into chunks in the folder, except for those in `whole`.  Returns all chunks in order.
 
     A chunk whose process dies or takes longer than IMAGE_SECONDS is decoded again, each image as a task of its own.
     Shows a progress bar on a terminal.  Raises RunError if processes cannot be started, OSError on a full disk.
     """
-    from pebble import ProcessExpired
-    from tqdm import tqdm
-
-    chunks = {number: [files[place] for place in places(number, len(files))]
-              for number in range(-(-len(files) // CHUNK_IMAGES))}
-    left = [number for number in chunks if number not in whole]
-    failed = []
-    with (tqdm(total=len(files), initial=sum(len(chunks[number]) for number in whole), desc=f"decoding {title}",
-               unit="image", disable=None) as bar,
-          _worker_pool(min(processes(), len(left))) as pool):
-        tasks = {pool.schedule(decode_chunk, (number, chunks[number], side, folder), timeout=IMAGE_SECONDS): number
-                 for number in left}
-        finished = dict(whole)
+    count = len(files)
+    chunks = [[files[place] for place in places(number, count)] for number in range(-(-count // CHUNK_IMAGES))]
+    left = [number for number in range(len(chunks)) if number not in whole]
+    finished, failed = dict(whole), []
+    with (tqdm(total=count, initial=sum(len(chunks[number]) for number in whole), desc=f"decoding {title}",
+               unit="image", disable=None) as bar, _pool(min(processes(), len(left))) as pool):
+        tasks: dict[Future[Path], int] = {
+            pool.schedule(decode_chunk, (number, chunks[number], side, folder), timeout=IMAGE_SECONDS): number
+            for number in left}
         for task in as_completed(tasks):
             number = tasks[task]
             try:
@@ -102,14 +96,12 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path, whole: di
         for number in failed:
             finished[number] = write_chunk(number, _one_by_one(pool, chunks[number], side), folder)
             bar.update(len(chunks[number]))
-    return finished
+    return [finished[number] for number in range(len(chunks))]
 
 
-def _one_by_one(pool: "ProcessPool", files: list[Path], side: int) -> list[bytes | str]:
-    """Pixels of each file or why it is left out, decoded so that none can spoil another."""
-    from pebble import ProcessExpired, ProcessFuture
-
-    def start(file: Path) -> "ProcessFuture[bytes | str]":
+def _one_by_one(pool: ProcessPool, files: list[Path], side: int) -> list[bytes | str]:
+    """The pixels of each file or why it is left out."""
+    def start(file: Path) -> ProcessFuture[bytes | str]:
         return pool.schedule(pixels_or_reason, (file, side), timeout=IMAGE_SECONDS)
 
     decoded: list[bytes | str] = []
@@ -127,14 +119,12 @@ def _one_by_one(pool: "ProcessPool", files: list[Path], side: int) -> list[bytes
 
 
 @contextlib.contextmanager
-def _worker_pool(workers: int) -> Iterator["ProcessPool"]:
+def _pool(workers: int) -> Iterator[ProcessPool]:
     """Processes that end with the block, whatever ends it.  Raises RunError if they cannot be started.
 
-    They are spawned, since a fork beside torch's threads may hang.  Each would import the caller's main module, which
-    may have no `if __name__ == "__main__"` or load torch, if it found one.
+    They are spawned, since a fork next to torch's threads may hang.  Each would import the main module, which may load
+    torch or lack an `if __name__ == "__main__"`, if it were not replaced meanwhile.
     """
-    from pebble import ProcessPool
-
     pool = ProcessPool(max(1, workers), initializer=set_up_worker, context=multiprocessing.get_context("spawn"))
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")

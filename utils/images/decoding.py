@@ -38,7 +38,7 @@ def fitted_image(path: Path, height: int, width: int, channels: int) -> "Image.I
 
     mode = "RGB" if channels == 3 else "L"
     if path.exists() and not path.is_file() and not path.is_dir():
-        raise ValueError("no regular file")
+        raise ValueError("not a regular file")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on metadata and transparency
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -46,19 +46,13 @@ def fitted_image(path: Path, height: int, width: int, channels: int) -> "Image.I
             image: Image.Image = opened
             if image.mode in ("I", "F"):
                 raise ValueError("32-bit pixels")
-            if image.mode.startswith("I;16"):  # Pillow would clip these to 255, which is white
-                image = eight_bits(image)
+            if image.mode.startswith("I;16"):  # Pillow would clip these to 255, which is white; the upper 8 bits stay
+                import numpy as np
+
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             image.draft(None, (2 * width, 2 * height))  # a large JPEG is decoded at a fraction of its size
             image = image if image.mode == mode else image.convert(mode)  # convert() would copy an RGB image
             return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
-
-
-def eight_bits(image: "Image.Image") -> "Image.Image":
-    """The upper 8 of the 16 bits of each pixel."""
-    import numpy as np
-    from PIL import Image
-
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
 
 
 # In a process that decodes
@@ -86,16 +80,16 @@ def decode_chunk(number: int, files: list[Path], side: int, folder: Path) -> Pat
 
 
 def pixels_or_reason(file: Path, side: int) -> bytes | str:
-    """The bytes of (side, side, 3) pixels, or why the image cannot be read."""
+    """The bytes of (side, side, 3) uint8 pixels, or why the image cannot be read."""
     try:
         return fitted_image(file, side, side, 3).tobytes()
     except Exception as error:  # a damaged image raises anything
-        text = str(error).replace(repr(str(file)), "").rstrip(" :")  # the path is listed next to it
+        text = str(error).replace(repr(str(file)), "").rstrip(" :")  # the list names the file already
         return reason(ValueError(text or type(error).__name__))
 
 
 def write_chunk(number: int, decoded: list[bytes | str], folder: Path) -> Path:
-    """Write pixels and reasons as the file of a chunk (its format: chunks.py).  Raises OSError where it cannot."""
+    """Write the file of a chunk (its format: chunks.py) from pixels or reasons.  Raises OSError on a full disk."""
     unreadable = {place: why for place, why in enumerate(decoded) if isinstance(why, str)}
     content = json.dumps(unreadable).encode() + b"\n" + b"".join(one for one in decoded if isinstance(one, bytes))
     path = folder / f"{number:06}-{hashlib.sha256(content).hexdigest()}"

@@ -41,11 +41,6 @@ class Source:
 # Fetchers: data folder, temporary folder -> folder with the files
 
 
-def nothing(data_dir: Path, temporary: Path) -> Path:
-    """For what needs no files."""
-    return temporary
-
-
 def placed_files(patterns: tuple[str, ...], data_dir: Path, temporary: Path) -> Path:
     """Files that already lie in the data folder: the folder of the first one that matches a pattern."""
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""What the modules that read data share: the four arrays of a data set, their split and digests, and small tools."""
+"""The four arrays of a data set, their split and digests, and small tools for the modules that read them."""
 
 import contextlib
 import hashlib
@@ -12,15 +12,15 @@ import numpy as np
 Arrays = dict[str, np.ndarray]  # one array for each of PARTS
 
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
-SPLIT_SEED = 0  # of every split; the run's seed has no part in it, so that all runs share their validation images
+SPLIT_SEED = 0  # of every split, whatever the run's seed, so that all runs share their validation images
 VALIDATION_FRACTION = 0.1  # of the training images
-TEST_FRACTION = 0.2  # where a data set comes without a test set
+TEST_FRACTION = 0.2  # of a data set that comes without a test set
 
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Split the indices 0..N-1 of (N,) labels in two, both sorted: the rest, and `fraction` of each class.
 
-    The fraction is rounded, but takes at least one image of each class.
+    The fraction is rounded, to at least one image of each class.
     """
     random = np.random.RandomState(seed)  # its stream is frozen; that of default_rng may change with NumPy's version
     chosen = []
@@ -33,14 +33,14 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
 
 def digests(arrays: Arrays) -> dict[str, str]:
     """SHA-256 in hex of the bytes of each of PARTS, in C order."""
-    return {part: hashlib.sha256(np.ascontiguousarray(arrays[part])).hexdigest() for part in PARTS}
+    return {part: hashlib.sha256(np.ascontiguousarray(arrays[part]).data).hexdigest() for part in PARTS}
 
 
 def read_ahead(images: np.ndarray, rows: np.ndarray) -> None:
     """Have the system read these rows of a memory-mapped array from the disk, in the background and all at once.
 
-    Otherwise whoever uses them waits for one page after the other, or for the megabytes around each of them that the
-    system reads on a guess and that drive out of memory what is needed.  Of an array in memory: nothing to do.
+    Otherwise using them waits for one page at a time, or for megabytes of guessed read-ahead around each of them, which
+    drive needed pages out of memory.  Does nothing to an array in memory.
     """
     file = images.base
     if not isinstance(images, np.memmap) or not isinstance(file, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
@@ -54,12 +54,10 @@ def read_ahead(images: np.ndarray, rows: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder, removed afterwards.  Under the lock its name is free: what lies there, a killed run left."""
+    """An empty folder, removed afterwards.  The caller's lock keeps its name free, so a killed run left any content."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
