@@ -1,0 +1,171 @@
+"""A folder of images: its splits, its cache, and what a folder must have."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.images.samples import empty, leftovers, load_folder, sha256_of, truncate, write_images
+from utils.errors import RunError, UsageError
+from utils.images import chunks
+from utils.images.datasets import load_dataset
+from utils.images.splits import PARTS
+
+
+def test_a_folder_becomes_memory_mapped_splits(pets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (pets / ".ipynb_checkpoints").mkdir()
+    dataset = load_folder(pets, tmp_path / "data")
+    assert (dataset.name, dataset.classes, dataset.source) == ("folder-my-pets", ("cat", "dog"), "folder")
+    assert (dataset.recipes, dataset.image_shape) == ("cifar10", (3, 32, 32))
+    assert isinstance(dataset.train_images, np.memmap) and isinstance(dataset.test_images, np.memmap)
+    assert dataset.train_images.shape == (24, 32, 32, 3) and dataset.train_images.dtype == np.uint8
+    assert type(dataset.train_labels) is np.ndarray and dataset.train_labels.dtype == np.int64
+    assert dataset.class_counts() == {"train": [14, 7], "val": [2, 1], "test": [4, 2]}
+    for images, labels in ((dataset.train_images, dataset.train_labels), (dataset.test_images, dataset.test_labels)):
+        assert np.array_equal(images[:, 5, 5, 0], np.where(labels == 0, 200, 100))
+    greens = [*dataset.train_images[:, 0, 0, 1], *dataset.test_images[:, 0, 0, 1]]
+    assert sorted(greens) == sorted([*range(20), *range(10)])
+    arrays = {part: np.asarray(getattr(dataset, part)).astype(np.uint8) for part in PARTS}
+    assert dataset.sha256 == sha256_of(arrays)
+    assert capfd.readouterr().err == ""
+
+
+def test_train_and_test_folders_are_the_splits(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for split, count, value in (("train", 10, 10), ("test", 3, 200)):
+        for name in ("a", "b"):
+            write_images(tmp_path / "set" / split / name, count, value)
+    dataset = load_folder(tmp_path / "set", tmp_path / "data")
+    assert dataset.classes == ("a", "b")
+    assert dataset.class_counts() == {"train": [9, 9], "val": [1, 1], "test": [3, 3]}
+    assert set(dataset.train_images[:, 0, 0, 0].tolist()) == {10}
+    assert set(dataset.test_images[:, 0, 0, 0].tolist()) == {200}
+
+
+def test_image_size_has_a_cache_and_a_name_of_its_own(pets: Path, tmp_path: Path) -> None:
+    small, large = (load_dataset(f"folder:{pets}", tmp_path / "data", size) for size in (None, 48))
+    assert (small.name, large.name) == ("folder-my-pets", "folder-my-pets-48px")
+    assert (small.image_shape, large.image_shape) == ((3, 32, 32), (3, 48, 48))
+    assert large.train_images.shape == (24, 48, 48, 3) and len(leftovers(tmp_path / "data")) == 2
+    assert np.array_equal(small.train_labels, large.train_labels)
+    repeated = load_dataset(f"folder:{pets}", tmp_path / "data", 32)
+    assert (repeated.name, repeated.sha256) == (small.name, small.sha256)
+
+
+def test_folder_is_decoded_once(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_folder(pets, tmp_path / "data")
+    monkeypatch.setattr(chunks, "decode_all", None)  # decoding anything now would fail
+    second = load_folder(pets, tmp_path / "data")
+    assert first.sha256 == second.sha256 and np.array_equal(first.train_images, second.train_images)
+    assert len(leftovers(tmp_path / "data")) == 1
+
+
+def test_a_changed_folder_is_decoded_again(pets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    first = load_folder(pets, tmp_path / "data")
+    Image.new("RGB", (32, 32), (7, 7, 7)).save(pets / "cat" / "00.png")
+    second = load_folder(pets, tmp_path / "data")
+    assert first.sha256["train_images"] != second.sha256["train_images"] or (
+        first.sha256["test_images"] != second.sha256["test_images"])
+    assert 7 in [*second.train_images[:, 0, 0, 0], *second.test_images[:, 0, 0, 0]]
+    assert "changed" in capfd.readouterr().err
+    write_images(pets / "dog", 12, 100)
+    assert sum(map(sum, load_folder(pets, tmp_path / "data").class_counts().values())) == 32
+    assert len(leftovers(tmp_path / "data")) == 1
+
+
+@pytest.fixture(scope="module")
+def decoded_pets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder of images and a data folder with its cache."""
+    folder = tmp_path_factory.mktemp("decoded")
+    for name in ("cat", "dog"):
+        write_images(folder / "pets" / name, 10, 100)
+    load_folder(folder / "pets", folder / "data")
+    return folder / "pets", folder / "data"
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, lambda path: path.write_text("{}"), os.remove])
+@pytest.mark.parametrize("name", ["train_images.npy", "test_labels.npy", "cache.json"])
+def test_a_damaged_folder_cache_is_built_again(
+        name: str, damage: Callable[[Path], None], decoded_pets: tuple[Path, Path], tmp_path: Path,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    pets, data_dir = decoded_pets[0], tmp_path / "data"
+    shutil.copytree(decoded_pets[1], data_dir)
+    first = load_folder(pets, data_dir)
+    assert capfd.readouterr().err == ""
+    [cache] = [path for path in data_dir.iterdir() if path.is_dir()]
+    kept = np.array(first.train_images)
+    damage(cache / name)
+    second = load_folder(pets, data_dir)
+    assert "is damaged" in capfd.readouterr().err
+    assert first.sha256 == second.sha256 and np.array_equal(kept, second.train_images)
+
+
+def test_folders_of_the_same_name_do_not_share_a_cache(pets: Path, tmp_path: Path) -> None:
+    write_images(tmp_path / "other" / "my pets" / "cat", 10, 50)
+    write_images(tmp_path / "other" / "my pets" / "dog", 10, 60)
+    load_folder(pets, tmp_path / "data")
+    other = load_folder(tmp_path / "other" / "my pets", tmp_path / "data")
+    assert set(other.train_images[:, 0, 0, 0].tolist()) == {50, 60}
+    assert len(load_folder(pets, tmp_path / "data").train_images) == 24
+    assert len(leftovers(tmp_path / "data")) == 2
+
+
+def refused(path: Path, tmp_path: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        load_folder(path, tmp_path / "data")
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "data").exists() or leftovers(tmp_path / "data") == []
+    return str(caught.value)
+
+
+def test_a_missing_folder_or_a_file_is_refused(tmp_path: Path) -> None:
+    assert "no folder" in refused(tmp_path / "missing", tmp_path)
+    (tmp_path / "file").touch()
+    assert "not a folder" in refused(tmp_path / "file", tmp_path)
+
+
+def test_a_folder_without_two_classes_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path / "flat", 30, 0)
+    assert "has 0 class folders" in refused(tmp_path / "flat", tmp_path)
+    write_images(tmp_path / "one" / "cat", 30, 0)
+    text = refused(tmp_path / "one", tmp_path)
+    assert "has 1 class folders" in text and "one per class" in text
+
+
+def test_a_class_with_too_few_readable_images_is_refused(pets: Path, tmp_path: Path) -> None:
+    (pets / "dog" / "00.png").unlink()
+    assert "class 'dog' has 9 readable images, but at least 10" in refused(pets, tmp_path)
+    (pets / "dog" / "00.png").write_bytes(b"no image")
+    text = refused(pets, tmp_path)
+    assert "class 'dog' has 9 readable images" in text
+    assert "1 unreadable and left out: 'dog/00.png'" in text
+    (pets / "empty").mkdir()
+    write_images(pets / "dog", 10, 0)
+    assert "class 'empty' has 0 readable images" in refused(pets, tmp_path)
+
+
+def test_splits_with_different_classes_are_refused(tmp_path: Path) -> None:
+    for place in ("train/a", "train/b", "test/a", "test/c"):
+        write_images(tmp_path / "set" / place, 10, 0)
+    assert "same classes, but only one has 'b', 'c'" in refused(tmp_path / "set", tmp_path)
+    shutil.move(tmp_path / "set" / "test" / "c", tmp_path / "set" / "test" / "b")
+    load_folder(tmp_path / "set", tmp_path / "data2")
+    (tmp_path / "set" / "train" / "b" / "05.png").unlink()
+    (tmp_path / "set" / "train" / "b" / "06.png").unlink()
+    assert "class 'b' has 8 readable images in train" in refused(tmp_path / "set", tmp_path)
+
+
+def test_a_full_disk_is_reported_before_decoding(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(RunError, match="GB left"):
+        load_folder(pets, tmp_path / "data")
+
+
+def test_a_folder_name_is_made_safe_for_file_names(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_images(tmp_path / "my: ü (2)" / name, 10, 0)
+    assert load_folder(tmp_path / "my: ü (2)", tmp_path / "data").name == "folder-my-2-"
