@@ -74,9 +74,9 @@ class Dataset:
         return {split: np.bincount(labels[split], minlength=len(self.classes)).tolist() for split in labels}
 
     def subset(self, count: int) -> "Dataset":
-        """With about so many of the training images, always the same ones; classes keep their shares.
+        """With about `count` of the training images, always the same ones; classes keep their shares.
 
-        Raises UsageError where the training split has fewer.
+        Raises UsageError if the training split has fewer.
         """
         if count > len(self.train_index):
             raise UsageError(f"--subset {count}: the training split of {self.name} has {len(self.train_index)} images")
@@ -87,14 +87,12 @@ class Dataset:
 
         Both index into train_images, sorted, and are the same for every run.
         """
-        if fraction == 1:
-            return self.train_index, self.val_index
-        kept = [index[stratified_split(self.train_labels[index], fraction, SPLIT_SEED)[1]]
-                for index in (self.train_index, self.val_index)]
-        return kept[0], kept[1]
+        train, val = (index[stratified_split(self.train_labels[index], fraction, SPLIT_SEED)[1]]
+                      for index in (self.train_index, self.val_index))
+        return train, val
 
     def head(self, train: int, val: int, test: int) -> "Dataset":
-        """A smaller data set for quick runs: about so many random images of each split, always the same ones.
+        """A smaller data set for quick runs: about this many random images of each split, always the same ones.
 
         Classes keep their shares, and each keeps at least one image.  sha256 stays that of the full arrays.
         """
@@ -253,20 +251,23 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
     a folder that does not fit, RunError if no source gave the data set or data_dir cannot be written.
     """
     check_dataset(name, image_size)
-    if name.startswith(FOLDER):
-        return _load_folder(name, data_dir, image_size or image_folder.FOLDER_SIDE)
-    spec = DATASETS[name]
-    if spec.cached:
+    spec = DATASETS.get(name)
+    if spec is None:
+        side = image_size or image_folder.FOLDER_SIDE
+        path, name = folder_path(name), short_name(name, side)
+        classes, images, key = image_folder.scan(path, side)
+        cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
         with _locked(data_dir, name):
-            arrays, source = _read_or_obtain(name, spec, data_dir)
+            arrays, sha256 = image_folder.read_or_build(path, classes, images, key, side, cache)
+        image_shape, recipes, source = (3, side, side), FOLDER_RECIPES, "folder"
     else:
-        with tempfile.TemporaryDirectory() as temporary:
-            arrays, source = _obtain(name, spec, Path(temporary))
-    return _dataset(name, spec.classes, spec.image_shape, spec.recipes, arrays, dict(spec.sha256), source)
-
-
-def _dataset(name: str, classes: tuple[str, ...], image_shape: tuple[int, int, int], recipes: str, arrays: Arrays,
-             sha256: dict[str, str], source: str) -> Dataset:
+        if spec.cached:
+            with _locked(data_dir, name):
+                arrays, source = _read_or_obtain(name, spec, data_dir)
+        else:
+            with tempfile.TemporaryDirectory() as temporary:
+                arrays, source = _obtain(name, spec, Path(temporary))
+        classes, image_shape, recipes, sha256 = spec.classes, spec.image_shape, spec.recipes, dict(spec.sha256)
     train_labels, test_labels = (np.array(arrays[part], np.int64) for part in ("train_labels", "test_labels"))
     train_index, val_index = stratified_split(train_labels, VALIDATION_FRACTION, SPLIT_SEED)
     return Dataset(name, classes, image_shape, recipes, arrays["train_images"], train_labels, arrays["test_images"],
@@ -342,13 +343,3 @@ def _from_source(name: str, spec: DatasetSpec, source: Source, data_dir: Path) -
             say(f"{name}: {reason(error)}; downloading once more")
     with scratch(data_dir / f".{name}.tmp") as temporary:
         return _verified(source.decode(source.fetch(data_dir, temporary)), spec)
-
-
-def _load_folder(name: str, data_dir: Path, side: int) -> Dataset:
-    """folder:PATH as memory-mapped arrays.  Raises UsageError unless it has one sub-folder of images per class."""
-    path, name = folder_path(name), short_name(name, side)
-    classes, images, key = image_folder.scan(path, side)
-    cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
-    with _locked(data_dir, name):
-        arrays, sha256 = image_folder.read_or_build(path, classes, images, key, side, cache)
-    return _dataset(name, classes, (3, side, side), FOLDER_RECIPES, arrays, sha256, "folder")

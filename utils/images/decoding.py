@@ -63,15 +63,14 @@ def set_up_worker() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff and others print their complaints
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler would wait for the image to be decoded
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """pebble's processes notice a killed parent only between two tasks, hence never while an image hangs."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "only a process that multiprocessing started calls this"
-    parent.join()
-    os._exit(1)
+
+    def end_with_parent() -> None:  # pebble notices a killed parent only between two tasks
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def decode_chunk(number: int, files: list[Path], side: int, folder: Path) -> Path:
