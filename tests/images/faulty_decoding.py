@@ -1,4 +1,4 @@
-"""Set-ups of a decoding process that break or log its images, in place of decoding.set_up_worker().
+"""Set-ups of a decoding process that break or log its images, in place of chunks.set_up_worker().
 
 In a module of their own that imports little, since every such process imports it.
 """
@@ -10,18 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from utils.images import decoding
+from utils.images import chunks
 
 
 def _before_each_image(act: Callable[[Path], None]) -> None:
-    fitted_image = decoding.fitted_image
+    fitted_image = chunks.fitted_image
 
     def replaced(path: Path, *size: int) -> Any:
         act(path)
         return fitted_image(path, *size)
 
-    decoding.fitted_image = replaced
-    decoding.set_up_worker()
+    chunks.fitted_image = replaced
+    chunks.set_up_worker()
 
 
 def slow_and_logged(log: Path) -> None:
@@ -62,5 +62,5 @@ def cannot_start() -> None:
 def full_disk() -> None:
     def write(*_: object) -> None:
         raise OSError(28, "No space left on device")
-    decoding.write_atomically = write
-    decoding.set_up_worker()
+    chunks.write_atomically = write
+    chunks.set_up_worker()

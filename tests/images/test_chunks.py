@@ -194,3 +194,10 @@ def test_decoding_leaves_the_main_module_in_place(pets: Path, tmp_path: Path) ->
     main = sys.modules["__main__"]
     load_folder(pets, tmp_path / "data")
     assert sys.modules["__main__"] is main
+
+
+def test_the_decoding_process_loads_nothing_heavy() -> None:
+    heavy = ["torch", "numpy", "pydantic", "PIL", "tqdm"]
+    code = f"import sys, utils.images.chunks; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -3,6 +3,8 @@
 An image that kills its process or holds it up is left out; no other image is lost.  Each finished chunk is a file, so
 that an interrupted decoding resumes: a line of JSON ({place in the chunk: why it is unreadable}), then the pixels of
 all other images.  Its name holds its number and its SHA-256.
+
+Each process imports this module, which therefore imports neither NumPy nor torch.
 """
 
 import contextlib
@@ -10,19 +12,24 @@ import hashlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-import numpy as np
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
-from tqdm import tqdm
 
 from utils.console import say
 from utils.errors import RunError, reason
-from utils.images.decoding import decode_chunk, pixels_or_reason, set_up_worker, write_chunk
+from utils.files import write_atomically
+from utils.images.decoding import fitted_image
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CHUNK_IMAGES = 64  # what a kill may cost each process; all of them together may take IMAGE_SECONDS
 IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
@@ -35,9 +42,21 @@ def processes() -> int:
     return min(cores, MOST_PROCESSES)
 
 
+# The file of a chunk
+
+
 def places(number: int, count: int) -> range:
     """Which of `count` images a chunk holds."""
     return range(count)[number * CHUNK_IMAGES:(number + 1) * CHUNK_IMAGES]
+
+
+def write_chunk(number: int, decoded: list[bytes | str], folder: Path) -> Path:
+    """Write pixels, or why an image has none, as the file of a chunk.  Raises OSError on a full disk."""
+    unreadable = {place: why for place, why in enumerate(decoded) if isinstance(why, str)}
+    content = json.dumps(unreadable).encode() + b"\n" + b"".join(one for one in decoded if isinstance(one, bytes))
+    path = folder / f"{number:06}-{hashlib.sha256(content).hexdigest()}"
+    write_atomically(path, lambda file: file.write(content))
+    return path
 
 
 def read_unreadable(file: Path) -> dict[int, str]:
@@ -46,42 +65,64 @@ def read_unreadable(file: Path) -> dict[int, str]:
         return {int(place): why for place, why in json.loads(opened.readline()).items()}
 
 
-def read_chunk(file: Path, side: int) -> np.ndarray:
+def read_chunk(file: Path, side: int) -> "np.ndarray":
     """A chunk's readable images, (R, side, side, 3) uint8.  RunError unless its bytes have the SHA-256 in its name."""
+    import numpy as np
+
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != file.name.partition("-")[2]:
         raise RunError(f"{file} is damaged; start again to decode it again")
     return np.frombuffer(content, np.uint8, offset=content.index(b"\n") + 1).reshape(-1, side, side, 3)
 
 
-def finished_chunks(title: str, folder: Path, count: int, side: int) -> dict[int, Path]:
-    """The whole chunks that an interrupted start left of `count` images, by number.  Deletes damaged ones."""
-    whole, damaged = {}, 0
-    for file in sorted(folder.glob("[0-9]*-*")):
-        try:
-            read_chunk(file, side)
-            whole[int(file.name.partition("-")[0])] = file
-        except (OSError, ValueError, RunError):
-            file.unlink()
-            damaged += 1
-    if whole or damaged:
-        done = sum(len(places(number, count)) for number in whole)
-        say(f"{title}: resuming an interrupted start: {done:,} of {count:,} images are decoded"
-            + (f"; {damaged} chunks are damaged and decoded again" if damaged else ""))
-    return whole
+# In a process that decodes
 
 
-def decode_all(title: str, files: list[Path], side: int, folder: Path, whole: dict[int, Path]) -> list[Path]:
-    """Decode all files into chunks in the folder, except for those in `whole`.  Returns all chunks in order.
+def set_up_worker() -> None:
+    """Prepare a process of the pool: silent, ended at once by SIGTERM, and ended when its parent ends, however."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff and others print their complaints
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler would wait for the image to be decoded
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a process that multiprocessing started calls this"
+
+    def end_with_parent() -> None:  # pebble notices a killed parent only between two tasks
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def decode_chunk(number: int, files: list[Path], side: int, folder: Path) -> Path:
+    """Decode a chunk's images and write its file.  Raises OSError on a full disk."""
+    return write_chunk(number, [pixels_or_reason(file, side) for file in files], folder)
+
+
+def pixels_or_reason(file: Path, side: int) -> bytes | str:
+    """The bytes of (side, side, 3) uint8 pixels, or why the image cannot be read."""
+    try:
+        return fitted_image(file, side, side, 3).tobytes()
+    except Exception as error:  # a damaged image raises anything
+        text = str(error).replace(repr(str(file)), "").rstrip(" :")  # the list names the file already
+        return reason(ValueError(text or type(error).__name__))
+
+
+# In the process that wants the images
+
+
+def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[Path]:
+    """Decode all files into chunks in the folder, except for chunks that it holds already.  Returns all in order.
 
     A chunk whose process dies or takes longer than IMAGE_SECONDS is decoded again, each image as a task of its own.
     Shows a progress bar on a terminal.  Raises RunError if processes cannot be started, OSError on a full disk.
     """
+    from tqdm import tqdm
+
     count = len(files)
     chunks = [[files[place] for place in places(number, count)] for number in range(-(-count // CHUNK_IMAGES))]
-    left = [number for number in range(len(chunks)) if number not in whole]
-    finished, failed = dict(whole), []
-    with (tqdm(total=count, initial=sum(len(chunks[number]) for number in whole), desc=f"decoding {title}",
+    finished, failed = _finished_chunks(title, folder, count, side), []
+    left = [number for number in range(len(chunks)) if number not in finished]
+    with (tqdm(total=count, initial=sum(len(chunks[number]) for number in finished), desc=f"decoding {title}",
                unit="image", disable=None) as bar, _pool(min(processes(), len(left))) as pool):
         tasks: dict[Future[Path], int] = {
             pool.schedule(decode_chunk, (number, chunks[number], side, folder), timeout=IMAGE_SECONDS): number
@@ -99,8 +140,25 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path, whole: di
     return [finished[number] for number in range(len(chunks))]
 
 
+def _finished_chunks(title: str, folder: Path, count: int, side: int) -> dict[int, Path]:
+    """The whole chunks that an interrupted start left of `count` images, by number.  Deletes damaged ones."""
+    whole, damaged = {}, 0
+    for file in sorted(folder.glob("[0-9]*-*")):
+        try:
+            read_chunk(file, side)
+            whole[int(file.name.partition("-")[0])] = file
+        except (OSError, ValueError, RunError):
+            file.unlink()
+            damaged += 1
+    if whole or damaged:
+        done = sum(len(places(number, count)) for number in whole)
+        say(f"{title}: resuming an interrupted start: {done:,} of {count:,} images are decoded"
+            + (f"; {damaged} chunks are damaged and decoded again" if damaged else ""))
+    return whole
+
+
 def _one_by_one(pool: ProcessPool, files: list[Path], side: int) -> list[bytes | str]:
-    """The pixels of each file or why it is left out."""
+    """The pixels of each file, or why it is left out."""
     def start(file: Path) -> ProcessFuture[bytes | str]:
         return pool.schedule(pixels_or_reason, (file, side), timeout=IMAGE_SECONDS)
 

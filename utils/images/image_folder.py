@@ -167,7 +167,7 @@ def _build(path: Path, classes: tuple[str, ...], images: list[Listed], side: int
 
     Raises UsageError if too few images are readable, RunError or OSError on a full disk.
     """
-    from utils.images.chunks import CHUNK_IMAGES, decode_all, finished_chunks, places, read_unreadable
+    from utils.images.chunks import CHUNK_IMAGES, decode_all, places, read_unreadable
 
     chunks = cache.with_name(f".{cache.name}.{key[:16]}-{CHUNK_IMAGES}.chunks")
     for other in cache.parent.glob(f".{cache.name}.*.chunks"):
@@ -179,8 +179,7 @@ def _build(path: Path, classes: tuple[str, ...], images: list[Listed], side: int
     if shutil.disk_usage(cache.parent).free < need:
         raise RunError(f"{cache.parent} has less than the {need / 1e9:.1f} GB left that {path} takes")
     chunks.mkdir(exist_ok=True)
-    files = decode_all(path.name, [file for _, _, file in images], side, chunks,
-                       finished_chunks(path.name, chunks, len(images), side))
+    files = decode_all(path.name, [file for _, _, file in images], side, chunks)
     unreadable = {images[places(number, len(images))[place]][2].relative_to(path).as_posix(): why
                   for number, file in enumerate(files) for place, why in sorted(read_unreadable(file).items())}
     readable = np.array([file.relative_to(path).as_posix() not in unreadable for _, _, file in images])
