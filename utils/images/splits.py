@@ -1,4 +1,4 @@
-"""Shared by the modules that read data: the four arrays of a data set, their split and digests, small tools."""
+"""The four arrays of a data set, their split and digests, and small tools for the modules that read them."""
 
 import contextlib
 import hashlib
@@ -9,20 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]  # one array per entry of PARTS
+Arrays = dict[str, np.ndarray]  # one array for each of PARTS
 
 PARTS = ("train_images", "train_labels", "test_images", "test_labels")
-SPLIT_SEED = 0  # of every split, independent of the run's seed: all runs share their validation images
+SPLIT_SEED = 0  # of every split, whatever the run's seed, so that all runs share their validation images
 VALIDATION_FRACTION = 0.1  # of the training images
-TEST_FRACTION = 0.2  # for a data set without a test set
+TEST_FRACTION = 0.2  # of a data set that comes without a test set
 
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split the indices 0..N-1 of (N,) labels into two sorted parts: the rest, and `fraction` of each class.
+    """Split the indices 0..N-1 of (N,) labels in two, both sorted: the rest, and `fraction` of each class.
 
-    The number per class is rounded, and at least one.
+    The fraction is rounded, to at least one image of each class.
     """
-    random = np.random.RandomState(seed)  # RandomState's stream is frozen; default_rng's may change with NumPy
+    random = np.random.RandomState(seed)  # its stream is frozen; that of default_rng may change with NumPy's version
     chosen = []
     for label in np.unique(labels):
         index = np.flatnonzero(labels == label)
@@ -32,15 +32,15 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
 
 
 def digests(arrays: Arrays) -> dict[str, str]:
-    """SHA-256 in hex of the bytes of each array, in C order."""
+    """SHA-256 in hex of the bytes of each of PARTS, in C order."""
     return {part: hashlib.sha256(np.ascontiguousarray(arrays[part]).data).hexdigest() for part in PARTS}
 
 
 def read_ahead(images: np.ndarray, rows: np.ndarray) -> None:
-    """Ask the system to read these rows of a memory-mapped array in the background, all at once.
+    """Have the system read these rows of a memory-mapped array from the disk, in the background and all at once.
 
-    Otherwise each access waits for one page, or for megabytes of readahead that evict pages still needed.  Does nothing
-    for an array in memory.
+    Otherwise using them waits for one page at a time, or for megabytes of guessed read-ahead around each of them, which
+    drive needed pages out of memory.  Does nothing to an array in memory.
     """
     file = images.base
     if not isinstance(images, np.memmap) or not isinstance(file, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
@@ -54,12 +54,10 @@ def read_ahead(images: np.ndarray, rows: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder, removed afterwards.  Existing content is from a killed run: the caller holds the lock."""
+    """An empty folder, removed afterwards.  The caller's lock keeps its name free, so a killed run left any content."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-

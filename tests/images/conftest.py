@@ -1,0 +1,28 @@
+"""A small data set with fake sources, and a small folder of images."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.images.samples import Answers, sha256_of, tiny_arrays, write_images
+from utils.images.datasets import DATASETS, DatasetSpec
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def install(*answers: Answers) -> None:
+        spec = DatasetSpec(
+            title="Tiny", image_shape=(1, 2, 3), classes=("a", "b", "c"), recipes="mnist",
+            sha256=sha256_of(tiny_arrays()), sources=tuple(answer.source for answer in answers),
+            by_hand="put tiny.bin into {data_dir}.")
+        monkeypatch.setitem(DATASETS, "tiny", spec)
+    return install
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Twenty cats with red 200 and ten dogs with red 100; green is the image's number."""
+    write_images(tmp_path / "my pets" / "dog", 10, 100)
+    write_images(tmp_path / "my pets" / "cat", 20, 200)
+    return tmp_path / "my pets"

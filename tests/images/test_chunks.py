@@ -1,0 +1,203 @@
+"""Decoding in parallel: interrupted, with damaged chunks, with images that kill or hang their process."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.images import faulty_decoding
+from tests.images.samples import ROOT, empty, in_one_process, leftovers, load_folder, sha256_of, unreadable
+from utils.errors import RunError
+from utils.images import chunks, image_folder
+from utils.images.splits import PARTS
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_IMAGES", 4)
+    monkeypatch.setattr(chunks, "processes", lambda: 2)
+
+
+def test_parallel_decoding_gives_the_bytes_of_serial_decoding(pets: Path, tmp_path: Path, small_chunks: None) -> None:
+    random = np.random.default_rng(0)
+    for file in pets.glob("*/*.png"):
+        Image.fromarray(random.integers(0, 256, (50, 40, 3), np.uint8)).save(file)
+    expected = in_one_process(pets)
+    dataset = load_folder(pets, tmp_path / "data")
+    assert all(np.array_equal(getattr(dataset, part), expected[part]) for part in PARTS)
+    assert dataset.sha256 == sha256_of(expected)
+
+
+def running(processes: set[int]) -> bool:
+    """Whether one of these processes exists and has not ended."""
+    for process in processes:
+        with contextlib.suppress(OSError):
+            if "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text():
+                return True
+    return False
+
+
+def logged(log: Path) -> tuple[set[int], int]:
+    """Which processes faulty_decoding logged, and for how many images."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return {int(line.split()[0]) for line in lines}, len(lines)
+
+
+def start_decoding(pets: Path, data_dir: Path, set_up: str, log: Path) -> subprocess.Popen:
+    """A process that decodes a folder, with a function of faulty_decoding, and no `if __name__ == "__main__"`."""
+    script = log.with_suffix(".py")
+    script.write_text(f"""
+from functools import partial
+from pathlib import Path
+from tests.images import faulty_decoding
+from utils.images import chunks, datasets
+chunks.CHUNK_IMAGES, chunks.processes = 4, lambda: 3
+chunks.set_up_worker = partial(faulty_decoding.{set_up}, Path({str(log)!r}))
+datasets.load_dataset({f"folder:{pets}"!r}, Path({str(data_dir)!r}))
+""")
+    return subprocess.Popen([sys.executable, script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                            stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at processes in /proc")
+
+
+@needs_proc
+def test_decoding_killed_half_way_resumes_and_leaves_no_process(
+        pets: Path, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    log, data_dir = tmp_path / "log", tmp_path / "data"
+    builder = start_decoding(pets, data_dir, "slow_and_logged", log)
+    wait_for(lambda: len(list(data_dir.glob(".*.chunks/[0-9]*"))) >= 3)
+    builder.kill()
+    assert builder.wait() == -9
+    wait_for(lambda: not running(logged(log)[0]))
+    finished = len(list(data_dir.glob(".*.chunks/[0-9]*")))
+    assert 3 <= finished < 8
+    log.unlink()
+    monkeypatch.setattr(chunks, "set_up_worker", partial(faulty_decoding.slow_and_logged, log))
+    dataset = load_folder(pets, data_dir)
+    assert f"{4 * finished} of 30 images are decoded" in capfd.readouterr().err
+    assert logged(log)[1] == 30 - 4 * finished
+    expected = in_one_process(pets)
+    assert all(np.array_equal(getattr(dataset, part), expected[part]) for part in PARTS)
+    assert len(list(data_dir.iterdir())) == 2  # the cache and the lock
+
+
+@needs_proc
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_processes_that_hang_in_an_image_end_with_their_parent(blow: int, pets: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    builder = start_decoding(pets, tmp_path / "data", "hanging", log)
+    wait_for(lambda: logged(log)[1] == 3)
+    os.killpg(builder.pid, blow) if blow == signal.SIGINT else builder.send_signal(blow)
+    assert builder.wait(timeout=20) == -blow
+    wait_for(lambda: not running(logged(log)[0]))
+
+
+@pytest.fixture
+def interrupted(pets: Path, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """pets, of which all chunks are decoded and nothing more was done."""
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folder, "_write_splits", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            load_folder(pets, tmp_path / "data")
+    assert len(list((tmp_path / "data").glob(".*.chunks/*"))) == 8
+    return pets
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def turn_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut, empty, turn_a_bit])
+def test_damaged_chunk_is_decoded_again(damage: Callable[[Path], None], interrupted: Path, tmp_path: Path,
+                                        capfd: pytest.CaptureFixture[str]) -> None:
+    chunks = sorted((tmp_path / "data").glob(".*.chunks/*"))
+    damage(chunks[3])
+    (chunks[0].parent / ".000001.99.tmp").write_bytes(b"half")
+    dataset = load_folder(interrupted, tmp_path / "data")
+    said = capfd.readouterr().err
+    assert "26 of 30 images are decoded" in said and "1 chunks are damaged" in said
+    expected = in_one_process(interrupted)
+    assert all(np.array_equal(getattr(dataset, part), expected[part]) for part in PARTS)
+
+
+def test_chunks_left_next_to_a_finished_cache_are_deleted(pets: Path, tmp_path: Path) -> None:
+    load_folder(pets, tmp_path / "data")
+    [cache] = leftovers(tmp_path / "data")
+    (tmp_path / "data" / f".{cache}.0123456789abcdef.chunks").mkdir()
+    load_folder(pets, tmp_path / "data")
+    assert leftovers(tmp_path / "data") == [cache]
+
+
+def test_chunks_of_a_folder_that_has_changed_are_deleted(interrupted: Path, tmp_path: Path,
+                                                         capfd: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (32, 32), (7, 7, 7)).save(interrupted / "cat" / "00.png")
+    dataset = load_folder(interrupted, tmp_path / "data")
+    said = capfd.readouterr().err
+    assert "have changed" in said and "resuming" not in said
+    expected = in_one_process(interrupted)
+    assert all(np.array_equal(getattr(dataset, part), expected[part]) for part in PARTS)
+    assert len(list((tmp_path / "data").iterdir())) == 2
+
+
+def test_an_image_that_kills_or_hangs_its_process_is_left_out(
+        pets: Path, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("killer", "sleeper", "unlucky"):
+        (pets / "cat" / f"{name}.png").write_bytes((pets / "cat" / "00.png").read_bytes())
+    once = tmp_path / "once"
+    monkeypatch.setattr(chunks, "IMAGE_SECONDS", 1)
+    monkeypatch.setattr(chunks, "set_up_worker", partial(faulty_decoding.deadly, once))
+    dataset = load_folder(pets, tmp_path / "data")
+    assert sum(map(sum, dataset.class_counts().values())) == 31 and once.exists()
+    assert unreadable(tmp_path / "data") == {
+        "cat/killer.png": "the process that decodes it ends with code -9",
+        "cat/sleeper.png": "decoding it took longer than 1 s"}
+
+
+@pytest.mark.parametrize("set_up, words", [("cannot_start", "the processes that decode images failed"),
+                                           ("full_disk", "No space left on device")])
+def test_processes_that_cannot_work_end_the_run_with_one_line(
+        set_up: str, words: str, pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "set_up_worker", getattr(faulty_decoding, set_up))
+    with pytest.raises(RunError, match=words):
+        load_folder(pets, tmp_path / "data")
+
+
+def test_decoding_leaves_the_main_module_in_place(pets: Path, tmp_path: Path) -> None:
+    main = sys.modules["__main__"]
+    load_folder(pets, tmp_path / "data")
+    assert sys.modules["__main__"] is main
+
+
+def test_the_decoding_process_loads_nothing_heavy() -> None:
+    heavy = ["torch", "numpy", "pydantic", "PIL", "tqdm"]
+    code = f"import sys, utils.images.chunks; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
