@@ -1,9 +1,9 @@
-"""Run the experiments behind the report's chapter on theory: see --help for examples."""
+"""Run the experiments behind the report's chapter on theory.  `python _theory.py --help` shows how."""
 
 import argparse
 import sys
 import time
-from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 from utils.command_line import Parser, exit_code
@@ -28,7 +28,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if args.out.suffix != ".json":
         raise UsageError(f"--out {args.out}: must end in .json")
     if args.out.exists() and not args.out.is_file():
-        raise UsageError(f"--out {args.out}: is no regular file")
+        raise UsageError(f"--out {args.out}: not a regular file")
     if not args.out.parent.is_dir():
         raise UsageError(f"--out {args.out}: there is no folder {args.out.parent}")
     return args
@@ -40,20 +40,21 @@ def run_all(seed: int) -> bytes:
     import sklearn
     import torch
 
-    from theory.experiments import EXPERIMENTS
-    from theory.results import TheoryResults
+    from theory.results import QUESTIONS, TheoryResults
     from utils.records.environment import describe
+    from utils.records.schema import utc_now
 
     torch.set_num_threads(1)  # small tensors: more threads only wait for each other
-    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    started = utc_now()
     measured, seconds = {}, {}
-    for name, experiment in EXPERIMENTS.items():
+    for name in QUESTIONS:
+        experiment = import_module(f"theory.{name}.experiment")
         start = time.process_time()
-        measured[name] = experiment(seed)
+        measured[name] = experiment.run(seed)
         seconds[name] = round(time.process_time() - start, 2)
         print(f"{name}: {seconds[name]:.1f} s", flush=True)
     results = TheoryResults.model_validate({
-        "schema": 1, "seed": seed, "started": started, "seconds": seconds,
+        "schema": 2, "seed": seed, "started": started, "seconds": seconds,
         "environment": describe(torch.device("cpu"), "float32", {}).model_dump(),
         "libraries": {"scikit-learn": sklearn.__version__, "scipy": scipy.__version__}, "experiments": measured})
     return results.model_dump_json(by_alias=True, indent=1).encode()

@@ -34,7 +34,8 @@ def theory_chapter(results_dir: Path, _loaded: list[Loaded], summary: Results,
     """The chapter's sections, and its drawings by file name."""
     results, notes = read_results(results_dir)
     runs = own_runs(summary)
-    sections, drawings = [], {}
+    sections: list[dict[str, Any]] = []
+    drawings: dict[str, Drawing] = {}
     for name in QUESTIONS:
         found = getattr(results.experiments, name) if results else None
         section = answer(name, found, runs)

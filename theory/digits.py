@@ -1,4 +1,4 @@
-"""What the experiments share: the embedded digits, their augmentation, a small network, a linear probe."""
+"""What the experiments share: the embedded digits, their augmentation, PCA, a small network, a linear probe."""
 
 from functools import cache
 from pathlib import Path
@@ -15,13 +15,14 @@ from utils.images.datasets import load_dataset
 
 SIDE = 8  # pixels
 PIXELS = SIDE * SIDE
-NOISE = 0.1  # standard deviation of the augmentation's noise, where pixels lie in [0, 1]
+NOISE = 0.1  # standard deviation of the augmentation's noise, for pixels in [0, 1]
+FLAT = 1e-9  # variance below which a direction is constant: some corner pixels are never inked
 
 
 @cache
 def load() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Training images (1438, 64) float64 in [0, 1] and labels (1438,), test images (359, 64) and labels (359,)."""
-    data = load_dataset("digits", Path("data"))  # part of scikit-learn: the folder is not touched
+    data = load_dataset("digits", Path("data"))  # part of scikit-learn: the folder is not used
     train, test = (images.reshape(-1, PIXELS) / 255.0 for images in (data.train_images, data.test_images))
     return train, data.train_labels, test, data.test_labels
 
@@ -36,14 +37,26 @@ def random_view(images: Tensor, generator: Generator) -> Tensor:
 
 
 def turn(images: Tensor, quarters: Tensor) -> Tensor:
-    """Each of (B, 64) images turned by its number of quarter turns, (B,) integers from 0 to 3."""
+    """Each of (B, 64) images rotated by its number of quarter turns, (B,) integers from 0 to 3."""
     squares = images.view(-1, SIDE, SIDE)
     turned = torch.stack([torch.rot90(squares, k, (1, 2)) for k in range(4)])  # (4, B, 8, 8)
     return turned[quarters, torch.arange(len(images))].flatten(1)
 
 
+def principal_directions(images: np.ndarray) -> np.ndarray:
+    """PCA's directions of (N, D) images that vary at all, as orthonormal columns (D, K), by falling variance."""
+    _, singular, rows = np.linalg.svd(images - images.mean(axis=0), full_matrices=False)
+    return rows[singular**2 / len(images) > FLAT].T
+
+
+def missed(images: np.ndarray, mean: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """What (N, D) images lose, (N, D), by a projection on orthonormal directions (D, k) through the mean (D,)."""
+    centred = images - mean
+    return centred - centred @ directions @ directions.T
+
+
 def mlp(*widths: int, batch_norm: bool = True) -> nn.Sequential:
-    """Linear layers of these widths with batch normalisation and ReLU between them; the last one is bare."""
+    """Linear layers of these widths with batch normalisation and ReLU between them; nothing follows the last one."""
     layers: list[nn.Module] = []
     for before, after in zip(widths[:-1], widths[1:], strict=True):
         layers += [nn.Linear(before, after), *([nn.BatchNorm1d(after)] if batch_norm else []), nn.ReLU()]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -10,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import _theory
-from theory.experiments import EXPERIMENTS
+from theory.results import QUESTIONS
 from training import losses
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "results" / "theory.json"
 torch.set_num_threads(1)
+EXPERIMENTS = {name: import_module(f"theory.{name}.experiment").run for name in QUESTIONS}
 
 
 @cache

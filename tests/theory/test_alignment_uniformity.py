@@ -59,5 +59,5 @@ def test_scores_by_a_slow_transcription() -> None:
 ], ids=["another t", "distance not squared", "with itself"])
 def test_another_uniformity_misses_the_closed_form(broken: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alignment_uniformity, "uniformity", broken)
-    found = alignment_uniformity.alignment_uniformity(0)
+    found = alignment_uniformity.run(0)
     assert any(abs(row["measured"] - row["lowest"]) > 0.05 for row in found["rows"])

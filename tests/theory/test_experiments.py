@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import _theory
-from tests.theory.measured import COMMITTED, measured
-from theory.experiments import EXPERIMENTS
+from tests.theory.measured import COMMITTED, EXPERIMENTS, measured
 from theory.results import Experiments, TheoryResults, read_theory
 from utils.errors import UsageError
 
@@ -74,12 +73,12 @@ def test_bad_commands_are_usage_errors(argv: list[str], words: str) -> None:
 
 def test_the_command_writes_what_the_experiments_return(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                         capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr("theory.experiments.EXPERIMENTS",
-                        {name: lambda seed, name=name: measured(name) for name in EXPERIMENTS})
+    expected = {name: measured(name) for name in EXPERIMENTS}
+    for name, result in expected.items():
+        monkeypatch.setattr(f"theory.{name}.experiment.run", lambda seed, result=result: result)
     _theory.main(["--out", str(tmp_path / "theory.json")])
     results = read_theory(tmp_path / "theory.json")
-    assert results.model_dump(by_alias=True)["experiments"] == json.loads(json.dumps(
-        {name: measured(name) for name in EXPERIMENTS}))
+    assert results.model_dump(by_alias=True)["experiments"] == json.loads(json.dumps(expected))
     assert results.seed == _theory.SEED and set(results.libraries) == {"scikit-learn", "scipy"}
     assert [path.name for path in tmp_path.iterdir()] == ["theory.json"]
     assert "collapse" in capsys.readouterr().out

@@ -14,37 +14,37 @@ from theory.variance_directions import experiment as variance_directions
 
 def test_variance_directions_against_scikit_learn() -> None:
     found, (train, train_labels, test, test_labels) = measured("variance_directions"), digits.load()
-    pca, part, splits = PCA().fit(train), found["digits"], found["splits"]
+    pca, part, splits = PCA().fit(train), found["digits"], found["digits"]["splits"]
     z, z_test = pca.transform(train), pca.transform(test)
     assert part["directions"] == np.linalg.matrix_rank(train - train.mean(0)) == 61
-    np.testing.assert_allclose(part["variance"], z.var(axis=0)[:61], rtol=1e-6)
-    for i, j in enumerate(splits):
+    assert [split["first"] for split in splits] == list(variance_directions.SPLITS)
+    for split in splits:
+        j = split["first"]
         missed = np.square(z_test[:, j:]).sum() / np.square(z_test).sum()
-        assert part["top_missed"][i] == pytest.approx(missed, rel=1e-9)
-        assert part["bottom_missed"][i] == pytest.approx(1 - missed, rel=1e-3)  # never-inked pixels are in neither
-        assert part["top_white_missed"][i] == pytest.approx(1 - j / 61)
-        assert part["bottom_white_missed"][i] == pytest.approx(j / 61)
-    i = splits.index(6)
-    for side, keep in (("top", np.s_[:6]), ("bottom", np.s_[6:61])):
+        assert split["leading"]["missed"] == pytest.approx(missed, rel=1e-9)
+        assert split["others"]["missed"] == pytest.approx(1 - missed, rel=1e-3)  # never-inked pixels are in neither
+    at_6 = next(split for split in splits if split["first"] == 6)
+    for side, keep in (("leading", np.s_[:6]), ("others", np.s_[6:61])):
         scale = StandardScaler().fit(z[:, keep])
         model = LogisticRegression(max_iter=1000).fit(scale.transform(z[:, keep]), train_labels)
-        assert part[f"{side}_accuracy"][i] == pytest.approx(model.score(scale.transform(z_test[:, keep]), test_labels),
-                                                            abs=0.006)  # two images: the axes' signs differ
+        assert at_6[side]["accuracy"] == pytest.approx(model.score(scale.transform(z_test[:, keep]), test_labels),
+                                                       abs=0.006)  # two images: the axes' signs differ
     assert found["chance"] == np.bincount(test_labels).max() / len(test_labels)
 
 
 def background_hides_the_class(found: dict, part: dict) -> bool:
-    """The claim: what explains nearly all is worth nearly nothing to the probe, and the other way round."""
-    i = found["splits"].index(found["patterns"])
-    return (part["top_missed"][i] < 0.1 and part["top_accuracy"][i] < 0.2
-            and part["bottom_missed"][i] > 0.9 and part["bottom_accuracy"][i] > 0.9)
+    """The claim: directions with nearly all of the variance are nearly useless to the probe, and vice versa."""
+    split = next(split for split in part["splits"] if split["first"] == found["patterns"])
+    return (split["leading"]["missed"] < 0.1 and split["leading"]["accuracy"] < 0.2
+            and split["others"]["missed"] > 0.9 and split["others"]["accuracy"] > 0.9)
 
 
 def test_backgrounds_take_the_first_directions_and_the_digits_do_not() -> None:
     found = measured("variance_directions")
     assert background_hides_the_class(found, found["backgrounds"])
     assert not background_hides_the_class(found, found["digits"])
-    assert found["digits"]["top_accuracy"][-1] > 0.9 > 0.5 > found["digits"]["bottom_accuracy"][-1]
+    last = found["digits"]["splits"][-1]
+    assert last["leading"]["accuracy"] > 0.9 > 0.5 > last["others"]["accuracy"]
 
 
 def test_weak_backgrounds_do_not_pass_for_strong_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +54,7 @@ def test_weak_backgrounds_do_not_pass_for_strong_ones(monkeypatch: pytest.Monkey
     rng = np.random.default_rng(0)
     part = variance_directions.measure(variance_directions.on_backgrounds(train, rng), train_labels,
                                        variance_directions.on_backgrounds(test, rng), test_labels)
-    assert not background_hides_the_class({"splits": [6], "patterns": 6}, part)
+    assert not background_hides_the_class({"patterns": 6}, part)
 
 
 def test_backgrounds_are_orthonormal_smooth_and_as_strong_as_said() -> None:

@@ -21,7 +21,8 @@ def draw(found: AlignmentUniformity, runs: Sequence[OwnRun]) -> Figure:
               if run.alignment is not None and run.uniformity is not None]
     for i, name in enumerate(dict.fromkeys(dataset for dataset, *_ in points)):
         own = [(x, y) for dataset, x, y in points if dataset == name]
-        axes.plot([x for x, _ in own], [y for _, y in own], "o", color=PALETTE[i % len(PALETTE)], label=show.shorten(name, 30))
+        axes.plot([x for x, _ in own], [y for _, y in own], "o", color=PALETTE[i % len(PALETTE)],
+                  label=show.shorten(name, 30))
     axes.axhline(found.rows[-1].lowest, color=MUTED, linestyle=":", linewidth=1)
     axes.set(xlabel="alignment", ylabel="uniformity")
     axes.margins(x=0.15, y=0.15)
