@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from scipy.integrate import quad
 
-from tests.theory.measured import generator, measured
+from tests.theory.measured import check_committed, check_that_only_the_seed_decides, generator, measured
 from theory.alignment_uniformity import experiment as alignment_uniformity
 
 
@@ -61,3 +61,11 @@ def test_another_uniformity_misses_the_closed_form(broken: Callable, monkeypatch
     monkeypatch.setattr(alignment_uniformity, "uniformity", broken)
     found = alignment_uniformity.run(0)
     assert any(abs(row["measured"] - row["lowest"]) > 0.05 for row in found["rows"])
+
+
+def test_the_committed_results_are_what_the_code_measures() -> None:
+    check_committed("alignment_uniformity", measured("alignment_uniformity"))
+
+
+def test_only_the_seed_decides() -> None:
+    check_that_only_the_seed_decides("alignment_uniformity")

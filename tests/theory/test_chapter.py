@@ -23,14 +23,14 @@ from utils.records.schema import RecordError
 
 @pytest.fixture
 def results_dir(tmp_path: Path) -> Path:
-    """A results folder with nothing but the committed theory.json."""
+    """A results folder with only the committed theory.json."""
     (tmp_path / "theory.json").write_bytes(COMMITTED.read_bytes())
     return tmp_path
 
 
 @pytest.fixture
 def without_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures take a tenth of a second each; here only words are looked at."""
+    """Figures take a tenth of a second each; these tests check only words."""
     monkeypatch.setattr(chapter, "draw", lambda *_: b"")
 
 
@@ -139,7 +139,7 @@ def test_words_follow_the_numbers(results_dir: Path) -> None:
     assert "1 of 20 bounds are more than" in text and "stays below I" in text
 
 
-def test_without_the_file_the_answers_stand_alone(tmp_path: Path) -> None:
+def test_without_the_file_the_answers_appear_without_numbers(tmp_path: Path) -> None:
     sections, drawings = chapter.theory_chapter(tmp_path, [], summarise([]))
     assert len(sections) == 8 and not drawings
     for section in sections:
@@ -156,7 +156,7 @@ def edited(edit: Callable[[dict], Any]) -> Callable[[], bytes]:
 
 
 HOSTILE: dict[str, Callable[[], bytes]] = {
-    "empty": lambda: b"", "no JSON": lambda: b"{", "binary": lambda: os.urandom(300), "a list": lambda: b"[]",
+    "empty": lambda: b"", "no JSON": lambda: b"{", "binary": lambda: bytes(range(256)), "a list": lambda: b"[]",
     "cut off": lambda: COMMITTED.read_bytes()[:9000], "deep": lambda: b"[" * 100_000,
     "huge": lambda: b" " * 21_000_000 + COMMITTED.read_bytes(),
     "long number": lambda: b'{"seed": ' + b"9" * 10_000 + b"}",
@@ -179,7 +179,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_file_that_cannot_be_believed_is_named_and_not_used(name: str, tmp_path: Path) -> None:
+def test_an_invalid_file_is_named_and_not_used(name: str, tmp_path: Path) -> None:
     (tmp_path / "theory.json").write_bytes(HOSTILE[name]())
     with pytest.raises(RecordError, match="^theory.json: ") as caught:
         read_theory(tmp_path / "theory.json")
@@ -189,7 +189,7 @@ def test_a_file_that_cannot_be_believed_is_named_and_not_used(name: str, tmp_pat
     assert all(len(section["paragraphs"][-1]) < 500 for section in sections)
 
 
-def test_folders_links_and_pipes_in_the_file_s_place(tmp_path: Path) -> None:
+def test_folders_links_and_pipes_in_place_of_the_file_are_errors(tmp_path: Path) -> None:
     for make in (lambda path: path.mkdir(), os.mkfifo, lambda path: path.symlink_to(tmp_path / "nowhere")):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
@@ -214,7 +214,7 @@ def test_extreme_but_valid_numbers_are_drawn(results_dir: Path) -> None:
 
 
 def test_tables_of_the_project_s_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alignment, uniformity and the score behind the head stand beside the linear probe, means over seeds."""
+    """Alignment, uniformity and the score behind the head appear next to the linear probe, means over seeds."""
     monkeypatch.setattr("report.load.check_known", lambda *_: None)  # the factory's images are not MNIST's
     for task, dataset, method, seed in (("1.2.3", "mnist", "simclr", 0), ("1.2.3", "mnist", "simclr", 1),
                                         ("1.2.3", "cifar10", "vicreg", 0), ("1.2.1", "mnist", "plain", 0)):

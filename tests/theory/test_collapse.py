@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.theory.measured import generator, measured
+from tests.theory.measured import check_committed, generator, measured
 from theory import digits
 from theory.collapse import experiment as collapse
 from training import losses
@@ -114,8 +114,8 @@ def test_every_variant_is_the_loss_that_it_says_and_has_its_gradient(name: str) 
         for one, other in zip(ours, theirs, strict=True):
             if one is not None:
                 torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
-    if loss.requires_grad:
-        assert all(weight.grad is None for weight in target.parameters()) and not keys.requires_grad
+    followed = torch.autograd.grad(loss, list(target.parameters()), allow_unused=True)
+    assert not keys.requires_grad and all(gradient is None for gradient in followed)
 
 
 def test_variants_differ_from_each_other() -> None:
@@ -157,3 +157,8 @@ def test_a_method_that_lost_its_part_would_be_noticed(name: str, loss: str, valu
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collapse, loss, value)
     assert collapse.measure(collapse.train(name, 0, 120))["spread"] < 0.5
+
+
+def test_the_committed_results_are_what_the_code_measures() -> None:
+    # training gives other last digits on other processors
+    check_committed("collapse", measured("collapse"), relative=0.15, absolute=0.08)

@@ -1,6 +1,9 @@
 """The linear autoencoder against PCA and SciPy; another loss must be caught."""
 
 import math
+from functools import cache
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,9 +13,22 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import mean_squared_error
 
 import _theory
-from tests.theory.measured import measured
+from tests.theory.measured import check_committed, run
 from theory import digits
 from theory.linear_autoencoder import experiment as linear_autoencoder
+
+
+@cache
+def trained() -> tuple[dict[str, Any], dict[int, tuple[np.ndarray, np.ndarray]]]:
+    """The experiment's result, and the weights and reconstructions of its trainings by their seeds."""
+    trainings, train = {}, linear_autoencoder.train
+
+    def spy(images: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        trainings[seed] = train(images, seed)
+        return trainings[seed]
+
+    with patch.object(linear_autoencoder, "train", spy):
+        return run("linear_autoencoder"), trainings
 
 
 def finds_the_subspace_of_pca(weights: np.ndarray, images: np.ndarray) -> bool:
@@ -22,7 +38,7 @@ def finds_the_subspace_of_pca(weights: np.ndarray, images: np.ndarray) -> bool:
 
 
 def test_linear_autoencoder_spans_the_subspace_of_pca_and_not_its_axes() -> None:
-    found, images = measured("linear_autoencoder"), digits.load()[0]
+    (found, _), images = trained(), digits.load()[0]
     pca = PCA(found["latent"]).fit(images)
     error = mean_squared_error(images, pca.inverse_transform(pca.transform(images)))
     assert found["pca_error"] == pytest.approx(error, rel=1e-9)
@@ -35,11 +51,11 @@ def test_linear_autoencoder_spans_the_subspace_of_pca_and_not_its_axes() -> None
 
 
 def test_the_weights_themselves_are_checked_against_scikit_learn() -> None:
-    images = digits.load()[0]
-    weights, reconstructed = linear_autoencoder.train(images, _theory.SEED)
-    other, _ = linear_autoencoder.train(images, _theory.SEED + 1)
+    images, (found, trainings) = digits.load()[0], trained()
+    assert set(trainings) == {_theory.SEED, _theory.SEED + 1}
+    (weights, reconstructed), (other, _) = trainings[_theory.SEED], trainings[_theory.SEED + 1]
     assert finds_the_subspace_of_pca(weights, images) and finds_the_subspace_of_pca(other, images)
-    pca, found = PCA(10).fit(images), measured("linear_autoencoder")
+    pca = PCA(10).fit(images)
     for name, a, b in (("cosines", weights, pca.components_.T), ("other_seed_cosines", weights, other)):
         np.testing.assert_allclose(found[name], np.sort(np.cos(subspace_angles(a, b)))[::-1], rtol=1e-8)
         best = np.abs((a / np.linalg.norm(a, axis=0)).T @ (b / np.linalg.norm(b, axis=0))).max(axis=1)
@@ -65,3 +81,7 @@ def test_axes_and_angles_against_libraries() -> None:
     x = rng.normal(size=(50, 12)) + 5
     ours, theirs = linear_autoencoder.principal_axes(x, 4), PCA(4).fit(x).components_.T
     np.testing.assert_allclose(np.abs((ours * theirs).sum(0)), 1)
+
+
+def test_the_committed_results_are_what_the_code_measures() -> None:
+    check_committed("linear_autoencoder", trained()[0], absolute=0.0)

@@ -9,7 +9,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal, norm
 
-from tests.theory.measured import BROKEN_NT_XENT, generator, measured
+from tests.theory.measured import BROKEN_NT_XENT, check_committed, generator, measured
 from theory.mutual_information import experiment as mutual_information
 from training import losses
 
@@ -172,3 +172,7 @@ def test_log_2n_minus_1_less_nt_xent_is_no_bound() -> None:
     """The counterexample that the chapter quotes: it lies above the mutual information, by little."""
     rows = measured("mutual_information")["one_bit"]
     assert 0.001 < max(row["estimate"] - row["information"] for row in rows) < 0.003
+
+
+def test_the_committed_results_are_what_the_code_measures() -> None:
+    check_committed("mutual_information", measured("mutual_information"))

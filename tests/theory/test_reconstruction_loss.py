@@ -7,7 +7,7 @@ import pytest
 import torch.nn.functional as F
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
-from tests.theory.measured import measured
+from tests.theory.measured import check_committed, check_that_only_the_seed_decides, measured
 from theory import digits
 from theory.reconstruction_loss import experiment as reconstruction_loss
 
@@ -48,3 +48,11 @@ def test_reconstruction_loss_on_the_sample_and_on_images() -> None:
     assert found["l1_of_median"] < found["l1_of_mean"] and found["l2_of_mean"] < found["l2_of_median"]
     assert found["blank_median"] == np.mean(median == 0) > 1.3 * found["blank_mean"]
     assert found["blank_mean"] == np.mean(mean < 1 / 32)
+
+
+def test_the_committed_results_are_what_the_code_measures() -> None:
+    check_committed("reconstruction_loss", measured("reconstruction_loss"))
+
+
+def test_only_the_seed_decides() -> None:
+    check_that_only_the_seed_decides("reconstruction_loss")

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.theory.measured import BROKEN_NT_XENT, measured
+from tests.theory.measured import BROKEN_NT_XENT, check_committed, check_that_only_the_seed_decides, measured
 from theory.temperature import experiment as temperature
 
 
@@ -78,3 +78,11 @@ def test_embeddings_are_unit_rows_of_pairs() -> None:
     first, second = z.chunk(2)
     pairs = (first * second).sum(1).mean()
     assert pairs > (first * second.roll(1, 0)).sum(1).mean() + 0.15
+
+
+def test_the_committed_results_are_what_the_code_measures() -> None:
+    check_committed("temperature", measured("temperature"))
+
+
+def test_only_the_seed_decides() -> None:
+    check_that_only_the_seed_decides("temperature")

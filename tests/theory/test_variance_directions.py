@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from tests.theory.measured import measured
+from tests.theory.measured import check_committed, measured
 from theory import digits
 from theory.variance_directions import experiment as variance_directions
 
@@ -63,3 +63,7 @@ def test_backgrounds_are_orthonormal_smooth_and_as_strong_as_said() -> None:
     added = variance_directions.on_backgrounds(np.zeros((4000, 64)), np.random.default_rng(1))
     assert np.linalg.matrix_rank(added) == 6
     np.testing.assert_allclose((added @ patterns.T).std(axis=0), 3.0, rtol=0.05)
+
+
+def test_the_committed_results_are_what_the_code_measures() -> None:
+    check_committed("variance_directions", measured("variance_directions"))

@@ -1,4 +1,4 @@
-"""What a decoder that knows nothing answers: the mean under squared error, the median under absolute error."""
+"""What a decoder without information predicts: the mean under squared error, the median under absolute error."""
 
 from collections.abc import Callable
 from typing import Any
