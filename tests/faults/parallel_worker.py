@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 import torch
 from torch import Generator, Tensor, nn
 
-from training import contrastive, loop
+from training import contrastive_methods, loop
 from training.classification import finetune
 from training.loop import Loop, Setup
 from training.losses import info_nce
@@ -67,7 +67,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "float64": lambda: float64(),
     REVERSED: lambda: patch.object(distributed, "share", lambda batch: batch.flip(0)),
     "local norms": lambda: patch.object(distributed, "share_norms", lambda modules: None),
-    "ungathered": lambda: patch.object(contrastive, "distributed", SimpleNamespace(gather=lambda x: x)),
+    "ungathered": lambda: patch.object(contrastive_methods, "distributed", SimpleNamespace(gather=lambda x: x)),
     "own numbers": lambda: patch.object(distributed, "rand", own_numbers(torch.rand)),
     "own gradients": lambda: patch.object(distributed, "averaged", lambda modules, function: function),
 }
@@ -78,7 +78,7 @@ def float64() -> Iterator[None]:
     """The network in float64, where rounding is too small for AdamW to make steps of it: equal means equal."""
     with (patch.dict(loop.DTYPES, {"float32": torch.float64}), patch.object(loop, "cast", nn.Module.to),
           patch("utils.compute.optimiser.master_copy", lambda weight: weight),
-          patch.object(contrastive, "info_nce", lambda q, k, queue, t: info_nce(q, k, queue.double(), t))):
+          patch.object(contrastive_methods, "info_nce", lambda q, k, queue, t: info_nce(q, k, queue.double(), t))):
         yield
 
 
