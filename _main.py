@@ -75,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
                         help="auto: CUDA, else MPS, else the CPU")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"),
                         help="number format of the training; auto: the faster one in a start-up measurement")
+    parser.add_argument("--cuda-graph", action=argparse.BooleanOptionalAction, default=True,
+                        help="CUDA: launch all kernels of a training step at once, as a captured graph (default)")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--quick", action="store_true",
@@ -125,7 +127,8 @@ def main(argv: list[str]) -> None:
     run_all(plans, Options(
         argv=words, data_dir=arguments.data_dir, image_size=arguments.image_size, device=arguments.device,
         precision=arguments.precision, quick=arguments.quick, fresh=arguments.fresh, resume=arguments.resume,
-        checkpoint_seconds=60 * arguments.checkpoint_minutes, init=arguments.init))
+        checkpoint_seconds=60 * arguments.checkpoint_minutes, init=arguments.init,
+        cuda_graph=arguments.cuda_graph))
 
 
 def check_run_flags(arguments: argparse.Namespace) -> None:

@@ -109,11 +109,16 @@ def colour_jitter(images: Tensor, generator: Generator, *, strength: float, prob
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision's rgb_to_grayscale
 
 
+def vector(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """float32, made on the device: a copy from the CPU would keep the step from being captured as a graph."""
+    return torch.stack([torch.full((), float(value), device=device) for value in values])
+
+
 def luma(images: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, 1, H, W): perceived brightness of RGB, or the one channel itself."""
     if images.shape[1] != 3:
         return images
-    weights = images.new_tensor(LUMA)[None, :, None, None]
+    weights = vector(LUMA, images.device)[None, :, None, None]
     return (images * weights).sum(1, keepdim=True)
 
 
@@ -124,10 +129,10 @@ def colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:
     """
     identity = torch.eye(3, device=turn.device)
     axis = torch.full((3,), 3 ** -0.5, device=turn.device)
-    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=turn.device) * 3 ** -0.5
+    cross = torch.stack([vector(row, turn.device) for row in ((0, -1, 1), (1, 0, -1), (-1, 1, 0))]) * 3 ** -0.5
     cos, sin = turn.cos()[:, None, None], turn.sin()[:, None, None]
     rotation = identity * cos + cross * sin + torch.outer(axis, axis) * (1 - cos)
-    grey = torch.tensor(LUMA, device=turn.device).expand(3, 3)  # every row gives the luma
+    grey = vector(LUMA, turn.device).expand(3, 3)  # every row gives the luma
     saturation = saturation[:, None, None]
     return (saturation * identity + (1 - saturation) * grey) @ rotation
 
@@ -139,8 +144,8 @@ def mix_channels(images: Tensor, matrix: Tensor) -> Tensor:
 
 def rotate_quarters(images: Tensor, quarters: Tensor) -> Tensor:
     """Turn image i counter-clockwise by quarters[i] x 90 degrees, exactly (no interpolation); square images."""
-    out = images.clone()
+    out = images
     for k in (1, 2, 3):
-        chosen = quarters == k
-        out[chosen] = images[chosen].rot90(k, (2, 3))
+        turned = images.rot90(k, (2, 3)).contiguous(memory_format=torch.channels_last)
+        out = torch.where((quarters == k)[:, None, None, None], turned, out)
     return out

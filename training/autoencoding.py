@@ -55,7 +55,7 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
     training_loss = loop.data_parallel(reconstruction_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss(index, loop.generator))
+            loop.step(training_loss, index)
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 
@@ -87,7 +87,7 @@ def train_on_features(encoder: nn.Module, decoder: nn.Module, recipe: Autoencodi
     training_loss = loop.data_parallel(reconstruction_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss(index, loop.generator))
+            loop.step(training_loss, index)
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 

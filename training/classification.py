@@ -60,20 +60,22 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
         logits, labels = classifier(encoder(to_float(data.images[index]))), data.labels[index]
         return F.cross_entropy(logits, labels), logits.argmax(1) == labels
 
-    def smoothed_loss(index: Tensor, generator: Generator, done: float) -> tuple[Tensor, Tensor]:
-        mirrored = mirrored_first[index] ^ (loop.epoch % 2 == 0) if recipe.alternating_flip else None
-        size = size_after(done, data.image_shape[1:], recipe.resize_from)
+    def smoothed_loss(index: Tensor, generator: Generator, size: tuple[int, int],
+                      even_epoch: bool) -> tuple[Tensor, Tensor]:
+        mirrored = mirrored_first[index] ^ even_epoch if recipe.alternating_flip else None
         images = cutout(loop.augmented(index, generator, mirrored, size), generator,
                         round(recipe.cutout * size[0] / data.image_shape[1]), hidden)
         logits, labels = classifier(encoder(images)), data.labels[index]
         return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits.argmax(1) == labels
 
-    hidden = data.mean_colour()
-    loop.count_flops(lambda index, generator: smoothed_loss(index, generator, 1.0), mean_area(recipe.resize_from))
+    hidden, full = data.mean_colour(), data.image_shape[1:]
+    loop.count_flops(lambda index, generator: smoothed_loss(index, generator, full, False),
+                     mean_area(recipe.resize_from))
     training_loss = loop.data_parallel(smoothed_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(*training_loss(index, loop.generator, loop.step_done / loop.steps))
+            size = size_after(loop.step_done / loop.steps, full, recipe.resize_from)
+            loop.step(training_loss, index, size, loop.epoch % 2 == 0)
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 

@@ -36,8 +36,7 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     training_loss = loop.data_parallel(contrastive_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss(index, loop.generator))
-            method.after_step()
+            loop.step(training_loss, index, then=method.after_step)
         loop.end_epoch(loop.validate(lambda index, generator: (contrastive_loss(index, generator), None)))
     return loop.finished()
 

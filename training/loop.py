@@ -7,7 +7,7 @@ A training script stays one visible `train()`:
     training_loss = loop.data_parallel(loss_function)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss(index, loop.generator))
+            loop.step(training_loss, index)
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
 
@@ -33,6 +33,7 @@ from training.augment import random_affine
 from training.checkpoints import Checkpoints, Progress
 from utils.compute import distributed
 from utils.compute.allocator import keeping_freed_memory
+from utils.compute.cuda_graph import Outputs, Replayed
 from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import DTYPES, cast
 from utils.console import in_words
@@ -48,12 +49,17 @@ NOT_TRAINED = "none: the encoder was scored as it was"
 SCORING_SECONDS = 1e-3  # classifier, probes and map, per image, on two cores; for the time estimate only
 
 
-LossFunction = Callable[..., Tensor | tuple[Tensor, Tensor | None]]  # of (index, generator): mean loss, which are right
+READ_EVERY = 50  # steps of a GPU between two readings of their losses, for which it has to be waited for
+# of (index, generator, *constants): mean loss, and where defined (B,) bool, which predictions are right
+LossFunction = Callable[..., Tensor | tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A run's settings outside the recipe.  conv_gflops: the start-up measurement, GFLOP/s by precision."""
+    """A run's settings outside the recipe.
+
+    conv_gflops: the start-up measurement, GFLOP/s by precision; cuda_graph: whether a GPU runs a step as one graph.
+    """
 
     device: torch.device
     precision: str
@@ -62,6 +68,7 @@ class Setup:
     quick: bool = False
     init: Saved | None = None  # the run whose encoder this one starts from
     checkpoints: Checkpoints | None = None  # None: the run cannot be resumed
+    cuda_graph: bool = True
 
 
 @dataclass
@@ -137,6 +144,7 @@ class Loop:
         self.kept: dict[str, Tensor] = {}
         self.checkpoints = setup.checkpoints
         self.checkpoint_due = False  # agreed across processes at the last step
+        self.replayed: Replayed | None = None
         if self.checkpoints:
             self.checkpoints.next_stage()
         self._begin_epoch(1)
@@ -145,6 +153,7 @@ class Loop:
         self.epoch, self.position = epoch, 0  # position: finished batches of the epoch
         self.order: Tensor | None = None  # shuffled training images of the epoch
         self.losses: list[float] = []
+        self.unread: list[Outputs] = []  # losses and which predictions were right, of the last steps, on the device
         self.correct = self.seen = 0
 
     def count_flops(self, loss_function: LossFunction, share: float = 1.0, once: float = 0.0) -> None:
@@ -228,31 +237,54 @@ class Loop:
                              translate=r.translate, degrees=r.rotate_degrees,
                              flip=r.flip if mirrored is None else mirrored, size=size)
 
-    def step(self, loss: Tensor, correct: Tensor | None = None) -> None:
-        """One optimiser step.  correct: (B,) bool, which predictions are right, if any.  Raises Diverged."""
-        value, right = loss.item(), 0 if correct is None else int(correct.sum())
-        if distributed.world_size() > 1:
-            value, right = self._across_processes(value, right)
-        if not math.isfinite(value):
-            raise Diverged(value, self.epoch, self.step_done + 1, self.history)
+    def step(self, loss_function: LossFunction, index: Tensor, *constants: Any,
+             then: Callable[[], None] | None = None) -> None:
+        """One optimiser step on a batch, with the loss function of (index, generator, *constants).
+
+        then: what follows each step.  On a GPU the step is captured as a graph, so that loss function and `then` run
+        in Python only once for all steps with the same constants, which must be hashable.  Raises Diverged.
+        """
+        def on_device(index: Tensor, *constants: Any) -> Outputs:
+            result = loss_function(index, self.generator, *constants)
+            loss, right = result if isinstance(result, tuple) else (result, None)
+            self.optimiser.step(loss)
+            if then:
+                then()
+            return loss.detach(), right
+
         scale = schedule(self.step_done, self.steps, self.recipe.warmup)
         self.optimiser.scale_learning_rate(scale)
-        self.optimiser.step(loss)
+        if self.device.type == "cuda" and self.setup.cuda_graph and distributed.world_size() == 1:
+            self.replayed = self.replayed or Replayed(on_device, self.generator)
+            loss, right = self.replayed(index, *constants)
+            loss, right = loss.clone(), None if right is None else right.clone()  # the next step overwrites them
+        else:
+            loss, right = on_device(index, *constants)
         self.step_done += 1
         self.learning_rate = scale * self.recipe.learning_rate
-        self.losses.append(value)
-        if correct is not None:
-            self.correct += right
-            self.seen += len(correct) * distributed.world_size()
-        self.bar.set_postfix(epoch=self.epoch, loss=f"{value:.4f}", refresh=False)
+        self.unread.append((loss, right))
+        if self.device.type == "cpu" or distributed.world_size() > 1 or len(self.unread) == READ_EVERY:
+            self._read()
         self.bar.update()
 
-    def _across_processes(self, loss: float, right: int) -> tuple[float, int]:
-        """Mean loss and correct count over all processes, which also agree on whether a checkpoint is due."""
-        due = bool(self.checkpoints and self.checkpoints.due())
-        total_loss, total_right, processes_due = distributed.total([loss, right, due], self.device)
-        self.checkpoint_due = processes_due > 0
-        return total_loss / distributed.world_size(), int(total_right)
+    def _read(self) -> None:
+        """Wait for the device, and add the last steps' losses to the epoch's.  Raises Diverged."""
+        if not self.unread:
+            return
+        losses = torch.stack([loss for loss, _ in self.unread]).tolist()
+        rights = [right for _, right in self.unread if right is not None]
+        correct, seen = (int(torch.cat(rights).sum()), sum(map(len, rights))) if rights else (0, 0)
+        if distributed.world_size() > 1:
+            losses[0], correct = self._across_processes(losses[0], correct)
+        first = self.step_done - len(losses) + 1
+        self.unread = []
+        for step, loss in enumerate(losses, first):
+            if not math.isfinite(loss):
+                raise Diverged(loss, self.epoch, step, self.history)
+        self.losses += losses
+        self.correct += correct
+        self.seen += seen * distributed.world_size()
+        self.bar.set_postfix(epoch=self.epoch, loss=f"{losses[-1]:.4f}", refresh=False)
 
     def validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
         """See _validate(); only the first process computes it."""
@@ -285,7 +317,8 @@ class Loop:
         return Validation(total / seen, correct / seen if has_accuracy else None)
 
     def end_epoch(self, validation: "Validation") -> None:
-        """Add the epoch's row to the history.  Raises Diverged where the validation loss is not finite."""
+        """Add the epoch's row to the history.  Raises Diverged where a loss is not finite."""
+        self._read()
         if not math.isfinite(validation.loss):
             raise Diverged(validation.loss, self.epoch, self.step_done, self.history)
         self.history.append(Epoch(
@@ -314,7 +347,8 @@ class Loop:
         return tensors | {f"optimiser.{key}": value for key, value in self.optimiser.tensors().items()}
 
     def _save(self, checkpoints: Checkpoints) -> None:
-        """Write a checkpoint.  Raises Interrupted afterwards if the run was asked to stop."""
+        """Write a checkpoint.  Raises Interrupted afterwards if the run was asked to stop, and Diverged before."""
+        self._read()
         progress = Progress(epoch=self.epoch, position=self.position, step=self.step_done, losses=self.losses,
                             correct=self.correct, seen=self.seen, learning_rate=self.learning_rate,
                             history=self.history, seconds=self.seconds())

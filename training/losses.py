@@ -28,10 +28,8 @@ def dcl(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
     Departure: the weighting of the positives (DCLW) is left out.
     """
     similarity, positive = _similarities(z0, z1, temperature)
-    rows = torch.arange(len(similarity), device=z0.device)
-    negatives = similarity.clone()
-    negatives[rows, positive] = float("-inf")
-    return (negatives.logsumexp(1) - similarity[rows, positive]).mean()
+    negatives = similarity.scatter(1, positive[:, None], float("-inf"))
+    return (negatives.logsumexp(1) - similarity.gather(1, positive[:, None])[:, 0]).mean()
 
 
 def _similarities(z0: Tensor, z1: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -45,6 +45,7 @@ class Options:
     resume: bool  # refuse to start where the unfinished run has another recipe
     checkpoint_seconds: float
     init: Path | None
+    cuda_graph: bool
 
 
 def choose_tasks(name: str) -> dict[str, Task]:

@@ -33,7 +33,6 @@ def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
     training_loss = loop.data_parallel(rotation_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loss, correct = training_loss(index, loop.generator)
-            loop.step(loss, correct)
+            loop.step(training_loss, index)
         loop.end_epoch(loop.validate(rotation_loss))
     return loop.finished()

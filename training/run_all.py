@@ -60,7 +60,8 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
                              f"(channels, height, width), those of {dataset_name} are {list(dataset.image_shape)}")
         for planned in runs:
             title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
-            setup = Setup(device, precision, conv_gflops, planned.seed, options.quick, init)
+            setup = Setup(device, precision, conv_gflops, planned.seed, options.quick, init,
+                          cuda_graph=options.cuda_graph)
             try:
                 with ExitStack() as lock:
                     distributed.from_first(partial(lock.enter_context, held(planned.path)))

@@ -37,10 +37,13 @@ class MasterOptimiser:
         # the network's precision is enough for the direction (Jordan et al. 2024 use bfloat16 everywhere)
         self.dtypes = {master: weight.dtype for weight, master in pairs if id(weight) in filters}
         others = [master for weight, master in pairs if id(weight) not in filters]
+        device = self.masters[0].device
+        self.on_gpu = device.type == "cuda"  # then the rates are on the device, where a captured step reads them
+        self.scale: float | Tensor = torch.ones((), device=device) if self.on_gpu else 1.0
         self.adamw = torch.optim.AdamW([{"params": [m for m in others if m.ndim > 1], "weight_decay": weight_decay},
                                         {"params": [m for m in others if m.ndim <= 1], "weight_decay": 0.0}],
-                                       lr=learning_rate, betas=BETAS)
-        self.scale = 1.0
+                                       lr=self.scale * learning_rate, betas=BETAS, fused=self.on_gpu or None,
+                                       capturable=self.on_gpu)
 
     def masters_of(self, modules: Iterable[nn.Module]) -> list[Tensor]:
         """The float32 copies of these modules' parameters, in the order of module.parameters()."""
@@ -49,9 +52,15 @@ class MasterOptimiser:
 
     def scale_learning_rate(self, scale: float) -> None:
         """Set the fraction of the peak learning rates, in [0, 1], for the next steps."""
-        self.scale = scale
+        if isinstance(self.scale, Tensor):
+            self.scale.fill_(scale)
+        else:
+            self.scale = scale
         for group in self.adamw.param_groups:
-            group["lr"] = self.learning_rate * scale
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(self.learning_rate * scale)
+            else:
+                group["lr"] = self.learning_rate * scale
 
     def step(self, loss: Tensor) -> None:
         """Backpropagate, step on the master copies, and round the result into the network."""
@@ -75,7 +84,11 @@ class MasterOptimiser:
             # the memory order of channels-last filters, so that nothing is moved
             matrix = towards.permute(0, 2, 3, 1).flatten(1).to(self.dtypes[master])
             direction = orthogonalised(matrix).float().view(out, height, width, channels).permute(0, 3, 1, 2)
-            master.sub_(direction, alpha=self.muon_learning_rate * self.scale)
+            rate = self.muon_learning_rate * self.scale
+            if isinstance(rate, Tensor):
+                master.sub_(direction * rate)
+            else:
+                master.sub_(direction, alpha=rate)
             master.mul_(out ** 0.5 / master.norm())
 
     @torch.no_grad()
@@ -100,7 +113,8 @@ class MasterOptimiser:
             if kind == "adamw":
                 master = self.masters[int(where[0])]
                 # in the memory layout of master: the order of additions, and so the last bit, may depend on it
-                room = torch.empty_like(master) if value.shape == master.shape else torch.empty_like(value)
+                room = torch.empty_like(master) if value.shape == master.shape else torch.empty_like(
+                    value, device=master.device if self.on_gpu else value.device)
                 self.adamw.state[master][where[1]] = room.copy_(value)
 
     def restore_float32(self) -> None:

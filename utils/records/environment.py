@@ -16,13 +16,19 @@ SPEED_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
 
 def choose_device(name: str) -> torch.device:
-    """auto: CUDA, else MPS, else CPU.  Raises UsageError for a device that this machine does not have."""
+    """auto: CUDA, else MPS, else CPU.  Raises UsageError for a device that this machine does not have.
+
+    On CUDA, float32 is then computed in float32, not in TF32 (10 bits), and by algorithms that repeat their results.
+    """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device in present if present[device])
     if not present[name]:
         here = ", ".join(device for device, is_there in present.items() if is_there)
         raise UsageError(f"--device {name}: not available on this machine, which has: {here}")
+    if name == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
     return torch.device(name)
 
 
