@@ -17,6 +17,7 @@ from utils.compute.precision import cast
 from utils.images.on_device import EVALUATION_BATCH, DeviceData, evaluation_batch, evenly_spaced, to_float
 from utils.records.schema import SCORES, Confusion, Metric, Split
 
+PROTOCOL = 2  # to be raised when a score of the same latent changes; 1: the weights were scored before rounding
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # the classifier of every task, method and data set: two hidden layers of 1024 units
 CLASSIFIER_HIDDEN, CLASSIFIER_DROPOUT, CLASSIFIER_BATCH = 1024, 0.3, 512

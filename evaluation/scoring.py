@@ -9,6 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from evaluation import figure_arrays, scores
+from models.encoders import ConvPatchEncoder
+from models.saved import round_as_saved
 from utils.compute.flops import forward_flops
 from utils.compute.precision import DTYPES
 from utils.console import in_words
@@ -49,7 +51,10 @@ def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int
         epochs = QUICK_CLASSIFIER_EPOCHS if quick else scores.classifier_epochs(len(data.labelled))
         modules["classifier"], kept = scores.train_classifier(latents, len(data.classes), seed, epochs,
                                                               DTYPES[precision])
+        round_as_saved(modules["classifier"])
         flops += 3 * epochs * len(data.labelled) * forward_flops(modules["classifier"], latents["test"].z.shape[1])
+        if isinstance(encoder, ConvPatchEncoder):
+            metrics.update(learned_metrics(encoder, latents, data, seed, epochs, precision))
         protocol = (f"MLP of two hidden layers of {scores.CLASSIFIER_HIDDEN} units on the frozen latent, "
                     f"epoch {kept} of {epochs} by validation accuracy")
     predictions = {split: scores.predict(modules["classifier"], latents[split].z) for split in scores.SPLITS}
@@ -65,6 +70,16 @@ def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int
     arrays["test_predictions"] = predictions["test"].cpu().numpy().astype(np.uint16)
     print(f" ({in_words(time.monotonic() - clock)})", flush=True)
     return Scores(metrics | more, confusion, arrays, modules, flops)
+
+
+def learned_metrics(encoder: ConvPatchEncoder, latents: dict[str, scores.Latents], data: DeviceData, seed: int,
+                    epochs: int, precision: str) -> dict[str, Metric]:
+    """Accuracy of the same classifier on the learned dimensions of a hybrid latent alone."""
+    learned = {name: scores.Latents(part.z[:, : encoder.conv_dim], part.labels) for name, part in latents.items()}
+    classifier, kept = scores.train_classifier(learned, len(data.classes), seed, epochs, DTYPES[precision])
+    predictions: dict[Split, Tensor] = {"test": scores.predict(classifier, learned["test"].z)}
+    return scores.accuracy_metrics("learned_top1", f"the headline's classifier on the {encoder.conv_dim} dimensions "
+                                   f"that are not patch features, epoch {kept} of {epochs}", predictions, learned)
 
 
 def probe_metrics(latents: dict[str, scores.Latents], classes: int) -> dict[str, Metric]:

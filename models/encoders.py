@@ -5,7 +5,7 @@ to use it.  Call `fit_to_data` once before training.  To add an encoder, write i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import ClassVar
 
@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, PatchComponents, PatchFeatures
+from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, IMAGES_A_COMPONENT, PatchComponents, PatchFeatures
 from utils.compute.convolution import Conv3x3
+from utils.compute.precision import NORMS
 from utils.errors import UsageError
 from utils.recipe import check_widths
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
 COVARIED_PIXELS = 4096  # values per image up to which principal components come from the covariance
+EVALUATION_BATCH = 500  # images at once where no gradient is taken
 WHITENED_PIXELS = 2000 * 32 * 32  # pixels of the images whose patches are extracted at once
 
 
@@ -47,9 +49,17 @@ class Encoder(nn.Module):
     images_to_fit: ClassVar[int | None] = FITTED_TO
     normalise: Normalise
 
+    @property
+    def trunk(self) -> nn.Module:
+        """The network that views of any size pass in contrastive training."""
+        return self
+
     def fit_to_data(self, images: Tensor) -> None:
         """Set everything that comes from the data, not from gradients.  images: (N, C, H, W) in [0, 1]."""
         self.normalise.fit_to_data(images)
+
+    def fit_readout(self, batches: Iterable[Tensor]) -> None:
+        """Fit what follows the trained network to the training images, (B, C, H, W) in [0, 1] each."""
 
 
 class Whitening(nn.Module):
@@ -136,10 +146,100 @@ class ConvEncoder(Encoder):
         super().fit_to_data(images)
         self.whitening.fit_to_data(self.normalise(images))
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """The output of each block, (B, width, h, w)."""
+        x = F.gelu(self.whitening(self.normalise(x)).to(self.latent.weight.dtype))
+        maps = []
+        for block in self.blocks:
+            x = block(x)
+            maps.append(x)
+        return maps
+
     def forward(self, x: Tensor) -> Tensor:
-        x = self.whitening(self.normalise(x)).to(self.latent.weight.dtype)
-        x = self.blocks(F.gelu(x))  # (B, widths[-1], h, w)
-        return self.latent(pool(x, self.pooling))  # (B, latent_dim)
+        return self.latent(pool(self.maps(x)[-1], self.pooling))  # (B, latent_dim)
+
+
+def calibrate_norms(module: nn.Module, images: Tensor) -> None:
+    """Set the norms' statistics to those of these images: an untrained network's are 0 and 1, whatever it computes."""
+    norms = [norm for norm in module.modules() if isinstance(norm, NORMS)]
+    before, was_training = [norm.momentum for norm in norms], module.training
+    module.train()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+    with torch.no_grad():
+        for batch in images.split(EVALUATION_BATCH):
+            module(batch)
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    module.train(was_training)
+
+
+class ConvDepthsEncoder(Encoder):
+    """The convolutional encoder, read at every depth: (B, C, H, W) in [0, 1] -> (B, latent_dim).
+
+    The latent holds the first principal components, each divided by its standard deviation, of the pooled outputs of
+    all blocks: the averages over a 3x3 grid of the first, over a 2x2 grid of the others, and the maximum of the last.
+    Every number is standardised and divided by the root of its block's count, so that blocks weigh equally.  No label
+    is used.  In contrast, the last layers discard what tells two views of an image apart; earlier ones still have it.
+    """
+
+    images_to_fit = COMPONENTS_FITTED_TO
+
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
+        super().__init__()
+        self.conv = ConvEncoder(image_shape, widths, latent_dim, pooling)  # its linear latent only serves to train it
+        self.grids = [3 if depth == 0 < len(widths) - 1 else 2 for depth in range(len(widths))]
+        counts = [width * grid**2 for width, grid in zip(widths, self.grids, strict=True)] + [widths[-1]]
+        self.mean = nn.Buffer(torch.zeros(sum(counts)))
+        self.components = nn.Buffer(torch.zeros(sum(counts), latent_dim))  # the strongest first
+        self.weight = nn.Buffer(torch.cat([torch.full((count,), count ** -0.5) for count in counts]), persistent=False)
+
+    @property
+    def trunk(self) -> nn.Module:
+        return self.conv
+
+    def fit_to_data(self, images: Tensor) -> None:
+        self.conv.fit_to_data(images)
+        calibrate_norms(self.conv, images)
+        self.fit_readout(images.split(EVALUATION_BATCH))
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] -> (B, the sum of the counts) float32."""
+        maps = self.conv.maps(x)
+        pooled = [F.adaptive_avg_pool2d(m, grid).flatten(1) for m, grid in zip(maps, self.grids, strict=True)]
+        return torch.cat([*pooled, maps[-1].amax((2, 3))], 1).float()
+
+    @torch.no_grad()
+    def fit_readout(self, batches: Iterable[Tensor]) -> None:
+        was_training = self.training
+        self.eval()
+        count, size = 0, len(self.mean)
+        total, products = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
+        for batch in batches:
+            x = self.features(batch)
+            total += x.sum(0).cpu()  # not every device has float64
+            products += (x.T @ x).cpu()
+            count += len(x)
+        mean = total / count
+        covariance = products / count - torch.outer(mean, mean)
+        scale = self.weight.cpu().double() / covariance.diagonal().clamp(min=1e-12).sqrt()
+        variances, directions = torch.linalg.eigh(scale[:, None] * covariance * scale)  # rising
+        kept = min(self.components.shape[1], size, count // IMAGES_A_COMPONENT)  # the others stay 0
+        variances, directions = variances.flip(0)[:kept], directions.flip(1)[:, :kept]
+        directions = directions * directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
+        self.mean.copy_(mean)
+        self.components.zero_()
+        self.components[:, :kept] = scale[:, None] * directions / variances.clamp(min=1e-9).sqrt()
+        self.train(was_training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((self.features(x) - self.mean) @ self.components).to(self.conv.latent.weight.dtype)
+
+
+def patch_filters(image_shape: ImageShape) -> int:
+    """The number of patches that images of this size are compared with: small images have patches of 9 pixels."""
+    return 512 if min(image_shape[1:]) >= 16 else 128
 
 
 class ConvPatchEncoder(Encoder):
@@ -154,7 +254,7 @@ class ConvPatchEncoder(Encoder):
 
     def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
         super().__init__()
-        filters = 512 if min(image_shape[1:]) >= 16 else 128  # patches of smaller images have 9 pixels
+        filters = patch_filters(image_shape)
         self.patch_dim = min(filters, latent_dim * 5 // 8)
         self.conv_dim = latent_dim - self.patch_dim
         encoder = ConvEncoder(image_shape, widths, self.conv_dim, pooling)
@@ -327,9 +427,30 @@ class PCAEncoder(Encoder):
         return (x.flatten(1) - self.mean) @ self.components.T  # (B, latent_dim)
 
 
+class PatchPCAEncoder(Encoder):
+    """The strongest components of the frozen patch features, a control for what is learned from those features.
+
+    widths and pooling are ignored.
+    """
+
+    images_to_fit = COMPONENTS_FITTED_TO
+
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
+        super().__init__()
+        filters = patch_filters(image_shape)
+        self.components = PatchComponents(image_shape, filters, latent_dim)
+
+    def fit_to_data(self, images: Tensor) -> None:
+        self.components.fit_to_data(images)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.components(x)
+
+
 ENCODERS: dict[str, type[Encoder]] = {
-    "conv": ConvEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder, "vit": VisionTransformerEncoder,
-    "patches": PatchEncoder, "conv_patches": ConvPatchEncoder, "pca": PCAEncoder}
+    "conv": ConvEncoder, "conv_depths": ConvDepthsEncoder, "mlp": MLPEncoder, "resnet18": ResNet18Encoder,
+    "vit": VisionTransformerEncoder, "patches": PatchEncoder, "conv_patches": ConvPatchEncoder, "pca": PCAEncoder,
+    "patch_pca": PatchPCAEncoder}
 
 
 def build_encoder(kind: str, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int,

@@ -1,4 +1,7 @@
-"""Weights in and out: safetensors files (no pickle), float32, each tensor named MODULE.PARAMETER.
+"""Weights in and out: safetensors files (no pickle), each tensor named MODULE.PARAMETER.
+
+Matrices and filters are stored in float16, vectors (biases, statistics) in float32.  A run rounds its weights so before
+it scores them, so the scores are those of the file.
 
     from models.saved import load_encoder
     encoder = load_encoder("results/1.2.3_mnist_simclr_seed0.json")
@@ -14,22 +17,34 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import nn
+from torch import Tensor, nn
 
 from models.encoders import Encoder, build_encoder
 from utils.errors import RunError, UsageError
 from utils.files import sha256_file, write_bytes
-from utils.recipe import ENCODER_FIELDS, LatentRecipe
+from utils.recipe import ENCODER_FIELDS, FIXED_ENCODERS, LatentRecipe
 from utils.records.schema import Artifact, Record, RecordError, read_record
 
 MOST_NUMBERS = 100_000_000  # in an encoder; the largest here has 11 million
 MOST_BLOCKS = 100  # of an encoder: building thousands takes minutes even without memory
-TYPES = {torch.float32: "F32", torch.int64: "I64"}  # safetensors' names of the types saved here
+TYPES = {torch.float16: "F16", torch.float32: "F32", torch.int64: "I64"}  # safetensors' names of the types saved here
+
+
+def stored_type(value: Tensor) -> torch.dtype:
+    """The number format of a tensor in the file."""
+    return torch.float16 if value.is_floating_point() and value.ndim > 1 else value.dtype
+
+
+@torch.no_grad()
+def round_as_saved(module: nn.Module) -> None:
+    """Round the weights, in place, to the values that the file will hold."""
+    for value in module.state_dict().values():
+        value.copy_(value.to(stored_type(value)))
 
 
 def save_weights(path: Path, modules: Mapping[str, nn.Module]) -> Artifact:
     """Write parameters and buffers of each module, atomically; returns the file's name and digest."""
-    tensors = {f"{name}.{key}": value.detach().cpu().contiguous()
+    tensors = {f"{name}.{key}": value.detach().to("cpu", stored_type(value)).contiguous()
                for name, module in modules.items() for key, value in module.state_dict().items()}
     write_bytes(path, save(tensors))
     return Artifact(name=path.name, sha256=sha256_file(path))
@@ -81,7 +96,8 @@ def _described_encoder(record: Record) -> Encoder:
         raise TypeError(f"it has {len(known['widths']):,} widths; at most {MOST_BLOCKS} are built")
     if not all(type(number) is int for number in (*known["widths"], known["latent_dim"])):
         raise TypeError("widths and latent_dim must be whole numbers")
-    LatentRecipe(**(known | {"encoder": "mlp"} if known["encoder"] == "pca" else known))  # checks the values
+    checked = known | {"encoder": "mlp"} if known["encoder"] in FIXED_ENCODERS else known
+    LatentRecipe(**checked)  # checks the values
     channels, height, width = record.data.image_shape
     described = known["encoder"], (channels, height, width), known["widths"], known["latent_dim"], known["pooling"]
     with torch.device("meta"):  # shapes alone, no memory
@@ -104,9 +120,9 @@ def fill(checkpoint: Path, name: str, module: nn.Module) -> None:
             for key in sorted(expected.keys() | own.keys()):
                 if key not in own or key not in expected or tuple(own[key].get_shape()) != expected[key].shape:
                     raise RunError(f"{checkpoint}: {key} is missing, unknown or of another shape than the recipe's")
-                if own[key].get_dtype() != TYPES[expected[key].dtype]:
-                    raise RunError(f"{checkpoint}: {key} is of type {own[key].get_dtype()}, not "
-                                   f"{TYPES[expected[key].dtype]}")
+                dtype = TYPES[stored_type(expected[key])]
+                if own[key].get_dtype() != dtype:
+                    raise RunError(f"{checkpoint}: {key} is of type {own[key].get_dtype()}, not {dtype}")
             tensors = {key: file.get_tensor(key) for key in expected}
     except (SafetensorError, OSError) as error:
         raise RunError(f"{checkpoint}: cannot be read as safetensors: {error}") from None

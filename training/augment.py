@@ -106,6 +106,27 @@ def colour_jitter(images: Tensor, generator: Generator, *, strength: float, prob
     return x.clamp(0, 1)
 
 
+def gaussian_blur(images: Tensor, generator: Generator, probability: float) -> Tensor:
+    """Blur some of the images: (B, C, H, W) -> (B, C, H, W).
+
+    The standard deviation is uniform in [0.1, 2] pixels and the kernel a tenth of the height wide, rounded up to an odd
+    number of at least 3 (Chen et al. 2020, appendix A); borders are reflected.
+    """
+    if probability == 0:
+        return images
+    b, channels, height, _ = images.shape
+    radius = max(1, height // 20)
+    blurred = uniform(b, 0, 1, generator) < probability
+    deviation = uniform(b, 0.1, 2, generator)
+    offsets = torch.arange(-radius, radius + 1, device=images.device)
+    kernel = (-(offsets / deviation[:, None]).square() / 2).exp()  # (B, 2 radius + 1)
+    kernel = torch.where(blurred[:, None], kernel, (offsets == 0).float())
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)[:, None]  # (B C, 1, 2 radius + 1)
+    flat = F.pad(images, (radius,) * 4, mode="reflect").reshape(1, b * channels, height + 2 * radius, -1)
+    out = F.conv2d(F.conv2d(flat, kernel[:, :, None], groups=b * channels), kernel[..., None], groups=b * channels)
+    return out.reshape(images.shape).contiguous(memory_format=torch.channels_last)
+
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision's rgb_to_grayscale
 
 

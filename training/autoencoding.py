@@ -3,7 +3,8 @@
     python _main.py --task 1.2.1 --dataset mnist
     python _main.py --task 1.2.1 --dataset mnist --method masked
 
-Encoder and decoder minimise the mean absolute error of the pixels (L1), or in one method an error of features.  The
+Encoder and decoder minimise the mean absolute error of the pixels (L1; --loss mse: the mean squared error), or in one
+method an error of features.  The
 decoder only serves to train the encoder, whose 128-d latent is then frozen and scored by `evaluation/scores.py`.  The
 encoder's input is
 
@@ -45,11 +46,11 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
 
     def reconstruction_loss(index: Tensor, generator: Generator) -> Tensor:
         images = loop.augmented(index, generator)
-        return (decoder(encoder(corrupt(images, missing, recipe, generator))) - images).abs().mean()
+        return pixel_error(decoder(encoder(corrupt(images, missing, recipe, generator))), images, recipe.loss)
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         images = to_float(data.images[index])
-        return (decoder(encoder(images)) - images).abs().mean(), None
+        return pixel_error(decoder(encoder(images)), images, recipe.loss), None
 
     loop.count_flops(reconstruction_loss)
     training_loss = loop.data_parallel(reconstruction_loss)
@@ -58,6 +59,11 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
             loop.step(training_loss, index)
         loop.end_epoch(loop.validate(validation_loss))
     return loop.finished()
+
+
+def pixel_error(decoded: Tensor, images: Tensor, loss: str) -> Tensor:
+    """Mean absolute (l1) or mean squared (mse) error of (B, C, H, W) pixels in [0, 1]."""
+    return F.mse_loss(decoded, images) if loss == "mse" else (decoded - images).abs().mean()
 
 
 def train_on_features(encoder: nn.Module, decoder: nn.Module, recipe: AutoencodingRecipe, data: DeviceData,

@@ -8,7 +8,7 @@ from utils.recipe import ENCODER_WIDTHS, FrozenRecipe, Method, knob, method_knob
 METHODS = {  # in the order of --help and the report
     "plain": Method(
         help="reconstruct the input",
-        objective="L1: mean absolute error of the pixels, in [0, 1] (validation: from intact images)",
+        objective="{r.loss_in_words} (validation: from intact images)",
         title="1.2.1 plain: L1 reconstruction",
         source="Bourlard and Kamp 1988; Hinton and Salakhutdinov 2006",
         text="A decoder g reconstructs the image x from the latent f(x); D is the number of pixels times channels. "
@@ -18,7 +18,7 @@ METHODS = {  # in the order of --help and the report
         alt="the loss is the mean over N images and D values of the absolute difference of x and g of f of x"),
     "denoising": Method(
         help="from a noisy copy (Vincent et al. 2010)",
-        objective="L1: mean absolute error of the pixels, in [0, 1] (validation: from intact images)",
+        objective="{r.loss_in_words} (validation: from intact images)",
         title="1.2.1 denoising",
         source="Vincent et al. 2010",
         text="The encoder receives the image with added Gaussian noise; the decoder reconstructs the clean image.",
@@ -27,7 +27,7 @@ METHODS = {  # in the order of --help and the report
         alt="as L1 reconstruction, but the encoder receives x plus Gaussian noise of standard deviation sigma"),
     "masked": Method(
         help="from a copy with squares missing (He et al. 2022)",
-        objective="L1: mean absolute error of the pixels, in [0, 1] (validation: from intact images)",
+        objective="{r.loss_in_words} (validation: from intact images)",
         title="1.2.1 masked",
         source="He et al. 2022, MAE; here with all pixels in the loss",
         text="The encoder receives the image with a random part of its patches blanked by the mask m.",
@@ -61,6 +61,8 @@ class AutoencodingRecipe(FrozenRecipe):
     decoder_widths: tuple[int, ...] = knob((128, 64, 32), "channels of the decoder's three resolutions (conv), or "
                                            "units of its hidden layers (mlp)", least=1,
                                            most=65536)
+    loss: str = knob("l1", "error of the pixels: mean absolute (l1) or mean squared (mse)", choices=("l1", "mse"),
+                     methods=("plain", "denoising", "masked"))
     noise_std: float = knob(0.3, "standard deviation of the Gaussian noise, as a fraction of the pixel range", above=0,
                             methods=("denoising",))
     mask_ratio: float = knob(0.5, "expected fraction of the squares that are missing", above=0, most=0.95,
@@ -75,8 +77,14 @@ class AutoencodingRecipe(FrozenRecipe):
     feature_hidden_dim: int = knob(1024, "hidden units of the decoder of the features", least=1, most=65536,
                                    methods=("patches",))
 
+    @property
+    def loss_in_words(self) -> str:
+        """The error of the pixels."""
+        return {"l1": "L1: mean absolute error of the pixels, in [0, 1]",
+                "mse": "mean squared error of the pixels, in [0, 1]"}[self.loss]
 
-DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("patches",), "mnist": ("patches",), "digits": ("plain",)}
+
+DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("plain",), "mnist": ("plain",), "digits": ("plain",)}
 # No flips on digits: a mirrored digit is another shape.  Where pixels are reconstructed, MNIST and digits have the
 # fully connected autoencoder that the task asks for.
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {

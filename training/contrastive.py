@@ -6,14 +6,15 @@
 Two views of each image should agree; the methods differ in what keeps the latent from collapsing to a point
 (contrastive_methods.py).  The heads are then thrown away; the 128-d latent below them is frozen and scored by
 `evaluation/scores.py`.
-Departures from the papers: a small encoder with a linear 128-d latent, no blur at this resolution, AdamW.
+Departures from the papers: a small encoder whose latent is read at every depth (models/encoders.py,
+ConvDepthsEncoder), no blur at this resolution unless --blur-probability is given, AdamW.
 """
 
 import torch
 from torch import Generator, Tensor
 
 from models.encoders import build_encoder
-from training.augment import colour_jitter, random_affine
+from training.augment import colour_jitter, gaussian_blur, random_affine
 from training.contrastive_methods import METHODS
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Loop, Setup, Trained, new_encoder
@@ -38,7 +39,10 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
         for index in loop.batches():
             loop.step(training_loss, index, then=method.after_step)
         loop.end_epoch(loop.validate(lambda index, generator: (contrastive_loss(index, generator), None)))
-    return loop.finished()
+    trained = loop.finished()
+    if trained.history:
+        encoder.fit_readout(data.train_batches())
+    return trained
 
 
 def view_size(recipe: ContrastiveRecipe, data: DeviceData) -> tuple[int, int]:
@@ -59,5 +63,6 @@ def random_view(images: Tensor, recipe: ContrastiveRecipe, generator: Generator,
     """(B, H, W, C) uint8 images -> one augmented view of each, (B, C, H, W) in [0, 1]; size: another (H, W)."""
     moved = random_affine(to_float(images), generator, crop_scale=recipe.crop_scale, translate=recipe.translate,
                           degrees=recipe.rotate_degrees, flip=recipe.flip, size=size)
-    return colour_jitter(moved, generator, strength=recipe.colour_strength, probability=recipe.colour_probability,
-                         grey_probability=recipe.grey_probability)
+    coloured = colour_jitter(moved, generator, strength=recipe.colour_strength, probability=recipe.colour_probability,
+                             grey_probability=recipe.grey_probability)
+    return gaussian_blur(coloured, generator, recipe.blur_probability)

@@ -15,7 +15,7 @@ as training is short, and BYOL's does not rise.
 import torch
 from torch import Tensor, nn
 
-from models.encoders import ConvPatchEncoder
+from models.encoders import ConvPatchEncoder, Encoder
 from models.heads import ProjectionHead
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Loop, Setup
@@ -29,10 +29,11 @@ from utils.images.on_device import DeviceData
 class TwoViews:
     """Two views of each image pass encoder and projection head, and a symmetric loss compares the projections."""
 
-    def __init__(self, encoder: nn.Module, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
-        self.encoder, self.recipe = encoder, recipe
+    def __init__(self, encoder: Encoder, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
+        self.encoder, self.recipe = encoder.trunk, recipe
         self.head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
-        self.heads: dict[str, nn.Module] = {"projection_head": self.head}
+        # a head that does not project the latent itself has another name, so that it is not scored behind it
+        self.heads: dict[str, nn.Module] = {"projection_head" if encoder.trunk is encoder else "pair_head": self.head}
         self.flops_once = 0.0  # spent before the first step
 
     def start(self, loop: Loop) -> None:
@@ -76,7 +77,7 @@ class VICReg(TwoViews):
 class BYOL(TwoViews):
     """A prediction head predicts the output of a momentum target network (Grill et al. 2020)."""
 
-    def __init__(self, encoder: nn.Module, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
+    def __init__(self, encoder: Encoder, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
         super().__init__(encoder, recipe, data, setup)
         self.predict = ProjectionHead(recipe.projection_dim, recipe.prediction_hidden_dim, recipe.projection_dim)
         self.heads["prediction_head"] = self.predict
@@ -144,7 +145,6 @@ class CMC(TwoViews):
         self.targets, self.flops_once = patch_targets(encoder.components, data, setup)
         self.view_head = head()  # views meet features in another space than each other
         self.feature_head = nn.Linear(self.targets.shape[1], recipe.projection_dim)
-        # named otherwise than projection_head: it projects a part of the latent, so it is not scored as one
         self.heads = {"pair_head": self.head, "view_head": self.view_head, "feature_head": self.feature_head}
 
     def start(self, loop: Loop) -> None:

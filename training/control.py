@@ -2,14 +2,19 @@
 
     python _main.py --task control --dataset mnist
 
-random: the encoder with its initial weights, frozen.  pca: the 128 principal components of the training images' pixels.
+What a method does not add to the strongest of them it has not learned.  control_recipe.py says what each one is.
 """
 
+from models.encoders import calibrate_norms
 from training.control_recipe import ControlRecipe
 from training.loop import NOT_TRAINED, Setup, Trained, new_encoder
-from utils.images.on_device import DeviceData
+from utils.images.on_device import STATISTICS_FROM, DeviceData
 
 
 def train(recipe: ControlRecipe, data: DeviceData, setup: Setup) -> Trained:
-    """The untrained encoder; principal components are fitted, which takes no steps."""
-    return Trained({"encoder": new_encoder(recipe, data, setup).eval()}, [], NOT_TRAINED, 0, 0.0)
+    """The untrained encoder; components and statistics are fitted, which takes no steps."""
+    encoder = new_encoder(recipe, data, setup)
+    if recipe.method in ("calibrated", "hybrid"):
+        calibrate_norms(encoder, data.sample(STATISTICS_FROM))
+    encoder.fit_readout(data.train_batches())
+    return Trained({"encoder": encoder.eval()}, [], NOT_TRAINED, 0, 0.0)

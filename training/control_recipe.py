@@ -4,35 +4,59 @@ from dataclasses import dataclass
 from typing import Any
 
 from utils.errors import UsageError
-from utils.recipe import LatentRecipe, knob
+from utils.recipe import ENCODER_DEFAULTS, FIXED_ENCODERS, LatentRecipe, knob
+
+METHODS = {
+    "random": "frozen random weights",
+    "calibrated": "the same, with the norms' statistics taken from training images",
+    "depths": "that network read at every depth, as the encoder conv_depths is",
+    "pca": "principal components of the pixels",
+    "patch_pca": "principal components of frozen patch features, which 1.2.1 patches and 1.2.3 cmc start from",
+    "hybrid": "cmc without training: calibrated random weights beside the patch components"}
+RANDOM = ("random", "calibrated")  # methods that take any encoder with weights
 
 
 @dataclass(frozen=True)
 class ControlRecipe(LatentRecipe):
     """A latent that was not learned."""
 
-    method: str = knob("random", "random: frozen random weights; pca: principal components of the pixels",
-                       choices=("random", "pca"))
-    encoder: str = knob("conv", "method random: any except pca; method pca: pca",
-                        choices=("conv", "mlp", "resnet18", "vit", "patches", "conv_patches", "pca"),
-                        methods=("random",))
-    widths: tuple[int, ...] = knob((64, 256, 256), "as in every task", least=1, most=65536, methods=("random",))
-    pooling: str = knob("max", "as in every task", choices=("max", "mean", "flatten"), methods=("random",))
+    method: str = knob("random", "; ".join(f"{name}: {text}" for name, text in METHODS.items()),
+                       choices=tuple(METHODS))
+    encoder: str = knob("conv", "methods random and calibrated: any but pca and patch_pca; the others have their own",
+                        choices=(*ENCODER_DEFAULTS, *FIXED_ENCODERS), methods=RANDOM)
+    widths: tuple[int, ...] = knob((64, 256, 256), "as in every task", least=1, most=65536,
+                                   methods=(*RANDOM, "depths", "hybrid"))
+    pooling: str = knob("max", "as in every task", choices=("max", "mean", "flatten"),
+                        methods=(*RANDOM, "depths", "hybrid"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.method == "pca") != (self.encoder == "pca"):
+        own = OWN_ENCODER.get(self.method)
+        if self.encoder != own if own else self.encoder in FIXED_ENCODERS:
             raise UsageError(f"--encoder {self.encoder} does not apply to method {self.method} of the controls")
 
 
+OWN_ENCODER = {"pca": "pca", "patch_pca": "patch_pca", "depths": "conv_depths", "hybrid": "conv_patches"}
 DEFAULT: dict[str, tuple[str, ...]] = {
-    "cifar10": ("random", "pca"), "mnist": ("random", "pca"), "digits": ("random", "pca")}
-# random: the encoders of task 1.2.3
+    "cifar10": tuple(METHODS), "mnist": tuple(METHODS), "digits": tuple(METHODS)}
+# with weights: the encoders of task 1.2.3
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "random"): {},
+    ("cifar10", "calibrated"): {},
+    ("cifar10", "depths"): {"encoder": "conv_depths"},
     ("cifar10", "pca"): {"encoder": "pca", "widths": ()},
+    ("cifar10", "patch_pca"): {"encoder": "patch_pca", "widths": ()},
+    ("cifar10", "hybrid"): {"encoder": "conv_patches"},
     ("mnist", "random"): {"widths": (32, 64, 128)},
+    ("mnist", "calibrated"): {"widths": (32, 64, 128)},
+    ("mnist", "depths"): {"encoder": "conv_depths", "widths": (32, 64, 128)},
     ("mnist", "pca"): {"encoder": "pca", "widths": ()},
+    ("mnist", "patch_pca"): {"encoder": "patch_pca", "widths": ()},
+    ("mnist", "hybrid"): {"encoder": "conv_patches", "widths": (32, 64, 128)},
     ("digits", "random"): {"widths": (32, 64)},
+    ("digits", "calibrated"): {"widths": (32, 64)},
+    ("digits", "depths"): {"encoder": "conv_depths", "widths": (32, 64)},
     ("digits", "pca"): {"encoder": "pca", "widths": ()},
+    ("digits", "patch_pca"): {"encoder": "patch_pca", "widths": ()},
+    ("digits", "hybrid"): {"encoder": "conv_patches", "widths": (32, 64)},
 }

@@ -27,7 +27,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from models.encoders import build_encoder
+from models.encoders import Encoder, build_encoder
 from models.saved import Saved
 from training.augment import random_affine
 from training.checkpoints import Checkpoints, Progress
@@ -100,7 +100,7 @@ class Diverged(RunError):
         self.loss, self.epoch, self.step, self.history = loss, epoch, step, history
 
 
-def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> nn.Module:
+def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> Encoder:
     """The recipe's encoder on the device, with weights from the run's seed and statistics from training images.
 
     With --init: the weights and statistics of that run's encoder.
@@ -285,6 +285,13 @@ class Loop:
         self.correct += correct
         self.seen += seen * distributed.world_size()
         self.bar.set_postfix(epoch=self.epoch, loss=f"{losses[-1]:.4f}", refresh=False)
+
+    def _across_processes(self, loss: float, right: int) -> tuple[float, int]:
+        """Mean loss and correct count over all processes, which also agree on whether a checkpoint is due."""
+        due = bool(self.checkpoints and self.checkpoints.due())
+        total_loss, total_right, processes_due = distributed.total([loss, right, due], self.device)
+        self.checkpoint_due = processes_due > 0
+        return total_loss / distributed.world_size(), int(total_right)
 
     def validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
         """See _validate(); only the first process computes it."""

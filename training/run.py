@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.scores import PROTOCOL
 from evaluation.scoring import score
-from models.saved import save_weights
+from models.saved import round_as_saved, save_weights
 from training.checkpoints import LAST
 from training.classification import finetune
 from training.contrastive import random_view
@@ -65,7 +66,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
         return time.monotonic() - clock + (checkpoints.lost if checkpoints else 0.0)
 
     known: dict[str, Any] = {
-        "schema": 2,
+        "schema": 3,
         "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
         "data": Data.model_validate({
             "image_shape": list(dataset.image_shape), "classes": list(dataset.classes),
@@ -82,7 +83,8 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
         path = target.with_name(f"{target.stem}_failed.json")
         failed = Record(
             **known, run=begun.model_copy(update={"seconds": seconds(), "status": "failed"}),
-            derived=Derived(steps=error.step - 1, parameters={}, training_flops=0.0, evaluation_flops=0.0),
+            derived=Derived(steps=error.step - 1, parameters={}, training_flops=0.0, evaluation_flops=0.0,
+                            protocol=PROTOCOL),
             selection=None, history=error.history, metrics={}, confusion=None, artifacts={},
             failure=Failure(reason=str(error), epoch=error.epoch, step=error.step))
         distributed.from_first(lambda: write(failed, path))
@@ -92,6 +94,8 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
         raise
 
     def score_and_write() -> tuple[Record, Path]:
+        for module in trained.modules.values():
+            round_as_saved(module)
         views = TASKS["1.2.3"].default_recipe(data.recipes)  # the same views for every task: runs are measured alike
         assert isinstance(views, ContrastiveRecipe)
         scores = score(trained.modules, data, lambda images, generator: random_view(images, views, generator),
@@ -112,6 +116,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
             **known, run=begun.model_copy(update={"seconds": seconds(), "objective": trained.objective}),
             derived=Derived(
                 steps=trained.steps, training_flops=trained.flops, evaluation_flops=scores.flops,
+                protocol=PROTOCOL,
                 parameters={name: sum(p.numel() for p in module.parameters())
                             for name, module in scores.modules.items()}),
             selection=Selection(rule="the last epoch" if trained.history else "nothing was trained",

@@ -60,10 +60,11 @@ class LatentRecipe:
     latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
                         "torchvision's with a stem for small images; vit: a small vision transformer; patches: frozen "
-                        "features of whitened patches and a hidden layer; conv_patches: conv together with the "
+                        "features of whitened patches and a hidden layer; conv_depths: conv, read at every depth "
+                        "through principal components; conv_patches: conv together with the "
                         "strongest components of such features",
-                        choices=("conv", "mlp", "resnet18", "vit", "patches", "conv_patches"))
-    widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv, conv_patches), units of "
+                        choices=("conv", "conv_depths", "mlp", "resnet18", "vit", "patches", "conv_patches"))
+    widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv and its kinds), units of "
                                    "its hidden layers (mlp) or of its equal blocks (vit), filters and hidden units "
                                    "(patches)", least=1, most=65536)
     pooling: str = knob("max", "how the last feature map becomes a vector (all but mlp and patches)",
@@ -129,8 +130,9 @@ class FrozenRecipe(Recipe):
 
 
 ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # these describe an encoder; --init sets them
-ENCODER_WIDTHS = {"conv": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512), "vit": (128,) * 4,
-                  "patches": (512, 1024), "conv_patches": (32, 64)}
+ENCODER_WIDTHS = {"conv": (32, 64), "conv_depths": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512),
+                  "vit": (128,) * 4, "patches": (512, 1024), "conv_patches": (32, 64)}
+FIXED_ENCODERS = ("pca", "patch_pca")  # nothing in them can be trained
 # encoders that accept only images of the size they were built for
 ONE_SIZE = ("mlp", "vit", "patches", "conv_patches")
 # what `--encoder` changes when it names another encoder than the data set's own

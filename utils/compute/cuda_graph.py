@@ -20,7 +20,7 @@ class Replayed:
 
     The first call with certain constants runs the function itself, which also allocates what it keeps (the optimiser's
     averages, the libraries' workspaces); the second captures it.  The function may not wait for the GPU, copy from the
-    CPU's memory, or depend on anything in Python but its arguments.  It returns tensors, which the next call overwrites.
+    CPU's memory, or depend on anything in Python but its arguments.  The next call overwrites the tensors it returns.
     generator: what it draws from.
     """
 

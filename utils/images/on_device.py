@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,6 +73,12 @@ class DeviceData:
         index = evenly_spaced(len(self.train), count).to(self.train.device)
         self.read_ahead(self.train[index])
         return to_float(self.images[self.train[index]])
+
+    def train_batches(self) -> Iterator[Tensor]:
+        """All training images, (B, C, H, W) in [0, 1] each."""
+        for index in self.train.split(evaluation_batch(self.image_shape)):
+            self.read_ahead(index)
+            yield to_float(self.images[index])
 
     def mean_colour(self) -> Tensor:
         """(C,): the mean that most encoders subtract from their input, so this colour is 0 to the network."""

@@ -44,6 +44,7 @@ class Score(NamedTuple):
 # number of correct images.
 SCORES = {
     "classifier_top1": Score(0, 1, False, "accuracy of the classifier on the latent: the headline"),
+    "learned_top1": Score(0, 1, False, "accuracy of the same classifier on the learned dimensions of a hybrid latent"),
     "linear_top1": Score(0, 1, False, "accuracy of a linear probe on the latent"),
     "knn_top1": Score(0, 1, False, "accuracy of the nearest training latents' vote"),
     "projection_linear_top1": Score(0, 1, False, "accuracy of a linear probe behind the projection head"),
@@ -171,6 +172,7 @@ class Derived(Strict):
     parameters: dict[Text, Count]  # by module: encoder, decoder, projection_head, ...
     training_flops: Annotated[float, Field(ge=0.0)]  # 2 x multiply-adds, forward and backward passes
     evaluation_flops: Annotated[float, Field(ge=0.0)]
+    protocol: Positive  # version of the scoring, evaluation.scores.PROTOCOL; rows of a table never mix two
 
 
 class Data(Strict):
@@ -261,7 +263,7 @@ class Failure(Strict):
 
 
 class Record(Strict):
-    schema_version: Annotated[Literal[2], Field(alias="schema")]
+    schema_version: Annotated[Literal[3], Field(alias="schema")]
     run: Run
     recipe: RecipeFields
     derived: Derived
@@ -282,9 +284,9 @@ class Record(Strict):
     @model_validator(mode="before")
     @classmethod
     def _check_schema(cls, raw: Any) -> Any:
-        require(not isinstance(raw, dict) or raw.get("schema") != 1,
-                "schema 1, written by an older version; this version reads schema 2: run the record's command again, "
-                "or read it with the version that wrote it")
+        older = raw.get("schema") if isinstance(raw, dict) else None
+        require(older not in (1, 2), f"schema {older}, written by an older version; this version reads schema 3: run "
+                "the record's command again, or read it with the version that wrote it")
         return raw
 
     @model_validator(mode="after")
