@@ -127,56 +127,48 @@ DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("dcl",), "mnist": ("simclr",)
 # more dimensions than a comparison of cosines.
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "simclr"): {
-        "encoder": "conv_depths", "epochs": 44, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
-        "view_scale": 0.75},
+        "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "colour_strength": 0.6},
     ("cifar10", "dcl"): {
-        "encoder": "conv_depths", "epochs": 44, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
-        "view_scale": 0.75, "temperature": 0.1},
+        "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "colour_strength": 0.6, "temperature": 0.1},
     ("cifar10", "vicreg"): {
-        "encoder": "conv_depths", "epochs": 44, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
-        "view_scale": 0.75, "projection_dim": 512},
+        "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "colour_strength": 0.6, "projection_dim": 512},
     ("cifar10", "byol"): {
-        "encoder": "conv_depths", "epochs": 44, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
-        "view_scale": 0.75},
+        "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "colour_strength": 0.6},
     ("cifar10", "moco"): {
-        "encoder": "conv_depths", "epochs": 44, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
-        "view_scale": 0.75},
+        "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "colour_strength": 0.6},
     ("cifar10", "cmc"): {
         "encoder": "conv_patches", "epochs": 10, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
         "view_scale": 0.75, "temperature": 0.1},
-    ("mnist", "simclr"): {
-        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
-        "crop_scale": 0.4, "rotate_degrees": 15},
+    ("mnist", "simclr"): {"widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15},
     ("mnist", "dcl"): {
-        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
-        "crop_scale": 0.4, "rotate_degrees": 15, "temperature": 0.1},
+        "widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15, "temperature": 0.1},
     ("mnist", "vicreg"): {
-        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
-        "crop_scale": 0.4, "rotate_degrees": 15, "projection_dim": 512},
-    ("mnist", "byol"): {
-        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
-        "crop_scale": 0.4, "rotate_degrees": 15},
-    ("mnist", "moco"): {
-        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
-        "crop_scale": 0.4, "rotate_degrees": 15},
+        "widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15, "projection_dim": 512},
+    ("mnist", "byol"): {"widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15},
+    ("mnist", "moco"): {"widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15},
     ("mnist", "cmc"): {
         "encoder": "conv_patches", "widths": (32, 64, 128), "epochs": 10, "crop_scale": 0.4, "rotate_degrees": 15,
         "temperature": 0.1},
     ("digits", "simclr"): {
-        "encoder": "conv_depths", "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5,
-        "rotate_degrees": 10, "queue_size": 512},
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512},
     ("digits", "dcl"): {
-        "encoder": "conv_depths", "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5,
-        "rotate_degrees": 10, "queue_size": 512, "temperature": 0.1},
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512, "temperature": 0.1},
     ("digits", "vicreg"): {
-        "encoder": "conv_depths", "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5,
-        "rotate_degrees": 10, "queue_size": 512, "projection_dim": 512},
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512, "projection_dim": 512},
     ("digits", "byol"): {
-        "encoder": "conv_depths", "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5,
-        "rotate_degrees": 10, "queue_size": 512},
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512},
     ("digits", "moco"): {
-        "encoder": "conv_depths", "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5,
-        "rotate_degrees": 10, "queue_size": 512},
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512},
     ("digits", "cmc"): {
         "encoder": "conv_patches", "widths": (32, 64), "epochs": 10, "batch_size": 128, "crop_scale": 0.5,
         "rotate_degrees": 10, "queue_size": 512, "temperature": 0.1},
