@@ -17,7 +17,7 @@ from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, IMAGES_A_COMPONENT, 
 from utils.compute.convolution import Conv3x3
 from utils.compute.precision import NORMS
 from utils.errors import UsageError
-from utils.recipe import check_widths
+from utils.recipe import check_widths, patch_dimensions, patch_filters
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
 COVARIED_PIXELS = 4096  # values per image up to which principal components come from the covariance
@@ -237,11 +237,6 @@ class ConvDepthsEncoder(Encoder):
         return ((self.features(x) - self.mean) @ self.components).to(self.conv.latent.weight.dtype)
 
 
-def patch_filters(image_shape: ImageShape) -> int:
-    """The number of patches that images of this size are compared with: small images have patches of 9 pixels."""
-    return 512 if min(image_shape[1:]) >= 16 else 128
-
-
 class ConvPatchEncoder(Encoder):
     """A convolutional encoder, concatenated with the strongest principal components of frozen patch features.
 
@@ -255,7 +250,7 @@ class ConvPatchEncoder(Encoder):
     def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
         super().__init__()
         filters = patch_filters(image_shape)
-        self.patch_dim = min(filters, latent_dim * 5 // 8)
+        self.patch_dim = patch_dimensions("conv_patches", latent_dim, image_shape)
         self.conv_dim = latent_dim - self.patch_dim
         encoder = ConvEncoder(image_shape, widths, self.conv_dim, pooling)
         # takes images of any size, (B, C, h, w) in [0, 1] -> (B, conv_dim)

@@ -120,9 +120,10 @@ def fill(checkpoint: Path, name: str, module: nn.Module) -> None:
             for key in sorted(expected.keys() | own.keys()):
                 if key not in own or key not in expected or tuple(own[key].get_shape()) != expected[key].shape:
                     raise RunError(f"{checkpoint}: {key} is missing, unknown or of another shape than the recipe's")
-                dtype = TYPES[stored_type(expected[key])]
-                if own[key].get_dtype() != dtype:
-                    raise RunError(f"{checkpoint}: {key} is of type {own[key].get_dtype()}, not {dtype}")
+                types = {TYPES[stored_type(expected[key])], TYPES[expected[key].dtype]}
+                if own[key].get_dtype() not in types:
+                    raise RunError(f"{checkpoint}: {key} is of type {own[key].get_dtype()}, not "
+                                   f"{' or '.join(sorted(types))}")
             tensors = {key: file.get_tensor(key) for key in expected}
     except (SafetensorError, OSError) as error:
         raise RunError(f"{checkpoint}: cannot be read as safetensors: {error}") from None

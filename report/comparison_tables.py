@@ -15,6 +15,7 @@ SIGNIFICANT = 0.05  # for p-values after Holm's correction
 
 # Lines of the comparison table after the accuracy and its interval: heading -> score.  Accuracies are shown in percent
 COMPARED = {
+    "Learned dimensions alone %": "test/learned_top1",
     "Linear %": "test/linear_top1",
     "kNN %": "test/knn_top1",
     "Linear, behind the projection head %": "test/projection_linear_top1",
@@ -51,13 +52,13 @@ def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]
     head = ["Mean over seeds", *[row.label for row in rows]]
     lines = [["Test accuracy %", *[show.percent(row.accuracy) for row in rows]],
              ["SD (n)", *[spread(row) for row in rows]],
-             ["95 % interval", *[show.interval(row.low, row.high) for row in rows]]]
+             ["95 % interval, images", *[show.interval(row.low, row.high) for row in rows]]]
     for heading, score in COMPARED.items():
         values = [summary.mean_of(row.runs, score) for row in rows]
         if any(value is not None for value in values):
             shown = show.percent if score.endswith(("_top1", "_agreement")) else show.significant
             lines.append([heading, *[shown(value) for value in values]])
-    lines.append(["Minutes", *[show.minutes(row.seconds) for row in rows]])
+    lines.append(["Minutes", *[show.minutes(row.minutes_from) for row in rows]])
     return table(f"{task_name(task).capitalize()}: methods side by side on {dataset_name(dataset)}.", head, lines,
                  right=range(1, len(head)))
 

@@ -15,8 +15,9 @@ from report.run_section import run_section
 from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 from report.verification import Verdict, verification_sentence, verification_table
 
-HEADLINE_HEAD = ["Task", "Method", "Test accuracy %", "SD (n)", "95 % interval", "Reference %", "Difference (points)",
-                 "Linear %", "kNN %", "Minutes", "Seeds"]
+HEADLINE_HEAD = ["Task", "Method", "Labels", "Learned dim.", "Test accuracy %", "SD (n)", "95 % interval, images",
+                 "95 % interval, seeds", "Over the best control", "Reference %", "Difference (points)", "Linear %",
+                 "kNN %", "Minutes", "Seeds"]
 LABEL_COMMANDS = ["python _main.py --task 1.2.2 --dataset mnist --labels 0.01",
                   "python _main.py --task 1.2.3 --dataset mnist --init RECORD --labels 0.01 --finetune"]
 
@@ -78,10 +79,10 @@ def abstract(results: Results, pairs: dict[str, list[stats.Pair]], curves: dict[
         if chosen:
             sentences.append(f"Mean test accuracy is {word} the reference in {len(chosen)} of {len(compared)} rows: "
                              f"{differences(chosen, results)}.")
-    inside = [row for row, reference in compared if row.low <= reference <= row.high]
+    inside = [row for row, reference in compared if len(row.runs) == 1 or row.low <= reference <= row.high]
     if inside:
-        sentences.append(f"The 95 % interval contains the reference for {differences(inside, results)}; there the "
-                         "difference may be due to chance.")
+        sentences.append("There is only one run, or the 95 % interval contains the reference, for "
+                         f"{differences(inside, results)}; there the difference may be due to chance.")
     sentences += [finding(dataset, rows, pairs[dataset]) for dataset, rows in by_dataset(results.headline)]
     sentences += [label_finding(*one) for one in curves.items()]
     return list(filter(None, sentences)) + left_out(results, rejected)
@@ -94,13 +95,27 @@ def finding(dataset: str, rows: list[Row], pairs: list[stats.Pair]) -> str:
         best = max(rows, key=lambda row: row.accuracy)
         parts.append(f"Of {len(rows)} rows, {row_name(best)} has the highest accuracy, {show.percent(best.accuracy)} % "
                      f"(n = {len(best.runs)}).")
-    controls = [f"{show.percent(row.accuracy)} % ({method_name(row.task, row.method)})" for row in rows
-                if row.task == "control"]
+    controls = [row for row in rows if row.task == "control"]
     if controls:
-        parts.append(f"The controls reach {show.listing(controls)}.")
+        best = max(controls, key=lambda row: row.accuracy)
+        parts.append(f"The best control, of which nothing was learned, is {method_name(best.task, best.method)} with "
+                     f"{show.percent(best.accuracy)} %.")
+        below = [row_name(row) for row in rows if row.task != "control" and not exceeds(row, best, pairs)]
+        if below:
+            parts.append(f"{show.listing(below)} {'does' if len(below) == 1 else 'do'} not exceed it by more than "
+                         "chance (McNemar, Holm).")
     if pairs:
         parts.append(f"By McNemar's test with Holm's correction, {comparison_tables.significant_pairs(pairs)} differ.")
     return f"{dataset_name(dataset)}: {' '.join(parts)}" if parts else ""
+
+
+def exceeds(row: Row, control: Row, pairs: list[stats.Pair]) -> bool:
+    """Whether a row is better than a control by more than chance, on the test images of the seed that they share."""
+    for pair in pairs:
+        if {id(pair.first), id(pair.second)} == {id(row), id(control)}:
+            better = pair.only_first - pair.only_second if pair.first is row else pair.only_second - pair.only_first
+            return better > 0 and pair.adjusted < comparison_tables.SIGNIFICANT
+    return row.low > control.accuracy  # no seed in common
 
 
 def label_finding(dataset: str, curves: list[stats.Curve]) -> str:
@@ -145,24 +160,27 @@ def headline_row(line: Row | Missing) -> dict[str, Any]:
     if isinstance(line, Missing):
         return {"task": task_name(line.task), "missing": line.command, "reference": show.percent(line.reference)}
     before, after = cells(line)
+    scores, others = cells(line)
     return {"task": task_name(line.task), "method": method_name(line.task, line.method), "recipe": line.recipe,
-            "cells": [*before, show.percent(line.reference), show.points(line.difference), *after]}
+            "cells": [line.labels, show.count(line.learned), *scores, show.points(line.over_control),
+                      show.percent(line.reference), show.points(line.difference), *others]}
 
 
 def cells(row: Row) -> tuple[list[str], list[str]]:
-    """A row's accuracy with SD and interval, and its other scores, minutes and seeds."""
-    return ([show.percent(row.accuracy), comparison_tables.spread(row), show.interval(row.low, row.high)],
-            [show.percent(row.linear), show.percent(row.knn), show.minutes(row.seconds),
+    """A row's accuracy with SD and intervals, and its other scores, minutes and seeds."""
+    seeds = show.NOTHING if row.seeds_interval is None else show.interval(*row.seeds_interval)
+    return ([show.percent(row.accuracy), comparison_tables.spread(row), show.interval(row.low, row.high), seeds],
+            [show.percent(row.linear), show.percent(row.knn), show.minutes(row.minutes_from),
              ", ".join(str(run.record.run.seed) for run in row.runs)])
 
 
 def variations_table(rows: list[Row]) -> dict[str, Any] | None:
     """The rows that the headline table leaves out, with what was changed; None where there are none."""
-    head = ["Data set", "Task", "Method", "Changes", *HEADLINE_HEAD[2:5], *HEADLINE_HEAD[7:]]
+    head = ["Data set", "Task", "Method", "Changes", *HEADLINE_HEAD[4:7], *HEADLINE_HEAD[11:]]
     return table("Variations: other encoders, fewer labels or images, an encoder from another run, any changed recipe. "
                  "They are not counted in the table above.", head,
                  [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
-                   *cells(row)[0], *cells(row)[1]] for row in rows], right=range(4, 11)) if rows else None
+                   *cells(row)[0][:3], *cells(row)[1]] for row in rows], right=range(4, 11)) if rows else None
 
 
 def task_sections(results: Results, drawings: dict[str, Drawing]) -> list[dict[str, Any]]:
@@ -236,11 +254,11 @@ def limits(results: Results) -> list[str]:
 def readme_table(results: Results) -> str:
     """The headline table in Markdown, from the same strings as the HTML and the PDF."""
     headline = headline_table(results)
-    lines = [["Data set", *headline["head"]], ["---"] * 3 + ["---:"] * 9]
+    lines = [["Data set", *headline["head"]], ["---"] * 4 + ["---:"] * 12]
     for group in headline["groups"]:
         for row in group["rows"]:
             if "missing" in row:
-                numbers = [f"missing: `{row['missing']}`", *[show.NOTHING] * 3, row["reference"], *[show.NOTHING] * 5]
+                numbers = [f"missing: `{row['missing']}`", *[show.NOTHING] * 7, row["reference"], *[show.NOTHING] * 5]
             else:
                 recipe = f" ({row['recipe']})" if row["recipe"] else ""
                 numbers = [markdown_text(row["method"] + recipe), *row["cells"]]

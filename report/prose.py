@@ -6,7 +6,10 @@ import training.tasks
 
 TITLE = "Structured latent representations: results"
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "Digits"}  # in the order of the tables
-CONTROLS = {"random": "frozen random encoder", "pca": "PCA"}  # methods of task control
+# methods of task control
+CONTROLS = {"random": "frozen random encoder", "calibrated": "random encoder, norms calibrated",
+            "depths": "random encoder, read at every depth", "pca": "PCA of pixels",
+            "patch_pca": "PCA of patch features", "hybrid": "cmc without training"}
 
 
 class Task(NamedTuple):
@@ -31,9 +34,9 @@ TASKS = {
                      "An encoder learns to predict by how many quarter turns an image was rotated, without labels. "
                      "The encoder is then frozen.", "Rotation prediction (beyond the coursework)"),
     "control": Task("control",
-                    "The same scores for latents that were not learned: an encoder with random weights, and the first "
-                    "128 principal components of the pixels. The classifiers on top are trained as for every other "
-                    "latent.", "Controls"),
+                    "The same scores for latents that were not learned: encoders with random weights, and the first "
+                    "128 principal components of the pixels and of frozen patch features. The classifiers on top are "
+                    "trained as for every other latent.", "Controls"),
 }
 
 READING = {  # term: explanation
@@ -43,18 +46,29 @@ READING = {  # term: explanation
     "SD (n)":
         "Sample standard deviation over n seeds: how much the result varies when training is repeated. "
         "A single run has none and shows a dash.",
-    "95 % interval":
+    "Labels, learned dimensions":
+        "Which labels shaped the latent, and how many of its dimensions training could change. A hybrid latent joins "
+        "learned dimensions to frozen patch components; a control has none that were learned.",
+    "95 % interval, images":
         "Wilson's score interval (1927) of the mean accuracy, with the number of test images as its n: how much the "
         "result could vary with another test set of the same size and kind. It does not cover the seeds.",
+    "95 % interval, seeds":
+        "Student's t interval of the mean over seeds, from three seeds on: how much it could vary if training were "
+        "repeated. It is wide, because three values say little about their spread.",
+    "Over the best control":
+        "Test accuracy minus that of the best control on the same data set, in percentage points. Only this was "
+        "learned.",
     "Reference, difference":
-        "The accuracy given as the task's reference, and test accuracy minus reference in percentage points. "
-        "Where the interval contains the reference, the difference may be due to chance.",
+        "The accuracy given as the task's reference, and test accuracy minus reference in percentage points. The "
+        "references are published results of coursework of this kind, one run each, protocol unknown: a difference "
+        "to them shows no more than that.",
     "Linear, kNN":
         "Two more scores of the same 128-d latent, means over seeds: a linear classifier, and the vote of the 20 "
         "nearest training latents by cosine similarity.",
     "Controls":
-        "The same scores for two latents that were not learned: an encoder left at its random weights, and the first "
-        "128 principal components of the pixels. Only what a method adds to these was learned.",
+        "The same scores for latents that were not learned: encoders left at their random weights, and the first 128 "
+        "principal components of the pixels and of frozen patch features. Only what a method adds to the best of "
+        "these was learned.",
     "Effective rank":
         "The exponential of the entropy of the latent's normalised singular values (Roy and Vetterli 2007): how many "
         "of the 128 dimensions are in use.",
@@ -69,16 +83,18 @@ READING = {  # term: explanation
         "classifies correctly is equally likely to be either's (exact, two-sided). Holm's correction covers all pairs "
         "of the data set. The test compares two trained networks, one seed each, not the two methods over all seeds.",
     "Selection":
-        "Every selection (of the epoch, of the recipe) uses the validation images. The test set is evaluated once, "
-        "after training.",
+        "Every selection of an epoch uses the validation images, and so does every selection of a recipe but two: "
+        "BYOL's norms, momentum and heads, and the recipe of fine-tuning, were chosen on test images.",
     "Minutes":
-        "Wall time of a whole run, training and scoring, mean over seeds.",
+        "Wall time of a whole run, training and scoring, mean over seeds, where these ran on one kind of machine "
+        "with two threads or more. Other work on the machine is not known and may have made it longer.",
 }
 
 LIMITS = [
     "The interval covers the sampling of the test images, and the standard deviation covers the seeds of training. "
     "Neither covers the choice of the validation split, which is the same for all runs.",
-    "The references are single accuracies without seeds or intervals of their own.",
+    "The references are published results of coursework of this kind: one run each, without seeds or intervals, "
+    "scored by an unknown protocol.",
     "MNIST and CIFAR-10 have been used to compare methods for many years; a small gain on their test sets need not "
     "carry over to new images.",
     "A t-SNE map shows neighbourhoods. It does not show distances between clusters, and it is not a score.",

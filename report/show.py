@@ -59,9 +59,9 @@ def significant(value: float | None) -> str:
     return NOTHING if value is None else f"{value:#.4g}".replace("-", MINUS).rstrip(".")
 
 
-def minutes(seconds: float) -> str:
+def minutes(seconds: float | None) -> str:
     """Seconds to minutes with one decimal."""
-    return f"{seconds / 60:.1f}"
+    return NOTHING if seconds is None else f"{seconds / 60:.1f}"
 
 
 def duration(seconds: float) -> str:

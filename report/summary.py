@@ -6,13 +6,16 @@ Nothing here rounds or formats; report.page_content does, through report.show.
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import TypeVar
+
+from scipy.special import stdtrit
 
 from report import show
 from report.load import Loaded
 from report.prose import CONTROLS, DATASETS, METHODS, TASKS
+from utils.recipe import patch_dimensions
 from utils.records.schema import Record, setting_hash
 
 # Test accuracies to compare with, as fractions; they are not results of this repository
@@ -39,6 +42,10 @@ class Row:
     deviation: float | None  # their sample standard deviation; None for one run
     low: float  # Wilson 95 % interval of the mean accuracy
     high: float
+    seeds_interval: tuple[float, float] | None  # Student's 95 % interval of the mean; None below three seeds
+    learned: int  # dimensions of the latent that training could change
+    latent_dim: int
+    control: float | None  # accuracy of the best control on the same data set
     linear: float  # means
     knn: float
     seconds: float
@@ -48,6 +55,31 @@ class Row:
     def difference(self) -> float | None:
         """Accuracy minus reference."""
         return None if self.reference is None else self.accuracy - self.reference
+
+    @property
+    def over_control(self) -> float | None:
+        """Accuracy minus that of the best control; None for a control."""
+        return None if self.control is None or self.task == "control" else self.accuracy - self.control
+
+    @property
+    def labels(self) -> str:
+        """The labels that shaped the latent: 'none' or 'all', or their share."""
+        record = self.runs[0].record
+        if self.task != "1.2.2" and not record.recipe.fields.get("finetune"):
+            return "none"
+        share = label_fraction(record)
+        return "all" if share in (None, 1.0) else f"{100 * share:g} %"
+
+    @property
+    def machines(self) -> set[tuple[str, str, int, str]]:
+        """Device, processor, threads and number format of its runs."""
+        environments = [run.record.environment for run in self.runs]
+        return {(one.device, one.cpu, one.threads, one.precision) for one in environments}
+
+    @property
+    def minutes_from(self) -> float | None:
+        """Mean seconds of its runs, if they are comparable: one kind of machine, with two threads or more."""
+        return self.seconds if len(self.machines) == 1 and next(iter(self.machines))[2] > 1 else None
 
     @property
     def method_and_recipe(self) -> str:
@@ -120,6 +152,14 @@ def wilson_interval(accuracy: float, n: int, z: float = NORMAL_95) -> tuple[floa
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's 95 % interval of the mean of at least three values, within [0, 1]; None of fewer."""
+    if len(values) < 3:
+        return None
+    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
+    return max(0.0, fmean(values) - half), min(1.0, fmean(values) + half)
+
+
 def summarise(loaded: list[Loaded]) -> Results:
     """Sort the accepted records into rows, repeats, quick and failed runs, and find what is missing."""
     counted, repeats = drop_repeats(with_status(loaded, "complete"))
@@ -128,6 +168,9 @@ def summarise(loaded: list[Loaded]) -> Results:
         groups.setdefault(setting(run), []).append(run)
     alike = Counter((key[:3], changes(runs[0].record)) for key, runs in groups.items())
     rows = [make_row(runs, ambiguous=alike[key[:3], changes(runs[0].record)] > 1) for key, runs in groups.items()]
+    best = {dataset: max(found, key=lambda row: row.accuracy).accuracy
+            for dataset, found in by_dataset(row for row in rows if row.task == "control" and row.default)}
+    rows = [replace(row, control=best.get(row.dataset)) for row in rows]
     rows.sort(key=lambda row: (*place(row.dataset, row.task), not row.default, rank(row.method, METHOD_ORDER),
                                row.recipe, row.runs[0].name))
     present = {(row.task, row.dataset) for row in rows if row.default}
@@ -157,7 +200,8 @@ def setting(run: Loaded) -> tuple[str, ...]:
     record = run.record
     init = record.run.init
     origin = (init.task, init.dataset, init.method, init.recipe_hash, str(init.labels)) if init else ("",) * 5
-    return (record.run.dataset, record.run.task, record.run.method, setting_hash(record.recipe.fields), *origin,
+    return (record.run.dataset, record.run.task, record.run.method, setting_hash(record.recipe.fields),
+            str(record.derived.protocol), *origin,
             *(digest for _, digest in sorted(record.data.sha256.items())))
 
 
@@ -207,13 +251,29 @@ def make_row(runs: list[Loaded], ambiguous: bool) -> Row:
     changed = changes(first)
     return Row(
         dataset=first.run.dataset, task=first.run.task, method=first.run.method, default=not changed,
-        recipe=", ".join(filter(None, [changed, f"recipe {first.recipe.hash}" if ambiguous else ""])),
+        recipe=", ".join(filter(None, [changed, f"recipe {first.recipe.hash}, protocol {first.derived.protocol}"
+                                          if ambiguous else ""])),
         runs=tuple(runs), accuracies=accuracies, accuracy=accuracy,
         deviation=stdev(accuracies) if len(accuracies) > 1 else None, low=low, high=high,
+        seeds_interval=t_interval(accuracies), learned=learned_dimensions(first), latent_dim=latent_dim_of(first),
+        control=None,
         linear=fmean(run.record.metrics["test/linear_top1"].value for run in runs),
         knn=fmean(run.record.metrics["test/knn_top1"].value for run in runs),
         seconds=fmean(run.record.run.seconds for run in runs),
         reference=REFERENCE.get((first.run.task, first.run.dataset)))
+
+
+def latent_dim_of(record: Record) -> int:
+    """Dimensions of the latent; 0 where the recipe does not say."""
+    return int(record.recipe.number("latent_dim") or 0)
+
+
+def learned_dimensions(record: Record) -> int:
+    """Dimensions of the latent that training could change."""
+    if record.run.task == "control":
+        return 0
+    latent_dim, encoder = latent_dim_of(record), str(record.recipe.fields.get("encoder"))
+    return latent_dim - patch_dimensions(encoder, latent_dim, record.data.image_shape)
 
 
 def mean_of(runs: Sequence[Loaded], metric: str) -> float | None:
@@ -248,10 +308,15 @@ def warnings_of(results: Results) -> list[str]:
     found += [f"{show.listing(names)} share one array file: they are one run, counted {len(names)} times."
               for _, names in sorted(copies.items()) if len(names) > 1]
     for row in results.rows:
-        machines = {(run.record.environment.device, run.record.environment.cpu) for run in row.runs}
-        if len(machines) > 1:
-            found.append(f"The seeds of {row.task} on {dataset_name(row.dataset)} ran on {len(machines)} different "
-                         "machines, so their mean time is not comparable.")
+        if len(row.machines) > 1:
+            found.append(f"The seeds of {row_name(row)} on {dataset_name(row.dataset)} ran on {len(row.machines)} "
+                         "machines, thread counts or number formats, so that their spread is not of seeds alone; "
+                         "their mean time is not shown.")
+    for dataset, rows in sorted(by_dataset(results.rows)):
+        versions = sorted({run.record.derived.protocol for row in rows for run in row.runs})
+        if len(versions) > 1:
+            found.append(f"The rows on {dataset_name(dataset)} were scored by {len(versions)} versions of the "
+                         f"classifier's protocol ({show.listing(list(map(str, versions)))}); no row mixes two.")
     return found
 
 

@@ -166,7 +166,7 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
     np.add.at(counts, (labels, predictions), 1)
     validation = [50] * len(classes)
     raw: dict[str, Any] = {
-        "schema": 2,
+        "schema": 3,
         "run": {"task": task, "dataset": dataset, "method": method,
                 "objective": objective or OBJECTIVES.get(task, "loss"),
                 "seed": seed, "started": started, "seconds": seconds, "status": status, "init": init,
@@ -175,7 +175,7 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
                                  *(["--init", f"results/{init['record']}"] if init else [])]},
         "recipe": {"fields": recipe, "overridden": sorted(fields or {}), "hash": recipe_hash(recipe)},
         "derived": {"steps": 45 * rows, "parameters": {"encoder": 1_234_567, "projection_head": 49_408},
-                    "training_flops": 3.21e15, "evaluation_flops": 4.5e12},
+                    "training_flops": 3.21e15, "evaluation_flops": 4.5e12, "protocol": 3},
         "data": {"image_shape": shape, "classes": classes, "split_seed": 0, "source": source,
                  "class_counts": {"train": [450] * len(classes), "val": validation,
                                   "test": np.bincount(labels, minlength=len(classes)).tolist(),

@@ -167,3 +167,15 @@ def test_same_generator_same_bytes() -> None:
         return augment.colour_jitter(crop, generator, strength=0.4, probability=0.8, grey_probability=0.2)
     assert torch.equal(draw(3), draw(3))
     assert not torch.equal(draw(3), draw(4))
+
+
+def test_blur_is_torchvisions_gaussian_blur_with_each_images_own_deviation() -> None:
+    images = batch(40, 3, 40)
+    out = augment.gaussian_blur(images, Generator().manual_seed(3), 0.5)
+    draws = torch.rand(80, generator=Generator().manual_seed(3))  # which are blurred, then the deviations
+    blurred, deviations = draws[:40] < 0.5, draws[40:] * 1.9 + 0.1
+    assert 10 < blurred.sum() < 30
+    for image, result, yes, deviation in zip(images, out, blurred, deviations, strict=True):
+        expected = tv.gaussian_blur(image, [5, 5], [deviation.item()] * 2) if yes else image
+        torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
+    assert augment.gaussian_blur(images, Generator(), 0) is images

@@ -83,11 +83,11 @@ def killed_after(steps: int) -> Iterator[None]:
     """The process is gone after so many optimiser steps, with the next one's forward pass done."""
     done, whole = [0], Loop.step
 
-    def step(self, *arguments) -> None:
+    def step(self, *arguments, **options) -> None:
         if done[0] == steps:
             raise Killed
         done[0] += 1
-        whole(self, *arguments)
+        whole(self, *arguments, **options)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Loop, "step", step)
         yield
@@ -217,8 +217,8 @@ def test_a_full_disk_costs_the_checkpoint_not_the_training(digits, tmp_path: Pat
 def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(number, digits, tmp_path: Path, monkeypatch) -> None:
     step, done = Loop.step, []
 
-    def interrupted(self, *arguments) -> None:
-        step(self, *arguments)
+    def interrupted(self, *arguments, **options) -> None:
+        step(self, *arguments, **options)
         done.append(1)
         if len(done) == 3:
             os.kill(os.getpid(), number)

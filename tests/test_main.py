@@ -150,8 +150,8 @@ def test_a_run_that_diverges_does_not_stop_the_others(capsys, tmp_path, monkeypa
     assert "1.2.1 digits" in err[0]
     assert "step 3" in err[0]
     assert "_failed.json" in err[0]
-    assert len(list(tmp_path.glob("*_quick.json"))) == 5  # three tasks and two controls
-    assert sum("test accuracy" in line for line in out) == 5
+    assert len(list(tmp_path.glob("*_quick.json"))) == 9  # three tasks and six controls
+    assert sum("test accuracy" in line for line in out) == 9
 
 
 def test_complete_runs_are_skipped_and_a_repeated_run_gets_its_own_name(capsys, tmp_path) -> None:
@@ -368,7 +368,7 @@ def test_help_leads_with_examples_and_loads_no_torch() -> None:
     text = stdout_without_torch("--help")
     assert text.startswith("examples:\n")
     for word in ("1.2.1", "1.2.2", "1.2.3", "rotation", "digits", "mnist", "cifar10", "folder:PATH", "--temperature",
-                 "--show-recipe", "--version", "default: cmc on cifar10; simclr on mnist, digits"):
+                 "--show-recipe", "--version", "default: dcl on cifar10; simclr on mnist, digits"):
         assert word in text
 
 

@@ -10,6 +10,7 @@ be computed from it is a property or a function.  Imports nothing heavy, because
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -139,6 +140,16 @@ ONE_SIZE = ("mlp", "vit", "patches", "conv_patches")
 ENCODER_DEFAULTS: dict[str, dict[str, Any]] = {
     kind: {"widths": widths, "pooling": "mean" if kind in ("resnet18", "vit") else "max"}
     for kind, widths in ENCODER_WIDTHS.items()}
+
+
+def patch_dimensions(encoder: str, latent_dim: int, image_shape: Sequence[int]) -> int:
+    """How many dimensions of a latent are frozen patch components, which no training touches.  image_shape: C, H, W."""
+    return min(patch_filters(image_shape), latent_dim * 5 // 8) if encoder == "conv_patches" else 0
+
+
+def patch_filters(image_shape: Sequence[int]) -> int:
+    """The number of patches that images of this size are compared with: small images have patches of 9 pixels."""
+    return 512 if min(image_shape[1:]) >= 16 else 128
 
 
 def check_widths(encoder: str, widths: tuple[int, ...]) -> None:

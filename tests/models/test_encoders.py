@@ -7,7 +7,15 @@ from torch import nn
 from torchvision.models import resnet18
 
 import models.encoders
-from models.encoders import ENCODERS, ConvEncoder, MLPEncoder, TransformerBlock, Whitening, build_encoder
+from models.encoders import (
+    ENCODERS,
+    ConvEncoder,
+    MLPEncoder,
+    TransformerBlock,
+    Whitening,
+    build_encoder,
+    calibrate_norms,
+)
 from models.patches import PatchComponents
 from utils.compute.precision import cast
 from utils.errors import UsageError
@@ -185,4 +193,65 @@ def test_widths_that_do_not_fit_are_refused(kind, shape, widths, word) -> None:
 
 def test_encoders_say_how_many_images_they_are_fitted_to() -> None:
     numbers = {name: encoder.images_to_fit for name, encoder in ENCODERS.items()}
-    assert numbers == dict.fromkeys(ENCODERS, 2000) | {"conv_patches": 10_000, "pca": None}
+    fitted_to_more = dict.fromkeys(("conv_depths", "conv_patches", "patch_pca"), 10_000)
+    assert numbers == dict.fromkeys(ENCODERS, 2000) | fitted_to_more | {"pca": None}
+
+
+@pytest.mark.parametrize("shape, widths, grids", [((3, 32, 32), (8, 16, 12), (3, 2, 2)), ((1, 8, 8), (8, 16), (3, 2)),
+                                                  ((1, 28, 28), (8,), (2,))])
+def test_the_readout_of_all_depths_is_the_pca_of_standardised_pooled_maps(shape, widths, grids) -> None:
+    encoder = build_encoder("conv_depths", shape, widths, 10, "max")
+    x = images(400, shape)
+    encoder.fit_to_data(x)
+    encoder.eval()
+    with torch.no_grad():
+        z, parts = encoder(x).double(), []
+        maps = encoder.conv.maps(x)
+        for found, grid in zip(maps, grids, strict=True):
+            height, width = found.shape[2:]
+            rows = [(row * height // grid, -(-(row + 1) * height // grid)) for row in range(grid)]
+            columns = [(column * width // grid, -(-(column + 1) * width // grid)) for column in range(grid)]
+            parts.append(torch.cat([found[:, :, a:b, c:d].mean((2, 3)) for a, b in rows for c, d in columns], 1))
+        parts.append(maps[-1].flatten(2).max(2).values)
+    weighted = [(part.double() - part.double().mean(0)) / part.double().std(0, correction=0).clamp(min=1e-6)
+                / part.shape[1] ** 0.5 for part in parts]
+    pca = PCA(10, whiten=True).fit(torch.cat(weighted, 1).numpy())
+    expected = torch.from_numpy(pca.transform(torch.cat(weighted, 1).numpy()))
+    signs = (z * expected).sum(0).sign()
+    torch.testing.assert_close(z, expected * signs, rtol=0, atol=0.02)  # theirs divides by n - 1
+    assert encoder.trunk(x[:4, :, 1:-1, 1:-1] if shape[1] > 8 else x[:4]).shape == (4, 10)
+
+
+def test_a_readout_is_fitted_anew_from_batches_and_leaves_the_network_as_it_is() -> None:
+    encoder, x = build_encoder("conv_depths", (1, 8, 8), (8, 16), 4, "max"), images(200, (1, 8, 8))
+    encoder.fit_to_data(x)
+    before = {name: value.clone() for name, value in encoder.conv.state_dict().items()}
+    encoder.train().fit_readout(x[:100].split(30))
+    assert encoder.training and all(torch.equal(value, before[name])
+                                    for name, value in encoder.conv.state_dict().items())
+    few, whole = encoder.components.clone(), build_encoder("conv_depths", (1, 8, 8), (8, 16), 4, "max")
+    whole.load_state_dict(encoder.state_dict())
+    whole.fit_readout([x[:100]])
+    torch.testing.assert_close(whole.components, few, rtol=1e-3, atol=1e-4)
+    encoder.fit_readout([x[:20]])  # enough for two components
+    assert encoder.components[:, 2:].abs().max() == 0 and encoder.components[:, :2].abs().max() > 0
+
+
+def test_calibrated_norms_have_the_mean_of_the_batches_statistics() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)).eval()
+    x = images(1000, (1, 8, 8))
+    calibrate_norms(network, x)
+    with torch.no_grad():
+        means = torch.stack([network[0](part).mean((0, 2, 3)) for part in x.split(500)])
+        variances = torch.stack([network[0](part).transpose(0, 1).flatten(1).var(1) for part in x.split(500)])
+    torch.testing.assert_close(network[1].running_mean, means.mean(0))
+    torch.testing.assert_close(network[1].running_var, variances.mean(0))
+    assert network[1].momentum == 0.1 and not network.training
+
+
+def test_the_pca_of_patches_is_that_of_the_hybrid_encoders_frozen_part() -> None:
+    x = images(700, (1, 8, 8))
+    control, hybrid = (build_encoder(kind, (1, 8, 8), (8, 16), 16, "max") for kind in ("patch_pca", "conv_patches"))
+    control.fit_to_data(x)
+    hybrid.fit_to_data(x)
+    torch.testing.assert_close(control(x)[:, 6:].abs(), hybrid(x)[:, 6:].abs(), rtol=1e-3, atol=1e-3)

@@ -125,7 +125,7 @@ def changed(raw: dict) -> str:
     return ", ".join(([f"from {init['task']} {init['method']}"] if init else []) + fields)
 
 
-CONTROLS = {"random": "frozen random encoder", "pca": "PCA"}
+CONTROLS = {"random": "frozen random encoder", "pca": "PCA of pixels"}
 
 
 def expected_rows(folder: Path) -> dict[tuple[str, str, str, str], list[dict]]:

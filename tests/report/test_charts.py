@@ -34,4 +34,4 @@ def test_alternative_texts_of_charts_give_numbers(tmp_path: Path) -> None:
     raw = json.loads(path.read_text())
     assert f"joint by classifier ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in charts.methods(
         [("mnist", rows)]).alt
-    assert "control: PCA on MNIST 50.00 %" in charts.overview([("mnist", rows)]).alt
+    assert "control: PCA of pixels on MNIST 50.00 %" in charts.overview([("mnist", rows)]).alt

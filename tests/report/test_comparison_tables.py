@@ -41,7 +41,7 @@ SCORES = {"Linear %": "test/linear_top1", "kNN %": "test/knn_top1", "Effective r
 def test_scores_side_by_side_follow_from_the_json(folder: Path, html: str, caption: str, task: str, dataset: str,
                               methods: list[str]) -> None:
     head, *lines = table_of(html, caption)
-    assert head[1:] == [*methods, "control: frozen random encoder", "control: PCA"]
+    assert head[1:] == [*methods, "control: frozen random encoder", "control: PCA of pixels"]
     groups, seen = expected_rows(folder), set()
     columns = [groups[dataset, "control" if name.startswith("control") else task, name.removeprefix("control: "), ""]
                for name in head[1:]]

@@ -4,6 +4,9 @@ import re
 import statistics
 from pathlib import Path
 
+import pytest
+import scipy.stats
+
 from report import page_content, summary
 from tests.report.pages import (
     NAMES,
@@ -35,6 +38,24 @@ def check_cells(runs: list[dict], cells: list[str]) -> None:
     assert seeds == ", ".join(str(seed) for seed in sorted(run["run"]["seed"] for run in runs))
 
 
+def check_against_controls(dataset: str, task: str, runs: list[dict], folder: Path, seeds: str, over: str) -> None:
+    """Student's interval over seeds, and the distance from the best control, from the raw JSON."""
+    values = [run["metrics"][HEADLINE]["value"] for run in runs]
+    if len(values) < 3:
+        assert seeds == "–"
+    else:
+        low, high = scipy.stats.t.interval(0.95, len(values) - 1, statistics.fmean(values), scipy.stats.sem(values))
+        shown = [float(part) for part in seeds.split("–")]
+        assert shown == pytest.approx([100 * max(low, 0), 100 * min(high, 1)], abs=0.0051)
+    controls = [statistics.fmean(run["metrics"][HEADLINE]["value"] for run in group)
+                for key, group in expected_rows(folder).items()
+                if key[:2] == (NAMES[dataset], "control") and not key[3]]
+    if task == "control" or not controls:
+        assert over == "–"
+    else:
+        assert close(over, 100 * (statistics.fmean(values) - max(controls)))
+
+
 def test_every_headline_number_and_every_variation_follows_from_the_json(folder: Path, html: str) -> None:
     groups = expected_rows(folder)
     for dataset, task, method, *cells in headline(html):
@@ -42,8 +63,10 @@ def test_every_headline_number_and_every_variation_follows_from_the_json(folder:
             continue
         task = task.split()[0]
         runs = groups.pop((NAMES[dataset], task, method, ""))
-        accuracy, deviation, interval, reference, difference, *others = cells
+        labels, learned, accuracy, deviation, interval, seeds, over, reference, difference, *others = cells
         check_cells(runs, [accuracy, deviation, interval, *others])
+        assert labels == ("all" if task == "1.2.2" else "none") and learned == ("0" if task == "control" else "128")
+        check_against_controls(dataset, task, runs, folder, seeds, over)
         known = summary.REFERENCE.get((task, NAMES[dataset]))
         if known is None:
             assert reference == difference == "–"
@@ -57,12 +80,12 @@ def test_every_headline_number_and_every_variation_follows_from_the_json(folder:
 
 
 def test_the_pdf_shows_the_same_rows_as_the_html(html: str, pdf: bytes) -> None:
-    text = " ".join(pdf_text(pdf).split())
+    text = "".join(pdf_text(pdf).split())
     rows = headline(html)
     assert len(rows) == 12
     for _, task, method, *cells in rows:
         if not method.startswith("missing"):
-            assert " ".join([task, method, *cells]) in text
+            assert "".join("".join([task, method, *cells]).split()) in text
 
 
 def test_order_is_by_data_set_with_the_toy_set_last(html: str) -> None:
@@ -72,7 +95,7 @@ def test_order_is_by_data_set_with_the_toy_set_last(html: str) -> None:
                      ("CIFAR-10", "1.2.3"), ("CIFAR-10", "rotation"),
                      ("Digits (embedded toy set, 8x8 pixels)", "1.2.2")]
     assert [row[2] for row in headline(html)][:7] == ["plain", "masked", "joint", "simclr", "dcl",
-                                                           "frozen random encoder", "PCA"]
+                                                           "frozen random encoder", "PCA of pixels"]
 
 
 def test_a_missing_result_is_shown_with_its_command(html: str, pdf: bytes) -> None:
@@ -87,8 +110,8 @@ def test_the_abstract_counts_what_the_records_hold(content: tuple) -> None:
     text = " ".join(content[0]["verdict"])
     assert "22 complete runs. 5 of the 6 results" in text and "Missing: 1.2.3 on CIFAR-10." in text
     assert "is above the reference in 2 of 7 rows" in text and "not above the reference in 5 of 7" in text
-    assert "MNIST: Of 7 rows, 1.2.2 joint has the highest accuracy, 100.00 % (n = 1). The controls reach 71.00 % " \
-           "(frozen random encoder) and 82.00 % (PCA)." in text
+    assert "MNIST: Of 7 rows, 1.2.2 joint has the highest accuracy, 100.00 % (n = 1). The best control, of which " \
+           "nothing was learned, is PCA of pixels with 82.00 %." in text
     assert "with 1 % of the labels of MNIST: contrastive simclr, fine-tuned 83.00 %; contrastive simclr, frozen " \
            "81.00 %; random initialisation, trained end to end 61.00 %." in text
     assert "1 quick run, 4 failed runs, 1 repeat and 3 rejected files" in text

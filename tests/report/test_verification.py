@@ -68,7 +68,7 @@ def test_weights_of_another_run_do_not_verify(folder: Path) -> None:
 @pytest.mark.parametrize("what, reason", [
     ("nan", "encoder.latent.weight is not finite"), ("infinite", "bias is not finite"),
     ("shape", "encoder.latent.weight is missing, unknown or of another shape"),
-    ("type", "encoder.latent.weight is of type BF16, not F32"), ("missing", "encoder.latent.weight is missing"),
+    ("type", "encoder.latent.weight is of type BF16, not F16 or F32"), ("missing", "encoder.latent.weight is missing"),
     ("unknown", "encoder.backdoor is missing, unknown"), ("pickle", "cannot be read as safetensors"),
     ("torch pickle", "cannot be read as safetensors"), ("header bomb", "cannot be read as safetensors"),
     ("cut short", "cannot be read as safetensors"), ("empty", "cannot be read as safetensors"),

@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from training.control_recipe import OWN_ENCODER
 from training.tasks import TASKS
 from utils.errors import UsageError
 from utils.images.datasets import DATASETS
-from utils.recipe import LatentRecipe, Recipe, add_flags, as_json, check_methods_have, flag_values
+from utils.recipe import (
+    FIXED_ENCODERS,
+    LatentRecipe,
+    Recipe,
+    add_flags,
+    as_json,
+    check_methods_have,
+    flag_values,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,13 +35,13 @@ def test_every_task_has_a_valid_default_recipe_for_every_data_set(task: str) -> 
             recipe = TASKS[task].default_recipe(spec.recipes, method)
             assert isinstance(recipe, LatentRecipe)
             assert recipe.method == method
-            for encoder in ("conv", "mlp", "resnet18", "vit") if method != "pca" else ():
+            for encoder in ("conv", "mlp", "resnet18", "vit") if method not in OWN_ENCODER else ():
                 if method == "cmc":
                     with pytest.raises(UsageError, match=f"--encoder {encoder}: method cmc takes only conv_patches"):
                         TASKS[task].default_recipe(spec.recipes, method, encoder)
                     continue
                 assert TASKS[task].default_recipe(spec.recipes, method, encoder).encoder == encoder
-            if recipe.encoder != "pca":
+            if recipe.encoder not in FIXED_ENCODERS:
                 assert TASKS[task].default_recipe(spec.recipes, method, recipe.encoder) == recipe
 
 
@@ -116,7 +125,7 @@ EFFECTIVE = json.loads((Path(__file__).parents[1] / "data" / "effective_recipes.
 def test_effective_recipes_are_those_that_the_committed_records_were_trained_with(name: str) -> None:
     """Every task x data set x method x encoder; null: not a valid combination."""
     entries = {key: value for key, value in EFFECTIVE.items() if key.split()[0] == name}
-    assert len(entries) == len(DATASETS) * (1 + len(TASKS[name].all_methods) * (8 if name == "control" else 7))
+    assert len(entries) == len(DATASETS) * (1 + len(TASKS[name].all_methods) * (10 if name == "control" else 8))
     for key, expected in entries.items():
         _, family, *rest = key.split()
         if not rest:
