@@ -40,6 +40,9 @@ def overview(groups: list[tuple[str, list[Row | Missing]]]) -> Drawing:
             for y, line in enumerate(lines):
                 _overview_line(axes, y, line)
             axes.set_ylim(len(lines) - 0.4, -0.6)
+            control = next((line.control for line in lines if isinstance(line, Row)), None)
+            if control is not None:
+                axes.axvline(100 * control, color=MUTED, linewidth=1.2, linestyle=(0, (4, 2)), zorder=0)
             _label_rows(axes, dataset, [_overview_label(line) for line in lines], grid="x")
             axes.spines["left"].set_visible(False)
         panels[-1].set_xlabel("test accuracy (%)")
@@ -51,7 +54,8 @@ def overview(groups: list[tuple[str, list[Row | Missing]]]) -> Drawing:
             for gap in every if isinstance(gap, Missing)]
     return Drawing("svg", data, "Mean test accuracy: " + "; ".join(rows + gaps) + ".",
                    "Mean test accuracy (dot), its Wilson 95 % interval (line) and the single seeds (small circles). "
-                   "The vertical orange tick is the reference. Each panel has its own scale.")
+                   "The orange tick is the reference, the dashed grey line the best control: what lies left of it was "
+                   "not learned. Each panel has its own scale.")
 
 
 def _overview_line(axes: Axes, y: int, line: Row | Missing) -> None:
