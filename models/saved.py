@@ -76,7 +76,7 @@ def load_saved(path: Path) -> Saved:
         raise RunError(f"{path}: this run has no checkpoint")
     checkpoint = path.parent / artifact.name
     if not checkpoint.is_file():
-        raise RunError(f"{checkpoint}: no such file; weights are not committed, so run the record's command again: "
+        raise RunError(f"{checkpoint}: no such file: these weights are not shipped; run the record's command again: "
                        f"{shlex.join(['python', *record.run.argv])}")
     if sha256_file(checkpoint) != artifact.sha256:
         raise RunError(f"{checkpoint}: its SHA-256 is not the one in {path.name}")
