@@ -1,0 +1,69 @@
+"""The loop's reading of losses, which on a GPU comes many steps later."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from models.heads import LinearHead
+from tests.test_training import CPU
+from training.loop import Diverged, Loop, Trained
+from training.tasks import TASKS
+from utils.images.datasets import load_dataset
+from utils.images.on_device import DeviceData, to_float
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> DeviceData:
+    images = load_dataset("digits", tmp_path_factory.mktemp("data")).head(train=400, val=80, test=20)
+    return DeviceData.load(images, CPU.device)
+
+
+class Elsewhere(Loop):
+    """A loop whose steps take the device for another one; everything stays on the CPU."""
+
+    elsewhere = "cpu"
+
+    def step(self, *arguments, **options) -> None:
+        here, self.device = self.device, torch.device(self.elsewhere)
+        super().step(*arguments, **options)
+        self.device = here
+
+
+def train(data: DeviceData, device: str, broken_step: int = 0) -> Trained:
+    """Two epochs of a linear classifier; from a broken step on the loss is not a number."""
+    torch.manual_seed(0)
+    recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), epochs=2, batch_size=40)
+    model = nn.Sequential(nn.Flatten(), LinearHead(64, 10))
+    loop, calls = Elsewhere(recipe, data, CPU, {"encoder": model}), [0]
+    loop.elsewhere = device
+
+    def loss_of(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        calls[0] += 1
+        logits, labels = model(to_float(data.images[index])), data.labels[index]
+        loss = nn.functional.cross_entropy(logits, labels)
+        return loss * float("nan") if calls[0] == broken_step else loss, logits.argmax(1) == labels
+
+    followed = []
+    for _ in loop.epochs():
+        for index in loop.batches():
+            loop.step(loss_of, index, then=lambda: followed.append(loop.step_done))
+        loop.end_epoch(loop.validate(lambda index, generator: (torch.zeros(()), None)))
+    assert followed == list(range(18))  # before the step is counted
+    return loop.finished()
+
+
+def test_losses_read_late_give_the_same_history(digits: DeviceData) -> None:
+    at_once, late = (train(digits, device).history for device in ("cpu", "meta"))
+    assert [row.model_dump(exclude={"seconds"}) for row in at_once] == [
+        row.model_dump(exclude={"seconds"}) for row in late]
+    assert all(row.train_accuracy is not None for row in late)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("step, epoch", [(1, 1), (7, 1), (13, 2)])
+def test_a_loss_read_late_still_names_its_own_step(digits: DeviceData, device: str, step: int, epoch: int) -> None:
+    with pytest.raises(Diverged) as caught:
+        train(digits, device, step)
+    assert (caught.value.step, caught.value.epoch, len(caught.value.history)) == (step, epoch, epoch - 1)
