@@ -10,6 +10,7 @@ DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "Digits"}  # in t
 CONTROLS = {"random": "frozen random encoder", "calibrated": "random encoder, norms calibrated",
             "depths": "random encoder, read at every depth", "pca": "PCA of pixels",
             "patch_pca": "PCA of patch features", "hybrid": "cmc without training"}
+HYBRIDS = ("cmc",)  # methods whose latent joins learned dimensions to frozen ones
 
 
 class Task(NamedTuple):

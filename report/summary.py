@@ -14,7 +14,7 @@ from scipy.special import stdtrit
 
 from report import show
 from report.load import Loaded
-from report.prose import CONTROLS, DATASETS, METHODS, TASKS
+from report.prose import CONTROLS, DATASETS, HYBRIDS, METHODS, TASKS
 from utils.recipe import patch_dimensions
 from utils.records.schema import Record, setting_hash
 
@@ -321,8 +321,10 @@ def warnings_of(results: Results) -> list[str]:
 
 
 def method_name(task: str, method: str) -> str:
-    """'simclr', 'frozen random encoder'; an unknown method by its own name."""
-    return CONTROLS.get(method, show.plain(method)) if task == "control" else show.plain(method)
+    """'simclr', 'cmc (hybrid)', 'frozen random encoder'; an unknown method by its own name."""
+    if task == "control":
+        return CONTROLS.get(method, show.plain(method))
+    return f"{method} (hybrid)" if method in HYBRIDS else show.plain(method)
 
 
 def row_name(row: Row) -> str:

@@ -62,11 +62,11 @@ METHODS = {  # in the order of --help and the report
               "exp(s(q_i, k'_j) \\/ tau))",
         alt="the mean of minus the log of the softmax of the similarity of query and key against the queued keys"),
     "cmc": Method(
-        help="dcl, plus both views against the intact image's frozen patch features, with encoder conv_patches "
-             "(after Tian et al. 2020)",
+        help="dcl, plus both views against the intact image's frozen patch features, with encoder conv_patches; a "
+             "hybrid: 80 of its 128 dimensions are such features (after Tian et al. 2020)",
         objective="decoupled contrastive loss of two views plus InfoNCE between views and patch features, at "
                   "temperature {r.temperature}, nats",
-        title="1.2.3 cmc: two views and patch features",
+        title="1.2.3 cmc, a hybrid: two views and patch features",
         source="after Tian et al. 2020, eqs. 2 to 4",
         text="The first term is the decoupled loss of two augmented views (1.2.3 dcl). The others pair each view "
              "with u, a linear map of frozen patch features of the image without augmentation. By a second "
