@@ -68,6 +68,11 @@ def spread(row: Row) -> str:
     return f"{show.percent(row.deviation)} ({len(row.runs)})"
 
 
+def autoencoders_of(rows: list[Row]) -> list[Row]:
+    """The rows of task 1.2.1."""
+    return [row for row in rows if row.task == "1.2.1"]
+
+
 def autoencoder_table(dataset: str, rows: list[Row]) -> dict[str, Any] | None:
     """Accuracy and reconstruction error of the autoencoders on one data set, and their changes from the plain one.
 

@@ -4,16 +4,16 @@ It holds strings, lists and dictionaries only and is written to JSON for the PDF
 """
 
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any
 
-from report import charts, comparison_tables, pictures, prose, show, stats, summary
+from report import charts, comparison_tables, findings, pictures, prose, show, stats, summary
 from report.drawing import Drawing
 from report.elements import figure, table
 from report.load import Loaded, Rejected
 from report.run_section import run_section
-from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
+from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, task_name
 from report.verification import Verdict, verification_sentence, verification_table
+from training.tasks import TASKS
 
 HEADLINE_HEAD = ["Task", "Method", "Labels", "Learned dim.", "Test accuracy %", "SD (n)", "95 % interval, images",
                  "95 % interval, seeds", "Over the best control", "Reference %", "Difference (points)", "Linear %",
@@ -35,8 +35,9 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
     curves = {dataset: found for dataset, rows in by_dataset(results.rows) if (found := stats.label_curves(rows))}
     page = {
         "title": prose.TITLE,
-        "verdict": [*abstract(results, pairs, curves, rejected),
+        "verdict": [*findings.abstract(results, pairs, curves, rejected),
                     *([] if verdicts is None else [verification_sentence(verdicts)])],
+        "asked": asked_table(results),
         "headline": headline_table(results),
         "overview": figure("overview", charts.overview(results.headline_and_missing), drawings),
         "warnings": summary.warnings_of(results),
@@ -58,90 +59,15 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
     return page, drawings
 
 
-def abstract(results: Results, pairs: dict[str, list[stats.Pair]], curves: dict[str, list[stats.Curve]],
-             rejected: list[Rejected]) -> list[str]:
-    """Sentences: what there is, how it compares, what is missing and what was left out."""
-    if not results.rows:
-        return ["There is no record of a complete run yet, so there is nothing to compare. The table gives the "
-                "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
-                "needs no download.", *left_out(results, rejected)]
-    asked = len(summary.REFERENCE)
-    present = asked - len(results.missing)
-    number = {0: f"None of the {asked}", asked: f"All {asked}"}.get(present, f"{present} of the {asked}")
-    sentences = [f"{show.plural(len(results.counted), 'complete run')}. {number} results that the coursework asks for "
-                 f"{'is' if present == 1 else 'are'} present."]
-    if results.missing:
-        names = [f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing]
-        sentences.append(f"Missing: {show.listing(names)}.")
-    compared = [(row, row.reference) for row in results.headline if row.reference is not None]
-    for word, chosen in (("above", [row for row, reference in compared if row.accuracy > reference]),
-                         ("not above", [row for row, reference in compared if row.accuracy <= reference])):
-        if chosen:
-            sentences.append(f"Mean test accuracy is {word} the reference in {len(chosen)} of {len(compared)} rows: "
-                             f"{differences(chosen, results)}.")
-    inside = [row for row, reference in compared if len(row.runs) == 1 or row.low <= reference <= row.high]
-    if inside:
-        sentences.append("There is only one run, or the 95 % interval contains the reference, for "
-                         f"{differences(inside, results)}; there the difference may be due to chance.")
-    sentences += [finding(dataset, rows, pairs[dataset]) for dataset, rows in by_dataset(results.headline)]
-    sentences += [label_finding(*one) for one in curves.items()]
-    return list(filter(None, sentences)) + left_out(results, rejected)
-
-
-def finding(dataset: str, rows: list[Row], pairs: list[stats.Pair]) -> str:
-    """What stands out among a data set's headline rows: the highest one, the controls, McNemar's pairs."""
-    parts = []
-    if len(rows) > 1:
-        best = max(rows, key=lambda row: row.accuracy)
-        parts.append(f"Of {len(rows)} rows, {row_name(best)} has the highest accuracy, {show.percent(best.accuracy)} % "
-                     f"(n = {len(best.runs)}).")
-    controls = [row for row in rows if row.task == "control"]
-    if controls:
-        best = max(controls, key=lambda row: row.accuracy)
-        parts.append(f"The best control, of which nothing was learned, is {method_name(best.task, best.method)} with "
-                     f"{show.percent(best.accuracy)} %.")
-        below = [row_name(row) for row in rows if row.task != "control" and not exceeds(row, best, pairs)]
-        if below:
-            parts.append(f"{show.listing(below)} {'does' if len(below) == 1 else 'do'} not exceed it by more than "
-                         "chance (McNemar, Holm).")
-    if pairs:
-        parts.append(f"By McNemar's test with Holm's correction, {comparison_tables.significant_pairs(pairs)} differ.")
-    return f"{dataset_name(dataset)}: {' '.join(parts)}" if parts else ""
-
-
-def exceeds(row: Row, control: Row, pairs: list[stats.Pair]) -> bool:
-    """Whether a row is better than a control by more than chance, on the test images of the seed that they share."""
-    for pair in pairs:
-        if {id(pair.first), id(pair.second)} == {id(row), id(control)}:
-            better = pair.only_first - pair.only_second if pair.first is row else pair.only_second - pair.only_first
-            return better > 0 and pair.adjusted < comparison_tables.SIGNIFICANT
-    return row.low > control.accuracy  # no seed in common
-
-
-def label_finding(dataset: str, curves: list[stats.Curve]) -> str:
-    """The accuracy of each curve that reaches a data set's lowest label fraction."""
-    lowest = min(curve.points[0][0] for curve in curves)
-    found = [f"{curve.name} {show.percent(curve.points[0][1].accuracy)} %" for curve in curves
-             if curve.points[0][0] == lowest]
-    return f"Test accuracy with {100 * lowest:g} % of the labels of {dataset_name(dataset)}: {'; '.join(found)}."
-
-
-def differences(chosen: list[Row], results: Results) -> str:
-    """'1.2.1 on MNIST (plain +0.88, masked +1.05) and 1.2.2 on MNIST (+0.08)', in percentage points."""
-    found = []
-    for (task, dataset), group in groupby(chosen, key=lambda row: (row.task, row.dataset)):
-        ambiguous = sum((row.task, row.dataset) == (task, dataset) for row in results.headline) > 1
-        gaps = [f"{row.method_and_recipe if ambiguous else ''} {show.points(row.difference)}".strip() for row in group]
-        found.append(f"{task} on {dataset_name(dataset)} ({', '.join(gaps)} points)")
-    return show.listing(found)
-
-
-def left_out(results: Results, rejected: list[Rejected]) -> list[str]:
-    """One sentence on the records that do not count; none when all do."""
-    groups = {"quick run": len(results.quick), "failed run": len(results.failed), "repeat": len(results.repeats),
-              "rejected file": len(rejected)}
-    found = [show.plural(number, noun) for noun, number in groups.items() if number]
-    return [f"Not counted, but listed at the end: {show.listing(found)}."] if found else []
+def asked_table(results: Results) -> dict[str, Any] | None:
+    """The results that the coursework asks for, one line each; None without any."""
+    methods = {(name, dataset): task.default_methods(dataset)[0] for name, task in TASKS.items()
+               for dataset in task.default}
+    rows = findings.asked_rows(results, methods)
+    return table("The results that the coursework asks for, by each task's default method.",
+                 ["Task", "Data set", "Method", "Test accuracy %", "95 % interval, images", "Seeds",
+                  "Over the best control (points)", "Reference %"], findings.asked_table_lines(rows),
+                 right=range(3, 8)) if rows else None
 
 
 def headline_table(results: Results) -> dict[str, Any]:

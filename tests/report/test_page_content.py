@@ -3,11 +3,13 @@
 import re
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import scipy.stats
 
-from report import page_content, summary
+from report import findings, page_content, summary
+from report.stats import Pair
 from tests.report.pages import (
     NAMES,
     close,
@@ -109,12 +111,36 @@ def test_a_missing_result_is_shown_with_its_command(html: str, pdf: bytes) -> No
 def test_the_abstract_counts_what_the_records_hold(content: tuple) -> None:
     text = " ".join(content[0]["verdict"])
     assert "22 complete runs. 5 of the 6 results" in text and "Missing: 1.2.3 on CIFAR-10." in text
-    assert "is above the reference in 2 of 7 rows" in text and "not above the reference in 5 of 7" in text
-    assert "MNIST: Of 7 rows, 1.2.2 joint has the highest accuracy, 100.00 % (n = 1). The best control, of which " \
-           "nothing was learned, is PCA of pixels with 82.00 %." in text
-    assert "with 1 % of the labels of MNIST: contrastive simclr, fine-tuned 83.00 %; contrastive simclr, frozen " \
-           "81.00 %; random initialisation, trained end to end 61.00 %." in text
+    assert "On MNIST, the best latent learned without labels (of rows with three seeds or more) is that of 1.2.1 " \
+           "plain, 98.42 % (n = 3), 16.42 points above the best control and 88.42 points above chance." in text
+    assert "The best control, of which nothing was learned, is PCA of pixels with 82.00 %." in text
+    assert "With all labels, 1.2.2 joint has 100.00 %, 1.58 points above that." in text
+    assert "With 1 % of the labels of MNIST, test accuracy is 83.00 % (contrastive simclr, fine-tuned), 81.00 % " \
+           "(contrastive simclr, frozen) and 61.00 % (random initialisation, trained end to end)." in text
+    assert "does not beat random weights" not in text  # 83 is above 61 and its interval
     assert "1 quick run, 4 failed runs, 1 repeat and 3 rejected files" in text
+
+
+def row(accuracy: float, task: str, method: str, low: float = 0.0) -> SimpleNamespace:
+    return SimpleNamespace(accuracy=accuracy, task=task, method=method, low=low)
+
+
+def test_a_row_exceeds_the_control_only_by_more_than_chance() -> None:
+    control, good, equal = row(0.8, "control", "pca"), row(0.9, "1.2.3", "simclr"), row(0.81, "1.2.3", "dcl")
+    pairs = [Pair(control, good, 0, 10, 110, 1e-20, 1e-19), Pair(equal, control, 0, 60, 50, 0.4, 1.0)]
+    assert findings.exceeds(good, control, pairs) and not findings.exceeds(equal, control, pairs)
+    worse = [Pair(control, good, 0, 110, 10, 1e-20, 1e-19)]  # as sure, but the other way
+    assert not findings.exceeds(good, control, worse)
+    assert findings.exceeds(row(0.9, "1.2.3", "x", low=0.85), control, [])  # no seed in common: the interval decides
+    assert not findings.exceeds(row(0.9, "1.2.3", "x", low=0.79), control, [])
+
+
+def test_the_results_asked_for_are_the_default_methods_rows(content: tuple) -> None:
+    lines = content[0]["asked"]["rows"]
+    assert [(line[0].split()[0], line[1]) for line in lines] == [
+        ("1.2.1", "MNIST"), ("1.2.2", "MNIST"), ("1.2.3", "MNIST"), ("1.2.1", "CIFAR-10"), ("1.2.2", "CIFAR-10")]
+    assert lines[0][2:6] == ["plain", "98.42", "96.65–99.26", "3"] and lines[0][7] == "97.35"
+    assert lines[2][2] == "simclr"
 
 
 def test_files_that_are_not_counted_are_listed_with_the_reason(html: str, pdf: bytes) -> None:
