@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 
 from tests.images.samples import load_folder, truncate, unreadable
-from utils.images.decoding import CROPPED, SUFFIXES, decode_image
+from utils.images.decoding import CROPPED, SUFFIXES, decode_image, remarks_in_words
 
 
 def test_every_suffix_and_mode_becomes_rgb(tmp_path: Path) -> None:
@@ -108,6 +108,32 @@ def test_16_bit_colours_are_read_if_they_use_the_range_and_refused_otherwise(tmp
         decode_image(tmp_path / "key.png", 32, 32)
     (tmp_path / "grey.png").write_bytes(png(np.full((32, 32, 1), 1000), [1000]))
     assert (decode_image(tmp_path / "grey.png", 32, 32)[0] == 255).all()
+
+
+def test_16_bit_colours_in_separate_planes_are_refused(tmp_path: Path) -> None:
+    """Pillow would read their bytes as pixels, which gives noise."""
+    planes = np.full((3, 32, 32), 60000, np.uint16)
+    tags = [(256, 4, [32]), (257, 4, [32]), (258, 3, [16, 16, 16]), (259, 3, [1]), (262, 3, [2]),
+            (273, 4, [200, 2248, 4296]), (277, 3, [3]), (278, 4, [32]), (279, 4, [2048] * 3), (284, 3, [2])]
+    entries, values = b"", b""
+    for tag, kind, numbers in tags:
+        packed = struct.pack(f"<{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
+        where = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack("<I", 134 + len(values))
+        values += packed if len(packed) > 4 else b""
+        entries += struct.pack("<HHI", tag, kind, len(numbers)) + where
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + values
+    (tmp_path / "x.tif").write_bytes(head.ljust(200, b"\0") + planes.astype("<u2").tobytes())
+    with pytest.raises(ValueError, match="separate planes"):
+        decode_image(tmp_path / "x.tif", 32, 32)
+
+
+def test_folders_that_mix_16_bit_ranges_are_warned_of() -> None:
+    deep = [(name, f"16-bit grey read as {bits} bits") for name, bits in (("a", 8), ("b", 12), ("c", 8))]
+    assert remarks_in_words(deep) == [
+        "16-bit grey read as 12 bits: 1 image, the first 'b'", "16-bit grey read as 8 bits: 2 images, the first 'a'",
+        "16-bit images are scaled differently, so that equal values differ in brightness; save them with 8 bits to "
+        "scale them alike"]
+    assert len(remarks_in_words(deep[:1])) == 1
 
 
 # As a viewer shows it

@@ -160,7 +160,8 @@ def test_a_missing_folder_or_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_two_classes_is_refused(tmp_path: Path) -> None:
     write_images(tmp_path / "flat", 30, 0)
-    assert "has 0 class folders" in refused(tmp_path / "flat", tmp_path)
+    text = refused(tmp_path / "flat", tmp_path)
+    assert "has 0 class folders" in text and "it holds 30 images itself" in text
     write_images(tmp_path / "one" / "cat", 30, 0)
     text = refused(tmp_path / "one", tmp_path)
     assert "has 1 class folders" in text and "one per class" in text

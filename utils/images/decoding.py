@@ -68,7 +68,11 @@ def remarks_in_words(remarks: Iterable[tuple[str, str]]) -> list[str]:
     for name, remark in remarks:
         counts[remark] += 1
         first.setdefault(remark, name)
-    return [f"{remark}: {in_numbers(counts[remark])}, the first {first[remark]!a}" for remark in sorted(counts)]
+    lines = [f"{remark}: {in_numbers(counts[remark])}, the first {first[remark]!a}" for remark in sorted(counts)]
+    if sum(remark.startswith("16-bit") for remark in counts) > 1:
+        lines.append("16-bit images are scaled differently, so that equal values differ in brightness; save them with "
+                     "8 bits to scale them alike")
+    return lines
 
 
 def in_numbers(count: int, noun: str = "image") -> str:
@@ -87,12 +91,15 @@ def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":
 
     deep = ";16" in str(getattr(image, "tile", ""))  # what the file holds; load() forgets it
     image.load()
+    tags = getattr(image, "tag_v2", {})  # of a TIFF file
+    if max(tags.get(258, [8])) > 8 and image.mode in ("RGB", "RGBA") and not deep:  # BitsPerSample; Pillow reads noise
+        raise ValueError("16-bit colours in separate planes; save it with 8 bits per colour")
     if deep and image.mode in ("RGB", "RGBA"):
         extrema = image.getextrema()
         if max(high for _, high in extrema) < 16 or isinstance(image.info.get("transparency"), tuple):  # type: ignore
             raise ValueError("16-bit colours that do not use the whole range; save it with 8 bits per colour")
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        if getattr(image, "tag_v2", {}).get(262) == 0:  # PhotometricInterpretation, which Pillow passes over here
+        if tags.get(262) == 0:  # PhotometricInterpretation, which Pillow passes over here
             raise ValueError("16-bit grey in which 0 is white; save it with 8 bits")
         values = np.asarray(image)
         bits = next(bits for bits in (8, 12, 16) if values.max() < 1 << bits)

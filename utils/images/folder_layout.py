@@ -154,7 +154,7 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
         left_out += map(_unlabelled, named.values())
         named = {}
     if not named:
-        return {"": _Tree(path, 0, dict(sorted(others.items())))}, left_out
+        return {"": _Tree(path, _loose_images(path), dict(sorted(others.items())))}, left_out
     _check_splits(path, named, full)
     classes = {name.lower() for name in named["train"].folders}
     splits = {}
@@ -205,7 +205,7 @@ def _check_classes(path: Path, trees: dict[str, _Tree]) -> None:
         except UnicodeEncodeError:
             raise UsageError(f"{path}: the folder name {name!r} is not UTF-8 text; rename it") from None
     if not 2 <= len(first.folders) <= MAX_CLASSES:
-        cause = ""
+        cause = f"; it holds {in_numbers(first.loose)} itself" if first.loose else ""
         if len(first.labelled()) == 1 and len(_tree(inner := first.path / first.labelled()[0]).labelled()) > 1:
             cause = (f"; {inner.name!r} holds folders of images itself: " + (
                 f"give folder:{inner}" if first.path == path else f"move these up into {first.path.name}"))

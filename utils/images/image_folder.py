@@ -245,5 +245,5 @@ def _marks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     marks, plain = np.empty(len(images), np.uint64), np.empty(len(images), bool)
     for row, image in enumerate(images):
         marks[row] = int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
-        plain[row] = (image == image[0, 0]).all()
+        plain[row] = (image[0] == image[0, 0]).all() and (image == image[0, 0]).all()
     return marks, plain
