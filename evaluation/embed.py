@@ -11,8 +11,8 @@ from models.saved import load_saved
 from utils.console import say
 from utils.errors import RunError, UsageError, reason
 from utils.files import write_atomically
-from utils.images.decoding import decode_image
-from utils.images.image_folder import images_in
+from utils.images.decoding import decode_image, in_numbers, remarks_in_words
+from utils.images.folder_layout import find_files
 
 BATCH = 1000  # images that are decoded before they are encoded
 
@@ -25,25 +25,33 @@ def embed_folder(record: Path, folder: Path, out: Path, device: torch.device) ->
     """
     if not folder.is_dir():
         raise UsageError(f"--images: there is no folder {folder}")
-    files = images_in(folder)
+    found = find_files(folder)
+    files, left_out = found.images, found.left_out_in_words() or "nothing"
     if not files:
-        raise UsageError(f"--images: {folder} has no image files")
+        raise UsageError(f"--images: {folder} has no image files; left out: {left_out}")
     if out.exists():
         raise UsageError(f"--out {out}: is there already; name another file")
     saved = load_saved(record)
     encoder = saved.encoder.to(device)
     channels, height, width = saved.record.data.image_shape
-    latents, names = [], []
+    say(f"{folder.name}: {in_numbers(len(files))}; left out: {left_out}")
+    latents: list[np.ndarray] = []
+    names: list[str] = []
+    remarks: list[tuple[str, str]] = []
     for start in tqdm(range(0, len(files), BATCH), unit="batch", disable=None, leave=False):
         images = []
         for file in files[start:start + BATCH]:
             try:
-                images.append(decode_image(file, height, width, channels))
+                pixels, found_remarks = decode_image(file, height, width, channels)
+                images.append(pixels)
                 names.append(file.relative_to(folder).as_posix())
+                remarks += [(names[-1], remark) for remark in found_remarks]
             except Exception as error:  # Pillow raises a dozen kinds on a damaged file
                 say(f"{file}: left out, cannot be read ({reason(error)})")
         if images:
             latents.append(encode(encoder, torch.from_numpy(np.stack(images)).to(device)).cpu().numpy())
+    for line in remarks_in_words(remarks):
+        say(f"{folder.name}: note: {line}")
     if not latents:
         raise RunError(f"{folder}: none of its {len(files)} images can be read")
     write_atomically(out, lambda file: np.savez_compressed(file, latents=np.concatenate(latents),

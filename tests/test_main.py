@@ -339,18 +339,22 @@ def test_own_images_are_embedded_in_the_order_of_their_names(capsys, tmp_path, t
     (tmp_path / "mine" / "deep").mkdir(parents=True)
     for i, name in enumerate(("b.png", "a.png", "deep/c.png")):
         Image.fromarray(pixels[i]).save(tmp_path / "mine" / name)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the first row is on the right, the first column on top
+    Image.fromarray(np.ascontiguousarray(pixels[0][:, ::-1].T)).save(tmp_path / "mine" / "turned.png", exif=turned)
     (tmp_path / "mine" / "broken.png").write_bytes(b"no image")
+    (tmp_path / "mine" / "phone.heic").write_bytes(b"not read")
     out = tmp_path / "latents.npz"
     words = ["--embed", str(trained), "--images", f"folder:{tmp_path / 'mine'}", "--out", str(out)]
     code, lines, err = call(capsys, *words)
-    assert (code, lines) == (0, [f"latents of 3 images -> {out}"])
-    assert "broken.png" in err[0]
+    assert (code, lines) == (0, [f"latents of 4 images -> {out}"])
+    assert err[0] == "mine: 5 images; left out: 1 .heic" and "broken.png" in err[1]
     with np.load(out, allow_pickle=False) as file:
-        assert file["files"].tolist() == ["a.png", "b.png", "deep/c.png"]
+        assert file["files"].tolist() == ["a.png", "b.png", "deep/c.png", "turned.png"]
         latents = file["latents"]
-    assert latents.shape == (3, 128)
+    assert latents.shape == (4, 128)
     with torch.no_grad():
-        expected = load_encoder(trained)(torch.from_numpy(pixels[[1, 0, 2]])[:, None].float() / 255)
+        expected = load_encoder(trained)(torch.from_numpy(pixels[[1, 0, 2, 0]])[:, None].float() / 255)
     np.testing.assert_allclose(latents, expected.numpy(), rtol=1e-4, atol=1e-5)
     code, _, err = call(capsys, *words)  # an existing file is not overwritten
     assert (code, len(err)) == (2, 1)

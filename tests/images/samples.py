@@ -122,7 +122,9 @@ def empty(path: Path) -> None:
 def write_images(folder: Path, count: int, value: int, mode: str = "RGB", suffix: str = ".png") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        Image.new(mode, (40, 36), value + i if mode == "L" else (value, i, 0)).save(folder / f"{i:02}{suffix}")
+        image = Image.new(mode, (40, 36), value + i if mode == "L" else (value, i, 0))
+        image.paste("white", (32, 28, 40, 36))  # not of one colour
+        image.save(folder / f"{i:02}{suffix}")
 
 
 def load_folder(path: Path, data_dir: Path) -> datasets.Dataset:
@@ -133,7 +135,7 @@ def in_one_process(path: Path) -> Arrays:
     """PARTS of a folder, decoded one after the other, without chunks."""
     files = sorted(path.glob("*/*.png"))
     labels = np.array([sorted({file.parent for file in files}).index(file.parent) for file in files])
-    pixels = np.stack([decode_image(file, 32, 32) for file in files])
+    pixels = np.stack([decode_image(file, 32, 32)[0] for file in files])
     train, test = stratified_split(labels, 0.2, seed=0)
     return {"train_images": pixels[train], "train_labels": labels[train].astype(np.uint8),
             "test_images": pixels[test], "test_labels": labels[test].astype(np.uint8)}

@@ -1,5 +1,6 @@
 """A folder of images: its splits, its cache, and what a folder must have."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from PIL import Image
 
 from tests.images.samples import empty, leftovers, load_folder, sha256_of, truncate, write_images
 from utils.errors import RunError, UsageError
-from utils.images import chunks
+from utils.images import chunks, image_folder
 from utils.images.datasets import load_dataset
 from utils.images.splits import PARTS
 
@@ -31,7 +32,9 @@ def test_a_folder_becomes_memory_mapped_splits(pets: Path, tmp_path: Path, capfd
     assert sorted(greens) == sorted([*range(20), *range(10)])
     arrays = {part: np.asarray(getattr(dataset, part)).astype(np.uint8) for part in PARTS}
     assert dataset.sha256 == sha256_of(arrays)
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err == (
+        "my pets: 2 classes (cat 20, dog 10); no split folders: 20 % of each class are for test, 10 % of the others "
+        "for validation; left out: nothing\n")
 
 
 def test_train_and_test_folders_are_the_splits(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -76,12 +79,40 @@ def test_a_changed_folder_is_decoded_again(pets: Path, tmp_path: Path, capfd: py
     assert len(leftovers(tmp_path / "data")) == 1
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_a_cache_of_other_decoding_rules_is_built_again(
+        old: bool, pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str]) -> None:
+    """old: from before caches named their rules."""
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folder, "DECODING", 1)
+        load_folder(pets, tmp_path / "data")
+    [facts] = (tmp_path / "data").glob("*/cache.json")
+    if old:
+        written = json.loads(facts.read_text())
+        facts.write_text(json.dumps({name: written[name] for name in ("key", "sha256", "unreadable")}))
+    capfd.readouterr()
+    load_folder(pets, tmp_path / "data")
+    assert "decoded by the rules of another version" in capfd.readouterr().err
+    load_folder(pets, tmp_path / "data")
+    assert len(capfd.readouterr().err.splitlines()) == 1 and len(leftovers(tmp_path / "data")) == 1
+
+
+def test_an_image_moved_to_another_split_is_decoded_again(tmp_path: Path) -> None:
+    for place in ("train/a", "train/b", "val/a", "val/b"):
+        write_images(tmp_path / "set" / place, 20, 50)
+    first = load_folder(tmp_path / "set", tmp_path / "data")
+    assert first.class_counts()["val"] == [20, 20]
+    (tmp_path / "set" / "val" / "a" / "00.png").rename(tmp_path / "set" / "train" / "a" / "moved.png")
+    assert load_folder(tmp_path / "set", tmp_path / "data").class_counts()["val"] == [19, 20]
+
+
 @pytest.fixture(scope="module")
 def decoded_pets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A folder of images and a data folder with its cache."""
     folder = tmp_path_factory.mktemp("decoded")
-    for name in ("cat", "dog"):
-        write_images(folder / "pets" / name, 10, 100)
+    for name, value in (("cat", 100), ("dog", 200)):
+        write_images(folder / "pets" / name, 10, value)
     load_folder(folder / "pets", folder / "data")
     return folder / "pets", folder / "data"
 
@@ -94,7 +125,7 @@ def test_a_damaged_folder_cache_is_built_again(
     pets, data_dir = decoded_pets[0], tmp_path / "data"
     shutil.copytree(decoded_pets[1], data_dir)
     first = load_folder(pets, data_dir)
-    assert capfd.readouterr().err == ""
+    assert len(capfd.readouterr().err.splitlines()) == 1  # what the folder holds
     [cache] = [path for path in data_dir.iterdir() if path.is_dir()]
     kept = np.array(first.train_images)
     damage(cache / name)
@@ -129,7 +160,8 @@ def test_a_missing_folder_or_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_two_classes_is_refused(tmp_path: Path) -> None:
     write_images(tmp_path / "flat", 30, 0)
-    assert "has 0 class folders" in refused(tmp_path / "flat", tmp_path)
+    text = refused(tmp_path / "flat", tmp_path)
+    assert "has 0 class folders" in text and "it holds 30 images itself" in text
     write_images(tmp_path / "one" / "cat", 30, 0)
     text = refused(tmp_path / "one", tmp_path)
     assert "has 1 class folders" in text and "one per class" in text
@@ -169,3 +201,62 @@ def test_a_folder_name_is_made_safe_for_file_names(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_images(tmp_path / "my: ü (2)" / name, 10, 0)
     assert load_folder(tmp_path / "my: ü (2)", tmp_path / "data").name == "folder-my-2-"
+
+
+def noise(count: int, seed: int) -> list[Image.Image]:
+    random = np.random.default_rng(seed)
+    return [Image.fromarray(random.integers(0, 256, (32, 32, 3), np.uint8)) for _ in range(count)]
+
+
+def save_all(folder: Path, images: list[Image.Image]) -> None:
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images):
+        image.save(folder / f"{number:03}.png")
+
+
+def notes_on(path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """The notes on a folder, which are the same when it is decoded and when its cache is read."""
+    said = []
+    for _ in range(2):
+        load_folder(path, tmp_path / "data")
+        lines = capfd.readouterr().err.splitlines()
+        said.append([line.partition(": note: ")[2] for line in lines if ": note: " in line])
+    assert said[0] == said[1]
+    return said[0]
+
+
+def test_images_in_two_splits_are_counted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    a, b = noise(70, 1), noise(70, 2)
+    save_all(tmp_path / "set" / "train" / "a", a[:50])
+    save_all(tmp_path / "set" / "train" / "b", b[:50])
+    save_all(tmp_path / "set" / "val" / "a", [*a[50:60], *a[:2]])
+    save_all(tmp_path / "set" / "val" / "b", b[50:60])
+    save_all(tmp_path / "set" / "test" / "a", [*a[60:], *a[3:6]])
+    save_all(tmp_path / "set" / "test" / "b", [*b[60:], b[50]])  # the last is a validation image
+    assert notes_on(tmp_path / "set", tmp_path, capfd) == [
+        "4 of 24 test images are equal to a training image, so that the test accuracy is too high",
+        "2 of 22 validation images are equal to a training image, so that the validation accuracy is too high"]
+
+
+def test_copies_within_a_folder_without_splits_are_counted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        save_all(tmp_path / "set" / name, noise(12, seed) * 5)
+    leaked, copies = notes_on(tmp_path / "set", tmp_path, capfd)
+    assert leaked.startswith("24 of 24 test images are equal to a training image")
+    assert copies == "many images are copies of another image of the class: 'a' 48 of 60, 'b' 48 of 60"
+
+
+def test_images_of_one_colour_and_equal_classes_are_noted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    save_all(tmp_path / "set" / "black", [Image.new("RGB", (32, 32))] * 20)
+    save_all(tmp_path / "set" / "noise", noise(29, 1) + [Image.new("RGB", (32, 32))])
+    leaked, several, copies, plain = notes_on(tmp_path / "set", tmp_path, capfd)
+    assert "test images are equal to a training image" in leaked
+    assert several == "21 images are equal to an image of another class"
+    assert copies == "many images are copies of another image of the class: 'black' 19 of 20"
+    assert plain == "many images are of one colour: 'black' 20 of 20"
+
+
+def test_images_that_all_differ_get_no_note(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("a", 1), ("b", 2)):
+        save_all(tmp_path / "set" / name, noise(30, seed))
+    assert notes_on(tmp_path / "set", tmp_path, capfd) == []

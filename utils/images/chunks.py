@@ -1,8 +1,8 @@
 """Images decoded in parallel processes, chunk by chunk.
 
 An image that kills its process or holds it up is left out; no other image is lost.  Each finished chunk is a file, so
-that an interrupted decoding resumes: a line of JSON ({place in the chunk: why it is unreadable}), then the pixels of
-all other images.  Its name holds its number and its SHA-256.
+that an interrupted decoding resumes: a line of JSON (Notes), then the pixels of all readable images.  Its name holds
+its number and its SHA-256.
 
 Each process imports this module, which therefore imports neither NumPy nor torch.
 """
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -34,6 +34,15 @@ if TYPE_CHECKING:
 CHUNK_IMAGES = 64  # what a kill may cost each process; all of them together may take IMAGE_SECONDS
 IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
 MOST_PROCESSES = 16  # each takes some 20 MB, and much more while it decodes a large image
+
+Decoded = tuple[bytes, tuple[str, ...]] | str  # pixels and remarks, or why the image cannot be read
+
+
+class Notes(NamedTuple):
+    """What a chunk says of its images, by their place in it."""
+
+    unreadable: dict[int, str]  # why the image is unreadable
+    remarks: dict[int, list[str]]  # of fitted_image(); only images that have some
 
 
 def processes() -> int:
@@ -50,19 +59,21 @@ def places(number: int, count: int) -> range:
     return range(count)[number * CHUNK_IMAGES:(number + 1) * CHUNK_IMAGES]
 
 
-def write_chunk(number: int, decoded: list[bytes | str], folder: Path) -> Path:
-    """Write pixels, or why an image has none, as the file of a chunk.  Raises OSError on a full disk."""
-    unreadable = {place: why for place, why in enumerate(decoded) if isinstance(why, str)}
-    content = json.dumps(unreadable).encode() + b"\n" + b"".join(one for one in decoded if isinstance(one, bytes))
+def write_chunk(number: int, decoded: list[Decoded], folder: Path) -> Path:
+    """Write the images of a chunk as its file.  Raises OSError on a full disk."""
+    unreadable = {place: one for place, one in enumerate(decoded) if isinstance(one, str)}
+    readable = {place: one for place, one in enumerate(decoded) if not isinstance(one, str)}
+    remarks = {place: remarks for place, (_, remarks) in readable.items() if remarks}
+    content = json.dumps([unreadable, remarks]).encode() + b"\n" + b"".join(pixels for pixels, _ in readable.values())
     path = folder / f"{number:06}-{hashlib.sha256(content).hexdigest()}"
     write_atomically(path, lambda file: file.write(content))
     return path
 
 
-def read_unreadable(file: Path) -> dict[int, str]:
-    """Place in the chunk -> why the image is unreadable."""
+def read_notes(file: Path) -> Notes:
+    """What a chunk says of its images."""
     with file.open("rb") as opened:
-        return {int(place): why for place, why in json.loads(opened.readline()).items()}
+        return Notes(*({int(place): note for place, note in notes.items()} for notes in json.loads(opened.readline())))
 
 
 def read_chunk(file: Path, side: int) -> "np.ndarray":
@@ -95,13 +106,14 @@ def set_up_worker() -> None:
 
 def decode_chunk(number: int, files: list[Path], side: int, folder: Path) -> Path:
     """Decode a chunk's images and write its file.  Raises OSError on a full disk."""
-    return write_chunk(number, [pixels_or_reason(file, side) for file in files], folder)
+    return write_chunk(number, [decode(file, side) for file in files], folder)
 
 
-def pixels_or_reason(file: Path, side: int) -> bytes | str:
-    """The bytes of (side, side, 3) uint8 pixels, or why the image cannot be read."""
+def decode(file: Path, side: int) -> Decoded:
+    """The bytes of (side, side, 3) uint8 pixels and remarks, or why the image cannot be read."""
     try:
-        return fitted_image(file, side, side, 3).tobytes()
+        image, remarks = fitted_image(file, side, side, 3)
+        return image.tobytes(), remarks
     except Exception as error:  # a damaged image raises anything
         text = str(error).replace(repr(str(file)), "").rstrip(" :")  # the list names the file already
         return reason(ValueError(text or type(error).__name__))
@@ -157,12 +169,12 @@ def _finished_chunks(title: str, folder: Path, count: int, side: int) -> dict[in
     return whole
 
 
-def _one_by_one(pool: ProcessPool, files: list[Path], side: int) -> list[bytes | str]:
+def _one_by_one(pool: ProcessPool, files: list[Path], side: int) -> list[Decoded]:
     """The pixels of each file, or why it is left out."""
-    def start(file: Path) -> ProcessFuture[bytes | str]:
-        return pool.schedule(pixels_or_reason, (file, side), timeout=IMAGE_SECONDS)
+    def start(file: Path) -> ProcessFuture[Decoded]:
+        return pool.schedule(decode, (file, side), timeout=IMAGE_SECONDS)
 
-    decoded: list[bytes | str] = []
+    decoded: list[Decoded] = []
     for file, task in [(file, start(file)) for file in files]:
         try:
             try:

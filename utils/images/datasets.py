@@ -251,15 +251,15 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
     a folder that does not fit, RunError if no source gave the data set or data_dir cannot be written.
     """
     check_dataset(name, image_size)
-    spec = DATASETS.get(name)
+    spec, validation = DATASETS.get(name), 0
     if spec is None:
         side = image_size or image_folder.FOLDER_SIDE
         path, name = folder_path(name), short_name(name, side)
-        classes, images, key = image_folder.scan(path, side)
+        layout, key = image_folder.scan(path, side)
         cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
         with _locked(data_dir, name):
-            arrays, sha256 = image_folder.read_or_build(path, classes, images, key, side, cache)
-        image_shape, recipes, source = (3, side, side), FOLDER_RECIPES, "folder"
+            arrays, validation, sha256 = image_folder.read_or_build(path, layout, key, side, cache)
+        classes, image_shape, recipes, source = layout.classes, (3, side, side), FOLDER_RECIPES, "folder"
     else:
         if spec.cached:
             with _locked(data_dir, name):
@@ -269,7 +269,10 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
                 arrays, source = _obtain(name, spec, Path(temporary))
         classes, image_shape, recipes, sha256 = spec.classes, spec.image_shape, spec.recipes, dict(spec.sha256)
     train_labels, test_labels = (np.array(arrays[part], np.int64) for part in ("train_labels", "test_labels"))
-    train_index, val_index = stratified_split(train_labels, VALIDATION_FRACTION, SPLIT_SEED)
+    if validation:  # the folder names that split
+        train_index, val_index = np.split(np.arange(len(train_labels)), [len(train_labels) - validation])
+    else:
+        train_index, val_index = stratified_split(train_labels, VALIDATION_FRACTION, SPLIT_SEED)
     return Dataset(name, classes, image_shape, recipes, arrays["train_images"], train_labels, arrays["test_images"],
                    test_labels, train_index, val_index, SPLIT_SEED, sha256, source)
 

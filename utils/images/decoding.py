@@ -1,6 +1,12 @@
-"""From an image file to pixels.  Imports nothing heavy, so that a process that decodes starts quickly."""
+"""From an image file to pixels, as a viewer shows them.  Imports nothing heavy, so that a decoding process starts fast.
+
+fitted_image() is the one function that decodes: for training, for scoring and for --embed.  docs/own-images.md states
+its rules for users.
+"""
 
 import warnings
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,19 +14,30 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+DECODING = 2  # number of the rules below; raise it with every change of pixels, so that caches are decoded again
+SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
+            ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
+# Pillow's formats of these suffixes.  Others are not tried: PostScript, for example, would start another program.
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA")
+TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+         8: "ROTATE_90"}  # EXIF orientation -> the transposition that turns the image upright
+CROPPED = "cropped to less than half, the centre, since one side is more than twice the other"
 
-def decode_image(path: Path, height: int, width: int, channels: int = 3) -> "np.ndarray":
-    """The pixels of fitted_image(), (height, width, channels) uint8.  Raises what fitted_image() raises."""
+
+def decode_image(path: Path, height: int, width: int, channels: int = 3) -> "tuple[np.ndarray, tuple[str, ...]]":
+    """The pixels of fitted_image(), (height, width, channels) uint8, and its remarks.  Raises the same errors."""
     import numpy as np
 
-    return np.asarray(fitted_image(path, height, width, channels)).reshape(height, width, channels)
+    image, remarks = fitted_image(path, height, width, channels)
+    return np.asarray(image).reshape(height, width, channels), remarks
 
 
-def fitted_image(path: Path, height: int, width: int, channels: int) -> "Image.Image":
-    """The image as RGB or grey, scaled to fill height x width, then cropped to its centre.
+def fitted_image(path: Path, height: int, width: int, channels: int) -> "tuple[Image.Image, tuple[str, ...]]":
+    """The image as RGB or grey, upright, on white, scaled to fill height x width, then cropped to its centre.
 
-    Raises whatever Pillow raises for an image that cannot be read or has more pixels than Pillow accepts (89 million),
-    and ValueError for 32-bit pixels, whose range is unknown, and for a pipe or device, which could block for ever.
+    With remarks on what the user may not expect, for remarks_in_words().  Raises whatever Pillow raises for an image
+    that cannot be read or has more pixels than Pillow accepts (89 million), and ValueError for pixels whose range is
+    unknown, and for a pipe or device, which could block for ever.
     """
     from PIL import Image, ImageOps
 
@@ -30,14 +47,84 @@ def fitted_image(path: Path, height: int, width: int, channels: int) -> "Image.I
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on metadata and transparency
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as opened:
-            image: Image.Image = opened
-            if image.mode in ("I", "F"):
-                raise ValueError("32-bit pixels")
-            if image.mode.startswith("I;16"):  # Pillow would clip these to 255, which is white; the upper 8 bits stay
-                import numpy as np
-
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            image.draft(None, (2 * width, 2 * height))  # a large JPEG is decoded at a fraction of its size
+        Image.preinit()  # the common formats; otherwise Pillow would import all of them
+        with Image.open(path, formats=FORMATS) as opened:
+            opened.draft(None, (2 * max(height, width),) * 2)  # a large JPEG is decoded at a fraction of its size
+            image, remarks = _with_8_bits(opened)
+            turn = _turn(opened)
+            image = _on_white(image)
             image = image if image.mode == mode else image.convert(mode)  # convert() would copy an RGB image
-            return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
+            image = image.transpose(Image.Transpose[turn]) if turn else image
+            shape = image.width * height, image.height * width
+            if 2 * min(shape) < max(shape):
+                remarks += (CROPPED,)
+            return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC), remarks
+
+
+def remarks_in_words(remarks: Iterable[tuple[str, str]]) -> list[str]:
+    """One line for each kind of remark, from (name of the image, remark) in order."""
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for name, remark in remarks:
+        counts[remark] += 1
+        first.setdefault(remark, name)
+    lines = [f"{remark}: {in_numbers(counts[remark])}, the first {first[remark]!a}" for remark in sorted(counts)]
+    if sum(remark.startswith("16-bit") for remark in counts) > 1:
+        lines.append("16-bit images are scaled differently, so that equal values differ in brightness; save them with "
+                     "8 bits to scale them alike")
+    return lines
+
+
+def in_numbers(count: int, noun: str = "image") -> str:
+    """'1 image', '1,234 images'."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":
+    """The loaded image with 8 bits per channel, and remarks.
+
+    16-bit grey is taken as 8, 12 or 16 bits, the fewest that hold its largest value.  Pillow keeps the upper 8 of
+    16-bit colours, so that colours with 12 bits or fewer are refused.
+    """
+    import numpy as np
+    from PIL import Image
+
+    deep = ";16" in str(getattr(image, "tile", ""))  # what the file holds; load() forgets it
+    image.load()
+    tags = getattr(image, "tag_v2", {})  # of a TIFF file
+    if max(tags.get(258, [8])) > 8 and image.mode in ("RGB", "RGBA") and not deep:  # BitsPerSample; Pillow reads noise
+        raise ValueError("16-bit colours in separate planes; save it with 8 bits per colour")
+    if deep and image.mode in ("RGB", "RGBA"):
+        extrema = image.getextrema()
+        if max(high for _, high in extrema) < 16 or isinstance(image.info.get("transparency"), tuple):  # type: ignore
+            raise ValueError("16-bit colours that do not use the whole range; save it with 8 bits per colour")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        if tags.get(262) == 0:  # PhotometricInterpretation, which Pillow passes over here
+            raise ValueError("16-bit grey in which 0 is white; save it with 8 bits")
+        values = np.asarray(image)
+        bits = next(bits for bits in (8, 12, 16) if values.max() < 1 << bits)
+        grey = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
+        if "transparency" in image.info:
+            grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
+        return grey, (f"16-bit grey read as {bits} bits, so that {(1 << bits) - 1} is white",) * bool(values.any())
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit pixels")
+    return image, ()
+
+
+def _turn(image: "Image.Image") -> str | None:
+    """How a loaded image must be turned to stand upright, by its EXIF data: the name of a transposition."""
+    try:
+        return TURNS.get(int(image.getexif().get(0x0112, 1)))
+    except Exception:  # damaged EXIF data raises half a dozen kinds; viewers ignore it
+        return None
+
+
+def _on_white(image: "Image.Image") -> "Image.Image":
+    """The image, with white behind whatever is transparent."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image
+    layer = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")

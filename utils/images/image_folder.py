@@ -1,10 +1,8 @@
-"""A folder of images as a data set: one sub-folder per class, decoded once into a memory-mapped cache.
+"""A folder of images as a data set, decoded once into a memory-mapped cache.
 
-    path/cat/*.png  path/dog/*.jpg            split here: a fifth of each class is the test set
-    path/train/cat/...  path/test/cat/...     split by the folders
-
-Images become RGB squares.  Unreadable ones are listed and left out.  The arrays stay on the disk, so that a data set
-larger than memory can be trained on.
+folder_layout.py finds the classes and splits.  A test split that the folder lacks is a fifth of each class.  Images
+become RGB squares.  Unreadable ones are listed and left out.  The arrays stay on the disk, so that a data set larger
+than memory can be trained on.
 """
 
 import hashlib
@@ -19,99 +17,64 @@ import numpy as np
 
 from utils.console import say
 from utils.errors import RunError, UsageError, reason
+from utils.images.decoding import DECODING, in_numbers, remarks_in_words
+from utils.images.folder_layout import Layout, Listed, read_layout
 from utils.images.splits import PARTS, SPLIT_SEED, TEST_FRACTION, Arrays, digests, scratch, stratified_split
-
-Listed = tuple[str, int, Path]  # an image file: split ("" if the folder names none), label, file
 
 FOLDER_SIDE = 32  # pixels, unless --image-size is given
 FOLDER_SIDES = range(8, 257, 4)  # decoders and transformers need multiples of 4; a sheet of thumbnails has a maximum
-FOLDER_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 UNREADABLE = "unreadable.txt"  # in the cache: one line per image, with the reason
-FOLDER_MIN_IMAGES = {"": 10, "train": 9, "test": 1}  # per class; fewer do not fill training, validation and test
-FOLDER_MAX_CLASSES = 1000  # what a record holds
+MIN_TRAINING = 8  # images per class; one more for each of validation and test that is taken from them
 
 
-def scan(path: Path, side: int) -> tuple[tuple[str, ...], list[Listed], str]:
-    """Class names, images sorted by split, class and file name, and a key that changes with them and the side.
+def scan(path: Path, side: int) -> tuple[Layout, str]:
+    """The classes and images of a folder, and a key that changes with them, the side and the rules of decoding.
 
-    Raises UsageError if the folder does not fit.
+    Prints what it finds in one line.  Raises UsageError if the folder does not fit.
     """
     try:
-        classes, images = _list(path)
-        key = _listing_digest(path, images, side)
+        layout = read_layout(path)
+        key = _listing_digest(path, layout, side)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {reason(error)}") from error
-    _check_counts(path, classes, images)
-    return classes, images, key
+    _check_counts(path, layout, layout.images)
+    say(f"{path.name}: {layout.summary}")
+    return layout, key
 
 
-def read_or_build(path: Path, classes: tuple[str, ...], images: list[Listed], key: str, side: int,
-                  cache: Path) -> tuple[Arrays, dict[str, str]]:
+def read_or_build(path: Path, layout: Layout, key: str, side: int, cache: Path) -> tuple[Arrays, int, dict[str, str]]:
     """The memory-mapped arrays, decoded first unless the cache holds them, and their SHA-256.
 
-    side: of the decoded images, pixels.  The caller holds the lock.  Raises UsageError if too few images can be read,
-    RunError or OSError on a full disk.
+    Also how many of the last training images are a validation split that the folder names.  side: of the decoded
+    images, pixels.  The caller holds the lock.  Raises UsageError if too few images can be read, RunError or OSError on
+    a full disk.
     """
     if not _is_current(cache, key):
-        _build(path, classes, images, side, cache, key)
+        _build(path, layout, side, cache, key)
     for chunks in cache.parent.glob(f".{cache.name}.*.chunks"):  # the cache has replaced them
         shutil.rmtree(chunks)
     facts = _read_facts(cache)
     if facts["unreadable"]:
         say(f"{path.name}: {_unreadable_text(list(facts['unreadable']))}; all of them, and why: {cache / UNREADABLE}")
-    return _read_parts(cache), facts["sha256"]
+    for note in facts["notes"]:
+        say(f"{path.name}: note: {note}")
+    return _read_parts(cache), facts["validation"], facts["sha256"]
 
 
-def images_in(folder: Path) -> list[Path]:
-    """All files below a folder with an image's suffix, sorted, without hidden ones such as those that macOS leaves.
-
-    Includes dead links, and sub-folders that have such a name or cannot be listed: decoding them reports the problem.
-    """
-    found: list[Path] = []
-    for place, folders, files in os.walk(folder, onerror=lambda error: found.append(Path(error.filename))):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found.extend(Path(place, name) for name in (*folders, *files)
-                     if not name.startswith(".") and os.path.splitext(name)[1].lower() in FOLDER_SUFFIXES)
-    return sorted(set(found))
-
-
-def _subfolders(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".")))
-
-
-def _list(path: Path) -> tuple[tuple[str, ...], list[Listed]]:
-    """Class names and images.  Raises UsageError or OSError."""
-    if not path.is_dir():
-        raise UsageError(f"{path} is not a folder" if path.exists() else f"there is no folder {path}")
-    roots = {"train": path / "train", "test": path / "test"}
-    if not all(root.is_dir() and _subfolders(root) for root in roots.values()):
-        roots = {"": path}
-    classes, *others = (_subfolders(root) for root in roots.values())
-    differing = sorted(set(classes).symmetric_difference(*others)) if others else []
-    if differing:
-        raise UsageError(f"{path}: train and test must have the same classes, but only one has "
-                         f"{', '.join(map(repr, differing[:5]))}")
-    for name in classes:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            raise UsageError(f"{path}: the folder name {name!r} is not UTF-8 text; rename it") from None
-    if not 2 <= len(classes) <= FOLDER_MAX_CLASSES:
-        raise UsageError(f"{path} has {len(classes)} class folders; the images must be in 2 to {FOLDER_MAX_CLASSES} "
-                         "sub-folders, one per class")
-    return classes, [(split, label, file) for split, root in roots.items() for label, name in enumerate(classes)
-                     for file in images_in(root / name)]
-
-
-def _check_counts(path: Path, classes: tuple[str, ...], images: list[Listed], note: str = "") -> None:
+def _check_counts(path: Path, layout: Layout, images: list[Listed], note: str = "") -> None:
     """Raises UsageError, ending with the note, unless each class has enough images in each split."""
     counts = Counter((split, label) for split, label, _ in images)
-    for split in ("train", "test") if any(split for split, _, _ in images) else ("",):
-        for label, name in enumerate(classes):
-            if counts[split, label] < FOLDER_MIN_IMAGES[split]:
-                where = f" in {split}" if split else ""
-                raise UsageError(f"{path}: class {name!r} has {counts[split, label]} readable images{where}, but "
-                                 f"at least {FOLDER_MIN_IMAGES[split]} are needed{note and '; '}{note}")
+    splits = {split for split, _ in layout.left_out}
+    training = MIN_TRAINING + ("val" not in splits) + ("test" not in splits)
+    for split, label in layout.left_out:
+        least = 1 if split in ("val", "test") else training
+        if counts[split, label] < least:
+            where = f" in {split}" if split else ""
+            why = layout.left_out[split, label] and f"; not read there: {layout.left_out[split, label]}"
+            if not why and not any((split, label) == image[:2] for image in layout.images):
+                why = "; its folder is empty"
+            raise UsageError(f"{path}: class {layout.classes[label]!r} has {counts[split, label]} readable images"
+                             f"{where}, but at least {least} are needed{why}{note and '; '}{note}")
 
 
 def _unreadable_text(names: list[str]) -> str:
@@ -119,17 +82,17 @@ def _unreadable_text(names: list[str]) -> str:
     return f"{len(names)} unreadable and left out: {some}" if names else ""
 
 
-def _listing_digest(path: Path, images: list[Listed], side: int) -> str:
-    """Changes when an image of the folder is added, removed, written again or changes its permissions."""
+def _listing_digest(path: Path, layout: Layout, side: int) -> str:
+    """Changes when an image of the folder is added, removed, moved, written again or changes its permissions."""
     rows: list[list[str | int]] = []
-    for _, _, file in images:
-        rows.append([file.relative_to(path).as_posix()])
+    for split, label, file in layout.images:
+        rows.append([split, label, file.relative_to(path).as_posix()])
         try:
             status = file.stat()
             rows[-1] += [status.st_size, status.st_mtime_ns, status.st_mode]
         except OSError:  # a dead link
             pass
-    return hashlib.sha256(json.dumps([str(path), side, rows]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([DECODING, str(path), side, rows]).encode()).hexdigest()
 
 
 # The cache
@@ -141,6 +104,9 @@ def _is_current(cache: Path, key: str) -> bool:
         return False
     try:
         facts = _read_facts(cache)
+        if facts["key"] != key and facts.get("decoding") != DECODING:
+            say(f"the cache {cache} was decoded by the rules of another version; it is built again")
+            return False
         if facts["key"] != key:
             say(f"the images have changed; the cache {cache} is built again")
             return False
@@ -158,17 +124,19 @@ def _read_parts(cache: Path) -> Arrays:
 
 
 def _read_facts(cache: Path) -> dict[str, Any]:
-    """What a cache says of itself: key, sha256 of the arrays, and unreadable: image -> reason."""
+    """What a cache says of itself: key, decoding (its rules), sha256 of the arrays, validation (how many of the last
+    training images), unreadable (image -> reason), notes (lines for the user)."""
     return json.loads((cache / "cache.json").read_text(encoding="utf-8"))
 
 
-def _build(path: Path, classes: tuple[str, ...], images: list[Listed], side: int, cache: Path, key: str) -> None:
+def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None:
     """Decode all images into chunks, which outlive a kill, and write these as `cache`, which appears whole.
 
     Raises UsageError if too few images are readable, RunError or OSError on a full disk.
     """
-    from utils.images.chunks import CHUNK_IMAGES, decode_all, places, read_unreadable
+    from utils.images.chunks import CHUNK_IMAGES, decode_all, places, read_notes
 
+    images = layout.images
     chunks = cache.with_name(f".{cache.name}.{key[:16]}-{CHUNK_IMAGES}.chunks")
     for other in cache.parent.glob(f".{cache.name}.*.chunks"):
         if other != chunks:
@@ -180,17 +148,26 @@ def _build(path: Path, classes: tuple[str, ...], images: list[Listed], side: int
         raise RunError(f"{cache.parent} has less than the {need / 1e9:.1f} GB left that {path} takes")
     chunks.mkdir(exist_ok=True)
     files = decode_all(path.name, [file for _, _, file in images], side, chunks)
-    unreadable = {images[places(number, len(images))[place]][2].relative_to(path).as_posix(): why
-                  for number, file in enumerate(files) for place, why in sorted(read_unreadable(file).items())}
-    readable = np.array([file.relative_to(path).as_posix() not in unreadable for _, _, file in images])
+    names = [file.relative_to(path).as_posix() for _, _, file in images]
+    unreadable: dict[str, str] = {}
+    remarks: list[tuple[str, str]] = []
+    for number, file in enumerate(files):
+        notes, here = read_notes(file), places(number, len(images))
+        unreadable |= {names[here[place]]: why for place, why in sorted(notes.unreadable.items())}
+        remarks += [(names[here[place]], remark) for place, found in notes.remarks.items() for remark in found]
+    readable = np.array([name not in unreadable for name in names])
     try:
-        _check_counts(path, classes, [images[i] for i in np.flatnonzero(readable)], _unreadable_text(list(unreadable)))
+        _check_counts(path, layout, [images[i] for i in np.flatnonzero(readable)], _unreadable_text(list(unreadable)))
     except UsageError:
         shutil.rmtree(chunks)
         raise
     with scratch(cache.with_name(f".{cache.name}.tmp")) as temporary:
-        _write_splits(temporary, images, readable, len(classes), files, side)
-        facts = {"key": key, "sha256": digests(_read_parts(temporary)), "unreadable": unreadable}
+        validation = _write_splits(temporary, layout, readable, files, side)
+        arrays = _read_parts(temporary)
+        facts = {"key": key, "decoding": DECODING, "sha256": digests(arrays), "validation": validation,
+                 "unreadable": unreadable,
+                 "notes": remarks_in_words(remarks) + suspicions(arrays, validation, layout.classes)}
+        del arrays  # Windows renames no folder with a mapped file
         (temporary / "cache.json").write_text(json.dumps(facts), encoding="utf-8")
         if unreadable:
             lines = "".join(f"{name}: {why}\n" for name, why in unreadable.items())
@@ -199,25 +176,74 @@ def _build(path: Path, classes: tuple[str, ...], images: list[Listed], side: int
         temporary.rename(cache)
 
 
-def _write_splits(folder: Path, images: list[Listed], readable: np.ndarray, classes: int, files: list[Path],
-                  side: int) -> None:
-    """Write PARTS from the chunks, one after the other.  readable: (N,) bool."""
+def _write_splits(folder: Path, layout: Layout, readable: np.ndarray, files: list[Path], side: int) -> int:
+    """Write PARTS from the chunks, one after the other.  readable: (N,) bool.
+
+    The training part ends with the validation split that the folder names; returns how many images that has.
+    """
     from utils.images.chunks import places, read_chunk
 
     rows = np.flatnonzero(readable)
-    splits, labels = (np.array([image[column] for image in images])[rows] for column in (0, 1))
-    chosen = {split: np.flatnonzero(splits == split) for split in ("train", "test")}
-    if not splits[0]:
-        chosen = dict(zip(("train", "test"), stratified_split(labels, TEST_FRACTION, SPLIT_SEED), strict=True))
+    splits, labels = (np.array([image[column] for image in layout.images])[rows] for column in (0, 1))
+    chosen = {"train": np.flatnonzero(splits != "test"), "test": np.flatnonzero(splits == "test")}
+    if not len(chosen["test"]):
+        own = np.flatnonzero(splits != "val")
+        _, test = stratified_split(labels[own], TEST_FRACTION, SPLIT_SEED)
+        chosen = {"train": np.setdiff1d(chosen["train"], own[test]), "test": own[test]}
     for split, index in chosen.items():
-        np.save(folder / f"{split}_labels.npy", labels[index].astype(np.min_scalar_type(classes - 1)))
-        in_split = np.zeros(len(images), bool)
+        np.save(folder / f"{split}_labels.npy", labels[index].astype(np.min_scalar_type(len(layout.classes) - 1)))
+        in_split = np.zeros(len(layout.images), bool)
         in_split[rows[index]] = True
         with (folder / f"{split}_images.npy").open("wb") as part:
             np.lib.format.write_array_header_1_0(
                 part, {"descr": "|u1", "fortran_order": False, "shape": (len(index), side, side, 3)})
             for number, file in enumerate(files):
-                here = np.array(places(number, len(images)))
+                here = np.array(places(number, len(layout.images)))
                 part.write(read_chunk(file, side)[in_split[here[readable[here]]]])
             part.flush()
             os.fsync(part.fileno())
+    return int((splits == "val").sum())
+
+
+# What a user should look at
+
+
+def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> list[str]:
+    """One line for each sign that the images are not what the user believes: copies, images of one colour.
+
+    Images are equal if all their pixels are, at the side of the arrays.  validation: how many of the last training
+    images are a validation split that the folder names.
+    """
+    marks, plain = zip(*(_marks(arrays[f"{split}_images"]) for split in ("train", "test")), strict=True)
+    lines = []
+    pairs = [("test", marks[1], marks[0])]
+    if validation:
+        pairs.append(("validation", marks[0][-validation:], marks[0][:-validation]))
+    for name, part, training in pairs:
+        if equal := int(np.isin(part, training).sum()):
+            lines.append(f"{equal:,} of {len(part):,} {name} images are equal to a training image, so that the {name} "
+                         "accuracy is too high")
+    mark, one_colour = np.concatenate(marks), np.concatenate(plain)
+    label = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
+    images_by_mark, number = np.unique(mark, return_inverse=True, return_counts=True)[1:]
+    labels_by_mark = np.bincount(np.unique(np.stack([images_by_mark, label]), axis=1)[0], minlength=len(number))
+    if several := int(number[labels_by_mark > 1].sum()):
+        lines.append(f"{in_numbers(several)} are equal to an image of another class")
+    for what, counts in (
+            ("copies of another image of the class", np.bincount(label) - np.bincount(
+                np.unique(np.stack([images_by_mark, label]), axis=1)[1], minlength=len(classes))),
+            ("of one colour", np.bincount(label[one_colour], minlength=len(classes)))):
+        many = [f"{name!a} {count:,} of {total:,}" for name, count, total in
+                zip(classes, counts.tolist(), np.bincount(label).tolist(), strict=True) if 3 * count >= total]
+        if many:
+            lines.append(f"many images are {what}: {', '.join(many[:3])}{', ...' * (len(many) > 3)}")
+    return lines
+
+
+def _marks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of (N, H, W, 3) images: (N,) uint64, equal where all pixels are equal, and (N,) bool: whether of one colour."""
+    marks, plain = np.empty(len(images), np.uint64), np.empty(len(images), bool)
+    for row, image in enumerate(images):
+        marks[row] = int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
+        plain[row] = (image[0] == image[0, 0]).all() and (image == image[0, 0]).all()
+    return marks, plain

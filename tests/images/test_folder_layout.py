@@ -1,0 +1,230 @@
+"""Which folders are splits, which are classes, and what is left out.  Layouts of public data sets are the examples."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.images.samples import leftovers, load_folder
+from utils.errors import UsageError
+from utils.images.folder_layout import read_layout
+
+
+def fill(root: Path, **counts: int) -> None:
+    """`a__b=3`: three images in a/b below root.  No two are alike."""
+    for place, count in counts.items():
+        folder = root.joinpath(*place.split("__"))
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            pixels = np.random.default_rng([*str(folder).encode(), number]).integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number:02}.png")
+
+
+def three(**counts: int) -> dict[str, int]:
+    """The same number for each of three classes."""
+    return {f"{split}__{name}": count for split, count in counts.items() for name in ("cat", "dog", "emu")}
+
+
+def counts_of(path: Path, tmp_path: Path) -> dict[str, list[int]]:
+    dataset = load_folder(path, tmp_path / "data")
+    assert dataset.classes == ("cat", "dog", "emu")
+    return dataset.class_counts()
+
+
+def refusal(path: Path, tmp_path: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        load_folder(path, tmp_path / "data")
+    text = str(caught.value)
+    assert str(path) in text and "\n" not in text and caught.value.exit_code == 2
+    assert not (tmp_path / "data").exists() or leftovers(tmp_path / "data") == []
+    return text
+
+
+@pytest.mark.parametrize("train, val, test", [
+    ("train", "val", "test"), ("training", "validation", "testing"), ("Train", "Valid", "Test"),
+    ("TRAIN", "dev", "TEST"), ("Training", "", "Testing"), ("train", "val", ""), ("training", "validation", "")])
+def test_split_words_in_any_case_are_splits(train: str, val: str, test: str, tmp_path: Path,
+                                            capfd: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path / "set", **three(**{train: 30, val: 12, test: 5} if val and test else
+                                   {train: 30, val: 12} if val else {train: 30, test: 5}))
+    found = counts_of(tmp_path / "set", tmp_path)
+    assert found["test"] == [5 if test else 6] * 3  # a fifth of train without a folder
+    assert found["val"] == [12 if val else 3] * 3
+    assert found["train"] == [30 - (0 if test else 6) - (0 if val else 3)] * 3
+    [line] = capfd.readouterr().err.splitlines()
+    assert f"training: {train}/" in line and line.endswith("left out: nothing")
+    assert (f"validation: {val}/" if val else "validation: 10 % of the training images") in line
+    assert (f"test: {test}/" if test else f"test: 20 % of {train}/") in line
+    each = 30 + (12 if val else 0) + (5 if test else 0)
+    assert f"set: 3 classes (cat {each}, dog {each}, emu {each}); " in line
+
+
+def test_each_image_is_in_the_split_of_its_folder(tmp_path: Path) -> None:
+    fill(tmp_path / "set", **three(train=8, val=3, test=2))
+    dataset = load_folder(tmp_path / "set", tmp_path / "data")
+    for split, images, labels in (
+            ("train", dataset.train_images[dataset.train_index], dataset.train_labels[dataset.train_index]),
+            ("val", dataset.train_images[dataset.val_index], dataset.train_labels[dataset.val_index]),
+            ("test", dataset.test_images, dataset.test_labels)):
+        expected = [(label, np.asarray(Image.open(file).resize((32, 32), Image.Resampling.BICUBIC)).tobytes())
+                    for label, name in enumerate(("cat", "dog", "emu"))
+                    for file in (tmp_path / "set" / split / name).iterdir()]
+        assert sorted(expected) == sorted((int(label), image.tobytes())
+                                          for label, image in zip(labels, images, strict=True))
+
+
+@pytest.mark.parametrize("test", ["test", "Testing__unknown", "test__test"])
+def test_an_unlabelled_test_folder_is_left_out(test: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Kaggle's layout: train/CLASS/* and test/*; Keras wants test/unknown/*."""
+    fill(tmp_path / "set", **three(train=30), **{test: 25})
+    assert counts_of(tmp_path / "set", tmp_path) == {"train": [22] * 3, "val": [2] * 3, "test": [6] * 3}
+    assert f"left out: 25 images in {test.partition('__')[0]}/, which has no class folders" in capfd.readouterr().err
+
+
+def test_imagenet_with_its_flat_test_folder_has_three_splits(tmp_path: Path) -> None:
+    fill(tmp_path / "set", **three(train=30, val=10), test=25)
+    assert counts_of(tmp_path / "set", tmp_path) == {"train": [24] * 3, "val": [10] * 3, "test": [6] * 3}
+
+
+def test_tiny_imagenet_keeps_its_images_one_folder_deeper(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path / "set", **{f"train__{name}__images": 20 for name in ("cat", "dog", "emu")}, val__images=9,
+         test__images=8)
+    assert counts_of(tmp_path / "set", tmp_path)["test"] == [4] * 3
+    said = capfd.readouterr().err
+    assert "9 images in val/, which has no class folders" in said and "8 images in test/" in said
+
+
+def test_classes_next_to_a_flat_test_folder_are_split_here(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path / "set", cat=20, dog=20, emu=20, test=7)
+    assert counts_of(tmp_path / "set", tmp_path)["test"] == [4] * 3
+    assert "left out: 7 images in test/, which has no class folders" in capfd.readouterr().err
+
+
+def test_trains_may_be_a_class(tmp_path: Path) -> None:
+    fill(tmp_path / "set", train=10, bus=10, car=10)
+    assert load_folder(tmp_path / "set", tmp_path / "data").classes == ("bus", "car", "train")
+
+
+def test_an_empty_split_folder_is_named_and_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path / "set", **three(train=20), test=0, **three(val=0))
+    assert counts_of(tmp_path / "set", tmp_path)["test"] == [4] * 3
+    assert "left out: test/ (no images), val/ (no images)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("places, words", [
+    (["train", "test"], "'train' holds images but no class folders"),
+    (["Train", "val__cat", "val__dog"], "'Train' holds images but no class folders"),
+    (["test__cat", "test__dog"], "has 'test' but no images in train"),
+    (["val__cat", "val__dog", "test__cat", "test__dog"], "has 'test' and 'val' but no images in train"),
+    (["cat", "dog", "test__cat", "test__dog"], "no images in train"),
+    (["train__cat", "train__dog", "Training__cat", "Training__dog"], "'Training' and 'train' both name the same split"),
+    (["train__cat", "train__dog", "val__cat", "val__dog", "dev__cat"], "'dev' and 'val' both name the same split"),
+    (["train__steam", "train__toy", "bus", "car"], "rename 'train' if it is a class"),
+    (["train", "test", "bus", "car"], "hold images but no class folders, next to 'bus', 'car'"),
+    (["train__cat", "train__dog", "val__cat", "val__emu"], "the same classes, but only one has 'dog', 'emu'"),
+    (["train__cat", "train__dog", "test__cat"], "the same classes, but only one has 'dog'"),
+    (["batch1__cat", "batch1__dog", "batch2__cat", "batch2__dog"], "like parts of one data set and not like classes"),
+    (["seg_train__cat", "seg_train__dog", "seg_test__cat", "seg_test__dog"], "into train/CLASS, val/CLASS"),
+    (["a__cat", "a__dog", "b__dog", "b__emu", "c__cat", "c__emu"], "the same sub-folders ('cat', 'dog', 'emu')"),
+    (["train__a__cat", "train__a__dog", "train__b__cat", "train__b__dog"], "'a', 'b' hold the same sub-folders"),
+    (["cat__train", "cat__test", "dog__train", "dog__test"], "splits, which must be above the classes: train/CLASS"),
+    (["all__cat", "all__dog"], "give folder:"),
+    (["all__train__cat", "all__train__dog", "all__test__cat"], "'all' holds folders of images itself: give folder:"),
+    (["train__train__cat", "train__train__dog"], "'train' holds folders of images itself: move these up into train"),
+])
+def test_a_layout_without_a_clear_meaning_is_refused(places: list[str], words: str, tmp_path: Path) -> None:
+    fill(tmp_path / "set", **dict.fromkeys(places, 10))
+    assert words in refusal(tmp_path / "set", tmp_path)
+
+
+def test_a_stray_image_does_not_hide_a_folder_too_many(tmp_path: Path) -> None:
+    fill(tmp_path / "set", batch1__cat=10, batch1__dog=10, batch2__cat=10, batch2__dog=10, batch1=1)
+    assert "not like classes" in refusal(tmp_path / "set", tmp_path)
+
+
+def test_sub_folders_of_different_names_belong_to_their_class(tmp_path: Path) -> None:
+    fill(tmp_path / "set", animal__cat=5, animal__dog=5, vehicle__bus=5, vehicle__car=5)
+    assert load_folder(tmp_path / "set", tmp_path / "data").class_counts()["test"] == [2, 2]
+
+
+def test_litter_of_systems_is_no_class_and_no_image(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path / "set", **three(train=20, test=5), **{".ipynb_checkpoints": 3})
+    fill(tmp_path / "set" / "__MACOSX" / "cat", **{"": 4})
+    fill(tmp_path / "set" / "train" / "__MACOSX", **{"": 4})
+    fill(tmp_path / "set" / "train" / "cat" / "@eaDir", **{"": 4})
+    fill(tmp_path / "set" / "test" / ".ipynb_checkpoints", **{"": 4})
+    for place in (".", "train", "train/cat"):
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._00.png"):
+            (tmp_path / "set" / place / name).write_bytes(b"x")
+    assert counts_of(tmp_path / "set", tmp_path)["test"] == [5] * 3
+    [line] = capfd.readouterr().err.splitlines()
+    assert "cat 25, dog 25, emu 25" in line and line.endswith("left out: nothing")
+
+
+def test_litter_does_not_hide_a_folder_too_many(tmp_path: Path) -> None:
+    fill(tmp_path / "set", all__cat=10, all__dog=10)
+    fill(tmp_path / "set" / "__MACOSX", all__cat=10)
+    assert f"give folder:{tmp_path / 'set' / 'all'}" in refusal(tmp_path / "set", tmp_path)
+
+
+def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path / "set", **three(train=20, test=5), train=2, extra__cat=4)
+    fill(tmp_path / "store", more=6)
+    fill(tmp_path / "set", **{"": 3})
+    cat = tmp_path / "set" / "train" / "cat"
+    (cat / "linked").symlink_to(tmp_path / "store" / "more")
+    (cat / "circle").symlink_to(tmp_path / "set")
+    for name in ("a.heic", "b.HEIC", "c.txt", "README"):
+        (cat / name).write_text("x")
+    assert counts_of(tmp_path / "set", tmp_path)["test"] == [5] * 3
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.partition("left out: ")[2] == (
+        "3 images outside the class folders, 2 images in train/ outside its class folders, "
+        "4 images in 'extra', which is no split, 2 .heic, 2 linked folders, 1 .txt, 1 other files in class folders "
+        "(no suffix that is read; links are not followed)")
+
+
+def test_a_linked_class_folder_is_read(tmp_path: Path) -> None:
+    fill(tmp_path, store__pets=12, set__cat=10, set__dog=10)
+    (tmp_path / "set" / "emu").symlink_to(tmp_path / "store" / "pets")
+    assert sum(map(sum, counts_of(tmp_path / "set", tmp_path).values())) == 32
+
+
+def test_jfif_images_are_taken(tmp_path: Path) -> None:
+    fill(tmp_path / "set", cat=10, dog=10, emu=10)
+    for file in (tmp_path / "set" / "cat").iterdir():
+        Image.open(file).save(file.with_suffix(".jfif"), "jpeg")
+    assert counts_of(tmp_path / "set", tmp_path)["test"] == [4, 2, 2]
+
+
+@pytest.mark.parametrize("content, words", [
+    (["a.heic", "b.heic"], "class 'emu' has 0 readable images, but at least 10 are needed; not read there: 2 .heic"),
+    ([], "its folder is empty"), (["linked"], "not read there: 1 linked folders")])
+def test_a_class_without_images_is_refused_with_the_reason(content: list[str], words: str, tmp_path: Path) -> None:
+    fill(tmp_path / "set", cat=10, dog=10, emu=0)
+    for name in content:
+        if name == "linked":
+            (tmp_path / "set" / "emu" / name).symlink_to(tmp_path / "set" / "cat")
+        else:
+            (tmp_path / "set" / "emu" / name).write_text("x")
+    assert words in refusal(tmp_path / "set", tmp_path)
+
+
+@pytest.mark.parametrize("splits, least", [(["train"], 10), (["train", "test"], 9), (["train", "val"], 9),
+                                           (["train", "val", "test"], 8)])
+def test_a_class_needs_images_for_each_split_taken_from_train(splits: list[str], least: int, tmp_path: Path) -> None:
+    fill(tmp_path / "set", **three(**{split: least if split == "train" else 1 for split in splits}))
+    assert min(map(min, counts_of(tmp_path / "set", tmp_path).values())) == 1
+    os.remove(tmp_path / "set" / "train" / "dog" / "00.png")
+    with pytest.raises(UsageError, match=f"class 'dog' has {least - 1} readable images in train, but at least {least}"):
+        load_folder(tmp_path / "set", tmp_path / "data")
+
+
+def test_many_classes_are_abbreviated_and_odd_names_stay_on_the_line(tmp_path: Path) -> None:
+    fill(tmp_path / "set", **{f"c{number:02}": 10 + number for number in range(30)})
+    (tmp_path / "set" / "c00").rename(tmp_path / "set" / "a\nb")
+    assert read_layout(tmp_path / "set").summary.startswith(
+        "30 classes ('a\\nb' 10, c01 11, c02 12, c03 13, c04 14, c05 15, c06 16, c07 17, c08 18, ..., c29 39: "
+        "10 to 39 images each); no split folders")

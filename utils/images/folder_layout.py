@@ -1,0 +1,253 @@
+"""Which files of a folder are images, and which class and split each belongs to.  docs/own-images.md states the rules.
+
+    path/cat/*.png  path/dog/*.jpg              no split named
+    path/train/cat/...  path/val/cat/...  path/test/cat/...     val and test may be absent
+"""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from utils.errors import UsageError
+from utils.images.decoding import SUFFIXES, in_numbers
+from utils.images.splits import TEST_FRACTION, VALIDATION_FRACTION
+
+Listed = tuple[str, int, Path]  # an image file: split ("" if the folder names none), label, file
+
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+          "test": "test", "testing": "test"}  # a folder's name in lower case -> its split
+LITTER = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbs.db",
+          "ehthumbs.db", "desktop.ini", "icon\r"}  # what systems leave behind, in lower case; hidden names are, too
+MAX_CLASSES = 1000  # what a record holds
+SHOWN_CLASSES = 10  # of more, the line that describes a folder shows the first ones
+
+
+@dataclass
+class Files:
+    """What a folder holds, its sub-folders included."""
+
+    images: list[Path] = field(default_factory=list)  # sorted
+    left_out: Counter[str] = field(default_factory=Counter)  # ".heic" or another kind of file -> how many
+
+    def left_out_in_words(self) -> str:
+        """'90 .heic, 2 linked folders', or ""."""
+        sorted_kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
+        kinds = [f"{count:,} {kind}" for kind, count in sorted_kinds]
+        return ", ".join(kinds[:5]) + ", ..." * (len(kinds) > 5)
+
+
+@dataclass
+class Layout:
+    """The images of a folder by class and split."""
+
+    classes: tuple[str, ...]
+    images: list[Listed]  # sorted by split (training, validation, test), class and file name
+    left_out: dict[tuple[str, int], str]  # split, label -> what the folder of the class holds that is no image
+    summary: str  # one line: the classes and their counts, where the splits come from, what is left out and why
+
+
+def find_files(folder: Path) -> Files:
+    """All images below a folder, known by their suffix, and what else it holds except for hidden files and litter.
+
+    The images include dead links, and sub-folders that have such a name or cannot be listed: decoding them reports the
+    problem.  Linked sub-folders are left out, since they may lead in a circle.
+    """
+    found = Files()
+    for place, folders, files in os.walk(folder, onerror=lambda error: found.images.append(Path(error.filename))):
+        folders[:] = [name for name in folders if not _is_litter(name)]
+        for name in (*folders, *(name for name in files if not _is_litter(name))):
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in SUFFIXES:
+                found.images.append(Path(place, name))
+            elif name not in folders:
+                found.left_out[suffix if suffix[1:].isalnum() and len(suffix) < 12 else "other files"] += 1
+            elif Path(place, name).is_symlink():
+                found.left_out["linked folders"] += 1
+    found.images = sorted(set(found.images))
+    return found
+
+
+def read_layout(path: Path) -> Layout:
+    """The classes, splits and images of a folder.  Raises UsageError if it does not fit, OSError."""
+    if not path.is_dir():
+        raise UsageError(f"{path} is not a folder" if path.exists() else f"there is no folder {path}")
+    trees, left_out = _find_splits(path)
+    _check_classes(path, trees)
+    _check_nesting(next(iter(trees.values())))
+    classes = tuple(next(iter(trees.values())).folders)
+    found = {(split, label): tree.folders[name] for split, tree in trees.items() for label, name in enumerate(classes)}
+    unread = Files()
+    for files in found.values():
+        unread.left_out.update(files.left_out)
+    if unread.left_out:
+        left_out.append(f"{unread.left_out_in_words()} in class folders (no suffix that is read; links are not "
+                        "followed)")
+    images = [(split, label, file) for (split, label), files in found.items() for file in files.images]
+    counts = Counter(label for _, label, _ in images)
+    return Layout(classes, images, {key: files.left_out_in_words() for key, files in found.items()},
+                  f"{_classes_in_words(classes, [counts[label] for label in range(len(classes))])}; "
+                  f"{_splits_in_words(trees)}; left out: {', '.join(left_out) or 'nothing'}")
+
+
+@dataclass
+class _Tree:
+    """A folder of class folders."""
+
+    path: Path
+    loose: int  # images in the folder itself
+    folders: dict[str, Files]  # what each sub-folder holds, sorted by name
+
+    def labelled(self) -> list[str]:
+        """The sub-folders with images."""
+        return [name for name, files in self.folders.items() if files.images]
+
+    def count(self) -> int:
+        return self.loose + sum(len(files.images) for files in self.folders.values())
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in LITTER
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not _is_litter(child.name))
+
+
+def _loose_images(folder: Path) -> int:
+    return sum(child.suffix.lower() in SUFFIXES and not _is_litter(child.name) and not child.is_dir()
+               for child in folder.iterdir())
+
+
+def _tree(folder: Path) -> _Tree:
+    return _Tree(folder, _loose_images(folder), {name: find_files(folder / name) for name in _subfolders(folder)})
+
+
+def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
+    """The class folders of each split, or of "" if the folder names none, and what is left out and why.
+
+    Raises UsageError if folders may be splits as well as classes.
+    """
+    named: dict[str, _Tree] = {}  # split -> its folder, if that holds images
+    others: dict[str, Files] = {}
+    left_out = [f"{in_numbers(loose)} outside the class folders" for loose in [_loose_images(path)] if loose]
+    for name in _subfolders(path):
+        split = SPLITS.get(name.lower())
+        if split is None:
+            others[name] = find_files(path / name)
+        elif not (tree := _tree(path / name)).count():
+            left_out.append(f"{name}/ (no images)")
+        elif split in named:
+            raise UsageError(f"{path}: {named[split].path.name!r} and {name!r} both name the same split; rename or "
+                             "move one of them")
+        else:
+            named[split] = tree
+    full = [name for name, files in others.items() if files.images]
+    if full and not any(tree.labelled() for tree in named.values()):
+        if [tree.path.name.lower() for tree in named.values()] == ["train"]:  # the class of trains, next to cars
+            others[named["train"].path.name] = find_files(named["train"].path)
+            named = {}
+        elif "train" in named:
+            raise UsageError(f"{path}: {' and '.join(repr(tree.path.name) for tree in named.values())} hold images but "
+                             f"no class folders, next to {', '.join(map(repr, full[:3]))}; move them away or rename "
+                             "them")
+        left_out += map(_unlabelled, named.values())
+        named = {}
+    if not named:
+        return {"": _Tree(path, _loose_images(path), dict(sorted(others.items())))}, left_out
+    _check_splits(path, named, full)
+    classes = {name.lower() for name in named["train"].folders}
+    splits = {}
+    for split in ("train", "val", "test"):
+        if split not in named:
+            continue
+        tree = named[split]
+        labelled = tree.labelled()
+        if not labelled or (len(labelled) == 1 and labelled[0].lower() not in classes):  # test/*, or test/unknown/*
+            left_out.append(_unlabelled(tree))
+            continue
+        splits[split] = tree
+        if tree.loose:
+            left_out.append(f"{in_numbers(tree.loose)} in {tree.path.name}/ outside its class folders")
+    left_out += [f"{in_numbers(len(others[name].images))} in {name!a}, which is no split" for name in full]
+    return splits, left_out
+
+
+def _unlabelled(tree: _Tree) -> str:
+    return f"{in_numbers(tree.count())} in {tree.path.name}/, which has no class folders"
+
+
+def _check_splits(path: Path, named: dict[str, _Tree], others: list[str]) -> None:
+    """Raises UsageError unless the folders of splits hold labelled training images."""
+    if "train" not in named:
+        raise UsageError(f"{path} has {' and '.join(repr(tree.path.name) for tree in named.values())} but no images in "
+                         "train; the training images must be in train/CLASS")
+    train = named["train"].path.name
+    if not named["train"].labelled():
+        raise UsageError(f"{path}: {train!r} holds images but no class folders, so they have no labels; move them to "
+                         f"{train}/CLASS")
+    if others and len(named) == 1:
+        raise UsageError(f"{path}: {train!r} holds class folders as a split does, but "
+                         f"{', '.join(map(repr, others[:3]))} next to it hold images too; move these away, or rename "
+                         f"{train!r} if it is a class")
+
+
+def _check_classes(path: Path, trees: dict[str, _Tree]) -> None:
+    """Raises UsageError unless all splits have the same classes, which have a number and names that fit."""
+    first, *others = trees.values()
+    for other in others:
+        if differing := sorted({*first.folders}.symmetric_difference(other.folders)):
+            raise UsageError(f"{path}: {first.path.name} and {other.path.name} must have the same classes, but only "
+                             f"one has {', '.join(map(repr, differing[:5]))}")
+    for name in first.folders:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{path}: the folder name {name!r} is not UTF-8 text; rename it") from None
+    if not 2 <= len(first.folders) <= MAX_CLASSES:
+        cause = f"; it holds {in_numbers(first.loose)} itself" if first.loose else ""
+        if len(first.labelled()) == 1 and len(_tree(inner := first.path / first.labelled()[0]).labelled()) > 1:
+            cause = (f"; {inner.name!r} holds folders of images itself: " + (
+                f"give folder:{inner}" if first.path == path else f"move these up into {first.path.name}"))
+        raise UsageError(f"{first.path} has {len(first.folders)} class folders; the images must be in 2 to "
+                         f"{MAX_CLASSES} sub-folders, one per class{cause}")
+
+
+def _check_nesting(first: _Tree) -> None:
+    """Raises UsageError if the class folders look like batches or splits that hold the class folders.
+
+    That is so if they hold hardly any images of their own, and mostly sub-folders of the same names.
+    """
+    inner_names = [{file.relative_to(first.path / name).parts[0] for file in files.images
+                    if file.parent != first.path / name} for name, files in first.folders.items()]
+    own = sum(file.parent == first.path / name for name, files in first.folders.items() for file in files.images)
+    counts = Counter(name for names in inner_names for name in names)
+    shared = sorted(name for name, count in counts.items() if count > 1)
+    if own * 10 > first.count() or len(counts) < 2 or 2 * sum(counts[name] for name in shared) < counts.total():
+        return
+    cause = ("they are splits, which must be above the classes: train/CLASS and test/CLASS"
+             if {name.lower() for name in counts} <= SPLITS.keys() else
+             "they look like parts of one data set and not like classes; move the images into one folder per class, or "
+             "into train/CLASS, val/CLASS and test/CLASS")
+    holders = ", ".join(map(repr, [*first.folders][:3])) + ", ..." * (len(first.folders) > 3)
+    raise UsageError(f"{first.path}: the folders {holders} hold the same sub-folders "
+                     f"({', '.join(map(repr, shared[:3]))}{', ...' * (len(shared) > 3)}): {cause}")
+
+
+def _classes_in_words(classes: tuple[str, ...], counts: list[int]) -> str:
+    """'2 classes (cat 20, dog 10)'."""
+    each = [f"{name if name.isprintable() else ascii(name)} {count:,}"
+            for name, count in zip(classes, counts, strict=True)]
+    if len(each) > SHOWN_CLASSES:
+        each[SHOWN_CLASSES - 1:] = ["...", f"{each[-1]}: {min(counts):,} to {max(counts):,} images each"]
+    return f"{len(classes)} classes ({', '.join(each)})"
+
+
+def _splits_in_words(trees: dict[str, _Tree]) -> str:
+    """'training: train/, validation: val/, test: 20 % of train/'."""
+    test, validation = (f"{100 * fraction:.0f} %" for fraction in (TEST_FRACTION, VALIDATION_FRACTION))
+    if "" in trees:
+        return f"no split folders: {test} of each class are for test, {validation} of the others for validation"
+    train, *others = (f"{trees[split].path.name}/" if split in trees else "" for split in ("train", "val", "test"))
+    return (f"training: {train}, validation: {others[0] or f'{validation} of the training images'}, "
+            f"test: {others[1] or f'{test} of {train}'}")
