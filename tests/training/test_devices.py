@@ -43,7 +43,7 @@ class PretendCuda(TorchFunctionMode):
     """Answers that fake tensors cannot give, and three rules of torch that they do not have.
 
     A value that Python reads is 1, an array is random, and a gradient is 0.  The rules: an index on the GPU cannot
-    select from a tensor on the CPU, only one on the CPU becomes an array, and a generator draws for its own device.
+    select from a tensor on the CPU, only one on the CPU becomes an array, and a generator on the CPU draws for the CPU.
     """
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,7 +53,7 @@ class PretendCuda(TorchFunctionMode):
             if args[0].device.type == "cpu" and any(isinstance(i, Tensor) and i.device.type != "cpu" for i in index):
                 raise RuntimeError("the index is on another device than the tensor")
         elif kwargs.get("generator") is not None:
-            if kwargs["generator"].device.type != torch.device(kwargs.get("device") or "cpu").type:
+            if torch.device(kwargs.get("device") or "cpu").type not in ("cpu", kwargs["generator"].device.type):
                 raise RuntimeError("generator and tensor are on different devices")
         elif name in VALUES:
             return VALUES[name]
