@@ -5,10 +5,11 @@ forward, loss, backward and optimiser.  It excludes building the networks and st
 """
 
 import contextlib
+import dataclasses
 import importlib
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -22,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.common import Contestant, Timed
+from models.decoders import build_decoder
 from models.heads import LinearHead, ProjectionHead
 from training.contrastive import view_size
 from training.loop import Setup, new_encoder
@@ -51,8 +53,13 @@ def set_up(device_name: str, precision: str, seed: int = 0) -> Setup:
 
 def measure_apart(device: torch.device, convolution: Convolution) -> dict[str, float]:
     """measure_conv() in a separate process, so that the memory it leaves does not affect the timings here."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
+    with process_apart(device) as apart:
         return apart.submit(measure_conv, device, convolution).result()
+
+
+def process_apart(device: torch.device) -> ProcessPoolExecutor:
+    """A separate process that computes on the device as a run of the project does, and not in TF32."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=choose_device, initargs=(device.type,))
 
 
 def random_data(count: int, image_shape: tuple[int, int, int], device: torch.device) -> DeviceData:
@@ -74,14 +81,22 @@ def first_images(data: DeviceData, count: int) -> DeviceData:
     return replace(data, train=train, labelled=train, val=val, selection=val)
 
 
+def on(data: DeviceData, device: torch.device) -> DeviceData:
+    """The same data on another device."""
+    values = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
+    moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+    return replace(data, **moved, mapped=data.mapped if device.type == "cpu" else None)
+
+
 # This project
 
 
 def train_timed(task: str, recipe: Recipe, data: DeviceData, setup: Setup, epoch: int = 1) -> Timed:
     """Time epoch number `epoch` of the task's train() itself, so that changes of the project are what is timed.
 
-    The seconds are those of its history, from the first batch on.  Its output is discarded.
+    The seconds are those of its history, from the first batch on.  Its output is discarded.  data: on any device.
     """
+    data = on(data, setup.device)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         trained = importlib.import_module(TASKS[task].script).train(replace(recipe, epochs=epoch), data, setup)
     images = trained.steps // epoch * min(recipe.batch_size, len(data.train))
@@ -96,9 +111,9 @@ def this_project(task: str, recipe: Recipe, data: DeviceData, setup: Setup) -> C
     process: the freed memory that it keeps (utils/compute/allocator.py) would otherwise speed up the others, who do
     without in a program of their own (CIFAR-10, tutorial loop: 43 -> 55 images/s).
     """
-    apart = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    apart, stored = process_apart(setup.device), on(data, torch.device("cpu"))  # not every GPU's memory can be shared
     return Contestant(f"this project ({recipe.method}, {setup.precision})",
-                      lambda: apart.submit(train_timed, task, recipe, data, setup, epoch=3).result())
+                      lambda: apart.submit(train_timed, task, recipe, stored, setup, epoch=3).result())
 
 
 # The conventional loop
@@ -127,6 +142,17 @@ class TwoViews:
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Tensor]:
         return self.transform(image), self.transform(image)
+
+
+class Rotated:
+    """Rotate by a random multiple of 90 degrees after a transform.  PIL image -> tensor, and which multiple."""
+
+    def __init__(self, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.transform = transform
+
+    def __call__(self, image: Image.Image) -> tuple[Tensor, int]:
+        quarters = int(torch.randint(4, ()))
+        return self.transform(image).rot90(quarters, (1, 2)), quarters
 
 
 @dataclass
@@ -163,8 +189,10 @@ class Conventional:
             module.train()
         synchronise(self.device)
         start = time.perf_counter()
-        for batch in loader:
-            self.step(batch)
+        with torchs_defaults():
+            for batch in loader:
+                self.step(batch)
+        synchronise(self.device)
         return Timed(time.perf_counter() - start, len(loader) * self.batch_size)
 
     def step(self, batch: Any) -> float:
@@ -174,6 +202,17 @@ class Conventional:
         loss.backward()
         self.optimiser.step()
         return loss.item()
+
+
+@contextlib.contextmanager
+def torchs_defaults() -> Iterator[None]:
+    """On CUDA, convolutions in TF32 and by any algorithm, which choose_device() rules out and a user has."""
+    cudnn = torch.backends.cudnn
+    before, (cudnn.allow_tf32, cudnn.deterministic) = (cudnn.allow_tf32, cudnn.deterministic), (True, False)
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, cudnn.deterministic = before
 
 
 def normalisation(data: DeviceData) -> transforms.Normalize:
@@ -192,7 +231,39 @@ def encoder_for(recipe: Recipe, data: DeviceData, setup: Setup, normalise: trans
         if isinstance(module, Conv3x3):
             module.__class__ = nn.Conv2d
     encoder.fit_to_data(normalise(data.sample(2000)))
-    return encoder
+    return encoder.trunk  # what this project trains, too
+
+
+def tutorial_autoencoding(recipe: Recipe, data: DeviceData, setup: Setup) -> Conventional:
+    """An autoencoder as in many tutorials: flip, mean absolute error."""
+    normalise = normalisation(data)
+    transform = transforms.Compose([transforms.RandomHorizontalFlip(), transforms.ToTensor()])
+    encoder = encoder_for(recipe, data, setup, normalise)
+    decoder = build_decoder(recipe.encoder, data.image_shape, recipe.decoder_widths, recipe.latent_dim)
+    decoder.to(setup.device)
+
+    def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
+        images = batch[0].to(setup.device)
+        return F.l1_loss(decoder(encoder(normalise(images))), images)
+
+    return Conventional("tutorial loop", [encoder, decoder], PilImages(data, transform), recipe.batch_size, loss_of,
+                        setup.device)
+
+
+def tutorial_rotation(recipe: Recipe, data: DeviceData, setup: Setup) -> Conventional:
+    """Rotation prediction with one random rotation per image: crop, flip, cross-entropy."""
+    normalise = normalisation(data)
+    transform = transforms.Compose([transforms.RandomCrop(data.image_shape[-1], padding=4),
+                                    transforms.RandomHorizontalFlip(), transforms.ToTensor(), normalise])
+    encoder = encoder_for(recipe, data, setup, normalise)
+    head = LinearHead(recipe.latent_dim, 4).to(setup.device)
+
+    def loss_of(batch: tuple[list[Tensor], Tensor]) -> Tensor:
+        images, quarters = (part.to(setup.device) for part in batch[0])
+        return F.cross_entropy(head(encoder(images)), quarters)
+
+    return Conventional("tutorial loop", [encoder, head], PilImages(data, Rotated(transform)), recipe.batch_size,
+                        loss_of, setup.device)
 
 
 def tutorial_classification(recipe: Recipe, data: DeviceData, setup: Setup) -> Conventional:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import grading, larger_than_memory, scaling, throughput, time_to_reference
+from benchmarks import device, grading, larger_than_memory, scaling, throughput, time_to_reference
 from utils.command_line import exit_code
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPTS = {"throughput": throughput, "scaling": scaling, "time_to_reference": time_to_reference,
-           "larger_than_memory": larger_than_memory, "grading": grading}
+           "larger_than_memory": larger_than_memory, "grading": grading, "device": device}
 
 
 def call(capsys: pytest.CaptureFixture, script: str, *argv: str) -> tuple[int, list[str], list[str]]:
@@ -58,6 +58,8 @@ def test_help_works_from_anywhere(script: str, tmp_path: Path) -> None:
     ("larger_than_memory", ["--json", "a.txt"], ["--json a.txt", ".json"]),
     ("grading", ["--students", "0"], ["--students", "at least 1"]),
     ("grading", ["--dataset", "imagenet"], ["--dataset", "mnist"]),
+    ("device", ["--device", "tpu"], ["--device", "cpu"]),
+    ("device", ["--json", "a.txt"], ["--json a.txt", ".json"]),
 ])
 def test_wrong_use_is_one_line_and_exit_code_2(capsys, script: str, argv: list[str], words: list[str]) -> None:
     code, out, err = call(capsys, script, *argv)

@@ -1,0 +1,85 @@
+"""Whether this project computes the same on a device as on the CPU, repeats itself there, and how fast it is.
+
+    python benchmarks/device.py --device cuda --json device.json     under five minutes on a current GPU
+    python benchmarks/device.py --device cpu --smallest              what tests run
+
+On the embedded digits, for every method of every task, the table says
+
+    losses   50 steps in float32 on the device and on the CPU, from the same weights, batches and random numbers, all
+             drawn on the CPU (benchmarks/same_numbers.py): the largest relative difference of a step's loss, in the
+             first ten steps and in all
+    bytes    in the device's own precision: whether weights and losses of a run are equal to those of its repetition,
+             of a run that was interrupted and resumed and, on CUDA, of one without the CUDA graph
+    scored   a run of three tasks is scored and then embeds images there: the share of test images that its weights
+             classify differently on the CPU, and the largest difference of a latent, relative to the largest number
+
+and for every task, on noise of CIFAR-10's size
+
+    speed    images/s in the device's own precision; how many times those of a tutorial loop and, if it is installed,
+             lightly; the share of the speed of a product of two matrices (8192 rows on a GPU, 2048 on a CPU) in that
+             precision; the most memory used
+
+Exit code 1 where something differs by more than the table allows, 2 where there is no such device.
+"""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, wherever this is called from
+
+from benchmarks.common import add_json_flag, check_output, print_table, write_json
+from utils.command_line import Parser, exit_code
+from utils.errors import RunError
+
+EXAMPLES = """examples:
+  python benchmarks/device.py --device cuda --json device.json   under five minutes on a current GPU
+  python benchmarks/device.py --device mps
+  python benchmarks/device.py --device cpu --smallest            under a minute; what tests run
+
+"""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read the command line.  Raises UsageError."""
+    parser = Parser(EXAMPLES, usage="python benchmarks/device.py [options]", description="Check this project's "
+                    "training and scoring on a device against the CPU, and time it.")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
+                        help="auto takes CUDA, else MPS, else the CPU")
+    parser.add_argument("--smallest", action="store_true",
+                        help="a few steps and tiny networks, to try it out; its speeds mean nothing")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
+    add_json_flag(parser)
+    arguments = parser.parse_args(argv)
+    check_output(arguments.json, "--json", (".json",))
+    return arguments
+
+
+def main(argv: list[str]) -> None:
+    """Check, time, print the table, write the JSON.  Raises UsageError, and RunError where something differs."""
+    arguments = parse(argv)
+
+    from benchmarks import device_checks as checks
+    from benchmarks.contestants import set_up
+    from utils.images.datasets import load_dataset
+    from utils.records.environment import describe
+
+    setup = set_up(arguments.device, "auto")
+    dataset = load_dataset("digits", arguments.data_dir)
+    size = checks.Size(50, 2 if setup.device.type == "cpu" else 20)
+    if arguments.smallest:
+        dataset, size = dataset.head(train=80, val=40, test=80), checks.Size(3, 1, tiny=True)
+    lines = [*checks.compare_losses(dataset, setup, size), *checks.compare_runs(dataset, setup, size),
+             *checks.compare_scores(dataset, setup, size), *checks.measure_speed(setup, size)]
+    machine = describe(setup.device, setup.precision, setup.conv_gflops)
+    print_table(f"{machine.device}, torch {machine.torch}", ["", "measured", "allowed", ""], [
+        [line.name, line.measured, line.allowed, "DIFFERS" if line.differs else ""] for line in lines])
+    write_json(arguments.json, {"machine": machine.model_dump(), "lines": [asdict(line) for line in lines]})
+    differing = [line.name for line in lines if line.differs]
+    if differing:
+        raise RunError(f"{len(differing)} of {len(lines)} lines differ: {'; '.join(differing)}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(lambda: main(sys.argv[1:]), "nothing was written"))

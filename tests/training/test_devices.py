@@ -1,0 +1,264 @@
+"""No tensor is left on another device: every task, encoder and score with fake CUDA tensors, on any machine.
+
+A fake tensor has a shape, a format and a device, but no values, and an operation on two devices raises.  Everything
+runs as on a GPU without a graph, except what needs values or a CUDA context: PretendCuda lists those.
+"""
+
+import copy
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+
+from benchmarks.contestants import random_data
+from benchmarks.same_numbers import CpuGenerator
+from evaluation import embed, figure_arrays, scores
+from models.decoders import build_decoder
+from models.encoders import ENCODERS, Normalise, build_encoder
+from training import contrastive_methods
+from training.contrastive import random_view
+from training.loop import Loop, Setup, Trained
+from training.tasks import TASKS
+from utils.images.on_device import DeviceData
+from utils.recipe import ENCODER_WIDTHS
+
+CUDA = torch.device("cuda")
+SHAPE = (1, 8, 8)  # as the digits
+MIXED = "same device|different devices|another device"
+VALUES = {"item": 1.0, "__int__": 1, "__float__": 1.0, "__bool__": True}
+
+
+class PretendCuda(TorchFunctionMode):
+    """Answers that fake tensors cannot give, and three rules of torch that they do not have.
+
+    A value that Python reads is 1, an array is random, and a gradient is 0.  The rules: an index on the GPU cannot
+    select from a tensor on the CPU, only one on the CPU becomes an array, and a generator on the CPU draws for the CPU.
+    """
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        if func is Tensor.__getitem__:
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if args[0].device.type == "cpu" and any(isinstance(i, Tensor) and i.device.type != "cpu" for i in index):
+                raise RuntimeError("the index is on another device than the tensor")
+        elif kwargs.get("generator") is not None:
+            if torch.device(kwargs.get("device") or "cpu").type not in ("cpu", kwargs["generator"].device.type):
+                raise RuntimeError("generator and tensor are on different devices")
+        elif name in VALUES:
+            return VALUES[name]
+        elif name == "tolist":
+            return np.ones(args[0].shape).tolist()
+        elif name == "numpy":
+            if args[0].device.type != "cpu":
+                raise TypeError("only a tensor on the device cpu becomes an array")
+            return np.random.default_rng(0).random(args[0].shape).astype(str(args[0].dtype).removeprefix("torch."))
+        elif func is Tensor.backward:
+            assert args[0].device.type == "cuda"
+            for weight in leaves(args[0].grad_fn):
+                weight.grad = torch.zeros_like(weight)
+            return None
+        elif func is torch._fused_adamw_:  # has no fake form
+            if any(tensor.device.type != "cuda" for part in args for tensor in part):
+                raise RuntimeError("AdamW got tensors of another device")
+            return None
+        return func(*args, **kwargs)
+
+
+def leaves(node: Any) -> set[Tensor]:
+    """The weights that a result depends on.  node: its grad_fn."""
+    found, seen, waiting = set[Tensor](), set[Any](), [node]
+    while waiting:
+        node = waiting.pop()
+        if hasattr(node, "variable"):
+            found.add(node.variable)
+        new = {following for following, _ in node.next_functions if following is not None} - seen
+        seen |= new
+        waiting += new
+    return found
+
+
+def moved(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> nn.Module:
+    """nn.Module._apply, which cannot move fake weights from one device to another."""
+    for child in module.modules():
+        for name, weight in child._parameters.items():
+            if weight is not None:
+                child._parameters[name] = nn.Parameter(convert(weight.detach()), weight.requires_grad)
+        for name, buffer in child._buffers.items():
+            if buffer is not None:
+                child._buffers[name] = convert(buffer)
+    return module
+
+
+def copied(modules: list[nn.Module]) -> list[nn.Module]:
+    """copy.deepcopy, which reads memory that fake tensors do not have."""
+    memo: dict[int, Any] = {}
+    for module in modules:
+        memo |= {id(weight): nn.Parameter(weight.detach().clone()) for weight in module.parameters()}
+        memo |= {id(buffer): buffer.clone() for buffer in module.buffers()}
+    return copy.deepcopy(modules, memo)
+
+
+@contextmanager
+def pretended_cuda() -> Iterator[None]:
+    """A machine with a GPU whose tensors have no values."""
+    with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True), PretendCuda():
+        patch.setattr("training.loop.Generator", CpuGenerator)
+        patch.setattr("evaluation.scores.Generator", CpuGenerator)
+        patch.setattr(nn.Module, "_apply", moved)
+        patch.setattr(Loop, "count_flops", lambda *arguments, **options: None)  # the same loss and its gradient
+        patch.setattr(nn.init, "dirac_", lambda weight: weight)  # element by element: half of the time
+        patch.setattr("training.momentum.copy", SimpleNamespace(deepcopy=copied))
+        for script in ("classification", "contrastive"):  # there it checks the size of images, on the device meta
+            patch.setattr(f"training.{script}.build_encoder", lambda *description: None)
+        yield
+
+
+def data_on(device: torch.device) -> DeviceData:
+    """Forty images to train on, ten for validation, and the same as test images."""
+    data = random_data(40, SHAPE, device)
+    return dataclasses.replace(data, recipes="digits", test_images=data.images, test_labels=data.labels)
+
+
+def train(task: str, method: str | None = None, precision: str = "float32", **changes: Any) -> Trained:
+    """One epoch of one step, and its validation.  changes: of the recipe."""
+    recipe = TASKS[task].default_recipe("digits", method, changes.get("encoder"))
+    recipe = dataclasses.replace(recipe, **({} if task == "control" else {"epochs": 1}) | changes)
+    setup = Setup(CUDA, precision, {"float32": 1.0, "bfloat16": 1.0}, seed=0, cuda_graph=False)
+    return importlib.import_module(TASKS[task].script).train(recipe, data_on(CUDA), setup)
+
+
+def on_cuda(trained: Trained) -> bool:
+    """Whether every weight and buffer of the result is there."""
+    return all(tensor.device.type == "cuda" for module in trained.modules.values()
+               for tensor in [*module.parameters(), *module.buffers()])
+
+
+# everything that a default recipe of another data set uses
+EXTRAS = {"1.2.2": {"muon_learning_rate": 0.05, "alternating_flip": True, "cutout": 3, "resize_from": 0.75,
+                    "rotate_degrees": 10.0}, "1.2.3": {"muon_learning_rate": 0.05, "blur_probability": 0.5}}
+RUNS = [(task, method) for task, one in TASKS.items() for method in one.all_methods]
+
+
+@pytest.mark.parametrize("task, method", RUNS)
+def test_every_method_trains_and_validates_on_its_device(task: str, method: str) -> None:
+    with pretended_cuda():
+        assert on_cuda(train(task, method, **EXTRAS.get(task, {})))
+
+
+@pytest.mark.parametrize("kind", ENCODER_WIDTHS)
+def test_every_encoder_trains_in_bfloat16_on_its_device(kind: str) -> None:
+    with pretended_cuda():
+        assert on_cuda(train("1.2.1", "masked", "bfloat16", encoder=kind))
+
+
+def test_augmentation_of_colours_stays_on_its_device() -> None:
+    recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("cifar10"), blur_probability=0.5, translate=2,
+                                 rotate_degrees=5.0)
+    with pretended_cuda():
+        images = random_data(4, (3, 32, 32), CUDA).images
+        assert random_view(images, recipe, CpuGenerator(CUDA), (24, 24)).device.type == "cuda"
+
+
+def score(data: DeviceData) -> None:
+    """What scoring computes with tensors."""
+    encoder = build_encoder("conv", SHAPE, (8, 8), 128, "max").to(CUDA)
+    decoder = build_decoder("conv", SHAPE, (8, 8, 8), 128).to(CUDA).eval()
+    latents = scores.encode_splits(encoder, data)
+    classifier, _ = scores.train_classifier(latents, 10, 0, 1)
+    predictions = {"test": scores.predict(classifier, latents["test"].z)}
+    predictions |= {"val": scores.knn_predict(latents["labelled"], latents["val"].z, 10)}
+    assert all(predicted.device.type == "cuda" for predicted in predictions.values())
+    scores.accuracy_metrics("accuracy", "", predictions, latents)
+    views = TASKS["1.2.3"].default_recipe("digits")
+    scores.geometry_metrics(encoder, latents["test"].z, data, lambda images, generator: random_view(
+        images, views, generator))
+    scores.reconstruction_metrics(decoder, latents, data)
+    figure_arrays.reconstructions(decoder, latents["test"].z, data)
+    figure_arrays.neighbours(latents, data)
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scores that are made of values: 1 is not one of theirs."""
+    monkeypatch.setattr(scores, "Metric", lambda **values: values)
+
+
+def test_scores_are_computed_on_their_device(unread: None) -> None:
+    with pretended_cuda():
+        score(data_on(CUDA))
+
+
+def test_images_are_embedded_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    used: list[str] = []
+    with pretended_cuda():
+        encoder = build_encoder("conv", SHAPE, (8, 8), 128, "max")
+        record = SimpleNamespace(data=SimpleNamespace(image_shape=SHAPE))
+        monkeypatch.setattr(embed, "load_saved", lambda path: SimpleNamespace(encoder=encoder, record=record))
+        monkeypatch.setattr(embed, "encode", lambda encoder, images: used.append(images.device.type) or scores.encode(
+            encoder, images))
+        assert embed.embed_folder(tmp_path / "run.json", tmp_path, tmp_path / "latents.npz", CUDA) == 1
+    assert used == ["cuda"]
+    assert np.load(tmp_path / "latents.npz")["latents"].shape == (1, 128)
+
+
+# ------------------------------------------------------------------------------------------- broken variants
+
+def loss_with_weights_on_the_cpu(patch: pytest.MonkeyPatch) -> None:
+    whole = contrastive_methods.nt_xent
+    patch.setattr(contrastive_methods, "nt_xent",
+                  lambda z0, z1, temperature: whole(z0 * torch.ones(len(z0), 1), z1, temperature))
+
+
+def statistics_on_the_cpu(patch: pytest.MonkeyPatch) -> None:
+    def fit(self: Normalise, images: Tensor) -> None:
+        self.mean = images.cpu().mean((0, 2, 3), keepdim=True)
+    patch.setattr(Normalise, "fit_to_data", fit)
+
+
+def queue_on_the_cpu(patch: pytest.MonkeyPatch) -> None:
+    whole = contrastive_methods.MoCo.start
+
+    def start(self: contrastive_methods.MoCo, loop: Any) -> None:
+        whole(self, loop)
+        self.queue = torch.randn(self.recipe.queue_size, self.recipe.projection_dim)
+    patch.setattr(contrastive_methods.MoCo, "start", start)
+
+
+def generator_on_the_cpu(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("utils.compute.distributed.rand", lambda shape, generator: torch.rand(
+        list(shape), generator=generator, device="cpu"))
+
+
+@pytest.mark.parametrize("harm, method", [(loss_with_weights_on_the_cpu, "simclr"), (statistics_on_the_cpu, "dcl"),
+                                          (queue_on_the_cpu, "moco"), (generator_on_the_cpu, "vicreg")])
+def test_a_tensor_left_on_the_cpu_is_noticed(harm: Callable[[pytest.MonkeyPatch], None], method: str,
+                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    with pretended_cuda():
+        harm(monkeypatch)
+        with pytest.raises(RuntimeError, match=MIXED):
+            train("1.2.3", method)
+
+
+@pytest.mark.parametrize("left", ["labels", "images", "test_images", "train"])
+def test_data_left_on_the_cpu_are_noticed_by_the_scores(left: str, unread: None) -> None:
+    with pretended_cuda():
+        data = data_on(CUDA)
+        with pytest.raises(RuntimeError, match=MIXED):
+            score(dataclasses.replace(data, **{left: getattr(data, left).cpu()}))
+
+
+def test_every_encoder_has_a_fake_run() -> None:
+    controls = {TASKS["control"].default_recipe("digits", method).encoder for method in TASKS["control"].all_methods}
+    assert set(ENCODERS) == set(ENCODER_WIDTHS) | controls
