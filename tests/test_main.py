@@ -176,6 +176,26 @@ def test_complete_runs_are_skipped_and_a_repeated_run_gets_its_own_name(capsys, 
     assert len(list(tmp_path.glob("*_run2.json"))) == 1
 
 
+def test_a_complete_record_without_its_arrays_is_trained_again_under_a_new_name(capsys, tmp_path) -> None:
+    many_runs = ["--task", "control", "--dataset", "digits", "--method", "pca", "--seed", "0", "1", "--results-dir",
+                 str(tmp_path)]
+    assert call(capsys, *many_runs)[0] == 0
+    first, second = sorted(tmp_path.glob("*.json"))
+    first.with_suffix(".npz").unlink()
+    second.with_suffix(".safetensors").unlink()
+    before = first.read_bytes()
+    code, out, _ = call(capsys, *many_runs)
+    assert code == 0
+    assert [line for line in out if f"({first.stem}.npz: No such file or directory); it is trained again" in line]
+    assert [line for line in out if f"{second}, its weights are missing, skipped (--fresh trains it again)" in line]
+    assert first.read_bytes() == before
+    assert [path.stem for path in tmp_path.glob("*_run2.json")] == [f"{first.stem}_run2"]
+    second.with_suffix(".safetensors").write_bytes(b"of another run")
+    code, out, _ = call(capsys, *many_runs)
+    assert sum(f"complete already in {tmp_path / first.stem}_run2.json" in line for line in out) == 1
+    assert sum("its SHA-256 is not the one in the record); it is trained again" in line for line in out) == 1
+
+
 def test_a_quick_run_is_marked_in_name_and_record(capsys, tmp_path) -> None:
     code, out, _ = call(capsys, "--task", "rotation", "--dataset", "digits", "--quick", "--results-dir", str(tmp_path))
     assert code == 0
