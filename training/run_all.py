@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 
+from evaluation.scoring import NotFinite
 from models.saved import load_saved
 from training.loop import Diverged, Setup
 from training.plan import Options, Planned
@@ -70,8 +71,8 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
                 if not many_runs:
                     raise
                 print(f"{title}: {error}, skipped", flush=True)
-            except Diverged as error:
-                failures.append(f"{title}: {error}; {'; '.join(error.__notes__)}")
+            except (Diverged, NotFinite) as error:
+                failures.append("; ".join([f"{title}: {error}", *getattr(error, "__notes__", [])]))
                 print(failures[-1], flush=True)
     if failures:
         raise RunError("; ".join(failures))
