@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     """Check everything that the command line asks for, then run it.  Raises UsageError and RunError."""
     arguments = build_parser().parse_args(argv)
-    if arguments.embed or arguments.images or arguments.out:
+    if arguments.embed or arguments.images is not None or arguments.out:
         embed(arguments, argv)
         return
     check_run_flags(arguments)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,11 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--embed", "a.json", "--images", "folder:x", "--out", "b.txt"], ["--out b.txt", ".npz"]),
     (["--embed", "a.json", "--images", "folder:no-such", "--out", "b.npz"], ["there is no folder", "no-such"]),
     (["--embed", "a.json", "--images", "folder:x", "--out", "b.npz", "--task", "1.2.3"], ["--task", "--embed"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--results-dir", ""], ["--results-dir", "the path is empty"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--data-dir="], ["--data-dir", "the path is empty"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--init", ""], ["--init", "the path is empty"]),
+    (["--embed", "a.json", "--images", "", "--out", "b.npz"], ["--images", "folder:PATH"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--init", __file__], ["--init", "test_main.py: is not a JSON file"]),
 ])
 def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, argv: list[str], words: list[str]) -> None:
     results = [] if not argv or "--embed" in argv else ["--results-dir", str(tmp_path / "results")]
@@ -121,12 +126,45 @@ def test_running_out_of_memory_is_one_line(capsys) -> None:
     import torch
     assert exit_code(lambda: torch.empty(10**15), "") == 1
     assert "out of memory" in capsys.readouterr().err
-    with pytest.raises(RuntimeError, match="illegal memory access"):  # a bug keeps its traceback
-        exit_code(raise_bug, "")
+    assert exit_code(partial(fail, ImportError("libtorch_cpu.so: failed to map segment from shared object")), "") == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "out of memory" in line and "libtorch_cpu.so" in line and "ulimit" in line
+    for bug in (RuntimeError("CUDA error: an illegal memory access was encountered"), ImportError("no module named x")):
+        with pytest.raises(type(bug), match=str(bug)):  # a bug keeps its traceback
+            exit_code(partial(fail, bug), "")
 
 
-def raise_bug() -> None:
-    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+def fail(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_does_not_matter(closed: str, tmp_path: Path) -> None:
+    command = (f"{sys.executable} _main.py --task control --dataset digits --method pca --quick --precision float32 "
+               f"--results-dir {tmp_path}")
+    result = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, "Traceback" in result.stderr) == (0, False)
+    assert read_record(tmp_path / "control_digits_pca_seed0_quick.json").run.status == "quick"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
+def test_too_little_memory_to_load_pytorch_is_one_line(tmp_path: Path) -> None:
+    command = f"{sys.executable} _main.py --task 1.2.2 --dataset digits --quick --results-dir {tmp_path}"
+    result = subprocess.run(["sh", "-c", f"ulimit -v 1000000; {command}"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: out of memory: ") and len(result.stderr.splitlines()) == 1
+
+
+def test_latents_that_are_not_finite_are_one_line(capsys, tmp_path, monkeypatch) -> None:
+    from evaluation import scores
+
+    whole = scores.encode
+    monkeypatch.setattr(scores, "encode", lambda *arguments: whole(*arguments) / 0)
+    code, _, err = call(capsys, "--task", "control", "--dataset", "digits", "--method", "pca", "--quick",
+                        "--results-dir", str(tmp_path))
+    assert (code, len(err)) == (1, 1)
+    assert "the latents are not finite" in err[0]
 
 
 def test_diverged_training_exits_with_1_and_writes_a_failed_record(capsys, tmp_path) -> None:

@@ -421,7 +421,9 @@ def read_strictly(path: Path, model: type[Model]) -> Model:
         raise RecordError(f"{path.name}: nested too deeply to be a record") from None
     except OSError as error:
         raise RecordError(f"{path.name}: {error.strerror}") from None
-    except ValueError as error:  # one of the above, not JSON, not UTF-8, or a number of thousands of digits
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path.name}: is not a JSON file, or a damaged one ({error})") from None
+    except ValueError as error:  # one of the above, or a number of thousands of digits
         raise RecordError(f"{path.name}: {' '.join(str(error).split())}") from None
 
 
