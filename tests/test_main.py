@@ -49,7 +49,7 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--task", "1.2.3", "--dataset", "digits", "--temprature", "1"], ["--temprature", "did you mean --temperature?"]),
     (["--task", "1.2.1", "--dataset", "digits", "--temperature", "1"], ["--temperature", "not part", "1.2.1"]),
     (["--task", "all", "--dataset", "digits", "--temperature", "1"], ["--temperature", "not part"]),
-    (["--task", "1.2.3", "--dataset", "digits", "--temperature", "0"], ["--temperature", "above 0"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--temperature", "0"], ["--temperature", "at least 0.001"]),
     (["--task", "1.2.3", "--dataset", "digits", "--epochs", "x"], ["--epochs", "'x'"]),
     (["--task", "1.2.3", "--dataset", "digits", "--seed", "-1"], ["--seed", "0 or more"]),
     (["--task", "1.2.3", "--dataset", "digits", "--seed", str(2**64)], ["--seed", "below"]),
@@ -87,13 +87,32 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--embed", "a.json", "--images", "folder:x", "--out", "b.txt"], ["--out b.txt", ".npz"]),
     (["--embed", "a.json", "--images", "folder:no-such", "--out", "b.npz"], ["there is no folder", "no-such"]),
     (["--embed", "a.json", "--images", "folder:x", "--out", "b.npz", "--task", "1.2.3"], ["--task", "--embed"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--learning-rate", "1e300"], ["--learning-rate 1e+300", "at most"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--weight-decay", "1e30"], ["--weight-decay 1e+30", "at most 100"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--epochs", "1" + "0" * 400], ["--epochs 1000", "at most 1000000"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--view-scale", "0.01"], ["--view-scale 0.01", "0 pixels", "needs 5"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--method", "cmc", "--view-scale", "0.01"], ["--view-scale 0.01"]),
+    (["--task", "1.2.2", "--dataset", "cifar10", "--resize-from", "0.2"], ["--resize-from 0.2", "6 pixels", "needs 9"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--cutout", "999"], ["--cutout 999", "below 8"]),
+    (["--task", "1.2.2", "--dataset", "mnist", "--translate", "999999"], ["--translate 999999", "below 28"]),
+    (["--task", "1.2.2", "--dataset", "folder:.", "--translate", "40", "--image-size", "40"], ["below 40"]),
+    (["--task", "1.2.1", "--dataset", "digits", "--method", "masked", "--mask-patch", "8"], ["--mask-patch 8"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--finetune-epochs", "3"], ["--finetune-epochs", "with --finetune"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--finetune-learning-rate", "0.1"], ["--finetune-learning-rate"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--widths", *["8"] * 6], ["--widths names 6 blocks", "8 x 8"]),
+    (["--task", "control", "--dataset", "digits", "--method", "random", "--widths", *["8"] * 6], ["--widths names 6"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--subset", "999999"], ["--subset 999999", "1295 images"]),
+    (["--task", "1.2.2", "--dataset", "folder:/nonexistent"], ["there is no folder /nonexistent"]),
+    (["--task", "1.2.2", "--dataset", f"folder:{__file__}"], ["test_main.py is not a folder"]),
     (["--task", "1.2.3", "--dataset", "digits", "--results-dir", ""], ["--results-dir", "the path is empty"]),
     (["--task", "1.2.3", "--dataset", "digits", "--data-dir="], ["--data-dir", "the path is empty"]),
     (["--task", "1.2.3", "--dataset", "digits", "--init", ""], ["--init", "the path is empty"]),
     (["--embed", "a.json", "--images", "", "--out", "b.npz"], ["--images", "folder:PATH"]),
     (["--task", "1.2.3", "--dataset", "digits", "--init", __file__], ["--init", "test_main.py: is not a JSON file"]),
 ])
-def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, argv: list[str], words: list[str]) -> None:
+def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, argv: list[str], words: list[str]) -> None:
+    monkeypatch.setitem(sys.modules, "training.run_all", None)  # found out before torch is imported
+    monkeypatch.setitem(sys.modules, "utils.records.environment", None)
     results = [] if not argv or "--embed" in argv else ["--results-dir", str(tmp_path / "results")]
     code, out, err = call(capsys, *argv, *results)
     assert code == 2
@@ -327,6 +346,12 @@ def test_a_damaged_or_missing_start_is_one_line(capsys, tmp_path, trained: Path)
             assert code in (1, 2), (field, err)
             assert len(err) == 1, (field, err)
     record.write_text(good, encoding="utf-8")
+    code, _, err = call(capsys, *start, "--dataset", "mnist")
+    assert (code, len(err)) == (2, 1)
+    assert "its encoder takes images of [1, 8, 8]" in err[0] and "those of mnist are [1, 28, 28]" in err[0]
+    code, _, err = call(capsys, *start, "--dataset", "digits", "--temperature", "0.5")
+    assert (code, len(err)) == (2, 1)
+    assert "--temperature does not apply: --epochs 0" in err[0]
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     code, _, err = call(capsys, *start, "--dataset", "digits")
     assert (code, len(err)) == (1, 1)

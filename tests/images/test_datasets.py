@@ -89,7 +89,7 @@ def test_every_data_set_has_title_classes_and_digests() -> None:
     for name, spec in DATASETS.items():
         assert spec.title and spec.recipes == name and len(spec.classes) == 10
         assert all(0 < accuracy < 1 for accuracy in spec.references.values())
-        assert set(spec.sha256) == set(PARTS)
+        assert set(spec.sha256) == set(PARTS) and spec.training_images
         assert all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in spec.sha256.values())
 
 
@@ -109,6 +109,10 @@ def assert_is_tiny(dataset: datasets.Dataset) -> None:
     for part in PARTS:
         assert np.array_equal(getattr(dataset, part).reshape(expected[part].shape), expected[part])
     assert dataset.sha256 == sha256_of(expected)
+
+
+def test_the_size_of_the_digits_training_split_is_the_stated_one(tmp_path: Path) -> None:
+    assert len(load_dataset("digits", tmp_path).train_index) == DATASETS["digits"].training_images
 
 
 def test_a_data_set_is_fetched_once_then_cached(

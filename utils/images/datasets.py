@@ -47,6 +47,7 @@ class DatasetSpec:
     sha256: dict[str, str]  # of each of PARTS, see digests()
     sources: tuple[Source, ...]  # tried in this order
     by_hand: str  # how to place the files, where {data_dir} is the data folder
+    training_images: int = 0  # in the training split; 0: known when it is loaded
     cached: bool = True  # False if the source is as quick and as local as a cache
     references: dict[str, float] = field(default_factory=dict)  # task -> the test accuracy to compare with, a fraction
 
@@ -80,8 +81,7 @@ class Dataset:
 
         Raises UsageError if the training split has fewer.
         """
-        if count > len(self.train_index):
-            raise UsageError(f"--subset {count}: the training split of {self.name} has {len(self.train_index)} images")
+        _check_subset(self.name, count, len(self.train_index))
         return replace(self, train_index=self.train_index[_some(self.train_labels[self.train_index], count)])
 
     def labelled(self, fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -108,6 +108,11 @@ class Dataset:
             train_index=np.searchsorted(rows, train_rows), val_index=np.searchsorted(rows, val_rows))
 
 
+def _check_subset(name: str, count: int, images: int) -> None:
+    if count > images:
+        raise UsageError(f"--subset {count}: the training split of {name} has {images} images")
+
+
 def _some(labels: np.ndarray, count: int) -> np.ndarray:
     """Indices of about `count` of (N,) labels, sorted."""
     return stratified_split(labels, min(1.0, count / len(labels)), SPLIT_SEED)[1]
@@ -131,6 +136,7 @@ DATASETS: dict[str, DatasetSpec] = {
         image_shape=(1, 8, 8),
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
         recipes="digits",
+        training_images=1295,
         sha256={
             "train_images": "83f21b74e3764178cf6cb1539223bf93f384cfd591f0ed7304e42e667e207caa",
             "train_labels": "a2471153d71f70a0ded1b54f33855569525eeff4057e6714acd641041905f0a1",
@@ -146,6 +152,7 @@ DATASETS: dict[str, DatasetSpec] = {
         image_shape=(1, 28, 28),
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
         recipes="mnist",
+        training_images=54001,
         references={"1.2.1": 0.9735, "1.2.2": 0.9937, "1.2.3": 0.9684},
         sha256={
             "train_images": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
@@ -174,6 +181,7 @@ DATASETS: dict[str, DatasetSpec] = {
         image_shape=(3, 32, 32),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         recipes="cifar10",
+        training_images=45000,
         references={"1.2.1": 0.5534, "1.2.2": 0.8227, "1.2.3": 0.7499},
         sha256={
             "train_images": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
@@ -224,6 +232,24 @@ def check_dataset(name: str, image_size: int | None = None) -> None:
         near = [f"{FOLDER}{name}"]
     hint = f"; did you mean {near[0]}?" if near else "."
     raise UsageError(f"unknown data set {name[:80]!r}{hint}  Choose from {', '.join(choices)}.")
+
+
+def check_subset(name: str, count: int) -> None:
+    """UsageError where the data set's training split is known to have fewer images."""
+    if name in DATASETS and DATASETS[name].training_images:
+        _check_subset(name, count, DATASETS[name].training_images)
+
+
+def check_folder(name: str) -> None:
+    """UsageError where folder:PATH is no folder; what it holds is checked when it is loaded."""
+    if name not in DATASETS and not (path := folder_path(name)).is_dir():
+        raise UsageError(f"{path} is not a folder" if path.exists() else f"there is no folder {path}")
+
+
+def image_shape(name: str, image_size: int | None = None) -> tuple[int, int, int]:
+    """C, H, W of a data set's images.  image_size: see load_dataset()."""
+    side = image_size or image_folder.FOLDER_SIDE
+    return DATASETS[name].image_shape if name in DATASETS else (3, side, side)
 
 
 def recipe_family(name: str) -> str:

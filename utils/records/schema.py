@@ -17,12 +17,13 @@ import datetime
 import hashlib
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from utils.files import write_text
+from utils.files import sha256_file, write_text
 
 HEADLINE = "test/classifier_top1"
 REQUIRED_METRICS = (HEADLINE, "test/linear_top1", "test/knn_top1")
@@ -400,6 +401,20 @@ def setting_hash(fields: dict[str, Any]) -> str:
 def read_record(path: Path) -> Record:
     """Read and check one record.  Raises RecordError, in one line that names the file and the field."""
     return read_strictly(path, Record)
+
+
+def checkpoint_file(path: Path, record: Record) -> Path:
+    """The weights next to a record.  Raises RecordError where it has none, or they are not those that it names."""
+    artifact = record.artifacts.get("checkpoint")
+    if artifact is None:
+        raise RecordError("this run has no checkpoint")
+    checkpoint = path.parent / artifact.name
+    if not checkpoint.is_file():
+        raise RecordError(f"{checkpoint}: no such file; weights are not committed, so run the record's command again: "
+                          f"{shlex.join(['python', *record.run.argv])}")
+    if sha256_file(checkpoint) != artifact.sha256:
+        raise RecordError(f"{checkpoint}: its SHA-256 is not the one in {path.name}")
+    return checkpoint
 
 
 def read_strictly(path: Path, model: type[Model]) -> Model:
