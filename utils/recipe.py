@@ -206,14 +206,14 @@ def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, str | bool):
             continue
+        if number != number or number in (float("inf"), float("-inf")):
+            raise UsageError(f"{name} {number}: must be a finite number")
         if allowed["above"] is not None and not number > allowed["above"]:
             raise UsageError(f"{name} {number}: must be above {allowed['above']}")
         if allowed["least"] is not None and not number >= allowed["least"]:
             raise UsageError(f"{name} {number}: must be at least {allowed['least']}")
         if allowed["most"] is not None and not number <= allowed["most"]:
             raise UsageError(f"{name} {number}: must be at most {allowed['most']}")
-        if number != number or number in (float("inf"), float("-inf")):
-            raise UsageError(f"{name} {number}: must be a finite number")
 
 
 def flag_name(f: "dataclasses.Field[Any]") -> str:
