@@ -14,10 +14,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from evaluation.embed import check_embedding, embed_folder
 from training.plan import Options, check_flags_fit, choose_tasks, described, plan, read_init
 from training.tasks import TASKS, Task
 from utils.errors import RunError, UsageError
-from utils.images.datasets import DATASETS, FOLDER, check_dataset, folder_path
+from utils.images.datasets import DATASETS, FOLDER, check_dataset, check_folder, folder_path
 from utils.recipe import add_flags
 
 
@@ -103,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str]) -> None:
     """Check everything that the command line asks for, then run it.  Raises UsageError and RunError."""
     arguments = build_parser().parse_args(argv)
-    if arguments.embed or arguments.images or arguments.out:
+    if arguments.embed or arguments.images is not None or arguments.out:
         embed(arguments, argv)
         return
     check_run_flags(arguments)
@@ -119,6 +120,8 @@ def main(argv: list[str]) -> None:
     if arguments.show_recipe:
         print(described(plans))
         return
+    for name in datasets:
+        check_folder(name)
     check_writable(arguments.results_dir, "--results-dir")
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
     from training.run_all import run_all  # imports torch, which --help and errors need not wait for
@@ -167,8 +170,8 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
         raise UsageError(f"--images {arguments.images}: write {FOLDER}PATH")
     if arguments.out.suffix != ".npz":
         raise UsageError(f"--out {arguments.out}: name it FILE.npz")
-    from evaluation.embed import embed_folder  # imports torch
-    from utils.records.environment import choose_device
+    check_embedding(arguments.embed, folder_path(arguments.images), arguments.out)
+    from utils.records.environment import choose_device  # imports torch
 
     raise_on_interrupt()
     check_writable(arguments.out.absolute().parent, "--out")

@@ -1,36 +1,52 @@
 """Latents of images of one's own: `python _main.py --embed RECORD --images folder:PATH --out latents.npz`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from tqdm import tqdm
 
-from evaluation.scores import encode
-from models.saved import load_saved
 from utils.console import say
 from utils.errors import RunError, UsageError, reason
 from utils.files import write_atomically
-from utils.images.decoding import decode_image, in_numbers, remarks_in_words
 from utils.images.folder_layout import find_files
+from utils.records.schema import RecordError, checkpoint_file, read_record
+
+if TYPE_CHECKING:
+    import torch
 
 BATCH = 1000  # images that are decoded before they are encoded
 
 
-def embed_folder(record: Path, folder: Path, out: Path, device: torch.device) -> int:
-    """Write `latents` (N, latent_dim) float32 and `files` (N,), paths below the folder; returns N.
-
-    Every image below the folder, in the order of its path, scaled to the size and channels that the encoder was trained
-    on.  Images that cannot be read are named and left out.  Raises UsageError and RunError.
-    """
+def check_embedding(record: Path, folder: Path, out: Path) -> None:
+    """Raise UsageError or RunError for what can be wrong before torch is imported."""
     if not folder.is_dir():
         raise UsageError(f"--images: there is no folder {folder}")
     found = find_files(folder)
-    files, left_out = found.images, found.left_out_in_words() or "nothing"
-    if not files:
-        raise UsageError(f"--images: {folder} has no image files; left out: {left_out}")
+    if not found.images:
+        raise UsageError(f"--images: {folder} has no image files; left out: {found.left_out_in_words() or 'nothing'}")
     if out.exists():
         raise UsageError(f"--out {out}: is there already; name another file")
+    try:
+        checkpoint_file(record, read_record(record))
+    except RecordError as error:
+        raise RunError(f"--embed {record}: {error}") from None
+
+
+def embed_folder(record: Path, folder: Path, out: Path, device: "torch.device") -> int:
+    """Write `latents` (N, latent_dim) float32 and `files` (N,), paths below the folder; returns N.
+
+    Every image below the folder, in the order of its path, scaled to the size and channels that the encoder was trained
+    on.  Images that cannot be read are named and left out.  Raises RunError.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from evaluation.scores import encode
+    from models.saved import load_saved
+    from utils.images.decoding import decode_image, in_numbers, remarks_in_words
+
+    found = find_files(folder)
+    files, left_out = found.images, found.left_out_in_words() or "nothing"
     saved = load_saved(record)
     encoder = saved.encoder.to(device)
     channels, height, width = saved.record.data.image_shape

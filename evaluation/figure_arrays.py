@@ -16,6 +16,7 @@ MAP_POINTS = 1500  # test images on the maps
 MAP_SIDE = 64  # pixels, of the images behind the map of raw pixels
 MAP_NEIGHBOURS = 6  # of each, to be shown by the explorer
 AGREEMENT_NEIGHBOURS = 10
+ALIKE = 1e-5  # rows that deviate less, relative to the largest entry, are equal: float32 rounds sums of 100 terms so
 RECONSTRUCTIONS = 8  # best, as many median and as many worst
 PAIRS_SHOWN, PAIRS_MEASURED = 4, 100  # interpolated within a class, and as many between classes
 INTERPOLATION_STEPS = 9  # images from one end to the other
@@ -48,20 +49,37 @@ def small(images: Tensor) -> Tensor:
 
 
 def tsne(x: np.ndarray) -> np.ndarray:
-    """(M, D) -> (M, 2) float32: t-SNE (van der Maaten and Hinton 2008, scikit-learn)."""
+    """(M, D) -> (M, 2) float32: t-SNE (van der Maaten and Hinton 2008, scikit-learn); zeros where rows are alike."""
     from sklearn.manifold import TSNE
 
-    start = "pca" if x.std(0).max() > 0 else "random"  # a collapsed latent has no principal axes to start from
-    return TSNE(perplexity=min(30.0, (len(x) - 1) / 3), init=start, random_state=0).fit_transform(x).astype(np.float32)
+    if alike(x):
+        return np.zeros((len(x), 2), np.float32)
+    return TSNE(perplexity=min(30.0, (len(x) - 1) / 3), init="pca", random_state=0).fit_transform(
+        within_range(x)).astype(np.float32)
 
 
 def first_components(x: np.ndarray) -> np.ndarray:
-    """(M, D) -> (M, 2) float32: the first two principal components, of the (M, D) themselves."""
+    """(M, D) -> (M, 2) float32: the first two principal components, of the (M, D) themselves; zeros where all alike."""
     from sklearn.decomposition import PCA
 
-    if not x.std(0).max() > 0:
+    if alike(x):
         return np.zeros((len(x), 2), np.float32)
-    return PCA(2, svd_solver="full").fit_transform(x).astype(np.float32)
+    return PCA(2, svd_solver="full").fit_transform(within_range(x)).astype(np.float32)
+
+
+def alike(x: np.ndarray) -> bool:
+    """Whether the rows of (M, D) differ by rounding only, or hold a number that is not finite.
+
+    Nothing can be drawn of them: t-SNE would start from axes divided by 0, and scikit-learn's then ends the process.
+    """
+    deviation, largest = x.std(0, dtype=np.float64).max(), np.abs(x).max()
+    return not (np.isfinite(x).all() and deviation > ALIKE * largest)
+
+
+def within_range(x: np.ndarray) -> np.ndarray:
+    """(M, D), divided by the largest entry where squares would overflow or vanish in float32."""
+    largest = np.abs(x).max()
+    return x if 1e-15 < largest < 1e15 else x / largest
 
 
 def agreement(points: Tensor, labels: Tensor, k: int = AGREEMENT_NEIGHBOURS) -> float:

@@ -14,12 +14,17 @@ from models.saved import round_as_saved
 from utils.compute.flops import forward_flops
 from utils.compute.precision import DTYPES
 from utils.console import in_words
+from utils.errors import RunError
 from utils.images.on_device import DeviceData
 from utils.records.schema import HEADLINE, Confusion, Metric, Split
 
 QUICK_CLASSIFIER_EPOCHS = 5
 
 View = Callable[[Tensor, Generator], Tensor]  # (B, H, W, C) uint8 images -> (B, C, H, W) in [0, 1]
+
+
+class NotFinite(RunError):
+    """The encoder gives latents that are no finite numbers, so there is nothing to score."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,15 @@ def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int
 
     trained: the modules by name, among them "encoder"; view: one augmented view of a batch, for geometry_metrics();
     precision: in which the classifier is trained; quick: train it for a few epochs only.
+    Raises NotFinite.
     """
     clock = time.monotonic()
     modules, metrics = dict(trained), dict[str, Metric]()
     encoder, protocol = modules["encoder"], "classifier trained jointly with the encoder"
     print("scoring: latents", end="", flush=True)
     latents = scores.encode_splits(encoder, data)
+    if not all(part.z.isfinite().all() for part in latents.values()):
+        raise NotFinite("the latents are not finite, because weights grew too large: try a lower --learning-rate")
     flops = (len(data.images) + len(data.test_images)) * forward_flops(encoder, *data.image_shape)
     print(", classifier", end="", flush=True)
     if "classifier" not in modules:

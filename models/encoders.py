@@ -17,7 +17,7 @@ from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, IMAGES_A_COMPONENT, 
 from utils.compute.convolution import Conv3x3
 from utils.compute.precision import NORMS
 from utils.errors import UsageError
-from utils.recipe import check_widths, patch_dimensions, patch_filters
+from utils.recipe import check_widths, patch_dimensions, patch_filters, whitening_side
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
 COVARIED_PIXELS = 4096  # values per image up to which principal components come from the covariance
@@ -130,7 +130,7 @@ class ConvEncoder(Encoder):
     def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
         super().__init__()
         channels, height, width = image_shape
-        kernel = 2 if channels > 1 or height < 16 else 3  # 2x2 patches of one channel have too little to whiten
+        kernel = whitening_side(image_shape)
         self.pooling = pooling
         self.normalise = Normalise(channels)
         self.whitening = Whitening(channels, kernel)

@@ -8,7 +8,6 @@ it scores them, so the scores are those of the file.
     z = encoder(images)  # (B, C, H, W) float32 in [0, 1] -> (B, 128)
 """
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from models.encoders import Encoder, build_encoder
 from utils.errors import RunError, UsageError
 from utils.files import sha256_file, write_bytes
 from utils.recipe import ENCODER_FIELDS, FIXED_ENCODERS, LatentRecipe
-from utils.records.schema import Artifact, Record, RecordError, read_record
+from utils.records.schema import Artifact, Record, RecordError, checkpoint_file, read_record
 
 MOST_NUMBERS = 100_000_000  # in an encoder; the largest here has 11 million
 MOST_BLOCKS = 100  # of an encoder: building thousands takes minutes even without memory
@@ -71,15 +70,10 @@ def load_saved(path: Path) -> Saved:
         record = read_record(path)
     except RecordError as error:
         raise RunError(f"{path}: no record to start from: {error}") from None
-    artifact = record.artifacts.get("checkpoint")
-    if artifact is None:
-        raise RunError(f"{path}: this run has no checkpoint")
-    checkpoint = path.parent / artifact.name
-    if not checkpoint.is_file():
-        raise RunError(f"{checkpoint}: no such file: these weights are not shipped; run the record's command again: "
-                       f"{shlex.join(['python', *record.run.argv])}")
-    if sha256_file(checkpoint) != artifact.sha256:
-        raise RunError(f"{checkpoint}: its SHA-256 is not the one in {path.name}")
+    try:
+        checkpoint = checkpoint_file(path, record)
+    except RecordError as error:
+        raise RunError(f"{path}: {error}") from None
     try:
         encoder = _described_encoder(record)
     except (KeyError, TypeError, UsageError) as error:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save
 
 from evaluation import figure_arrays, scores
 from tests.test_training import CPU
+from training import run
 from training.checkpoints import KEPT, Checkpoints, Interrupted, differences, newest
 from training.loop import Loop, Setup, Trained
 from training.run import train_and_score
@@ -232,6 +233,30 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(number, digits, tmp_pa
     assert newest(tmp_path / "run.unfinished").progress.step == 3
     monkeypatch.undo()
     assert go(tmp_path, digits, "rotation", batch_size=80).run.resumed == 1
+
+
+def test_interruptions_while_scoring_are_counted(digits, tmp_path: Path, monkeypatch) -> None:
+    def killed(*_: object) -> None:
+        raise Killed
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "score", killed)
+        for _ in range(3):
+            with pytest.raises(Killed):
+                go(tmp_path, digits, "rotation", batch_size=80)
+    assert go(tmp_path, digits, "rotation", batch_size=80).run.resumed == 3
+
+
+def test_only_checkpoints_are_removed(digits, tmp_path: Path) -> None:
+    kept = checkpoints(tmp_path)
+    kept.folder.mkdir()
+    own = ["stage1-step000000001.json", "stage1-step000000001.safetensors", ".stage1-step000000001.json.ab.tmp"]
+    for name in [*own, "notes.txt"]:
+        (kept.folder / name).write_text("")
+    kept.remove()
+    assert [path.name for path in kept.folder.iterdir()] == ["notes.txt"]
+    (kept.folder / "notes.txt").unlink()
+    kept.remove()
+    assert not kept.folder.exists()
 
 
 def test_another_run_s_checkpoint_is_refused_with_the_difference(digits, tmp_path: Path) -> None:

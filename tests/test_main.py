@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -49,7 +49,7 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--task", "1.2.3", "--dataset", "digits", "--temprature", "1"], ["--temprature", "did you mean --temperature?"]),
     (["--task", "1.2.1", "--dataset", "digits", "--temperature", "1"], ["--temperature", "not part", "1.2.1"]),
     (["--task", "all", "--dataset", "digits", "--temperature", "1"], ["--temperature", "not part"]),
-    (["--task", "1.2.3", "--dataset", "digits", "--temperature", "0"], ["--temperature", "above 0"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--temperature", "0"], ["--temperature", "at least 0.001"]),
     (["--task", "1.2.3", "--dataset", "digits", "--epochs", "x"], ["--epochs", "'x'"]),
     (["--task", "1.2.3", "--dataset", "digits", "--seed", "-1"], ["--seed", "0 or more"]),
     (["--task", "1.2.3", "--dataset", "digits", "--seed", str(2**64)], ["--seed", "below"]),
@@ -87,8 +87,32 @@ def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], lis
     (["--embed", "a.json", "--images", "folder:x", "--out", "b.txt"], ["--out b.txt", ".npz"]),
     (["--embed", "a.json", "--images", "folder:no-such", "--out", "b.npz"], ["there is no folder", "no-such"]),
     (["--embed", "a.json", "--images", "folder:x", "--out", "b.npz", "--task", "1.2.3"], ["--task", "--embed"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--learning-rate", "1e300"], ["--learning-rate 1e+300", "at most"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--weight-decay", "1e30"], ["--weight-decay 1e+30", "at most 100"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--epochs", "1" + "0" * 400], ["--epochs 1000", "at most 1000000"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--view-scale", "0.01"], ["--view-scale 0.01", "0 pixels", "needs 5"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--method", "cmc", "--view-scale", "0.01"], ["--view-scale 0.01"]),
+    (["--task", "1.2.2", "--dataset", "cifar10", "--resize-from", "0.2"], ["--resize-from 0.2", "6 pixels", "needs 9"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--cutout", "999"], ["--cutout 999", "below 8"]),
+    (["--task", "1.2.2", "--dataset", "mnist", "--translate", "999999"], ["--translate 999999", "below 28"]),
+    (["--task", "1.2.2", "--dataset", "folder:.", "--translate", "40", "--image-size", "40"], ["below 40"]),
+    (["--task", "1.2.1", "--dataset", "digits", "--method", "masked", "--mask-patch", "8"], ["--mask-patch 8"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--finetune-epochs", "3"], ["--finetune-epochs", "with --finetune"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--finetune-learning-rate", "0.1"], ["--finetune-learning-rate"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--widths", *["8"] * 6], ["--widths names 6 blocks", "8 x 8"]),
+    (["--task", "control", "--dataset", "digits", "--method", "random", "--widths", *["8"] * 6], ["--widths names 6"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--subset", "999999"], ["--subset 999999", "1295 images"]),
+    (["--task", "1.2.2", "--dataset", "folder:/nonexistent"], ["there is no folder /nonexistent"]),
+    (["--task", "1.2.2", "--dataset", f"folder:{__file__}"], ["test_main.py is not a folder"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--results-dir", ""], ["--results-dir", "the path is empty"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--data-dir="], ["--data-dir", "the path is empty"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--init", ""], ["--init", "the path is empty"]),
+    (["--embed", "a.json", "--images", "", "--out", "b.npz"], ["--images", "folder:PATH"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--init", __file__], ["--init", "test_main.py: is not a JSON file"]),
 ])
-def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, argv: list[str], words: list[str]) -> None:
+def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, argv: list[str], words: list[str]) -> None:
+    monkeypatch.setitem(sys.modules, "training.run_all", None)  # found out before torch is imported
+    monkeypatch.setitem(sys.modules, "utils.records.environment", None)
     results = [] if not argv or "--embed" in argv else ["--results-dir", str(tmp_path / "results")]
     code, out, err = call(capsys, *argv, *results)
     assert code == 2
@@ -121,12 +145,45 @@ def test_running_out_of_memory_is_one_line(capsys) -> None:
     import torch
     assert exit_code(lambda: torch.empty(10**15), "") == 1
     assert "out of memory" in capsys.readouterr().err
-    with pytest.raises(RuntimeError, match="illegal memory access"):  # a bug keeps its traceback
-        exit_code(raise_bug, "")
+    assert exit_code(partial(fail, ImportError("libtorch_cpu.so: failed to map segment from shared object")), "") == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "out of memory" in line and "libtorch_cpu.so" in line and "ulimit" in line
+    for bug in (RuntimeError("CUDA error: an illegal memory access was encountered"), ImportError("no module named x")):
+        with pytest.raises(type(bug), match=str(bug)):  # a bug keeps its traceback
+            exit_code(partial(fail, bug), "")
 
 
-def raise_bug() -> None:
-    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+def fail(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_does_not_matter(closed: str, tmp_path: Path) -> None:
+    command = (f"{sys.executable} _main.py --task control --dataset digits --method pca --quick --precision float32 "
+               f"--results-dir {tmp_path}")
+    result = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, "Traceback" in result.stderr) == (0, False)
+    assert read_record(tmp_path / "control_digits_pca_seed0_quick.json").run.status == "quick"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
+def test_too_little_memory_to_load_pytorch_is_one_line(tmp_path: Path) -> None:
+    command = f"{sys.executable} _main.py --task 1.2.2 --dataset digits --quick --results-dir {tmp_path}"
+    result = subprocess.run(["sh", "-c", f"ulimit -v 1000000; {command}"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: out of memory: ") and len(result.stderr.splitlines()) == 1
+
+
+def test_latents_that_are_not_finite_are_one_line(capsys, tmp_path, monkeypatch) -> None:
+    from evaluation import scores
+
+    whole = scores.encode
+    monkeypatch.setattr(scores, "encode", lambda *arguments: whole(*arguments) / 0)
+    code, _, err = call(capsys, "--task", "control", "--dataset", "digits", "--method", "pca", "--quick",
+                        "--results-dir", str(tmp_path))
+    assert (code, len(err)) == (1, 1)
+    assert "the latents are not finite" in err[0]
 
 
 def test_diverged_training_exits_with_1_and_writes_a_failed_record(capsys, tmp_path) -> None:
@@ -174,6 +231,26 @@ def test_complete_runs_are_skipped_and_a_repeated_run_gets_its_own_name(capsys, 
     for name, content in before.items():
         assert (tmp_path / name).read_bytes() == content
     assert len(list(tmp_path.glob("*_run2.json"))) == 1
+
+
+def test_a_complete_record_without_its_arrays_is_trained_again_under_a_new_name(capsys, tmp_path) -> None:
+    many_runs = ["--task", "control", "--dataset", "digits", "--method", "pca", "--seed", "0", "1", "--results-dir",
+                 str(tmp_path)]
+    assert call(capsys, *many_runs)[0] == 0
+    first, second = sorted(tmp_path.glob("*.json"))
+    first.with_suffix(".npz").unlink()
+    second.with_suffix(".safetensors").unlink()
+    before = first.read_bytes()
+    code, out, _ = call(capsys, *many_runs)
+    assert code == 0
+    assert [line for line in out if f"({first.stem}.npz: No such file or directory); it is trained again" in line]
+    assert [line for line in out if f"{second}, its weights are missing, skipped (--fresh trains it again)" in line]
+    assert first.read_bytes() == before
+    assert [path.stem for path in tmp_path.glob("*_run2.json")] == [f"{first.stem}_run2"]
+    second.with_suffix(".safetensors").write_bytes(b"of another run")
+    code, out, _ = call(capsys, *many_runs)
+    assert sum(f"complete already in {tmp_path / first.stem}_run2.json" in line for line in out) == 1
+    assert sum("its SHA-256 is not the one in the record); it is trained again" in line for line in out) == 1
 
 
 def test_a_quick_run_is_marked_in_name_and_record(capsys, tmp_path) -> None:
@@ -269,6 +346,12 @@ def test_a_damaged_or_missing_start_is_one_line(capsys, tmp_path, trained: Path)
             assert code in (1, 2), (field, err)
             assert len(err) == 1, (field, err)
     record.write_text(good, encoding="utf-8")
+    code, _, err = call(capsys, *start, "--dataset", "mnist")
+    assert (code, len(err)) == (2, 1)
+    assert "its encoder takes images of [1, 8, 8]" in err[0] and "those of mnist are [1, 28, 28]" in err[0]
+    code, _, err = call(capsys, *start, "--dataset", "digits", "--temperature", "0.5")
+    assert (code, len(err)) == (2, 1)
+    assert "--temperature does not apply: --epochs 0" in err[0]
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     code, _, err = call(capsys, *start, "--dataset", "digits")
     assert (code, len(err)) == (1, 1)

@@ -52,6 +52,35 @@ def test_first_components_are_scikit_learn_s_of_the_shown_points_alone() -> None
     np.testing.assert_allclose(np.abs(ours), np.abs(centred @ axes[:2].T), rtol=1e-4)
 
 
+@pytest.mark.parametrize("rows", [8, 20, 200])
+@pytest.mark.parametrize("kind", ["equal", "rounded", "one not finite"])
+def test_rows_that_are_alike_are_drawn_as_one_point(kind: str, rows: int) -> None:
+    """scikit-learn's t-SNE ends in a segmentation fault on some of them."""
+    random = np.random.default_rng(rows)
+    x = np.repeat(random.normal(size=(1, 128)), rows, 0)
+    if kind == "rounded":
+        x *= 1 + 1e-7 * random.normal(size=x.shape)
+    elif kind == "one not finite":
+        x = random.normal(size=x.shape)
+        x[3, 5] = np.nan
+    for draw in (figure_arrays.tsne, figure_arrays.first_components):
+        assert not draw(x.astype(np.float32)).any()
+
+
+@pytest.mark.parametrize("change", ["all but one alike", "two kinds", "huge", "tiny"])
+def test_rows_that_differ_are_drawn(change: str) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(12, 16))
+    if change == "all but one alike":
+        x[1:] = x[1]
+    elif change == "two kinds":
+        x[1:6], x[7:] = x[0], x[6]
+    x = (x * {"huge": 1e30, "tiny": 1e-30}.get(change, 1.0)).astype(np.float32)
+    for draw in (figure_arrays.tsne, figure_arrays.first_components):
+        points = draw(x)
+        assert np.isfinite(points).all() and np.ptp(points, 0).max() > 0
+
+
 def test_neighbours_are_the_nearest_training_images_and_never_validation_or_test(data: DeviceData) -> None:
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(len(data.images), 16, generator=generator)

@@ -107,6 +107,11 @@ def test_latents_of_unsupervised_tasks_do_not_depend_on_the_labels(digits, tmp_p
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in names) == same, task
 
 
+def test_a_weight_decay_that_diverges_is_named(digits, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="try a lower --learning-rate or --weight-decay"):
+        short_run("1.2.3", digits, tmp_path, learning_rate=1e30, weight_decay=100.0, epochs=3)
+
+
 def test_nan_loss_stops_and_leaves_a_failed_record(digits, tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="step"):
         short_run("1.2.3", digits, tmp_path, learning_rate=1e30, epochs=3)

@@ -64,7 +64,7 @@ class AutoencodingRecipe(FrozenRecipe):
     loss: str = knob("l1", "error of the pixels: mean absolute (l1) or mean squared (mse)", choices=("l1", "mse"),
                      methods=("plain", "denoising", "masked"))
     noise_std: float = knob(0.3, "standard deviation of the Gaussian noise, as a fraction of the pixel range", above=0,
-                            methods=("denoising",))
+                            most=10, methods=("denoising",))
     mask_ratio: float = knob(0.5, "expected fraction of the squares that are missing", above=0, most=0.95,
                              methods=("masked",))
     mask_patch: int = knob(4, "side of those squares, pixels", least=1, methods=("masked",))

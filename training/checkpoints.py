@@ -12,7 +12,6 @@ times differ.  No pickle is written or read.
 
 import hashlib
 import os
-import shutil
 import signal
 import threading
 import time
@@ -29,7 +28,7 @@ from torch import Tensor
 from utils.compute import distributed
 from utils.console import say
 from utils.errors import UsageError
-from utils.files import write_atomically
+from utils.files import write_atomically, write_text
 from utils.records.schema import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly
 
 KEPT = 2  # checkpoints per stage: the newest, and the previous one in case it is damaged
@@ -55,7 +54,7 @@ class Checkpoint(Strict):
 
     identity: dict[str, Any]
     started: Text  # of the run, UTC
-    resumed: Count  # how often the run had been resumed before this checkpoint
+    resumed: Count  # how often the run has been resumed, also since this checkpoint was written
     commit: Text  # of the code that wrote it
     progress: Progress
     tensors: Digest
@@ -155,8 +154,12 @@ class Checkpoints:
         return None
 
     def adopt(self) -> None:
-        """Adopt the start time and resume count of the existing checkpoint.  UsageError where it is another run's."""
-        found = newest(self.folder)
+        """Adopt the start time of the existing checkpoint, and count the interruption in it.
+
+        Otherwise those while scoring, which writes no checkpoint, would not be counted.  UsageError where the
+        checkpoint is another run's.
+        """
+        path, found = newest_file(self.folder)
         if found is None:
             if _newest_first(self.folder):
                 say(f"no checkpoint in {self.folder} can be read; starting over")
@@ -166,15 +169,22 @@ class Checkpoints:
             raise UsageError(f"{self.folder} holds an unfinished run that differs: "
                              f"{differences(found.identity, self.identity)}; --fresh starts over")
         self.started, self.resumed = found.started, found.resumed + 1
+        with suppress(OSError):  # a full disk
+            write_text(path, found.model_copy(update={"resumed": self.resumed}).model_dump_json())
 
     def remove(self) -> None:
-        """Remove them: the run is over, or starts over.  The newest JSON goes last, as it identifies the run."""
+        """Remove them: the run is over, or starts over.  The newest JSON goes last, as it identifies the run.
+
+        Anything else in the folder is not ours and stays.
+        """
         if not distributed.is_first():
             return
+        newest = _newest_first(self.folder)[:1]
+        others = {*self.folder.glob(".stage*.tmp"), *self.folder.glob("stage*-step*")}.difference(newest)
         with suppress(OSError):
-            for path in set(self.folder.glob("*")) - set(_newest_first(self.folder)[:1]):
+            for path in (*others, *newest):
                 path.unlink()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.rmdir()
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
@@ -208,10 +218,15 @@ class Checkpoints:
 
 def newest(folder: Path, stage: int | None = None) -> Checkpoint | None:
     """The newest readable checkpoint of an unfinished run, or of one of its stages; None without one."""
+    return newest_file(folder, stage)[1]
+
+
+def newest_file(folder: Path, stage: int | None = None) -> tuple[Path, Checkpoint | None]:
+    """The newest readable checkpoint and its JSON file; the folder and None without one."""
     for path in _newest_first(folder, stage):
         with suppress(RecordError):  # load() reports damage
-            return read_strictly(path, Checkpoint)
-    return None
+            return path, read_strictly(path, Checkpoint)
+    return folder, None
 
 
 def _newest_first(folder: Path, stage: int | None = None) -> list[Path]:

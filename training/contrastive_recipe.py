@@ -86,7 +86,8 @@ class ContrastiveRecipe(FrozenRecipe):
 
     methods_in_words: ClassVar[dict[str, Method]] = METHODS
     method: str = method_knob(METHODS)
-    temperature: float = knob(0.2, "softmax temperature, unitless", above=0, methods=("simclr", "dcl", "moco", "cmc"))
+    temperature: float = knob(0.2, "softmax temperature, unitless", least=0.001, most=100,
+                              methods=("simclr", "dcl", "moco", "cmc"))
     view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1)
     projection_hidden_dim: int = knob(512, "hidden units of the projection head", least=1, most=65536)
     projection_dim: int = knob(128, "dimensions in which views are compared", least=1, most=65536)
@@ -97,10 +98,12 @@ class ContrastiveRecipe(FrozenRecipe):
     blur_probability: float = knob(0.0, "fraction of the views that are blurred by a Gaussian of 0.1 to 2 pixels' "
                                    "deviation (Chen et al. 2020, appendix A; they leave it out on CIFAR-10)",
                                    least=0, most=1)
-    invariance_weight: float = knob(25.0, "weight of the views' mean squared distance", least=0, methods=("vicreg",))
-    variance_weight: float = knob(25.0, "weight of the hinge on each dimension's deviation", least=0,
+    invariance_weight: float = knob(25.0, "weight of the views' mean squared distance", least=0, most=1e6,
+                                    methods=("vicreg",))
+    variance_weight: float = knob(25.0, "weight of the hinge on each dimension's deviation", least=0, most=1e6,
                                   methods=("vicreg",))
-    covariance_weight: float = knob(1.0, "weight of the squared covariances", least=0, methods=("vicreg",))
+    covariance_weight: float = knob(1.0, "weight of the squared covariances", least=0, most=1e6,
+                                    methods=("vicreg",))
     prediction_hidden_dim: int = knob(512, "hidden units of the prediction head", least=1, most=65536,
                                       methods=("byol",))
     target_momentum: float = knob(0.99, "decay of the momentum encoder's moving average per step", least=0, most=1,

@@ -280,11 +280,16 @@ class Loop:
         self.unread = []
         for step, loss in enumerate(losses, first):
             if not math.isfinite(loss):
-                raise Diverged(loss, self.epoch, step, self.history)
+                raise Diverged(loss, self.epoch, step, self.history, self.to_lower())
         self.losses += losses
         self.correct += correct
         self.seen += seen * distributed.world_size()
         self.bar.set_postfix(epoch=self.epoch, loss=f"{losses[-1]:.4f}", refresh=False)
+
+    def to_lower(self) -> str:
+        """The flag to lower after a divergence: a decay of more than the whole weight per step is one cause."""
+        decays = self.recipe.learning_rate * self.recipe.weight_decay > 1
+        return "--learning-rate or --weight-decay" if decays else "--learning-rate"
 
     def _across_processes(self, loss: float, right: int) -> tuple[float, int]:
         """Mean loss and correct count over all processes, which also agree on whether a checkpoint is due."""
@@ -327,7 +332,7 @@ class Loop:
         """Add the epoch's row to the history.  Raises Diverged where a loss is not finite."""
         self._read()
         if not math.isfinite(validation.loss):
-            raise Diverged(validation.loss, self.epoch, self.step_done, self.history)
+            raise Diverged(validation.loss, self.epoch, self.step_done, self.history, self.to_lower())
         self.history.append(Epoch(
             epoch=self.epoch, step=self.step_done, lr=self.learning_rate,
             train_loss=sum(self.losses) / len(self.losses), val_loss=validation.loss,

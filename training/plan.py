@@ -9,10 +9,19 @@ from typing import Any
 
 from training.tasks import TASKS, Task
 from utils.command_line import Arguments
-from utils.errors import UsageError
-from utils.images.datasets import recipe_family, short_name
-from utils.recipe import ENCODER_FIELDS, ENCODER_WIDTHS, LatentRecipe, Recipe, as_json, check_methods_have, flag_values
-from utils.records.schema import Record, RecordError, read_record, recipe_hash
+from utils.errors import RunError, UsageError
+from utils.images.datasets import check_subset, image_shape, recipe_family, short_name
+from utils.recipe import (
+    ENCODER_FIELDS,
+    ENCODER_WIDTHS,
+    LatentRecipe,
+    Recipe,
+    as_json,
+    check_fits,
+    check_methods_have,
+    flag_values,
+)
+from utils.records.schema import Record, RecordError, checkpoint_file, read_record, recipe_hash
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,10 @@ def check_flags_fit(arguments: Arguments, tasks: dict[str, Task]) -> None:
 def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Record | None) -> list[Planned]:
     """The runs on one data set: every task, method and seed.  Raises UsageError for a recipe value out of range."""
     runs = []
-    family = recipe_family(dataset)
+    family, shape = recipe_family(dataset), image_shape(dataset, arguments.image_size)
+    if init and init.data.image_shape != list(shape):
+        raise UsageError(f"--init {arguments.init}: its encoder takes images of {init.data.image_shape} "
+                         f"(channels, height, width), those of {dataset} are {list(shape)}")
     for name, task in tasks.items():
         if init and name == "control":
             raise UsageError("--init: a control does not start from another run")
@@ -81,6 +93,8 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
         for method in methods:
             default = task.default_recipe(family, method)
             recipe, overridden = changed_recipe(arguments, task, family, default, init)
+            check_fits(recipe, shape)
+            check_subset(dataset, recipe.subset)
             origins = origins_of(arguments, task, family, default, recipe, init)
             stem = f"{name}_{short_name(dataset, arguments.image_size)}_{method}"
             suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
@@ -113,6 +127,12 @@ def changed_recipe(arguments: Arguments, task: Task, family: str, default: Laten
         raise UsageError("--epochs 0 trains nothing; give --init RECORD to score that run's encoder as it is")
     if recipe.epochs == 0 and recipe.method == "joint":
         raise UsageError("--epochs 0: task 1.2.2 is the joint training; score the encoder under the task it came from")
+    tuning = {"finetune_epochs", "finetune_learning_rate"}
+    if not recipe.finetune and (idle := sorted(tuning & set(given))):
+        raise UsageError(f"--{idle[0].replace('_', '-')} applies only with --finetune")
+    scoring = {f.name for f in dataclasses.fields(LatentRecipe)} | tuning | {"epochs", "finetune"}
+    if "epochs" in given and recipe.epochs == 0 and (idle := sorted(set(given) - scoring)):
+        raise UsageError(f"--{idle[0].replace('_', '-')} does not apply: --epochs 0 trains nothing")
     return recipe, sorted(field for field, value in given.items() if value != getattr(default, field))
 
 
@@ -162,7 +182,7 @@ def described(plans: dict[str, list[Planned]]) -> str:
 
 
 def read_init(path: Path, quick: bool) -> Record:
-    """The record of --init.  Raises UsageError where no run, quick or not, can start from it."""
+    """The record of --init.  UsageError where no run, quick or not, can start from it; RunError without its weights."""
     try:
         record = read_record(path)
     except RecordError as error:
@@ -173,4 +193,8 @@ def read_init(path: Path, quick: bool) -> Record:
         raise UsageError(f"--init {path}: this run has no checkpoint")
     if record.recipe.fields.get("encoder") not in ENCODER_WIDTHS:
         raise UsageError(f"--init {path}: its encoder was not trained; start from one of {', '.join(ENCODER_WIDTHS)}")
+    try:
+        checkpoint_file(path, record)
+    except RecordError as error:
+        raise RunError(f"--init {path}: {error}") from None
     return record

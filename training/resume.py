@@ -9,9 +9,10 @@ from training.loop import Setup
 from training.plan import Options, Planned
 from utils.compute import distributed
 from utils.errors import UsageError
-from utils.files import remove_temporary
+from utils.files import remove_temporary, sha256_file
 from utils.images.datasets import Dataset
 from utils.recipe import as_json
+from utils.records.arrays import read_arrays
 from utils.records.schema import UNFINISHED, Init, Record, RecordError, read_record, setting_hash, utc_now
 from utils.version import commit_of
 
@@ -24,10 +25,15 @@ def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: S
     """
     remove_temporary(planned.path)
     rerun_after_restart = distributed.restarts() > 0 and not planned.path.with_suffix(UNFINISHED).exists()
-    done = complete_record(planned, dataset.sha256, init_of(setup.init))
-    if done and (rerun_after_restart or many_runs and not options.fresh) and not options.quick:
-        print(f"{title}: complete already in {done}, skipped (--fresh trains it again)", flush=True)
-        return None
+    if (rerun_after_restart or many_runs and not options.fresh) and not options.quick:
+        done, lost = complete_record(planned, dataset.sha256, init_of(setup.init))
+        if done:
+            weights = "" if done.with_suffix(".safetensors").exists() else ", its weights are missing"
+            print(f"{title}: complete already in {done}{weights}, skipped (--fresh trains it again)", flush=True)
+            return None
+        if lost:
+            print(f"{title}: its complete record cannot be used ({lost}); it is trained again under a new name",
+                  flush=True)
     checkpoints = open_checkpoints(planned, dataset, setup, options)
     if checkpoints.resumed:
         done = finished_record(planned.path, checkpoints)
@@ -94,13 +100,32 @@ def records_named(path: Path) -> list[tuple[Path, Record]]:
     return found
 
 
-def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None) -> Path | None:
-    """A valid record of this run, complete and on the same images; None without one."""
-    wanted = (setting_hash(as_json(planned.recipe)), sha256, "complete", init)
+def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None) -> tuple[Path | None, str]:
+    """A valid record of this run, complete, on the same images and with its files; without one, what a record lacks."""
+    wanted, lost = (setting_hash(as_json(planned.recipe)), sha256, "complete", init), ""
     for path, record in records_named(planned.path):
         if (setting_hash(record.recipe.fields), record.data.sha256, record.run.status, record.run.init) == wanted:
-            return path
-    return None
+            found = lost_file(path, record)
+            if not found:
+                return path, ""
+            lost = lost or found
+    return None, lost
+
+
+def lost_file(path: Path, record: Record) -> str:
+    """Why the report cannot use a record's files, or nobody its weights; "" where all is well.
+
+    Weights may be missing, because git ignores them.
+    """
+    try:
+        read_arrays(record, path.parent)
+        checkpoint = record.artifacts.get("checkpoint")
+        weights = path.parent / checkpoint.name if checkpoint else None
+        if checkpoint and weights and weights.exists() and sha256_file(weights) != checkpoint.sha256:
+            return f"{weights.name}: its SHA-256 is not the one in the record"
+    except (RecordError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def finished_record(path: Path, checkpoints: Checkpoints) -> Path | None:
@@ -111,7 +136,7 @@ def finished_record(path: Path, checkpoints: Checkpoints) -> Path | None:
     begun = newest(checkpoints.folder, stage=1)
     epochs = begun.progress.history if begun else []
     return next((found for found, record in records_named(path) if record.run.started == checkpoints.started
-                 and record.history[:len(epochs)] == epochs), None)
+                 and record.history[:len(epochs)] == epochs and not lost_file(found, record)), None)
 
 
 def init_of(init: Saved | None) -> Init | None:

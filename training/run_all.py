@@ -11,6 +11,7 @@ from functools import partial
 
 import torch
 
+from evaluation.scoring import NotFinite
 from models.saved import load_saved
 from training.loop import Diverged, Setup
 from training.plan import Options, Planned
@@ -42,6 +43,12 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
     for planned in (planned for runs in plans.values() for planned in runs):
         if isinstance(planned.recipe, Recipe):
             distributed.check_divides(planned.recipe.batch_size)
+    init = distributed.first_then_others(partial(load_saved, options.init)) if options.init else None
+
+    def load(name: str) -> Dataset:
+        return distributed.first_then_others(partial(load_dataset, name, options.data_dir, options.image_size))
+
+    loaded = {name: load(name) for name in list(plans)[:1]}  # its faults come before the measurement
     conv_gflops = distributed.from_first(lambda: measure_conv(device, conv3x3))
     precision = choose_precision(conv_gflops) if options.precision == "auto" else options.precision
     speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
@@ -49,15 +56,10 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
     print(f"device: {device.type}{processes}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
     if conv_gflops[precision] == 0:
         raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
-    init = distributed.first_then_others(partial(load_saved, options.init)) if options.init else None
     failures: list[str] = []
     many_runs = sum(len(runs) for runs in plans.values()) > 1
     for dataset_name, runs in plans.items():
-        dataset = distributed.first_then_others(
-            partial(load_dataset, dataset_name, options.data_dir, options.image_size))
-        if init and list(dataset.image_shape) != init.record.data.image_shape:
-            raise UsageError(f"--init {options.init}: its encoder takes images of {init.record.data.image_shape} "
-                             f"(channels, height, width), those of {dataset_name} are {list(dataset.image_shape)}")
+        dataset = loaded.pop(dataset_name, None) or load(dataset_name)
         for planned in runs:
             title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
             setup = Setup(device, precision, conv_gflops, planned.seed, options.quick, init,
@@ -70,8 +72,8 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
                 if not many_runs:
                     raise
                 print(f"{title}: {error}, skipped", flush=True)
-            except Diverged as error:
-                failures.append(f"{title}: {error}; {'; '.join(error.__notes__)}")
+            except (Diverged, NotFinite) as error:
+                failures.append("; ".join([f"{title}: {error}", *getattr(error, "__notes__", [])]))
                 print(failures[-1], flush=True)
     if failures:
         raise RunError("; ".join(failures))

@@ -9,13 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
-from utils.errors import RunError, UsageError
+from utils.errors import RunError, UsageError, reason
 from utils.version import project_version
 
 Arguments = argparse.Namespace
-OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed")
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed",
+                 "failed to map segment", "bad_alloc", "start new thread")
 OTHERS_WAIT = 3.0  # seconds; torchrun ends all processes once one has ended, and only the first one reports errors
 MOST_COLUMNS = 100  # of help
 
@@ -43,9 +45,16 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def not_empty(text: str) -> Path:
+    """A flag's path.  An empty one, which an unset variable gives, would mean the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
+
+
 class Parser(argparse.ArgumentParser):
-    """argparse with examples before everything else, exact flags only, --version, and UsageError in place of the long
-    usage.
+    """argparse with examples before everything else, exact flags only, --version, no empty path, and UsageError in
+    place of the long usage.
     """
 
     def __init__(self, examples: str, **options: Any) -> None:
@@ -53,6 +62,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options, formatter_class=lambda prog: (
             argparse.RawDescriptionHelpFormatter(prog, width=width)))
         self.examples = examples
+        self.register("type", Path, not_empty)
         self.add_argument("--version", action="version", version=project_version(), help="print the version and exit")
 
     def format_help(self) -> str:
@@ -81,9 +91,20 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     return _exit_code(work, on_interrupt)
 
 
+def open_closed_streams() -> None:
+    """Let what is printed go nowhere where the caller has closed stdout or stderr, instead of into the next file."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
 def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
-    if sys.stderr is None:  # closed by the caller; messages then go nowhere
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    open_closed_streams()
     try:
         work()
     except (UsageError, RunError) as error:
@@ -95,9 +116,11 @@ def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     except OSError as error:  # a full disk, a folder that went away
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(words in str(error) for words in OUT_OF_MEMORY):
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise  # a bug, whose traceback helps
-        print("error: out of memory: try smaller --widths or a smaller --batch-size", file=sys.stderr)
+        remedy = (f"a library could not be loaded ({reason(error)}); raise the limit (ulimit -v), or free memory"
+                  if isinstance(error, ImportError) else "try smaller --widths or a smaller --batch-size")
+        print(f"error: out of memory: {remedy}", file=sys.stderr)
         return 1
     return 0

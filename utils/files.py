@@ -5,7 +5,7 @@ import glob
 import hashlib
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -23,18 +23,19 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], owner: str =
     A reader of path sees the old bytes or the new ones, never a mixture.  A failure leaves no file behind; kill -9
     leaves one that remove_temporary() finds.  owner: the stem of the record that the file belongs to, if not path's.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{owner or path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
+    temporary = path.with_name(f".{owner or path.name}.{secrets.token_hex(4)}.tmp")
+    with temporary.open("xb") as file:  # not tempfile's functions, whose files ignore the umask
+        try:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # mkstemp makes files that only their owner can read
-        os.replace(name, path)
-        flush_folder(path.parent)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+            file.close()  # Windows renames only closed files
+            os.replace(temporary, path)
+            flush_folder(path.parent)
+        except BaseException:
+            file.close()
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:

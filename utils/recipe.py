@@ -104,17 +104,18 @@ class LatentRecipe:
 class Recipe(LatentRecipe):
     """What every training has: its length, its optimiser, its augmentation."""
 
-    epochs: int = knob(10, "passes over the training split; 0 with --init: score that encoder as it is", least=0)
-    batch_size: int = knob(250, "images per step", least=2)
-    learning_rate: float = knob(2e-3, "peak learning rate of AdamW", above=0)
+    epochs: int = knob(10, "passes over the training split; 0 with --init: score that encoder as it is", least=0,
+                       most=10**6)
+    batch_size: int = knob(250, "images per step", least=2, most=10**7)
+    learning_rate: float = knob(2e-3, "peak learning rate of AdamW", above=0, most=1e30)
     muon_learning_rate: float = knob(0.0, "peak learning rate of Muon on the filters of convolutions, as a relative "
                                      "change per step (Jordan 2024); 0: AdamW there too", least=0, most=1)
     weight_decay: float = knob(0.02, "decoupled weight decay (Loshchilov and Hutter 2019); none on biases and norms",
-                               least=0)
+                               least=0, most=100)
     warmup: float = knob(0.1, "fraction of the steps in which the learning rate rises linearly; cosine to 0 after",
                          least=0, most=0.9)
     crop_scale: float = knob(1.0, "augmentation: smallest fraction of the area that a random crop keeps; 1 is no crop",
-                             above=0, most=1)
+                             least=0.01, most=1)
     translate: int = knob(0, "augmentation: largest random shift, pixels", least=0)
     rotate_degrees: float = knob(0.0, "augmentation: largest random rotation, degrees", least=0, most=180)
     flip: bool = knob(False, "augmentation: mirror half of the images left to right")
@@ -126,8 +127,9 @@ class FrozenRecipe(Recipe):
 
     finetune: bool = knob(False, "score the encoder unfrozen: train it further with a linear classifier and the "
                           "labels, as task 1.2.2 does")
-    finetune_epochs: int = knob(4, "epochs of --finetune, each as long as one over the whole training split", least=1)
-    finetune_learning_rate: float = knob(1e-3, "peak learning rate of --finetune", above=0)
+    finetune_epochs: int = knob(4, "epochs of --finetune, each as long as one over the whole training split", least=1,
+                                most=10**6)
+    finetune_learning_rate: float = knob(1e-3, "peak learning rate of --finetune", above=0, most=1e30)
 
 
 ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # these describe an encoder; --init sets them
@@ -170,6 +172,32 @@ def check_takes_sizes(encoder: str, pooling: str, flag: str, fraction: float) ->
                          f"size; give {flag} 1")
 
 
+def whitening_side(image_shape: Sequence[int]) -> int:
+    """Side of the patches that conv encoders whiten: 2x2 patches of one channel have too little to whiten."""
+    return 2 if image_shape[0] > 1 or image_shape[1] < 16 else 3
+
+
+def check_fits(recipe: LatentRecipe, image_shape: Sequence[int]) -> None:
+    """UsageError, naming the flag to change, where a value makes no sense for images of (C, H, W)."""
+    sides, blocks = image_shape[1:], len(recipe.widths)
+    for flag in ("--translate", "--cutout", "--mask-patch"):
+        name = flag[2:].replace("-", "_")
+        pixels = getattr(recipe, name, 0)
+        if pixels >= min(sides) and recipe.uses(name):
+            raise UsageError(f"{flag} {pixels}: must be below {min(sides)}, the side of the images in pixels")
+    encoder = getattr(recipe, "view_encoder", recipe.encoder)
+    needed = whitening_side(image_shape) - 1 + (2**blocks if encoder in ("conv", "conv_depths", "conv_patches") else 1)
+    if min(sides) < needed:
+        raise UsageError(f"--widths names {blocks} blocks, too many for {sides[0]} x {sides[1]} images: give fewer")
+    least = max(needed, 4)
+    for flag, step in (("--view-scale", 1), ("--resize-from", 2)):  # resizing keeps sides even
+        fraction = getattr(recipe, flag[2:].replace("-", "_"), 1.0)
+        smallest = min(step * round(fraction * side / step) for side in sides)
+        if fraction < 1 and smallest < least:
+            raise UsageError(f"{flag} {fraction}: images of {smallest} pixels per side are too small for this encoder, "
+                             f"which needs {least}; give a larger fraction")
+
+
 def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
     """UsageError, naming the flag and the valid values, unless the value fits the field."""
     allowed, name = f.metadata, flag_name(f)
@@ -178,14 +206,14 @@ def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, str | bool):
             continue
+        if number != number or number in (float("inf"), float("-inf")):
+            raise UsageError(f"{name} {number}: must be a finite number")
         if allowed["above"] is not None and not number > allowed["above"]:
             raise UsageError(f"{name} {number}: must be above {allowed['above']}")
         if allowed["least"] is not None and not number >= allowed["least"]:
             raise UsageError(f"{name} {number}: must be at least {allowed['least']}")
         if allowed["most"] is not None and not number <= allowed["most"]:
             raise UsageError(f"{name} {number}: must be at most {allowed['most']}")
-        if number != number or number in (float("inf"), float("-inf")):
-            raise UsageError(f"{name} {number}: must be a finite number")
 
 
 def flag_name(f: "dataclasses.Field[Any]") -> str:

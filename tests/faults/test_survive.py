@@ -157,7 +157,7 @@ def test_with_no_readable_checkpoint_it_says_so_and_starts_over(expected: dict, 
 
 def test_a_cache_damaged_between_two_processes_is_fetched_again(expected: dict, folder: Folder) -> None:
     folder.run(RUN, place="step", call=6, downloads=True)
-    cache = folder.data / "digits.npz"
+    cache = folder.data / "digits.cache"
     os.truncate(cache, cache.stat().st_size // 2)
     go_on(folder, expected, downloads=True)
     assert "is damaged" in folder.said() and "resuming from" in folder.said()

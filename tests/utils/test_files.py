@@ -1,5 +1,6 @@
 """Files are written whole or not at all, and what killed processes left is removed."""
 
+import os
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +23,17 @@ def test_an_interrupted_write_keeps_the_old_bytes_and_leaves_nothing_behind(tmp_
         write_atomically(target, break_off)
     assert target.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
-    assert target.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no umask")
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_have_the_permissions_that_the_umask_leaves(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        write_text(tmp_path / "file", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_text_is_written_as_utf_8(tmp_path: Path) -> None:

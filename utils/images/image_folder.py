@@ -49,7 +49,7 @@ def read_or_build(path: Path, layout: Layout, key: str, side: int, cache: Path) 
     images, pixels.  The caller holds the lock.  Raises UsageError if too few images can be read, RunError or OSError on
     a full disk.
     """
-    if not _is_current(cache, key):
+    if not is_current(cache, key):
         _build(path, layout, side, cache, key)
     for chunks in cache.parent.glob(f".{cache.name}.*.chunks"):  # the cache has replaced them
         shutil.rmtree(chunks)
@@ -98,7 +98,7 @@ def _listing_digest(path: Path, layout: Layout, side: int) -> str:
 # The cache
 
 
-def _is_current(cache: Path, key: str) -> bool:
+def is_current(cache: Path, key: str) -> bool:
     """Whether the cache is whole and holds the folder as it is now.  Prints why if it exists but does not."""
     if not cache.exists():
         return False

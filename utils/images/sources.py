@@ -129,6 +129,13 @@ def decode_idx(folder: Path) -> Arrays:
             "test_labels": read_idx(folder / "t10k-labels-idx1-ubyte")}
 
 
+def decode_npz(name: str, folder: Path) -> Arrays:
+    """One .npz: Keras's mnist.npz (x_train, y_train, x_test, y_test), or an earlier version's cache."""
+    keras = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}
+    with np.load(folder / name, allow_pickle=False) as file:
+        return {keras.get(key, key): file[key] for key in file.files}
+
+
 def decode_cifar_pickles(folder: Path) -> Arrays:
     """CIFAR-10's own `cifar-10-batches-py`, by torchvision, which checks MD5 first: a pickle can run code."""
     from torchvision.datasets import CIFAR10

@@ -17,12 +17,13 @@ import datetime
 import hashlib
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from utils.files import write_text
+from utils.files import sha256_file, write_text
 
 HEADLINE = "test/classifier_top1"
 REQUIRED_METRICS = (HEADLINE, "test/linear_top1", "test/knn_top1")
@@ -402,6 +403,20 @@ def read_record(path: Path) -> Record:
     return read_strictly(path, Record)
 
 
+def checkpoint_file(path: Path, record: Record) -> Path:
+    """The weights next to a record.  Raises RecordError where it has none, or they are not those that it names."""
+    artifact = record.artifacts.get("checkpoint")
+    if artifact is None:
+        raise RecordError("this run has no checkpoint")
+    checkpoint = path.parent / artifact.name
+    if not checkpoint.is_file():
+        raise RecordError(f"{checkpoint}: no such file: these weights are not shipped; run the record's command again: "
+                          f"{shlex.join(['python', *record.run.argv])}")
+    if sha256_file(checkpoint) != artifact.sha256:
+        raise RecordError(f"{checkpoint}: its SHA-256 is not the one in {path.name}")
+    return checkpoint
+
+
 def read_strictly(path: Path, model: type[Model]) -> Model:
     """A JSON file as a strict model.  Raises RecordError, in one line that names the file and the field."""
     try:
@@ -421,7 +436,9 @@ def read_strictly(path: Path, model: type[Model]) -> Model:
         raise RecordError(f"{path.name}: nested too deeply to be a record") from None
     except OSError as error:
         raise RecordError(f"{path.name}: {error.strerror}") from None
-    except ValueError as error:  # one of the above, not JSON, not UTF-8, or a number of thousands of digits
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path.name}: is not a JSON file, or a damaged one ({error})") from None
+    except ValueError as error:  # one of the above, or a number of thousands of digits
         raise RecordError(f"{path.name}: {' '.join(str(error).split())}") from None
 
 

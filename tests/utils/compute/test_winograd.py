@@ -36,6 +36,19 @@ def test_output_and_gradients_are_torchs(height, width, layout, monkeypatch) -> 
         torch.testing.assert_close(ours, theirs)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("height, width", [(h, w) for h in range(1, 6) for w in range(1, 6)])
+def test_small_maps_that_are_not_square_have_gradients_in_every_format(height, width, dtype) -> None:
+    x, weight = random_inputs(height, width, dtype=dtype)
+    towards = torch.randn(3, 5, height, width, generator=torch.Generator().manual_seed(0)).to(dtype)
+    y = winograd_convolution(x, weight)
+    true = F.conv2d(x.float(), weight.float(), padding=1)
+    found = (y, *torch.autograd.grad(y, (x, weight), towards))
+    expected = (true, *torch.autograd.grad(true, (x, weight), towards.float()))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert (ours.float() - theirs).norm() <= (0.05 if dtype == torch.bfloat16 else 1e-5) * theirs.norm()
+
+
 @pytest.mark.parametrize("height, width", [(7, 4), (15, 15), (3, 2), (5, 1)])
 def test_even_omits_only_what_pooling_would_drop(height, width) -> None:
     x, weight = random_inputs(height, width)

@@ -170,7 +170,7 @@ def test_a_missing_key_is_refused(path: Path) -> None:
 
 
 FILES = {  # name -> (bytes of a file that is no record, part of the message)
-    "empty": (b"", "Expecting value"),
+    "empty": (b"", "is not a JSON file"),
     "null": (b"null", "valid dictionary"),
     "list": (b"[]", "valid dictionary"),
     "truncated": (b'{"schema": 3, "run": {', "Expecting"),
