@@ -73,7 +73,7 @@ def load_saved(path: Path) -> Saved:
     try:
         checkpoint = checkpoint_file(path, record)
     except RecordError as error:
-        raise RunError(f"{path}: {error}") from None
+        raise RunError(str(error)) from None
     try:
         encoder = _described_encoder(record)
     except (KeyError, TypeError, UsageError) as error:

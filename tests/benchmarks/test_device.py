@@ -83,7 +83,7 @@ def forgotten_queue(patch: pytest.MonkeyPatch) -> None:
 
 def inexact_latents(patch: pytest.MonkeyPatch) -> None:
     whole = scores.encode
-    patch.setattr("evaluation.embed.encode", lambda encoder, images: whole(encoder, images) + torch.rand(()) / 10)
+    patch.setattr(scores, "encode", lambda encoder, images: whole(encoder, images) + torch.rand(()) / 10)
 
 
 def broken_kernel(patch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from torch.overrides import TorchFunctionMode
 from benchmarks.contestants import random_data
 from benchmarks.same_numbers import CpuGenerator
 from evaluation import embed, figure_arrays, scores
+from models import saved
 from models.decoders import build_decoder
 from models.encoders import ENCODERS, Normalise, build_encoder
 from training import contrastive_methods
@@ -205,8 +206,9 @@ def test_images_are_embedded_on_the_device(tmp_path: Path, monkeypatch: pytest.M
     with pretended_cuda():
         encoder = build_encoder("conv", SHAPE, (8, 8), 128, "max")
         record = SimpleNamespace(data=SimpleNamespace(image_shape=SHAPE))
-        monkeypatch.setattr(embed, "load_saved", lambda path: SimpleNamespace(encoder=encoder, record=record))
-        monkeypatch.setattr(embed, "encode", lambda encoder, images: used.append(images.device.type) or scores.encode(
+        monkeypatch.setattr(saved, "load_saved", lambda path: SimpleNamespace(encoder=encoder, record=record))
+        whole = scores.encode
+        monkeypatch.setattr(scores, "encode", lambda encoder, images: used.append(images.device.type) or whole(
             encoder, images))
         assert embed.embed_folder(tmp_path / "run.json", tmp_path, tmp_path / "latents.npz", CUDA) == 1
     assert used == ["cuda"]

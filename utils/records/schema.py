@@ -407,7 +407,7 @@ def checkpoint_file(path: Path, record: Record) -> Path:
     """The weights next to a record.  Raises RecordError where it has none, or they are not those that it names."""
     artifact = record.artifacts.get("checkpoint")
     if artifact is None:
-        raise RecordError("this run has no checkpoint")
+        raise RecordError(f"{path}: this run has no checkpoint")
     checkpoint = path.parent / artifact.name
     if not checkpoint.is_file():
         raise RecordError(f"{checkpoint}: no such file: these weights are not shipped; run the record's command again: "
