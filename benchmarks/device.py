@@ -29,7 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, wherever this is called from
 
-from benchmarks.common import add_json_flag, check_output, print_table, write_json
+from benchmarks.common import add_json_flag, add_run_flags, check_output, print_table, write_json
 from utils.command_line import Parser, exit_code
 from utils.errors import RunError
 
@@ -45,11 +45,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python benchmarks/device.py [options]", description="Check this project's "
                     "training and scoring on a device against the CPU, and time it.")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
-                        help="auto takes CUDA, else MPS, else the CPU")
     parser.add_argument("--smallest", action="store_true",
                         help="a few steps and tiny networks, to try it out; its speeds mean nothing")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
+    add_run_flags(parser)
     add_json_flag(parser)
     arguments = parser.parse_args(argv)
     check_output(arguments.json, "--json", (".json",))
@@ -65,7 +63,7 @@ def main(argv: list[str]) -> None:
     from utils.images.datasets import load_dataset
     from utils.records.environment import describe
 
-    setup = set_up(arguments.device, "auto")
+    setup = set_up(arguments.device, arguments.precision)
     dataset = load_dataset("digits", arguments.data_dir)
     size = checks.Size(50, 2 if setup.device.type == "cpu" else 20)
     if arguments.smallest:

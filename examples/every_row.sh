@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every row of the report's tables, made anew: about ten minutes of training on a large GPU, days on two cores.
+# Every row of the report's tables, made anew: estimated at ten minutes on a large GPU and at days on two cores.
 # Arguments go to every run, such as --device cuda.  An interrupted run resumes; a command of several runs skips those
 # that have a complete record, and a command of one run makes another record beside it.
 set -euo pipefail

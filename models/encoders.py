@@ -17,11 +17,11 @@ from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, IMAGES_A_COMPONENT, 
 from utils.compute.convolution import Conv3x3
 from utils.compute.precision import NORMS
 from utils.errors import UsageError
+from utils.images.on_device import evaluation_batch
 from utils.recipe import check_widths, patch_dimensions, patch_filters, whitening_side
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
 COVARIED_PIXELS = 4096  # values per image up to which principal components come from the covariance
-EVALUATION_BATCH = 500  # images at once where no gradient is taken
 WHITENED_PIXELS = 2000 * 32 * 32  # pixels of the images whose patches are extracted at once
 
 
@@ -168,7 +168,7 @@ def calibrate_norms(module: nn.Module, images: Tensor) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over the batches
     with torch.no_grad():
-        for batch in images.split(EVALUATION_BATCH):
+        for batch in images.split(evaluation_batch(images.shape[1:])):
             module(batch)
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
@@ -202,7 +202,7 @@ class ConvDepthsEncoder(Encoder):
     def fit_to_data(self, images: Tensor) -> None:
         self.conv.fit_to_data(images)
         calibrate_norms(self.conv, images)
-        self.fit_readout(images.split(EVALUATION_BATCH))
+        self.fit_readout(images.split(evaluation_batch(images.shape[1:])))
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, the sum of the counts) float32."""

@@ -58,7 +58,7 @@ def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]
         if any(value is not None for value in values):
             shown = show.percent if score.endswith(("_top1", "_agreement")) else show.significant
             lines.append([heading, *[shown(value) for value in values]])
-    lines.append(["Minutes", *[show.minutes(row.minutes_from) for row in rows]])
+    lines.append(["Minutes", *[show.minutes(row.comparable_seconds) for row in rows]])
     return table(f"{task_name(task).capitalize()}: methods side by side on {dataset_name(dataset)}.", head, lines,
                  right=range(1, len(head)))
 
@@ -66,11 +66,6 @@ def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]
 def spread(row: Row) -> str:
     """'0.13 (3)': standard deviation over seeds in points, and their number."""
     return f"{show.percent(row.deviation)} ({len(row.runs)})"
-
-
-def autoencoders_of(rows: list[Row]) -> list[Row]:
-    """The rows of task 1.2.1."""
-    return [row for row in rows if row.task == "1.2.1"]
 
 
 def autoencoder_table(dataset: str, rows: list[Row]) -> dict[str, Any] | None:

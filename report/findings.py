@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from report import show, stats, summary
-from report.comparison_tables import SIGNIFICANT, autoencoders_of
+from report.comparison_tables import SIGNIFICANT
 from report.load import Rejected
 from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 
@@ -48,16 +48,16 @@ def learned(dataset: str, rows: list[Row], pairs: list[stats.Pair]) -> str:
             above = f"{points(best.accuracy - control.accuracy)} {side(best.accuracy - control.accuracy)} the best " \
                     f"control and {above}"
         of_three = " (of rows with three seeds or more)" if len(compared) < len(free) else ""
-        parts.append(f"the best latent learned without labels{of_three} is that of {row_name(best)}, "
+        parts.append(f"The best latent learned without labels{of_three} is that of {row_name(best)}, "
                      f"{show.percent(best.accuracy)} % (n = {len(best.runs)}), {above}.")
     if control:
         parts.append("The best control, of which nothing was learned, is "
                      f"{method_name('control', control.method)} with {show.percent(control.accuracy)} %.")
         others = [*free, *labelled]
         over = [row_name(row) for row in others if exceeds(row, control, pairs)]
-        below = [row_name(row) for row in others if not exceeds(row, control, pairs)]
+        below = [row_name(row) for row in others if row_name(row) not in over]
         test = "by more than chance (McNemar's test with Holm's correction)"
-        if len(below) > len(over):
+        if len(below) > max(len(over), 1):
             parts.append(f"Of {len(others)} rows, {f'only {show.listing(over)}' if over else 'none'} "
                          f"{'exceed' if len(over) > 1 else 'exceeds'} it {test}.")
         elif below:
@@ -66,13 +66,14 @@ def learned(dataset: str, rows: list[Row], pairs: list[stats.Pair]) -> str:
         top = max(labelled, key=lambda row: row.accuracy)
         gain = f", {points(top.accuracy - best.accuracy)} {side(top.accuracy - best.accuracy)} that" if best else ""
         parts.append(f"With all labels, {row_name(top)} has {show.percent(top.accuracy)} %{gain}.")
-    return f"On {dataset_name(dataset)}, {' '.join(parts)}" if best else ""
+    text = " ".join(parts)
+    return f"On {dataset_name(dataset)}, {text[0].lower()}{text[1:]}" if text else ""
 
 
 def reconstruction(dataset: str, rows: list[Row]) -> str:
     """Whether the autoencoder that reconstructs best also has the best latent."""
-    found = [(error, row) for row in autoencoders_of(rows)
-             if (error := summary.mean_of(row.runs, "test/reconstruction_mae")) is not None]
+    found = [(error, row) for row in rows if row.task == "1.2.1"
+             and (error := summary.mean_of(row.runs, "test/reconstruction_mae")) is not None]
     if len(found) < 2:
         return ""
     sharp, useful = min(found, key=lambda pair: pair[0]), max(found, key=lambda pair: pair[1].accuracy)

@@ -96,7 +96,7 @@ def cells(row: Row) -> tuple[list[str], list[str]]:
     """A row's accuracy with SD and intervals, and its other scores, minutes and seeds."""
     seeds = show.NOTHING if row.seeds_interval is None else show.interval(*row.seeds_interval)
     return ([show.percent(row.accuracy), comparison_tables.spread(row), show.interval(row.low, row.high), seeds],
-            [show.percent(row.linear), show.percent(row.knn), show.minutes(row.minutes_from),
+            [show.percent(row.linear), show.percent(row.knn), show.minutes(row.comparable_seconds),
              ", ".join(str(run.record.run.seed) for run in row.runs)])
 
 

@@ -2,14 +2,12 @@
 
 from typing import NamedTuple
 
+import training.control_recipe
 import training.tasks
 
 TITLE = "Structured latent representations: results"
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "Digits"}  # in the order of the tables
-# methods of task control
-CONTROLS = {"random": "frozen random encoder", "calibrated": "random encoder, norms calibrated",
-            "depths": "random encoder, read at every depth", "pca": "PCA of pixels",
-            "patch_pca": "PCA of patch features", "hybrid": "cmc without training"}
+CONTROLS = {name: control.title for name, control in training.control_recipe.METHODS.items()}  # of task control
 HYBRIDS = ("cmc",)  # methods whose latent joins learned dimensions to frozen ones
 
 

@@ -77,7 +77,7 @@ class Row:
         return {(one.device, one.cpu, one.threads, one.precision) for one in environments}
 
     @property
-    def minutes_from(self) -> float | None:
+    def comparable_seconds(self) -> float | None:
         """Mean seconds of its runs, if they are comparable: one kind of machine, with two threads or more."""
         return self.seconds if len(self.machines) == 1 and next(iter(self.machines))[2] > 1 else None
 

@@ -1,18 +1,30 @@
 """Settings of the controls, which train nothing: the encoder and the images.  No torch here."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from utils.errors import UsageError
 from utils.recipe import ENCODER_DEFAULTS, FIXED_ENCODERS, LatentRecipe, knob
 
+
+class Control(NamedTuple):
+    """One latent that was not learned: its name in the report, and its help."""
+
+    title: str
+    help: str
+
+
 METHODS = {
-    "random": "frozen random weights",
-    "calibrated": "the same, with the norms' statistics taken from training images",
-    "depths": "that network read at every depth, as the encoder conv_depths is",
-    "pca": "principal components of the pixels",
-    "patch_pca": "principal components of frozen patch features, which 1.2.1 patches and 1.2.3 cmc start from",
-    "hybrid": "cmc without training: calibrated random weights beside the patch components"}
+    "random": Control("frozen random encoder", "frozen random weights"),
+    "calibrated": Control("random encoder, norms calibrated",
+                          "the same, with the norms' statistics taken from training images"),
+    "depths": Control("random encoder, read at every depth",
+                      "that network read at every depth, as the encoder conv_depths is"),
+    "pca": Control("PCA of pixels", "principal components of the pixels"),
+    "patch_pca": Control("PCA of patch features", "principal components of frozen patch features, which 1.2.1 patches "
+                         "and 1.2.3 cmc start from"),
+    "hybrid": Control("cmc without training",
+                      "cmc without training: calibrated random weights beside the patch components")}
 RANDOM = ("random", "calibrated")  # methods that take any encoder with weights
 
 
@@ -20,7 +32,7 @@ RANDOM = ("random", "calibrated")  # methods that take any encoder with weights
 class ControlRecipe(LatentRecipe):
     """A latent that was not learned."""
 
-    method: str = knob("random", "; ".join(f"{name}: {text}" for name, text in METHODS.items()),
+    method: str = knob("random", "; ".join(f"{name}: {control.help}" for name, control in METHODS.items()),
                        choices=tuple(METHODS))
     encoder: str = knob("conv", "methods random and calibrated: any but pca and patch_pca; the others have their own",
                         choices=(*ENCODER_DEFAULTS, *FIXED_ENCODERS), methods=RANDOM)

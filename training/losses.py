@@ -1,6 +1,6 @@
 """Losses of views: pure functions, no state.  Cross-entropy and L1 are torch's own.
 
-To add a contrastive method, add its loss here and its line in `training/contrastive.py`.
+To add a contrastive method, add its loss here and its class in `training/contrastive_methods.py`.
 """
 
 import torch

@@ -9,7 +9,9 @@ import pytest
 import scipy.stats
 
 from report import findings, page_content, summary
-from report.stats import Pair
+from report.load import load_results
+from report.stats import Pair, mcnemar_pairs
+from tests.factory import make_record
 from tests.report.pages import (
     NAMES,
     close,
@@ -133,6 +135,15 @@ def test_a_row_exceeds_the_control_only_by_more_than_chance() -> None:
     assert not findings.exceeds(good, control, worse)
     assert findings.exceeds(row(0.9, "1.2.3", "x", low=0.85), control, [])  # no seed in common: the interval decides
     assert not findings.exceeds(row(0.9, "1.2.3", "x", low=0.79), control, [])
+
+
+def test_without_a_latent_learned_without_labels_the_rest_is_still_said(tmp_path: Path) -> None:
+    make_record(tmp_path, task="1.2.2", dataset="mnist", method="joint", accuracy=0.9)
+    make_record(tmp_path, task="control", dataset="mnist", method="pca", accuracy=0.5)
+    rows = summary.summarise(load_results(tmp_path)[0]).headline
+    text = findings.learned("mnist", rows, mcnemar_pairs(rows))
+    assert text.startswith("On MNIST, the best control, of which nothing was learned, is PCA of pixels with 50.00 %.")
+    assert text.endswith("With all labels, 1.2.2 joint has 90.00 %.")
 
 
 def test_the_results_asked_for_are_the_default_methods_rows(content: tuple) -> None:
