@@ -23,6 +23,7 @@ REFERENCE = {
     ("1.2.1", "mnist"): 0.9735, ("1.2.2", "mnist"): 0.9937, ("1.2.3", "mnist"): 0.9684,
     ("1.2.1", "cifar10"): 0.5534, ("1.2.2", "cifar10"): 0.8227, ("1.2.3", "cifar10"): 0.7499,
 }
+OTHER_LOAD = 0.2  # threads: with more of other work next to a run, its minutes are not shown
 METHOD_ORDER = [*METHODS, *CONTROLS]
 NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
@@ -78,8 +79,9 @@ class Row:
 
     @property
     def comparable_seconds(self) -> float | None:
-        """Mean seconds of its runs, if they are comparable: one kind of machine, with two threads or more."""
-        return self.seconds if len(self.machines) == 1 and next(iter(self.machines))[2] > 1 else None
+        """Mean seconds of its runs, if they are comparable: one kind of machine, two threads or more, else idle."""
+        idle = all((run.record.environment.other_load or 0.0) < OTHER_LOAD for run in self.runs)
+        return self.seconds if idle and len(self.machines) == 1 and next(iter(self.machines))[2] > 1 else None
 
     @property
     def method_and_recipe(self) -> str:

@@ -136,7 +136,7 @@ def make_environment(device: str) -> dict[str, Any]:
     return {"version": "1.0.0", "python": "3.11.9", "torch": "2.14.1", "torchvision": "0.29.1", "numpy": "2.4.6",
             "platform": "Linux-6.1-x86_64", "device": device, "cpu": "AMD EPYC 9R14", "cpu_flags": ["avx512_bf16"],
             "threads": 2, "processes": 1, "precision": "bfloat16", "conv_gflops": {"float32": 183.4, "bfloat16": 402.7},
-            "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False}
+            "other_load": None, "commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False}
 
 
 def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", method: str = "simclr", seed: int = 0, *,
@@ -166,7 +166,7 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
     np.add.at(counts, (labels, predictions), 1)
     validation = [50] * len(classes)
     raw: dict[str, Any] = {
-        "schema": 3,
+        "schema": 4,
         "run": {"task": task, "dataset": dataset, "method": method,
                 "objective": objective or OBJECTIVES.get(task, "loss"),
                 "seed": seed, "started": started, "seconds": seconds, "status": status, "init": init,

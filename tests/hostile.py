@@ -377,7 +377,7 @@ CORPUS: dict[str, Callable[[Path], None]] = {
     "git-history": lambda folder: [added(f".git/{i}")(folder) for i in range(600)],
     "denormals": denormal, "tensor-twice": twice_one_tensor, "thousands-of-layers": field(widths=[1] * 50_000),
     "resnet-as-conv": field(encoder="resnet18", widths=[64, 128, 256, 512], pooling="mean"),
-    "future-schema": text(lambda t: t.replace('"schema": 3', '"schema": 4', 1)), "sparse": sparse,
+    "future-schema": text(lambda t: t.replace('"schema": 4', '"schema": 5', 1)), "sparse": sparse,
     "relabelled": run_field(task="1.2.3", method="simclr", argv=["_main.py"]),
     "empty-folders": lambda folder: [(folder / f"e{i}").mkdir() for i in range(2000)],
     "same-in-two-forms": lambda folder: [added(f"{name}.json", b"{}")(folder) for name in ("\xe9", "e\u0301")],

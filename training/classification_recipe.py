@@ -51,7 +51,8 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "widths": (128, 384, 384), "epochs": 16, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 4,
         "alternating_flip": True, "resize_from": 0.625, "label_smoothing": 0.2},
     # small shifts and rotations, as between writers; no flips: a mirrored digit is another shape
-    ("mnist", "joint"): {"widths": (32, 64, 128), "epochs": 10, "translate": 2, "rotate_degrees": 10},
+    ("mnist", "joint"): {
+        "widths": (32, 64, 128), "epochs": 16, "translate": 2, "rotate_degrees": 10, "cutout": 8},
     ("digits", "joint"): {"widths": (32, 64), "epochs": 30, "batch_size": 64, "translate": 1},
 }
 ENCODERS = {kind: values | ({"resize_from": 1.0} if kind in ONE_SIZE else {})

@@ -147,13 +147,21 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "cmc"): {
         "encoder": "conv_patches", "epochs": 10, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
         "view_scale": 0.75, "temperature": 0.1},
-    ("mnist", "simclr"): {"widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15},
+    ("mnist", "simclr"): {
+        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
+        "crop_scale": 0.4, "rotate_degrees": 15},
     ("mnist", "dcl"): {
-        "widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15, "temperature": 0.1},
+        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
+        "crop_scale": 0.4, "rotate_degrees": 15, "temperature": 0.1},
     ("mnist", "vicreg"): {
-        "widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15, "projection_dim": 512},
-    ("mnist", "byol"): {"widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15},
-    ("mnist", "moco"): {"widths": (32, 64, 128), "epochs": 6, "crop_scale": 0.4, "rotate_degrees": 15},
+        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
+        "crop_scale": 0.4, "rotate_degrees": 15, "projection_dim": 512},
+    ("mnist", "byol"): {
+        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
+        "crop_scale": 0.4, "rotate_degrees": 15},
+    ("mnist", "moco"): {
+        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
+        "crop_scale": 0.4, "rotate_degrees": 15},
     ("mnist", "cmc"): {
         "encoder": "conv_patches", "widths": (32, 64, 128), "epochs": 10, "crop_scale": 0.4, "rotate_degrees": 15,
         "temperature": 0.1},

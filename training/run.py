@@ -25,7 +25,7 @@ from utils.images.datasets import Dataset
 from utils.images.on_device import DeviceData
 from utils.recipe import FrozenRecipe, LatentRecipe, as_json
 from utils.records.arrays import write_arrays
-from utils.records.environment import describe
+from utils.records.environment import describe, load_since, work_of_others
 from utils.records.schema import (
     Artifact,
     ArtifactName,
@@ -53,7 +53,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     Raises Diverged, after writing a record with status `failed`, when the loss is no longer finite.
     Of several processes the first one scores and writes; all of them return the record.
     """
-    clock = time.monotonic()
+    clock, work_before = time.monotonic(), work_of_others()
     fields = as_json(recipe)
     checkpoints = setup.checkpoints
     # everything known before the training is validated before the training
@@ -65,14 +65,15 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     def seconds() -> float:
         return time.monotonic() - clock + (checkpoints.lost if checkpoints else 0.0)
 
+    environment = describe(setup.device, setup.precision, setup.conv_gflops)
     known: dict[str, Any] = {
-        "schema": 3,
+        "schema": 4,
         "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
         "data": Data.model_validate({
             "image_shape": list(dataset.image_shape), "classes": list(dataset.classes),
             "class_counts": class_counts(dataset, recipe.labels), "split_seed": dataset.split_seed,
             "sha256": dataset.sha256, "source": dataset.source}),
-        "environment": describe(setup.device, setup.precision, setup.conv_gflops)}
+        "environment": environment}
     data = DeviceData.load(dataset, setup.device, recipe.labels)
     try:
         with checkpoints.stoppable() if checkpoints else nullcontext():
@@ -113,7 +114,9 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
                 shown = dataset.test_images[scores.arrays["map_index"]]
                 artifacts["thumbnails"] = write_thumbnails(path.parent, dataset.name, shown, owner=path.stem)
         record = Record(
-            **known, run=begun.model_copy(update={"seconds": seconds(), "objective": trained.objective}),
+            **known | {"environment": environment.model_copy(
+                update={"other_load": load_since(work_before, time.monotonic() - clock)})},
+            run=begun.model_copy(update={"seconds": seconds(), "objective": trained.objective}),
             derived=Derived(
                 steps=trained.steps, training_flops=trained.flops, evaluation_flops=scores.flops,
                 protocol=PROTOCOL,

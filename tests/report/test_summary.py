@@ -57,3 +57,9 @@ def test_warnings_name_dirty_trees_and_differing_data(tmp_path: Path) -> None:
     assert "1 run came from a working tree with uncommitted changes" in text
     assert "SHA-256 digests differ (2 versions)" in text
     assert "ran on 2 machines, thread counts or number formats" in text
+
+
+@pytest.mark.parametrize(("load", "shown"), [(None, True), (0.05, True), (0.9, False)])
+def test_minutes_are_hidden_where_other_work_ran(tmp_path: Path, load: float | None, shown: bool) -> None:
+    edit(make_record(tmp_path, n=50, seconds=600.0), "environment", "other_load", value=load)
+    assert summarise(load_results(tmp_path)[0]).rows[0].comparable_seconds == (600.0 if shown else None)

@@ -1,5 +1,6 @@
 """Where a run takes place: the device, the processor, the versions, the commit."""
 
+import os
 import platform
 from pathlib import Path
 
@@ -32,8 +33,24 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def work_of_others() -> float | None:
+    """CPU seconds that other programs have used since this machine started; None where the system does not say."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[:8])
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+    except (OSError, ValueError):
+        return None
+
+
+def load_since(work_before: float | None, seconds: float) -> float | None:
+    """How many threads other programs kept busy, on average over the last `seconds`."""
+    work = work_of_others()
+    return None if work is None or work_before is None else max(0.0, round((work - work_before) / seconds, 2))
+
+
 def describe(device: torch.device, precision: str, conv_gflops: dict[str, float]) -> Environment:
-    """The record's environment."""
+    """The record's environment; other_load is known only at the end of a run, see load_since."""
     model, flags = _processor()
     commit, dirty = commit_of()
     return Environment.model_validate({
@@ -43,8 +60,8 @@ def describe(device: torch.device, precision: str, conv_gflops: dict[str, float]
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cpu": model, "cpu_flags": flags, "threads": torch.get_num_threads(),
         "processes": distributed.world_size(), "precision": precision,
-        "conv_gflops": {name: round(speed, 1) for name, speed in conv_gflops.items()}, "commit": commit,
-        "dirty": dirty})
+        "conv_gflops": {name: round(speed, 1) for name, speed in conv_gflops.items()},
+        "other_load": None, "commit": commit, "dirty": dirty})
 
 
 def _processor() -> tuple[str, list[str]]:

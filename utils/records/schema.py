@@ -253,6 +253,7 @@ class Environment(Strict):
     processes: Positive  # that trained together
     precision: Literal["float32", "bfloat16"]
     conv_gflops: dict[Literal["float32", "bfloat16"], Annotated[float, Field(ge=0.0)]]  # start-up measurement
+    other_load: Annotated[float, Field(ge=0.0)] | None  # threads that other programs kept busy, mean; None: not known
     commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|unknown)$")]
     dirty: bool | None  # whether tracked files differ from the commit; None without git
 
@@ -264,7 +265,7 @@ class Failure(Strict):
 
 
 class Record(Strict):
-    schema_version: Annotated[Literal[3], Field(alias="schema")]
+    schema_version: Annotated[Literal[4], Field(alias="schema")]
     run: Run
     recipe: RecipeFields
     derived: Derived
@@ -286,8 +287,8 @@ class Record(Strict):
     @classmethod
     def _check_schema(cls, raw: Any) -> Any:
         older = raw.get("schema") if isinstance(raw, dict) else None
-        require(older not in (1, 2), f"schema {older}, written by an older version; this version reads schema 3: run "
-                "the record's command again, or read it with the version that wrote it")
+        require(older not in (1, 2, 3), f"schema {older}, written by an older version; this version reads schema 4: "
+                "run the record's command again, or read it with the version that wrote it")
         return raw
 
     @model_validator(mode="after")

@@ -66,7 +66,7 @@ EDITS = {  # name -> (keys, value, part of the message)
                                                        "protocol": "x"}, "names no class"),
     "unknown key": (("extra",), 1, "extra"),
     "unknown key inside": (("run", "extra"), 1, "run.extra"),
-    "another schema": (("schema",), 4, "schema"),
+    "another schema": (("schema",), 5, "schema"),
     "schema as text": (("schema",), "3", "schema"),
     "true for a count": (("run", "seed"), True, "run.seed"),
     "float for a count": (("run", "seed"), 0.5, "run.seed"),
@@ -151,7 +151,7 @@ def test_a_record_of_schema_1_is_refused_with_what_to_do(path: Path) -> None:
     path.write_text(json.dumps(raw | {"schema": 1}))
     with pytest.raises(RecordError) as caught:
         read_record(path)
-    assert str(caught.value) == ("run.json: schema 1, written by an older version; this version reads schema 3: run "
+    assert str(caught.value) == ("run.json: schema 1, written by an older version; this version reads schema 4: run "
                                  "the record's command again, or read it with the version that wrote it")
 
 
@@ -173,7 +173,7 @@ FILES = {  # name -> (bytes of a file that is no record, part of the message)
     "empty": (b"", "is not a JSON file"),
     "null": (b"null", "valid dictionary"),
     "list": (b"[]", "valid dictionary"),
-    "truncated": (b'{"schema": 3, "run": {', "Expecting"),
+    "truncated": (b'{"schema": 4, "run": {', "Expecting"),
     "not UTF-8": (b'{"schema": "\xff"}', "utf-8"),
     "deep nesting": (b"[" * 100_000, "nested too deeply"),
     "number beyond float": (b'{"schema": 1e999}', "schema"),
@@ -193,7 +193,7 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_text_level_edits_are_refused(path: Path) -> None:
     text = path.read_text()
-    for before, after, message in (('"schema": 3,', '"schema": 3, "schema": 3,', "'schema' occurs twice"),
+    for before, after, message in (('"schema": 4,', '"schema": 4, "schema": 4,', "'schema' occurs twice"),
                                    ('"lr": ', '"lr": 1e999, "old": ', "history.0.lr"),
                                    ('"lr": ', '"lr": -Infinity, "old": ', "-Infinity")):
         path.write_text(text.replace(before, after, 1))
