@@ -19,7 +19,7 @@ class LongRecipe(NamedTuple):
 
 RESNET18: dict[str, Any] = {"encoder": "resnet18", "widths": (64, 128, 256, 512), "muon_learning_rate": 0.05,
                             "epochs": 200, "batch_size": 512, "warmup": 0.05, "flip": True}
-# two views of full size, crops of at least 8 % of the area, no blur; 10 epochs of warm-up (Chen et al. 2020, section 2.2)
+# two views of full size, crops of at least 8 % of the area, no blur; warm-up: 10 epochs (Chen et al. 2020, section 2.2)
 VIEWS: dict[str, Any] = RESNET18 | {"pooling": "mean", "crop_scale": 0.08, "colour_strength": 0.4}
 LIGHTLY = "lightly's CIFAR-10 benchmark (docs.lightly.ai, Benchmarks): batch 512, cosine, temperature {}"
 KNN = "kNN (k = 200), best epoch on test: {} % after 200 epochs, {} % after 800 (--epochs 800)"
