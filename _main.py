@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from evaluation.embed import check_embedding, embed_folder
+from training.long_recipes import in_words
 from training.plan import Options, check_flags_fit, choose_tasks, described, plan, read_init
 from training.tasks import TASKS, Task
 from utils.errors import RunError, UsageError
@@ -67,6 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
                         help="for folder:PATH: side to which its images are scaled, pixels (default 32)")
     parser.add_argument("--method", nargs="+", metavar="METHOD",
                         help="one or more methods of the task, or all; the defaults are listed above")
+    parser.add_argument("--recipe", default="default", choices=("default", "long"),
+                        help=f"long: published settings for hours on a fast GPU, with a ResNet18, not measured here; "
+                             f"for {in_words()}. Other flags change it further")
     parser.add_argument("--init", type=Path, metavar="RECORD",
                         help="start from the encoder of this record's run instead of random weights; this also sets "
                              "--encoder, --widths, --pooling and --latent-dim")

@@ -35,6 +35,7 @@ from utils.images.on_device import DeviceData
 from utils.recipe import Recipe
 from utils.records.environment import choose_device
 
+COURSEWORK_BATCH = 64
 VALIDATION_IMAGES = 10  # an epoch of the project ends with validation; this few take a hundredth of the time
 
 
@@ -302,6 +303,46 @@ def tutorial_contrastive(recipe: Recipe, data: DeviceData, setup: Setup, side: i
 
     return Conventional("tutorial loop", [encoder, head], PilImages(data, TwoViews(transform)), recipe.batch_size,
                         loss_of, setup.device)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, the first of stride 2, with batch norm, SiLU, dropout and a projected shortcut."""
+
+    def __init__(self, channels: int, width: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.SiLU(),
+                                    nn.Dropout2d(dropout), nn.Conv2d(width, width, 3, 1, 1, bias=False),
+                                    nn.BatchNorm2d(width))
+        self.shortcut = nn.Sequential(nn.Conv2d(channels, width, 1, 2, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(self.layers(x) + self.shortcut(x))
+
+
+def coursework_contrastive(data: DeviceData, setup: Setup) -> Conventional:
+    """The contrastive part of a typical public solution of this coursework, written from its description.
+
+    A residual encoder of 64, 128 and 256 channels, each of stride 2, with SiLU and dropout; NT-Xent at temperature 0.1
+    on the 128-d latent itself; AdamW at 1e-3, batches of 64.  The number of blocks and the augmentation's strength are
+    this project's choice: speeds are alike, not equal.
+    """
+    torch.manual_seed(setup.seed)
+    normalise, channels = normalisation(data), data.image_shape[0]
+    transform = transforms.Compose([
+        transforms.RandomResizedCrop(data.image_shape[-1], scale=(0.2, 1.0)), transforms.RandomHorizontalFlip(),
+        transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
+        transforms.RandomGrayscale(p=0.2), transforms.ToTensor(), normalise])
+    encoder = nn.Sequential(
+        nn.Conv2d(channels, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.SiLU(), ResidualBlock(64, 64),
+        ResidualBlock(64, 128), ResidualBlock(128, 256), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1),
+        nn.Linear(256, 128)).to(setup.device)
+
+    def loss_of(batch: tuple[list[Tensor], Tensor]) -> Tensor:
+        views, _ = batch  # two of (B, C, H, W)
+        return tutorial_nt_xent(encoder(torch.cat(views).to(setup.device)), 0.1)
+
+    return Conventional("ResNet-style coursework loop", [encoder], PilImages(data, TwoViews(transform)),
+                        COURSEWORK_BATCH, loss_of, setup.device)
 
 
 def tutorial_nt_xent(z: Tensor, temperature: float) -> Tensor:

@@ -31,7 +31,7 @@ from training.tasks import TASKS
 from utils.compute.precision import DTYPES, synchronise
 from utils.errors import RunError, reason
 from utils.images.datasets import Dataset
-from utils.images.on_device import DeviceData
+from utils.images.on_device import DeviceData, StreamedImages, shared
 from utils.recipe import Recipe
 
 # Largest relative difference of a step's loss from the CPU's.  Weights changed by 1e-6 of themselves, ten times
@@ -187,8 +187,12 @@ def resumed(task: str, recipe: Recipe, data: DeviceData, setup: Setup, after: in
 
 
 def compare_runs(dataset: Dataset, setup: Setup, size: Size) -> list[Line]:
-    """Two epochs of every task in the device's own precision: twice, interrupted, and without the CUDA graph."""
+    """Two epochs of every task in the device's own precision: twice, interrupted, and on CUDA in two other ways.
+
+    These are without the CUDA graph, and with images that stay in the host's memory.
+    """
     data, lines = DeviceData.load(dataset, setup.device), []
+    streamed = replace(data, images=StreamedImages(shared(dataset.train_images), setup.device))
     for task, recipe in trainings(size):
         recipe = replace(recipe, epochs=2)
 
@@ -198,6 +202,7 @@ def compare_runs(dataset: Dataset, setup: Setup, size: Size) -> list[Line]:
                       "resumed": lambda: resumed(task, recipe, data, setup, max(1, 3 * first.steps // 4))}
             if setup.device.type == "cuda":
                 others["without graph"] = lambda: train(task, recipe, data, replace(setup, cuda_graph=False))
+                others["images streamed"] = lambda: train(task, recipe, streamed, setup)
             unequal = [name for name, other in others.items() if digest(other()) != digest(first)]
             measured = f"not equal: {', '.join(unequal)}" if unequal else f"equal: {', '.join(others)}"
             return measured, bool(unequal), {"compared": list(others), "unequal": unequal}

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py --json throughput.json     about twenty minutes on two cores
     python benchmarks/throughput.py --images 500 --rounds 2    a first look
-    python benchmarks/throughput.py --recipe                   time to equal accuracy, against SimCLR with a ResNet18
+    python benchmarks/throughput.py --recipe                   time to equal accuracy, against two rivals
 
 The first form alternates between three training loops on the same network with the same number of threads:
 
@@ -15,9 +15,12 @@ The other two use torch's convolutions and whichever of 0, 1 and 2 worker proces
 this project the third epoch counts.  Epochs are short here, so with workers the first batch, which cannot be prepared
 during an earlier step, weighs more than in a long epoch (1 of 6 or 12 batches by default).
 
---recipe compares whole recipes.  The seconds of both are measured here, but the number of epochs that SimCLR with a
-ResNet18 needs for an accuracy comes from published figures (PUBLISHED, below), and this project's accuracy from its
-records.
+--recipe compares whole recipes.  All seconds are measured here, this project's accuracy comes from its records.
+
+    resnet18    SimCLR with a ResNet18; the number of epochs that it needs for an accuracy comes from published figures
+                (PUBLISHED, below)
+    coursework  the loop of a graded public solution of this coursework, with the number of epochs and the accuracy that
+                it reports (COURSEWORK, below)
 """
 
 import argparse
@@ -59,14 +62,18 @@ if TYPE_CHECKING:  # torch is imported only to time something, so that --help an
 EXAMPLES = """examples:
   python benchmarks/throughput.py --json throughput.json   both tasks, about twenty minutes on two cores
   python benchmarks/throughput.py --task 1.2.2 --images 500 --rounds 2
-  python benchmarks/throughput.py --recipe                 time to equal accuracy, against SimCLR with a ResNet18
+  python benchmarks/throughput.py --recipe                 time to equal accuracy, against two rivals
+  python benchmarks/throughput.py --recipe --against coursework
   python benchmarks/throughput.py --recipe --conventional-epochs 200
 
 """
 DATASET = "cifar10"
 COMPARED = ("1.2.2", "1.2.3")
 WORKERS = (0, 1, 2)  # of the DataLoaders
-RESNET_BATCH, RESNET_STEPS = 128, 3  # the batch of lightly's benchmark; few steps per round, since each takes seconds
+RIVALS = {"resnet18": 3, "coursework": 24}  # of --recipe, and their steps per round: a ResNet18's take seconds each
+RESNET_BATCH = 128  # of lightly's benchmark
+# a graded public solution of this coursework, contrastive part on CIFAR-10: epochs, test accuracy as it reports them
+COURSEWORK = (100, 0.72)
 
 # scores of this project that are compared, all on the frozen 128-d latent
 SCORES = {"classifier_top1": "MLP on the latent (headline)", "linear_top1": "linear on the latent"}
@@ -91,7 +98,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=whole(1), default=3, metavar="N",
                         help="rounds that count, after one that warms up (default 3)")
     parser.add_argument("--recipe", action="store_true",
-                        help="compare time to equal accuracy with SimCLR and a ResNet18 instead; takes minutes")
+                        help="compare time to equal accuracy with other recipes instead; takes minutes")
+    parser.add_argument("--against", nargs="+", choices=RIVALS,
+                        help="with --recipe: whom to compare with (default: all)")
     parser.add_argument("--conventional-epochs", type=whole(1), metavar="N",
                         help="with --recipe: epochs of SimCLR (default: as many as published figures say it needs)")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR",
@@ -101,6 +110,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.conventional_epochs and not arguments.recipe:
         raise UsageError("--conventional-epochs needs --recipe")
+    if arguments.against and not arguments.recipe:
+        raise UsageError("--against needs --recipe")
+    arguments.against = tuple(dict.fromkeys(arguments.against or RIVALS))
+    if arguments.conventional_epochs and "resnet18" not in arguments.against:
+        raise UsageError("--conventional-epochs needs --against resnet18")
     if arguments.task and arguments.recipe:
         raise UsageError("--task does not apply to --recipe, which compares 1.2.3")
     arguments.task = ["1.2.3"] if arguments.recipe else list(dict.fromkeys(arguments.task or COMPARED))
@@ -117,7 +131,7 @@ def main(argv: list[str]) -> None:
     own: dict[str, Any] = {}
     if arguments.recipe:  # problems with the published figures or the records are reported before anything is timed
         own = own_record(arguments.results_dir)
-        for accuracy in own["accuracies"].values():
+        for accuracy in own["accuracies"].values() if "resnet18" in arguments.against else ():
             accuracy_after(arguments.conventional_epochs or epochs_for(accuracy))
 
     import torch.nn.functional as F
@@ -133,7 +147,7 @@ def main(argv: list[str]) -> None:
     measured: dict[str, Any] = {"images": arguments.images, "rounds": arguments.rounds}
     if arguments.recipe:
         measured["recipe"] = compare_recipes(own, data, setup, arguments.rounds, len(whole_data.train),
-                                             arguments.conventional_epochs)
+                                             arguments.conventional_epochs, arguments.against)
     else:
         torchs = partial(F.conv2d, padding=1)
         before = measure_apart(setup.device, torchs)
@@ -200,24 +214,21 @@ def show_speed(task: str, table: dict[str, Any], peak: float) -> None:
 
 
 def compare_recipes(own: dict[str, Any], data: "DeviceData", setup: "Setup", rounds: int, epoch_images: int,
-                    conventional_epochs: int | None) -> dict[str, Any]:
-    """Minutes of this project's recipe and of SimCLR with a ResNet18 until it is as accurate.
+                    conventional_epochs: int | None, against: tuple[str, ...] = tuple(RIVALS),
+                    workers: tuple[int, ...] = WORKERS) -> dict[str, Any]:
+    """Minutes of this project's recipe and of its rivals' until they are as accurate, all timed in turn.
 
-    own: from own_record(); epoch_images: in a whole epoch of either.
+    own: from own_record(); epoch_images: in a whole epoch of each; against: some of RIVALS.
     """
     from benchmarks import contestants as make
 
     recipe = TASKS["1.2.3"].default_recipe(DATASET)
-    resnet = replace(even_recipe("1.2.3", encoder="resnet18"), batch_size=RESNET_BATCH)
-    few = make.first_images(data, RESNET_BATCH * RESNET_STEPS)
-    print(f"\ntime to equal accuracy; a ResNet18 takes {RESNET_STEPS} steps of {RESNET_BATCH} per round", flush=True)
+    steps = ", ".join(f"{name} {RIVALS[name]}" for name in against)
+    print(f"\ntime to equal accuracy; steps per round: {steps}", flush=True)
     ours = make.this_project("1.2.3", recipe, data, setup)
-    loop = make.tutorial_contrastive(resnet, few, setup, side=data.image_shape[-1])  # full size, as published
-    loop.name = "ResNet18 in a tutorial loop"
-    theirs = fastest(loop, WORKERS)
-    timings = round_robin([ours, theirs], rounds)
+    rivals = {name: fastest(rival_loop(name, data, setup), workers) for name in against}
+    timings = round_robin([ours, *rivals.values()], rounds)
     speeds = {name: spread(timed) for name, timed in timings.items()}
-    epoch_seconds = epoch_images / speeds[theirs.name]["images_per_second"]
     # current recipe at the speed of this run; says nothing about the accuracy of records of another recipe
     here = recipe.epochs * epoch_images / speeds[ours.name]["images_per_second"] if own["today"] else None
 
@@ -227,8 +238,54 @@ def compare_recipes(own: dict[str, Any], data: "DeviceData", setup: "Setup", rou
         print(f"this project, measured: {here / 60:.1f} min for its {recipe.epochs} epochs at the speed of this run")
     else:
         print("note: the default recipe has changed since the records were made, so only their time is compared")
-    print(f"ResNet18, measured: {epoch_seconds / 60:.1f} min for an epoch of {epoch_images} images "
-          f"({speeds[theirs.name]['lowest']:.1f} to {speeds[theirs.name]['highest']:.1f} images/s)")
+    measured = {"speeds": speeds, "own": own, "own_epochs": recipe.epochs, "own_seconds_here": here,
+                "epoch_images": epoch_images}
+    if "resnet18" in rivals:
+        speed = speeds[rivals["resnet18"].name]
+        measured |= against_resnet18(own, here, speed, epoch_images / speed["images_per_second"], conventional_epochs)
+    if "coursework" in rivals:
+        speed = speeds[rivals["coursework"].name]
+        measured["coursework"] = against_coursework(own, here, speed, epoch_images / speed["images_per_second"])
+    return measured
+
+
+def rival_loop(name: str, data: "DeviceData", setup: "Setup") -> "Conventional":
+    """The training loop of one of RIVALS, on as few images as a round takes."""
+    from benchmarks import contestants as make
+
+    if name == "coursework":
+        return make.coursework_contrastive(make.first_images(data, make.COURSEWORK_BATCH * RIVALS[name]), setup)
+    resnet = replace(even_recipe("1.2.3", encoder="resnet18"), batch_size=RESNET_BATCH)
+    few = make.first_images(data, RESNET_BATCH * RIVALS[name])
+    loop = make.tutorial_contrastive(resnet, few, setup, side=data.image_shape[-1])  # full size, as published
+    loop.name = "ResNet18 in a tutorial loop"
+    return loop
+
+
+def against_coursework(own: dict[str, Any], here: float | None, speed: dict[str, Any],
+                       epoch_seconds: float) -> dict[str, Any]:
+    """Print and return the minutes of the coursework's loop against ours, which ends at its accuracy or above it."""
+    epochs, accuracy = COURSEWORK
+    seconds, score = epochs * epoch_seconds, own["accuracies"]["classifier_top1"]
+    print(f"ResNet-style coursework loop, measured: {epoch_seconds / 60:.1f} min for an epoch "
+          f"({speed['lowest']:.1f} to {speed['highest']:.1f} images/s)")
+    print_table("minutes of training, a graded public solution of this coursework (its epochs and accuracy are its own "
+                "figures)",
+                ["", "test %", "epochs", "min", "this project is"],
+                [["ResNet-style coursework loop", f"{100 * accuracy:.2f}", str(epochs), f"{seconds / 60:.0f}", ""],
+                 ["this project (records)", f"{100 * score:.2f}", "", f"{own['seconds'] / 60:.1f}",
+                  f"{seconds / own['seconds']:.1f} x as fast"],
+                 *([["this project (timed here)", f"{100 * score:.2f}", "", f"{here / 60:.1f}",
+                     f"{seconds / here:.1f} x as fast"]] if here else [])])
+    return {"epochs": epochs, "accuracy": accuracy, "epoch_seconds": epoch_seconds, "seconds": seconds,
+            "ratio_to_records": seconds / own["seconds"], "ratio_here": seconds / here if here else None}
+
+
+def against_resnet18(own: dict[str, Any], here: float | None, speed: dict[str, Any], epoch_seconds: float,
+                     conventional_epochs: int | None) -> dict[str, Any]:
+    """Print and return the minutes of SimCLR with a ResNet18 until it is as accurate, by published figures."""
+    print(f"ResNet18, measured: {epoch_seconds / 60:.1f} min for an epoch "
+          f"({speed['lowest']:.1f} to {speed['highest']:.1f} images/s)")
     print("ResNet18, epochs: published, not measured here:")
     for published_epochs, accuracy, protocol, source in PUBLISHED:
         print(f"  {published_epochs:5d} epochs  {100 * accuracy:5.2f} %  {protocol}  [{source}]")
@@ -250,8 +307,7 @@ def compare_recipes(own: dict[str, Any], data: "DeviceData", setup: "Setup", rou
               "linearly in the logarithm of the epochs")
     else:
         print("their epochs are interpolated from the published figures, linearly in the logarithm of the epochs")
-    return {"speeds": speeds, "own": own, "own_epochs": recipe.epochs, "own_seconds_here": here,
-            "conventional_epoch_seconds": epoch_seconds, "epoch_images": epoch_images, "scores": scores,
+    return {"conventional_epoch_seconds": epoch_seconds, "scores": scores,
             "published": [dict(zip(("epochs", "accuracy", "protocol", "source"), row, strict=True))
                           for row in PUBLISHED]}
 

@@ -14,7 +14,7 @@ from evaluation.scores import CLASSIFIER_DROPOUT, CLASSIFIER_HIDDEN, Standardise
 from models.heads import LinearHead, MLPClassifier
 from models.saved import fill, load_saved
 from utils.images.datasets import load_dataset
-from utils.images.on_device import DeviceData
+from utils.images.on_device import DeviceData, Images
 from utils.records.environment import choose_device
 from utils.records.schema import Record
 
@@ -41,12 +41,12 @@ def load_scorer(path: Path) -> tuple[nn.Module, nn.Module]:
     return saved.encoder, classifier
 
 
-def predict_with(encoder: nn.Module, classifier: nn.Module, images: Tensor) -> np.ndarray:
+def predict_with(encoder: nn.Module, classifier: nn.Module, images: Images) -> np.ndarray:
     """(N, H, W, C) uint8 -> (N,) classes."""
     return predict(classifier, latents_of(encoder, images)).cpu().numpy()
 
 
-def latents_of(encoder: nn.Module, images: Tensor) -> Tensor:
+def latents_of(encoder: nn.Module, images: Images) -> Tensor:
     """(N, H, W, C) uint8 -> (N, latent_dim) float32."""
     encoder = encoder.to(memory_format=torch.channels_last)  # as the images are
     return torch.cat([encode(encoder, part) for part in images.split(BATCH)])

@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from models.heads import MLPClassifier
 from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import cast
-from utils.images.on_device import EVALUATION_BATCH, DeviceData, evaluation_batch, evenly_spaced, to_float
+from utils.images.on_device import EVALUATION_BATCH, DeviceData, Images, evaluation_batch, evenly_spaced, to_float
 from utils.records.schema import SCORES, Confusion, Metric, Split
 
 # version of this scoring, to be raised when a score of the same latent may change.  The classifier of version 1 had 25
@@ -38,7 +38,7 @@ class Latents:
 
 
 @torch.no_grad()
-def encode(encoder: nn.Module, images: Tensor) -> Tensor:
+def encode(encoder: nn.Module, images: Images) -> Tensor:
     """(N, H, W, C) uint8 -> (N, latent_dim) float32.  The encoder is used in eval mode and handed back as it came."""
     was_training = encoder.training
     encoder.eval()

@@ -58,6 +58,10 @@ class Encoder(nn.Module):
         """Set everything that comes from the data, not from gradients.  images: (N, C, H, W) in [0, 1]."""
         self.normalise.fit_to_data(images)
 
+    def fit_before_training(self, images: Tensor) -> None:
+        """fit_to_data() without the readout, where that is fitted after the training."""
+        self.fit_to_data(images)
+
     def fit_readout(self, batches: Iterable[Tensor]) -> None:
         """Fit what follows the trained network to the training images, (B, C, H, W) in [0, 1] each."""
 
@@ -199,9 +203,12 @@ class ConvDepthsEncoder(Encoder):
     def trunk(self) -> nn.Module:
         return self.conv
 
-    def fit_to_data(self, images: Tensor) -> None:
+    def fit_before_training(self, images: Tensor) -> None:
         self.conv.fit_to_data(images)
         calibrate_norms(self.conv, images)
+
+    def fit_to_data(self, images: Tensor) -> None:
+        self.fit_before_training(images)
         self.fit_readout(images.split(evaluation_batch(images.shape[1:])))
 
     def features(self, x: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ from training.augment import random_affine
 from training.checkpoints import Checkpoints, Progress
 from utils.compute import distributed
 from utils.compute.allocator import keeping_freed_memory
-from utils.compute.cuda_graph import Outputs, Replayed
+from utils.compute.cuda_graph import Batch, Outputs, Replayed
 from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import DTYPES, cast
 from utils.console import in_words
@@ -100,16 +100,18 @@ class Diverged(RunError):
         self.loss, self.epoch, self.step, self.history = loss, epoch, step, history
 
 
-def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup) -> Encoder:
+def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup, readout: bool = True) -> Encoder:
     """The recipe's encoder on the device, with weights from the run's seed and statistics from training images.
 
-    With --init: the weights and statistics of that run's encoder.
+    With --init: the weights and statistics of that run's encoder.  readout: False where the training ends by
+    fitting what reads the latent from it.
     """
     torch.manual_seed(setup.seed)
     encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
     encoder.to(setup.device)
     if setup.init is None:
-        encoder.fit_to_data(data.sample(encoder.images_to_fit or len(data.train)))
+        fit = encoder.fit_to_data if readout else encoder.fit_before_training
+        fit(data.sample(encoder.images_to_fit or len(data.train)))
     else:
         encoder.load_state_dict(setup.init.encoder.state_dict())
     return encoder
@@ -210,13 +212,14 @@ class Loop:
     def batches(self) -> Iterator[Tensor]:
         """One epoch of indices into data.images, shuffled, (batch_size,) each, from the resumed position on.
 
+        They are on the device, or on the CPU where the images are copied from there: step() takes either.
         Under torchrun each process gets its share of the batch.  Checkpoints are written between two batches, where
         no step is in progress.
         """
         if self.order is None:
             self.order = torch.randperm(len(self.data.train), generator=self.generator, device=self.device)
-        whole = self.data.train[self.order[: self.steps_per_epoch * self.batch_size]].split(self.batch_size)
-        batches = [distributed.share(batch) for batch in whole]
+        whole = self.data.order_of_epoch(self.data.train[self.order[: self.steps_per_epoch * self.batch_size]])
+        batches = [distributed.share(batch) for batch in whole.split(self.batch_size)]
         self.data.read_ahead(batches[min(self.position, len(batches) - 1)])
         while self.position < len(batches):
             if self.checkpoints and (self.checkpoints.due() if distributed.world_size() == 1 else self.checkpoint_due):
@@ -244,8 +247,9 @@ class Loop:
         then: what follows each step.  On a GPU the step is captured as a graph, so that loss function and `then` run
         in Python only once for all steps with the same constants, which must be hashable.  Raises Diverged.
         """
-        def on_device(index: Tensor, *constants: Any) -> Outputs:
-            result = loss_function(index, self.generator, *constants)
+        def on_device(batch: Batch, *constants: Any) -> Outputs:
+            self.data.hold(batch)
+            result = loss_function(batch[0], self.generator, *constants)
             loss, right = result if isinstance(result, tuple) else (result, None)
             self.optimiser.step(loss)
             if then:
@@ -256,10 +260,10 @@ class Loop:
         self.optimiser.scale_learning_rate(scale)
         if self.device.type == "cuda" and self.setup.cuda_graph and distributed.world_size() == 1:
             self.replayed = self.replayed or Replayed(on_device, self.generator)
-            loss, right = self.replayed(index, *constants)
+            loss, right = self.replayed(self.data.batch(index), *constants)
             loss, right = loss.clone(), None if right is None else right.clone()  # the next step overwrites them
         else:
-            loss, right = on_device(index, *constants)
+            loss, right = on_device(self.data.batch(index), *constants)
         self.step_done += 1
         self.learning_rate = scale * self.recipe.learning_rate
         self.unread.append((loss, right))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.long_recipes import LongRecipe, in_words
 from training.tasks import TASKS, Task
 from utils.command_line import Arguments
 from utils.errors import RunError, UsageError
@@ -29,7 +30,7 @@ class Planned:
     """One run that the command line asks for.
 
     overridden: the recipe fields that the command line changed; origins: where each field's value comes from, in
-    words; path: of the record to be written.
+    words; path: of the record to be written; long: what --recipe long took.
     """
 
     task: str
@@ -38,6 +39,7 @@ class Planned:
     origins: dict[str, str]
     seed: int
     path: Path
+    long: LongRecipe | None = None
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,16 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
         check_methods_have(task.recipe, methods, set(flag_values(arguments, task.recipe)))
         for method in methods:
             default = task.default_recipe(family, method)
-            recipe, overridden = changed_recipe(arguments, task, family, default, init)
+            long = task.long.get((family, method)) if arguments.recipe == "long" else None
+            if arguments.recipe == "long" and not long:
+                raise UsageError(f"--recipe long: {name} {method} on {dataset} has none; there is one for {in_words()}")
+            base = task.default_recipe(family, method, long=bool(long))
+            recipe, overridden = changed_recipe(arguments, task, family, base, init)
+            if long:
+                overridden = sorted(key for key, value in as_json(default).items() if value != as_json(recipe)[key])
             check_fits(recipe, shape)
             check_subset(dataset, recipe.subset)
-            origins = origins_of(arguments, task, family, default, recipe, init)
+            origins = origins_of(arguments, task, family, base, recipe, init)
             stem = f"{name}_{short_name(dataset, arguments.image_size)}_{method}"
             suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
             if init:
@@ -107,13 +115,16 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
                 suffix += "_quick"
             for seed in dict.fromkeys(arguments.seed):
                 path = arguments.results_dir / f"{stem}_seed{seed}{suffix}.json"
-                runs.append(Planned(name, recipe, overridden, origins, seed, path))
+                runs.append(Planned(name, recipe, overridden, origins, seed, path, long))
     return runs
 
 
 def changed_recipe(arguments: Arguments, task: Task, family: str, default: LatentRecipe,
                    init: Record | None) -> tuple[LatentRecipe, list[str]]:
-    """The recipe that the command line asks for, and the fields in which it differs from the default."""
+    """The recipe that the command line asks for, and the fields in which its flags change the default.
+
+    default: without those flags, that of --recipe.
+    """
     given = {field: value for field, value in flag_values(arguments, task.recipe).items() if default.uses(field)}
     fields = init.recipe.fields if init else {}
     inherited: dict[str, Any] = {field: tuple(value) if isinstance(value, list) else value
@@ -122,7 +133,8 @@ def changed_recipe(arguments: Arguments, task: Task, family: str, default: Laten
         if given.get(field, value) != value:
             raise UsageError(f"--{field.replace('_', '-')}: {arguments.init} has {fields[field]}; leave the flag out")
     encoder = (inherited | given).get("encoder")
-    recipe = dataclasses.replace(task.default_recipe(family, default.method, encoder), **(inherited | given))
+    recipe = dataclasses.replace(task.default_recipe(family, default.method, encoder, arguments.recipe == "long"),
+                                 **(inherited | given))
     if recipe.epochs == 0 and not init and default.epochs > 0:
         raise UsageError("--epochs 0 trains nothing; give --init RECORD to score that run's encoder as it is")
     if recipe.epochs == 0 and recipe.method == "joint":
@@ -140,6 +152,9 @@ def origins_of(arguments: Arguments, task: Task, family: str, default: LatentRec
                init: Record | None) -> dict[str, str]:
     """Where the value of each field comes from, in words."""
     given = {name for name in flag_values(arguments, task.recipe) if recipe.uses(name)}
+    entry, file = task.recipes[family, default.method], source_file(task.recipe)
+    if arguments.recipe == "long":
+        entry, file = task.long[family, default.method].values, "--recipe long: training/long_recipes.py"
     origins = {}
     for name in (f.name for f in dataclasses.fields(recipe)):
         if name in given:
@@ -148,8 +163,8 @@ def origins_of(arguments: Arguments, task: Task, family: str, default: LatentRec
             origin = f"--init {arguments.init}"
         elif recipe.encoder != default.encoder and name in task.encoders.get(recipe.encoder, {}):
             origin = f"set by encoder {recipe.encoder}"
-        elif name in task.recipes[family, default.method]:
-            origin = f'{source_file(task.recipe)}, ("{family}", "{default.method}")'
+        elif name in entry:
+            origin = f'{file}, ("{family}", "{default.method}")'
         else:
             owner = next(cls for cls in task.recipe.__mro__ if name in cls.__dict__.get("__annotations__", {}))
             origin = f"default, {source_file(owner)}"
@@ -177,6 +192,9 @@ def described(plans: dict[str, list[Planned]]) -> str:
             width, wide = max(map(len, values)), max(map(len, values.values()))
             lines = [f"  {name:{width}}  {value:{wide}}  {first.origins[name]}" for name, value in values.items()]
             title = f"{first.task} ({TASKS[first.task].title}) on {dataset}, seed {seeds} -> {first.path}"
+            if first.long:
+                lines += [f"  settings:  {first.long.source}",
+                          f"  published: {first.long.published}; not measured here (training/long_recipes.py)"]
             blocks.append("\n".join([title, *lines]))
     return "\n\n".join(blocks)
 

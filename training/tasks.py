@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from training import autoencoding_recipe, classification_recipe, contrastive_recipe, control_recipe, rotation_recipe
+from training.long_recipes import LONG, LongRecipe
 from utils.recipe import ENCODER_DEFAULTS, LatentRecipe
 
 
@@ -12,7 +13,8 @@ class Task:
     """title: in words; script: the module whose `train` learns the latent; recipe: its hyper-parameters.
 
     default: by data set, the methods that run when none is named; recipes: by (data set, method), every value that
-    differs from the recipe's own default; encoders: by encoder, what `--encoder` changes when it names another one.
+    differs from the recipe's own default; encoders: by encoder, what `--encoder` changes when it names another one;
+    long: by (data set, method), what `--recipe long` has in place of `recipes`.
     """
 
     title: str
@@ -21,6 +23,7 @@ class Task:
     default: dict[str, tuple[str, ...]]
     recipes: dict[tuple[str, str], dict[str, Any]]
     encoders: dict[str, dict[str, Any]] = field(default_factory=lambda: ENCODER_DEFAULTS)
+    long: dict[tuple[str, str], LongRecipe] = field(default_factory=dict)
 
     @property
     def all_methods(self) -> tuple[str, ...]:
@@ -31,13 +34,15 @@ class Task:
         """The methods that run when none is named, on a data set that uses this family's recipes."""
         return self.default[family]
 
-    def default_recipe(self, family: str, method: str | None = None, encoder: str | None = None) -> LatentRecipe:
+    def default_recipe(self, family: str, method: str | None = None, encoder: str | None = None,
+                       long: bool = False) -> LatentRecipe:
         """The recipe of a data set, and of a method and an encoder where they are named.
 
-        family: the data set whose recipes are used (DatasetSpec.recipes).
+        family: the data set whose recipes are used (DatasetSpec.recipes); long: that of --recipe long.
         """
         method = method or self.default_methods(family)[0]
-        entry = self.recipes.get((family, method), {})  # the recipe itself refuses an unknown method
+        # the recipe itself refuses an unknown method
+        entry = self.long[family, method].values if long else self.recipes.get((family, method), {})
         recipe = self.recipe(method=method, **entry)
         if encoder in (None, recipe.encoder):
             return recipe
@@ -47,11 +52,14 @@ class Task:
 
 TASKS = {
     "1.2.1": Task("autoencoding", "training.autoencoding", autoencoding_recipe.AutoencodingRecipe,
-                  autoencoding_recipe.DEFAULT, autoencoding_recipe.RECIPES, autoencoding_recipe.ENCODERS),
+                  autoencoding_recipe.DEFAULT, autoencoding_recipe.RECIPES, autoencoding_recipe.ENCODERS,
+                  LONG["1.2.1"]),
     "1.2.2": Task("classification-guided", "training.classification", classification_recipe.ClassificationRecipe,
-                  classification_recipe.DEFAULT, classification_recipe.RECIPES, classification_recipe.ENCODERS),
+                  classification_recipe.DEFAULT, classification_recipe.RECIPES, classification_recipe.ENCODERS,
+                  LONG["1.2.2"]),
     "1.2.3": Task("contrastive", "training.contrastive", contrastive_recipe.ContrastiveRecipe,
-                  contrastive_recipe.DEFAULT, contrastive_recipe.RECIPES, contrastive_recipe.ENCODERS),
+                  contrastive_recipe.DEFAULT, contrastive_recipe.RECIPES, contrastive_recipe.ENCODERS,
+                  LONG["1.2.3"]),
     "rotation": Task("rotation prediction", "training.rotation", rotation_recipe.RotationRecipe,
                      rotation_recipe.DEFAULT, rotation_recipe.RECIPES),
     "control": Task("controls, nothing learned", "training.control", control_recipe.ControlRecipe,

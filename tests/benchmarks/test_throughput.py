@@ -87,3 +87,31 @@ def test_own_accuracy_is_the_mean_over_seeds_of_the_default_recipe(tmp_path: Pat
     assert "70.00 % test" in capsys.readouterr().out
     with pytest.raises(RunError, match="no record"):
         throughput.own_record(tmp_path / "nowhere")
+
+
+def test_the_coursework_loop_trains_and_its_minutes_are_those_of_its_own_epochs(capsys, monkeypatch) -> None:
+    monkeypatch.setattr(contestants, "COURSEWORK_BATCH", 4)
+    monkeypatch.setattr(contestants, "this_project", lambda *arguments: common.Contestant(
+        "this project", lambda: common.Timed(seconds=1.0, images=100)))
+    own = {"accuracies": {"classifier_top1": 0.8, "linear_top1": 0.75}, "seconds": 60.0, "n": 1, "today": True,
+           "machine": "one"}
+    data = contestants.random_data(20, (3, 32, 32), CPU.device)
+    measured = throughput.compare_recipes(own, data, CPU, 1, 45_000, None, ("coursework",), workers=(0,))
+    speed = measured["speeds"]["ResNet-style coursework loop, 0 workers"]["images_per_second"]
+    rival, (epochs, accuracy) = measured["coursework"], throughput.COURSEWORK
+    assert rival["seconds"] == pytest.approx(epochs * 45_000 / speed)
+    assert rival["ratio_to_records"] == pytest.approx(rival["seconds"] / 60)
+    assert rival["ratio_here"] == pytest.approx(rival["seconds"] / (measured["own_epochs"] * 450))
+    printed = capsys.readouterr().out
+    assert f"{100 * accuracy:.2f}" in printed and "ResNet18" not in printed and "x as fast" in printed
+    json.dumps(measured, allow_nan=False)
+
+
+def test_the_coursework_network_is_residual_and_learns_its_batch() -> None:
+    loop = contestants.coursework_contrastive(contestants.random_data(8, (3, 32, 32), CPU.device), CPU)
+    (encoder,) = loop.modules
+    assert [block.shortcut[0].weight.shape[0] for block in encoder if hasattr(block, "shortcut")] == [64, 128, 256]
+    batch = next(iter(torch.utils.data.DataLoader(loop.images, 8)))
+    assert encoder(batch[0][0]).shape == (8, 128)
+    losses = [loop.step(batch) for _ in range(8)]
+    assert losses[-1] < losses[0]

@@ -31,8 +31,9 @@ from training import contrastive_methods
 from training.contrastive import random_view
 from training.loop import Loop, Setup, Trained
 from training.tasks import TASKS
-from utils.images.on_device import DeviceData
-from utils.recipe import ENCODER_WIDTHS
+from utils.images import on_device
+from utils.images.on_device import DeviceData, StreamedImages
+from utils.recipe import ENCODER_WIDTHS, LatentRecipe
 
 CUDA = torch.device("cuda")
 SHAPE = (1, 8, 8)  # as the digits
@@ -56,6 +57,9 @@ class PretendCuda(TorchFunctionMode):
         elif kwargs.get("generator") is not None:
             if torch.device(kwargs.get("device") or "cpu").type not in ("cpu", kwargs["generator"].device.type):
                 raise RuntimeError("generator and tensor are on different devices")
+        elif name == "pin_memory":  # asks for a context
+            assert args[0].device.type == "cpu"
+            return args[0]
         elif name in VALUES:
             return VALUES[name]
         elif name == "tolist":
@@ -131,12 +135,24 @@ def data_on(device: torch.device) -> DeviceData:
     return dataclasses.replace(data, recipes="digits", test_images=data.images, test_labels=data.labels)
 
 
-def train(task: str, method: str | None = None, precision: str = "float32", **changes: Any) -> Trained:
+def streamed_data() -> DeviceData:
+    """The same, with images that stay on the CPU."""
+    images = StreamedImages(random_data(40, SHAPE, torch.device("cpu")).images, CUDA)
+    return dataclasses.replace(data_on(CUDA), images=images, test_images=images)
+
+
+def train(task: str, method: str | None = None, precision: str = "float32", data: DeviceData | None = None,
+          **changes: Any) -> Trained:
     """One epoch of one step, and its validation.  changes: of the recipe."""
     recipe = TASKS[task].default_recipe("digits", method, changes.get("encoder"))
     recipe = dataclasses.replace(recipe, **({} if task == "control" else {"epochs": 1}) | changes)
+    return run(task, recipe, data or data_on(CUDA), precision)
+
+
+def run(task: str, recipe: LatentRecipe, data: DeviceData, precision: str = "float32") -> Trained:
+    """A task's own training, on CUDA without a graph."""
     setup = Setup(CUDA, precision, {"float32": 1.0, "bfloat16": 1.0}, seed=0, cuda_graph=False)
-    return importlib.import_module(TASKS[task].script).train(recipe, data_on(CUDA), setup)
+    return importlib.import_module(TASKS[task].script).train(recipe, data, setup)
 
 
 def on_cuda(trained: Trained) -> bool:
@@ -161,6 +177,21 @@ def test_every_method_trains_and_validates_on_its_device(task: str, method: str)
 def test_every_encoder_trains_in_bfloat16_on_its_device(kind: str) -> None:
     with pretended_cuda():
         assert on_cuda(train("1.2.1", "masked", "bfloat16", encoder=kind))
+
+
+@pytest.mark.parametrize("task, method", [(task, method) for task, one in TASKS.items() for _, method in one.long])
+def test_every_long_recipe_trains_on_its_device(task: str, method: str) -> None:
+    recipe = dataclasses.replace(TASKS[task].default_recipe("cifar10", method, long=True), epochs=1, batch_size=40)
+    with pretended_cuda():
+        trained = run(task, recipe, random_data(40, (3, 32, 32), CUDA))
+    assert on_cuda(trained) and trained.steps == 1
+
+
+@pytest.mark.parametrize("task, method", [("1.2.1", "plain"), ("1.2.1", "patches"), ("1.2.2", "joint"),
+                                          ("1.2.3", "simclr"), ("rotation", "rotnet"), ("control", "random")])
+def test_streamed_images_are_copied_to_the_device(task: str, method: str) -> None:
+    with pretended_cuda():
+        assert on_cuda(train(task, method, data=streamed_data()))
 
 
 def test_augmentation_of_colours_stays_on_its_device() -> None:
@@ -189,6 +220,24 @@ def score(data: DeviceData) -> None:
     figure_arrays.neighbours(latents, data)
 
 
+def index_left_on_the_gpu(self: StreamedImages, index: Tensor) -> Tensor:
+    return on_device.queued_copy(self.stored[index.to(CUDA)], self.device)
+
+
+def images_left_on_the_cpu(self: StreamedImages, index: Tensor) -> Tensor:
+    return self.stored[index]
+
+
+@pytest.mark.parametrize("broken", [index_left_on_the_gpu, images_left_on_the_cpu])
+def test_streamed_images_or_indices_on_the_wrong_device_are_noticed(
+        broken: Callable[[StreamedImages, Tensor], Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pretended_cuda():
+        data = streamed_data()
+        monkeypatch.setattr(StreamedImages, "fetch", broken)
+        with pytest.raises(RuntimeError, match=MIXED):
+            train("1.2.2", "joint", data=data)
+
+
 @pytest.fixture
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores that are made of values: 1 is not one of theirs."""
@@ -198,6 +247,7 @@ def unread(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_scores_are_computed_on_their_device(unread: None) -> None:
     with pretended_cuda():
         score(data_on(CUDA))
+        score(streamed_data())
 
 
 def test_images_are_embedded_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import _main
 from training.control_recipe import OWN_ENCODER
+from training.plan import Planned, described, plan
 from training.tasks import TASKS
 from utils.errors import UsageError
 from utils.images.datasets import DATASETS
@@ -123,9 +125,10 @@ EFFECTIVE = json.loads((Path(__file__).parents[1] / "data" / "effective_recipes.
 
 @pytest.mark.parametrize("name", TASKS)
 def test_effective_recipes_are_those_that_the_committed_records_were_trained_with(name: str) -> None:
-    """Every task x data set x method x encoder; null: not a valid combination."""
+    """Every task x data set x method x encoder, and the long recipes; null: not a valid combination."""
     entries = {key: value for key, value in EFFECTIVE.items() if key.split()[0] == name}
-    assert len(entries) == len(DATASETS) * (1 + len(TASKS[name].all_methods) * (10 if name == "control" else 8))
+    assert len(entries) == len(TASKS[name].long) + len(DATASETS) * (
+        1 + len(TASKS[name].all_methods) * (10 if name == "control" else 8))
     for key, expected in entries.items():
         _, family, *rest = key.split()
         if not rest:
@@ -133,8 +136,58 @@ def test_effective_recipes_are_those_that_the_committed_records_were_trained_wit
             continue
         method, encoder = rest
         try:
-            recipe = TASKS[name].default_recipe(family, method, None if encoder == "default" else encoder)
+            recipe = TASKS[name].default_recipe(family, method, None if encoder in ("default", "long") else encoder,
+                                                long=encoder == "long")
         except UsageError:
             assert expected is None, key
         else:
             assert as_json(recipe) == expected, key
+
+
+def planned(*words: str, dataset: str = "cifar10") -> list[Planned]:
+    arguments = _main.build_parser().parse_args(["--dataset", dataset, *words])
+    return plan(arguments, _main.choose_tasks(arguments.task), dataset, None)
+
+
+LONG = [(task, method) for task, one in TASKS.items() for _, method in one.long]
+
+
+@pytest.mark.parametrize("task, method", LONG)
+def test_a_long_recipe_differs_from_the_default_in_name_hash_and_record(task: str, method: str) -> None:
+    words = ["--task", task, "--method", method]
+    (default,), (long,) = planned(*words), planned(*words, "--recipe", "long")
+    assert default.overridden == [] and long.recipe.encoder == "resnet18"
+    assert long.path != default.path and long.path.stem.startswith(default.path.stem + "_")
+    before, after = as_json(default.recipe), as_json(long.recipe)
+    assert long.overridden == sorted(name for name in before if before[name] != after[name])
+    assert {"encoder", "epochs"} <= set(long.overridden)
+    text = described({"cifar10": [long]})
+    entry = TASKS[task].long["cifar10", method]
+    assert f'--recipe long: training/long_recipes.py, ("cifar10", "{method}")' in text
+    assert f"settings:  {entry.source}" in text and f"published: {entry.published}; not measured here" in text
+    assert "published" not in described({"cifar10": [default]})
+
+
+def test_flags_and_an_encoder_change_a_long_recipe_further() -> None:
+    (long,), (further,) = (planned("--task", "1.2.3", "--recipe", "long", *words) for words in (
+        [], ["--epochs", "800", "--encoder", "conv"]))
+    assert (further.recipe.epochs, further.recipe.encoder, further.recipe.widths) == (800, "conv", (32, 64))
+    assert further.recipe.batch_size == long.recipe.batch_size != Recipe().batch_size
+    assert further.origins["epochs"] == "command line" and further.origins["widths"] == "set by encoder conv"
+    assert further.origins["batch_size"].startswith("--recipe long") and further.path != long.path
+
+
+@pytest.mark.parametrize("words, dataset, named", [
+    (["--task", "1.2.2"], "digits", "1.2.2 joint on digits has none"),
+    (["--task", "1.2.3", "--method", "all"], "cifar10", "1.2.3 vicreg on cifar10 has none"),
+    (["--task", "all"], "cifar10", "rotation rotnet on cifar10 has none")])
+def test_where_there_is_no_long_recipe_the_others_are_named(words: list[str], dataset: str, named: str) -> None:
+    with pytest.raises(UsageError, match=f"--recipe long: {named}; there is one for .*1.2.3 simclr.* on cifar10"):
+        planned(*words, "--recipe", "long", dataset=dataset)
+
+
+def test_what_a_long_recipe_leaves_out_is_the_recipe_s_own_default_and_no_key_is_misspelt() -> None:
+    for task in TASKS.values():
+        for key, entry in task.long.items():
+            assert key in task.recipes
+            assert set(entry.values) <= {f.name for f in dataclasses.fields(task.recipe)} - {"method"}, key
