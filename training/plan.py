@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.tasks import TASKS, Task
-from utils.command_line import Arguments
+from utils.command_line import Arguments, processes
 from utils.errors import RunError, UsageError
 from utils.images.datasets import check_subset, image_shape, recipe_family, short_name
 from utils.recipe import (
@@ -17,6 +17,7 @@ from utils.recipe import (
     LatentRecipe,
     Recipe,
     as_json,
+    check_divides,
     check_fits,
     check_methods_have,
     flag_values,
@@ -95,6 +96,8 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
             recipe, overridden = changed_recipe(arguments, task, family, default, init)
             check_fits(recipe, shape)
             check_subset(dataset, recipe.subset)
+            if isinstance(recipe, Recipe):
+                check_divides(recipe.batch_size, processes())
             origins = origins_of(arguments, task, family, default, recipe, init)
             stem = f"{name}_{short_name(dataset, arguments.image_size)}_{method}"
             suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
