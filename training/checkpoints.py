@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from utils.compute import distributed
-from utils.console import say
+from utils.console import discard_output_without_reader, say
 from utils.errors import UsageError
 from utils.files import write_atomically, write_text
 from utils.records.schema import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly
@@ -205,7 +205,7 @@ class Checkpoints:
             if self.stop:
                 return
             self.stop, self.stopped_by = True, number
-            discard_output_without_terminal()
+            discard_output_without_reader()
             if distributed.is_first():  # not print: the signal may have interrupted one
                 os.write(2, f"\n{signal.Signals(number).name}: stopping after this step and its checkpoint; "
                             "Ctrl-C: at once\n".encode())
@@ -219,15 +219,6 @@ class Checkpoints:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def discard_output_without_terminal() -> None:
-    """Let further output go nowhere where its terminal or reader is gone: it must not stop the checkpoint."""
-    for number in (1, 2):
-        try:
-            os.write(number, b"")
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def newest(folder: Path, stage: int | None = None) -> Checkpoint | None:

@@ -17,6 +17,7 @@ from utils.recipe import (
     Recipe,
     add_flags,
     as_json,
+    check_divides,
     check_methods_have,
     flag_values,
 )
@@ -24,7 +25,7 @@ from utils.recipe import (
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser()
-    add_flags(p, {name: task.recipe for name, task in TASKS.items()})
+    add_flags(p, {name: task.recipe for name, task in TASKS.items()}, set())
     return p
 
 
@@ -138,3 +139,13 @@ def test_effective_recipes_are_those_that_the_committed_records_were_trained_wit
             assert expected is None, key
         else:
             assert as_json(recipe) == expected, key
+
+
+@pytest.mark.parametrize("size, fits", [(6, True), (12, True), (3, False), (10, False)])
+def test_a_batch_that_cannot_be_shared_is_refused(size: int, fits: bool) -> None:
+    check_divides(size, 1)
+    if fits:
+        check_divides(size, 3)
+        return
+    with pytest.raises(UsageError, match=f"--batch-size {size}: is shared by 3 processes, so give a multiple of 3"):
+        check_divides(size, 3)
