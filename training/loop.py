@@ -367,8 +367,8 @@ class Loop:
         self._begin_epoch(self.epoch + 1)
         if self.checkpoints:
             self._save(self.checkpoints)
-        assert self.timed_from  # the epoch's steps were read
-        self._estimate(self.timed_from)
+        if self.timed_from:
+            self._estimate(self.timed_from)
 
     def seconds(self) -> float:
         """Seconds since the training started, without the time between an interruption and its resumption."""
