@@ -35,7 +35,7 @@ def expected_seconds(trained: dict[str, nn.Module], data: DeviceData, quick: boo
     classifiers = 0 if "classifier" in trained else 1 + isinstance(trained["encoder"], ConvPatchEncoder)
     steps = classifiers * epochs * max(1, labelled // scores.CLASSIFIER_BATCH)
     images = len(data.images) + len(data.test_images)
-    return 2.0 + (0.03 * steps + 5e-4 * images) * (1.0 if data.images.device.type == "cpu" else 0.1)
+    return 3.0 + (0.03 * steps + 5e-4 * images) * (1.0 if data.images.device.type == "cpu" else 0.1)
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,9 @@ class Loop:
         self.steps = recipe.epochs * self.steps_per_epoch
         self.flops = 0.0  # of the whole training, see count_flops()
         self.slowdown = 1.0  # of a mean step relative to the first ones
-        self.timed_from: tuple[int, float] | None = None  # step and clock from which this process times its steps
+        # step, clock and CPU time from which this process times its steps, and how often that CPU time the clock ran
+        self.timed_from: tuple[int, float, float] | None = None
+        self.waiting = 1.0
         self.estimated = False
         self.step_done = 0
         self.history: list[Epoch] = []
@@ -285,21 +287,27 @@ class Loop:
         self.correct += correct
         self.seen += seen * distributed.world_size()
         self.bar.set_postfix(epoch=self.epoch, loss=f"{losses[-1]:.4f}", refresh=False)
+        clock, work = time.monotonic(), time.process_time()
         if self.timed_from is None:  # the first steps are slower
-            self.timed_from = self.step_done, time.monotonic()
-        elif time.monotonic() - self.timed_from[1] > ESTIMATE_AFTER:
-            self._estimate(self.timed_from)
+            self.timed_from = self.step_done, clock, work
+            return
+        self.waiting = max(1.0, (clock - self.timed_from[1]) / max(work - self.timed_from[2], 1e-3))
+        if clock - self.timed_from[1] > ESTIMATE_AFTER:
+            self._estimate(*self.timed_from[:2])
 
-    def _estimate(self, timed_from: tuple[int, float]) -> None:
-        """Print once how long the run takes, from the speed so far and a rule for the scoring."""
-        left, timed = self.steps - self.step_done, self.step_done - timed_from[0]
+    def _estimate(self, step: int, clock: float) -> None:
+        """Print once how long the run takes: at the speed since a step and its clock, with a rule for the scoring.
+
+        Other programs slow the scoring down as much as they made the steps wait.
+        """
+        left, timed = self.steps - self.step_done, self.step_done - step
         if self.estimated or left and not timed:
             return
         self.estimated = True
-        speed = (time.monotonic() - timed_from[1]) / max(1, timed)  # seconds per step
+        speed = (time.monotonic() - clock) / max(1, timed)  # seconds per step
         seconds = self.seconds() + left * speed * (1.0 if self.earlier_seconds else self.slowdown)
         tuned = isinstance(self.recipe, FrozenRecipe) and self.recipe.finetune  # which has an estimate of its own
-        seconds += 0.0 if tuned else expected_seconds(self.modules, self.data, self.setup.quick)
+        seconds += 0.0 if tuned else self.waiting * expected_seconds(self.modules, self.data, self.setup.quick)
         self._print(f"estimated {in_words(seconds)} in all, {'without fine-tuning and' if tuned else 'with'} scoring")
 
     @staticmethod
@@ -368,7 +376,7 @@ class Loop:
         if self.checkpoints:
             self._save(self.checkpoints)
         if self.timed_from:
-            self._estimate(self.timed_from)
+            self._estimate(*self.timed_from[:2])
 
     def seconds(self) -> float:
         """Seconds since the training started, without the time between an interruption and its resumption."""

@@ -81,7 +81,8 @@ def test_the_estimate_is_time_so_far_steps_left_and_scoring(slowdown, words, dig
     loop = Loop(TASKS["1.2.2"].default_recipe("digits"), digits, CPU, {"encoder": nn.Linear(64, 10)})
     loop.steps, loop.step_done, loop.started, loop.slowdown = 100, 20, 100.0, slowdown
     monkeypatch.setattr("training.loop.time.monotonic", lambda: 105.0)
-    monkeypatch.setattr("training.loop.expected_seconds", lambda *_: 8.0)
-    loop._estimate((10, 100.0))  # half a second per step
-    loop._estimate((10, 100.0))
+    monkeypatch.setattr("training.loop.expected_seconds", lambda *_: 4.0)
+    loop.waiting = 2.0
+    loop._estimate(10, 100.0)  # half a second per step
+    loop._estimate(10, 100.0)
     assert capsys.readouterr().out == f"estimated {words} in all, with scoring\n"
