@@ -135,9 +135,8 @@ class Loop:
         self.steps = recipe.epochs * self.steps_per_epoch
         self.flops = 0.0  # of the whole training, see count_flops()
         self.slowdown = 1.0  # of a mean step relative to the first ones
-        # step, clock and CPU time from which this process times its steps, and how often that CPU time the clock ran
-        self.timed_from: tuple[int, float, float] | None = None
-        self.waiting = 1.0
+        self.timed_from: tuple[int, float, float] | None = None  # step, clock and CPU time; later steps are timed
+        self.waiting = 1.0  # clock seconds per CPU second since then, at least 1
         self.estimated = False
         self.step_done = 0
         self.history: list[Epoch] = []
