@@ -4,7 +4,7 @@ The way through the code: this file -> training/plan.py (which runs) -> training
 training/run.py (one run) -> training/<task>.py (its train() and loss) -> evaluation/scores.py (the scores).
 """
 
-from utils.command_line import Parser, end_on_interrupt, exit_code, leave, raise_on_interrupt
+from utils.command_line import MOST_COLUMNS, Parser, end_on_interrupt, exit_code, leave, raise_on_interrupt
 
 if __name__ == "__main__":
     end_on_interrupt()  # during the other imports
@@ -12,6 +12,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 from evaluation.embed import check_embedding, embed_folder
@@ -25,37 +26,46 @@ from utils.recipe import add_flags
 
 def task_in_words(name: str, task: Task) -> str:
     """A task's methods and, on a line of its own, those that run on each data set when none is named."""
-    words = f"  {name:10}{task.title}: {', '.join(task.all_methods)}"
+    def line(text: str, indent: str) -> str:
+        return textwrap.fill(text, MOST_COLUMNS, initial_indent=indent, subsequent_indent=12 * " ")
+
+    words = line(f"{name:10}{task.title}: {', '.join(task.all_methods)}", "  ")
     families: dict[tuple[str, ...], list[str]] = {}
     for family, methods in task.default.items():
         families.setdefault(methods, []).append(family)
     default = "; ".join(f"{', '.join(methods)} on {', '.join(names)}" for methods, names in families.items())
-    return f"{words}\n{'':12}default: {default}" if len(task.all_methods) > 1 else words
+    return f"{words}\n{line(f'default: {default}', 12 * ' ')}" if len(task.all_methods) > 1 else words
 
 
 EXAMPLES = f"""\
 examples:
-  python _main.py --task 1.2.3 --dataset cifar10            learn, score and record one latent
-  python _main.py --task 1.2.3 --dataset cifar10 --show-recipe
-                                                            its hyper-parameters and their origin
-  python _main.py --task 1.2.1 --dataset mnist --quick      the same in seconds, on a few images
-  python _main.py --task all --dataset digits --seed 0 1 2  every task, three times, on digits
-  python _main.py --task 1.2.3 --dataset mnist --method all every contrastive method in turn
-  python _main.py --task 1.2.2 --dataset folder:PATH        your own images, a sub-folder per class
-  python _main.py --task 1.2.3 --dataset mnist --temperature 0.5 --epochs 20
-  python _main.py --task 1.2.3 --dataset mnist --labels 0.01 --finetune
-                                                            train it further, with 1 % of the labels
-  python _main.py --task 1.2.1 --dataset mnist --init results/1.2.3_mnist_simclr_seed0.json
-                                                            start from the encoder of another run
-  python _main.py --embed results/1.2.3_mnist_simclr_seed0.json --images folder:PATH --out z.npz
-                                                            latents of your own images
+  learn, score and record one latent; first its hyper-parameters; then the same
+  in seconds, on a few images:
+    python _main.py --task 1.2.3 --dataset cifar10 --show-recipe
+    python _main.py --task 1.2.3 --dataset cifar10
+    python _main.py --task 1.2.3 --dataset cifar10 --quick
+  every task, three times; every contrastive method in turn:
+    python _main.py --task all --dataset digits --seed 0 1 2
+    python _main.py --task 1.2.3 --dataset mnist --method all
+  your own images, a sub-folder per class; other hyper-parameters:
+    python _main.py --task 1.2.2 --dataset folder:PATH
+    python _main.py --task 1.2.3 --dataset mnist --temperature 0.5 --epochs 20
+  train further with 1 % of the labels; start from the encoder of another run:
+    python _main.py --task 1.2.3 --dataset mnist --labels 0.01 --finetune
+    python _main.py --task 1.2.1 --dataset mnist --init RECORD.json
+  latents of your own images:
+    python _main.py --embed RECORD.json --images folder:PATH --out z.npz
 
 tasks and their methods:
 {chr(10).join(task_in_words(name, task) for name, task in TASKS.items())}
   all       every one of them
 
-datasets:
+data sets:
   {', '.join(DATASETS)}, folder:PATH, all ({', '.join(DATASETS)})
+
+defaults of the hyper-parameters:
+  "by recipe" means that they differ between data sets, methods or encoders, as
+  training/*_recipe.py lists them; --show-recipe prints those of a run.
 """
 
 
@@ -101,7 +111,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", metavar="folder:PATH", help="for --embed: all images below a folder")
     parser.add_argument("--out", type=Path, metavar="FILE.npz",
                         help="for --embed: latents (N, 128) float32 and files (N,), their paths below the folder")
-    add_flags(parser, {name: task.recipe for name, task in TASKS.items()})
+    add_flags(parser, {name: task.recipe for name, task in TASKS.items()}, {
+        field for task in TASKS.values() for values in (*task.recipes.values(), *task.encoders.values())
+        for field in values})
     return parser
 
 
@@ -128,6 +140,8 @@ def main(argv: list[str]) -> None:
         check_folder(name)
     check_writable(arguments.results_dir, "--results-dir")
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
+    count = sum(map(len, plans.values()))
+    print(f"loading PyTorch and {', '.join(plans)} for {count} run{'s' * (count > 1)}", flush=True)
     from training.run_all import run_all  # imports torch, which --help and errors need not wait for
 
     raise_on_interrupt()
@@ -175,6 +189,7 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
     if arguments.out.suffix != ".npz":
         raise UsageError(f"--out {arguments.out}: name it FILE.npz")
     check_embedding(arguments.embed, folder_path(arguments.images), arguments.out)
+    print(f"loading PyTorch and the encoder of {arguments.embed}", flush=True)
     from utils.records.environment import choose_device  # imports torch
 
     raise_on_interrupt()

@@ -19,12 +19,23 @@ from utils.images.on_device import DeviceData
 from utils.records.schema import HEADLINE, Confusion, Metric, Split
 
 QUICK_CLASSIFIER_EPOCHS = 5
+LOWER = "try a lower --learning-rate"
 
 View = Callable[[Tensor, Generator], Tensor]  # (B, H, W, C) uint8 images -> (B, C, H, W) in [0, 1]
 
 
 class NotFinite(RunError):
-    """The encoder gives latents that are no finite numbers, so there is nothing to score."""
+    """Weights or latents are no finite numbers, so there is nothing to score."""
+
+
+def expected_seconds(trained: dict[str, nn.Module], data: DeviceData, quick: bool) -> float:
+    """About how long score() takes on two idle cores, for the time estimate; a GPU does most of it ten times faster."""
+    labelled = len(data.labelled)
+    epochs = QUICK_CLASSIFIER_EPOCHS if quick else scores.classifier_epochs(labelled)
+    classifiers = 0 if "classifier" in trained else 1 + isinstance(trained["encoder"], ConvPatchEncoder)
+    steps = classifiers * epochs * max(1, labelled // scores.CLASSIFIER_BATCH)
+    images = len(data.images) + len(data.test_images)
+    return 3.0 + (0.03 * steps + 5e-4 * images) * (1.0 if data.images.device.type == "cpu" else 0.1)
 
 
 @dataclass(frozen=True)
@@ -49,10 +60,14 @@ def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int
     clock = time.monotonic()
     modules, metrics = dict(trained), dict[str, Metric]()
     encoder, protocol = modules["encoder"], "classifier trained jointly with the encoder"
+    for name, module in modules.items():
+        if not all(value.isfinite().all() for value in module.state_dict().values()):
+            raise NotFinite(f"weights of the {name.replace('_', ' ')} exceed what float16 can hold: {LOWER}")
     print("scoring: latents", end="", flush=True)
     latents = scores.encode_splits(encoder, data)
     if not all(part.z.isfinite().all() for part in latents.values()):
-        raise NotFinite("the latents are not finite, because weights grew too large: try a lower --learning-rate")
+        print(flush=True)
+        raise NotFinite(f"the latents are not finite, because weights grew too large: {LOWER}")
     flops = (len(data.images) + len(data.test_images)) * forward_flops(encoder, *data.image_shape)
     print(", classifier", end="", flush=True)
     if "classifier" not in modules:

@@ -1,11 +1,13 @@
 """Scores of a latent against scikit-learn, closed forms and invariants."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from evaluation import figure_arrays, scores
+from evaluation import figure_arrays, scores, scoring
 from evaluation.scores import Latents
 from models.encoders import ConvEncoder
 from utils.images import on_device
@@ -22,6 +24,13 @@ def splits(spread: float = 1.0) -> dict[str, Latents]:
     made = {name: clusters(n, spread=spread, seed=i) for i, (name, n) in enumerate(
         {"train": 600, "val": 200, "test": 200}.items())}
     return {**made, "labelled": made["train"], "selection": made["val"]}
+
+
+def test_weights_that_overflow_are_refused_by_the_name_of_their_module() -> None:
+    broken = torch.nn.Linear(2, 2)
+    broken.bias.data[0] = float("inf")
+    with pytest.raises(scoring.NotFinite, match="weights of the projection head exceed what float16 can hold"):
+        scoring.score({"encoder": torch.nn.Linear(2, 2), "projection_head": broken}, Mock(), Mock(), 0, "float32", True)
 
 
 def test_encode_leaves_the_encoder_bit_identical_and_is_deterministic() -> None:

@@ -1,23 +1,17 @@
-"""The command line as a user sees it: help, one-line errors, skipped runs, --show-recipe; nothing is overwritten."""
+"""The command line as a user sees it: one-line errors, skipped runs, --init, --embed; nothing is overwritten."""
 
-import dataclasses
 import json
-import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import _main
-import _report_evaluation
-from training.tasks import TASKS
+from tests.commands import call
 from utils.command_line import exit_code
 from utils.records.schema import read_record, recipe_hash
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,13 +26,6 @@ def quick_scores() -> Iterator[None]:
         patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
         patch.setattr(run_all, "measure_conv", cache(run_all.measure_conv))
         yield
-
-
-def call(capsys: pytest.CaptureFixture, *argv: str) -> tuple[int, list[str], list[str]]:
-    """Exit code, lines of stdout, lines of stderr."""
-    code = exit_code(lambda: _main.main(list(argv)), "")
-    captured = capsys.readouterr()
-    return code, captured.out.splitlines(), captured.err.splitlines()
 
 
 @pytest.mark.parametrize("argv, words", [
@@ -124,6 +111,32 @@ def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, argv: l
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("folder, words", [
+    ("few", ["class 'dog' has 9 readable images, but at least 10"]),
+    ("split", ["class 'cat' has 0 readable images in test", "its folder is empty"]),
+    ("one", ["has 1 class folders"])])
+def test_a_folder_that_does_not_fit_is_refused_before_torch_is_imported(capsys, tmp_path, monkeypatch, folder: str,
+                                                                       words: list[str]) -> None:
+    for place, count in {"few/cat": 10, "few/dog": 9, "split/train/cat": 20, "split/train/dog": 20,
+                         "split/test/cat": 0, "split/test/dog": 5, "one/cat": 20}.items():
+        (tmp_path / place).mkdir(parents=True)
+        for number in range(count):
+            (tmp_path / place / f"{number}.png").touch()
+    monkeypatch.setitem(sys.modules, "training.run_all", None)
+    code, out, err = call(capsys, "--task", "1.2.2", "--dataset", f"folder:{tmp_path / folder}", "--results-dir",
+                          str(tmp_path / "results"))
+    assert (code, out, len(err)) == (2, [], 1)
+    for word in words:
+        assert word in err[0]
+
+
+def test_what_is_loaded_is_said_before_torch_is_imported(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "training.run_all", None)
+    with pytest.raises(ImportError):
+        call(capsys, "--task", "1.2.2", "--dataset", "digits", "--seed", "0", "1", "--results-dir", str(tmp_path))
+    assert capsys.readouterr().out == "loading PyTorch and digits for 2 runs\n"
+
+
 def test_an_absent_device_is_refused(capsys, tmp_path) -> None:
     import torch
     if torch.backends.mps.is_available():
@@ -141,41 +154,7 @@ def test_an_unwritable_results_folder_is_reported_before_training(capsys, tmp_pa
     assert "cannot write there" in err[0]
 
 
-def test_running_out_of_memory_is_one_line(capsys) -> None:
-    import torch
-    assert exit_code(lambda: torch.empty(10**15), "") == 1
-    assert "out of memory" in capsys.readouterr().err
-    assert exit_code(partial(fail, ImportError("libtorch_cpu.so: failed to map segment from shared object")), "") == 1
-    [line] = capsys.readouterr().err.splitlines()
-    assert "out of memory" in line and "libtorch_cpu.so" in line and "ulimit" in line
-    for bug in (RuntimeError("CUDA error: an illegal memory access was encountered"), ImportError("no module named x")):
-        with pytest.raises(type(bug), match=str(bug)):  # a bug keeps its traceback
-            exit_code(partial(fail, bug), "")
-
-
-def fail(error: Exception) -> None:
-    raise error
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
-@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
-def test_a_closed_stream_does_not_matter(closed: str, tmp_path: Path) -> None:
-    command = (f"{sys.executable} _main.py --task control --dataset digits --method pca --quick --precision float32 "
-               f"--results-dir {tmp_path}")
-    result = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=ROOT, capture_output=True, text=True)
-    assert (result.returncode, "Traceback" in result.stderr) == (0, False)
-    assert read_record(tmp_path / "control_digits_pca_seed0_quick.json").run.status == "quick"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
-def test_too_little_memory_to_load_pytorch_is_one_line(tmp_path: Path) -> None:
-    command = f"{sys.executable} _main.py --task 1.2.2 --dataset digits --quick --results-dir {tmp_path}"
-    result = subprocess.run(["sh", "-c", f"ulimit -v 1000000; {command}"], cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: out of memory: ") and len(result.stderr.splitlines()) == 1
-
-
-def test_latents_that_are_not_finite_are_one_line(capsys, tmp_path, monkeypatch) -> None:
+def test_latents_that_are_not_finite_are_one_line_and_a_failed_record(capsys, tmp_path, monkeypatch) -> None:
     from evaluation import scores
 
     whole = scores.encode
@@ -183,7 +162,10 @@ def test_latents_that_are_not_finite_are_one_line(capsys, tmp_path, monkeypatch)
     code, _, err = call(capsys, "--task", "control", "--dataset", "digits", "--method", "pca", "--quick",
                         "--results-dir", str(tmp_path))
     assert (code, len(err)) == (1, 1)
-    assert "the latents are not finite" in err[0]
+    assert "the latents are not finite" in err[0] and "_failed.json" in err[0]
+    record = read_record(tmp_path / "control_digits_pca_seed0_quick_failed.json")
+    assert record.run.status == "failed" and "not finite" in record.failure.reason
+    assert len(list(tmp_path.glob("[!.]*"))) == 1
 
 
 def test_diverged_training_exits_with_1_and_writes_a_failed_record(capsys, tmp_path) -> None:
@@ -378,16 +360,6 @@ def test_a_full_run_refuses_to_start_from_a_quick_run(capsys, tmp_path) -> None:
     assert (started.labels, started.dataset) == (1.0, "digits")
 
 
-def test_with_task_all_the_controls_ignore_flags_they_lack(capsys, tmp_path) -> None:
-    arguments = _main.build_parser().parse_args(["--task", "all", "--dataset", "digits", "--epochs", "3", "--encoder",
-                                                 "mlp", "--widths", "32"])
-    _main.check_flags_fit(arguments, _main.TASKS)
-    runs = {(run.task, run.recipe.method): run.recipe for run in _main.plan(arguments, _main.TASKS, "digits", None)}
-    assert runs["control", "random"].encoder == "mlp"
-    assert runs["control", "pca"].encoder == "pca"
-    assert runs["1.2.3", "simclr"].epochs == 3
-
-
 def test_diverged_fine_tuning_is_one_line_and_a_failed_record(capsys, tmp_path, trained: Path) -> None:
     code, _, err = call(capsys, "--task", "1.2.3", "--dataset", "digits", "--init", str(trained), "--epochs", "0",
                         "--finetune", "--finetune-learning-rate", "1e30", "--results-dir", str(tmp_path))
@@ -430,7 +402,8 @@ def test_own_images_are_embedded_in_the_order_of_their_names(capsys, tmp_path, t
     out = tmp_path / "latents.npz"
     words = ["--embed", str(trained), "--images", f"folder:{tmp_path / 'mine'}", "--out", str(out)]
     code, lines, err = call(capsys, *words)
-    assert (code, lines) == (0, [f"latents of 4 images -> {out}"])
+    assert (code, lines) == (0, [f"loading PyTorch and the encoder of {trained}",
+                                 f"latents of 4 images -> {out}"])
     assert err[0] == "mine: 5 images; left out: 1 .heic" and "broken.png" in err[1]
     with np.load(out, allow_pickle=False) as file:
         assert file["files"].tolist() == ["a.png", "b.png", "deep/c.png", "turned.png"]
@@ -444,68 +417,6 @@ def test_own_images_are_embedded_in_the_order_of_their_names(capsys, tmp_path, t
     assert "is there already" in err[0]
 
 
-def stdout_without_torch(*argv: str) -> str:
-    """What the command prints in a process of its own, which must not import torch."""
-    code = f"import sys; sys.argv = {['_main.py', *argv]}\ntry:\n import runpy; runpy.run_path('_main.py', " \
-           "run_name='loaded')['main'](sys.argv[1:])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
-def test_help_leads_with_examples_and_loads_no_torch() -> None:
-    text = stdout_without_torch("--help")
-    assert text.startswith("examples:\n")
-    for word in ("1.2.1", "1.2.2", "1.2.3", "rotation", "digits", "mnist", "cifar10", "folder:PATH", "--temperature",
-                 "--show-recipe", "--version", "default: dcl on cifar10; simclr on mnist, digits"):
-        assert word in text
-
-
-@pytest.mark.parametrize("columns", ["80", "250"])
-def test_help_fits_100_columns(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", columns)
-    assert max(map(len, _main.build_parser().format_help().splitlines())) <= 100
-
-
-@pytest.mark.parametrize("parse", [_main.main, _report_evaluation.parse])
-def test_version_is_that_of_the_project_file(parse, capsys) -> None:
-    with pytest.raises(SystemExit) as ended:
-        parse(["--version"])
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert (ended.value.code, capsys.readouterr().out) == (0, f"{project['version']}\n")
-
-
-def test_show_recipe_prints_values_and_origins_and_trains_nothing(capsys, tmp_path) -> None:
-    code, out, err = call(capsys, "--task", "1.2.3", "--dataset", "cifar10", "--show-recipe", "--encoder", "mlp",
-                          "--method", "simclr", "--epochs", "5", "--results-dir", str(tmp_path / "results"))
-    assert (code, err) == (0, [])
-    rows = {name: " ".join(words) for name, *words in map(str.split, out[1:])}
-    recipe = TASKS["1.2.3"].default_recipe("cifar10", "simclr", "mlp")
-    assert list(rows) == [f.name for f in dataclasses.fields(recipe)]
-    assert len({line.index("default, ") for line in out if "default, " in line}) == 1  # aligned
-    for name, row in (("method", "simclr command line"), ("epochs", "5 command line"), ("encoder", "mlp command line"),
-                      ("crop_scale", '0.2 training/contrastive_recipe.py, ("cifar10", "simclr")'),
-                      ("view_scale", "1.0 set by encoder mlp"), ("warmup", "0.1 default, utils/recipe.py"),
-                      ("temperature", "0.2 default, training/contrastive_recipe.py"),
-                      ("queue_size", "4096 default, training/contrastive_recipe.py; not used by simclr")):
-        assert rows[name] == row
-    assert not (tmp_path / "results").exists()
-
-
-def test_show_recipe_has_one_block_per_method_and_lists_its_seeds(capsys, tmp_path) -> None:
-    code, out, _ = call(capsys, "--task", "1.2.3", "--dataset", "mnist", "--method", "all", "--show-recipe",
-                        "--seed", "0", "1", "--results-dir", str(tmp_path / "results"))
-    heads = [line for line in out if line.startswith("1.2.3")]
-    assert code == 0 and len(heads) == len(TASKS["1.2.3"].all_methods)
-    assert all("seed 0, 1 ->" in line for line in heads)
-
-
-def test_show_recipe_has_a_block_per_data_set_even_where_recipes_are_equal(capsys) -> None:
-    code, out, _ = call(capsys, "--task", "control", "--dataset", "all", "--method", "pca", "--show-recipe")
-    heads = [line for line in out if line.startswith("control")]
-    assert code == 0
-    assert [line.split(" on ")[1].split(",")[0] for line in heads] == ["digits", "mnist", "cifar10"]
-    assert all(" seed 0 ->" in line for line in heads)
-
-
 def test_show_recipe_names_init_and_quick_as_origins(capsys, trained: Path) -> None:
     code, out, err = call(capsys, "--task", "1.2.1", "--dataset", "digits", "--init", str(trained), "--quick",
                           "--show-recipe")
@@ -514,7 +425,3 @@ def test_show_recipe_names_init_and_quick_as_origins(capsys, trained: Path) -> N
     assert rows["widths"] == f"8 16 --init {trained}"
     assert rows["decoder_widths"] == "128 64 32 set by encoder conv"
     assert rows["epochs"] == "1 --quick"
-
-
-def test_show_recipe_loads_no_torch() -> None:
-    assert "simclr" in stdout_without_torch("--task", "1.2.3", "--dataset", "mnist", "--show-recipe")

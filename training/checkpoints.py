@@ -26,13 +26,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from utils.compute import distributed
-from utils.console import say
+from utils.console import discard_output_without_reader, say
 from utils.errors import UsageError
 from utils.files import write_atomically, write_text
 from utils.records.schema import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly
 
 KEPT = 2  # checkpoints per stage: the newest, and the previous one in case it is damaged
 LAST = "the same command resumes from the last checkpoint"
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Progress(Strict):
@@ -61,11 +62,11 @@ class Checkpoint(Strict):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, or a scheduler's SIGTERM, after the checkpoint was written.  The message says how to resume."""
+    """Ctrl-C, SIGTERM or SIGHUP, after the checkpoint was written.  The message says how to resume."""
 
     def __init__(self, message: str, number: int = signal.SIGINT) -> None:
         super().__init__(message)
-        self.exit_code = 128 + number  # the shells' convention: 130, and 143 for SIGTERM
+        self.exit_code = 128 + number  # the shells' convention: 130, 143 for SIGTERM, 129 for SIGHUP
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Checkpoints:
     identity: everything that makes it this run (task, data, recipe, seed, number format, device, ...), as JSON.
     started: when the run first started, UTC; taken from the checkpoint that it resumes from, like `resumed`.
     every: seconds between two checkpoints within an epoch; each epoch also ends with one.
-    stop: set by Ctrl-C and SIGTERM; a checkpoint is then due, and the run ends after it.
+    stop: set by the signals STOPPING; a checkpoint is then due, and the run ends after it.
     """
 
     folder: Path
@@ -188,24 +189,28 @@ class Checkpoints:
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Let the first Ctrl-C or SIGTERM stop the run after a checkpoint, and the second stop it at once.
+        """Let Ctrl-C, SIGTERM or SIGHUP stop the run after a checkpoint, and a second Ctrl-C stop it at once.
 
-        Ignored signals, as under nohup, stay ignored.  Raises Interrupted at the end if the training was over before
-        the next checkpoint.
+        SIGTERM and SIGHUP often come twice, from a scheduler and torchrun or from a terminal and its shell.  Ignored
+        signals, as under nohup, stay ignored.  Raises Interrupted at the end if the training was over before the next
+        checkpoint.
         """
         if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
             yield
             return
 
         def ask(number: int, _frame: object) -> None:
-            if self.stop:
+            if self.stop and number == signal.SIGINT:
                 raise Interrupted(LAST, number)
+            if self.stop:
+                return
             self.stop, self.stopped_by = True, number
-            text = f"\n{signal.Signals(number).name}: stopping after this step and its checkpoint; again: at once\n"
-            with suppress(OSError):  # not print: the signal may have interrupted one
-                os.write(2, text.encode())
+            discard_output_without_reader()
+            if distributed.is_first():  # not print: the signal may have interrupted one
+                os.write(2, f"\n{signal.Signals(number).name}: stopping after this step and its checkpoint; "
+                            "Ctrl-C: at once\n".encode())
 
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, ask) for number in STOPPING
                   if signal.getsignal(number) is not signal.SIG_IGN}
         try:
             yield

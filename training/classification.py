@@ -70,7 +70,7 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
 
     hidden, full = data.mean_colour(), data.image_shape[1:]
     loop.count_flops(lambda index, generator: smoothed_loss(index, generator, full, False),
-                     mean_area(recipe.resize_from))
+                     mean_area(recipe.resize_from), first=recipe.resize_from ** 2)
     training_loss = loop.data_parallel(smoothed_loss)
     for _ in loop.epochs():
         for index in loop.batches():

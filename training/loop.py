@@ -27,6 +27,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from evaluation.scoring import expected_seconds
 from models.encoders import Encoder, build_encoder
 from models.saved import Saved
 from training.augment import random_affine
@@ -39,16 +40,12 @@ from utils.compute.precision import DTYPES, cast
 from utils.console import in_words
 from utils.errors import RunError
 from utils.images.on_device import DeviceData, evaluation_batch, to_float
-from utils.recipe import LatentRecipe, Recipe
+from utils.recipe import FrozenRecipe, LatentRecipe, Recipe, check_divides
 from utils.records.schema import Epoch
 
-# fraction of the measured convolution speed, for the time estimate only: in bfloat16 whole steps reach a third (MNIST)
-# to 0.99 (CIFAR-10) of it; in float32 on a CPU 0.7 to 1.9: Winograd's convolution gains most on CIFAR-10's wide layers
-NETWORK_EFFICIENCY = {"bfloat16": 0.5, "float32": 1.0}
 NOT_TRAINED = "none: the encoder was scored as it was"
-SCORING_SECONDS = 1e-3  # classifier, probes and map, per image, on two cores; for the time estimate only
-
-
+ESTIMATE_AFTER = 5.0  # seconds whose steps the time estimate is made from, or one epoch where that is shorter
+PRINTED_EPOCHS = 10  # where nobody watches, one line per so many epochs
 READ_EVERY = 50  # steps of a GPU between two readings of their losses, for which it has to be waited for
 # of (index, generator, *constants): mean loss, and where defined (B,) bool, which predictions are right
 LossFunction = Callable[..., Tensor | tuple[Tensor, Tensor | None]]
@@ -135,10 +132,14 @@ class Loop:
                                          recipe.muon_learning_rate)
         distributed.share_norms(modules.values())
         self.batch_size = min(recipe.batch_size, len(data.train))  # summed over processes
-        distributed.check_divides(self.batch_size)
+        check_divides(self.batch_size, distributed.world_size())
         self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch is dropped
         self.steps = recipe.epochs * self.steps_per_epoch
         self.flops = 0.0  # of the whole training, see count_flops()
+        self.slowdown = 1.0  # of a mean step relative to the first ones
+        self.timed_from: tuple[int, float, float] | None = None  # step, clock and CPU time; later steps are timed
+        self.waiting = 1.0  # clock seconds per CPU second since then, at least 1
+        self.estimated = False
         self.step_done = 0
         self.history: list[Epoch] = []
         self.learning_rate = 0.0
@@ -158,13 +159,15 @@ class Loop:
         self.unread: list[Outputs] = []  # losses and which predictions were right, of the last steps, on the device
         self.correct = self.seen = 0
 
-    def count_flops(self, loss_function: LossFunction, share: float = 1.0, once: float = 0.0) -> None:
+    def count_flops(self, loss_function: LossFunction, share: float = 1.0, once: float = 0.0,
+                    first: float = 1.0) -> None:
         """Count the training's FLOPs, 2 x multiply-adds, by one forward and backward pass of two training images.
 
         The modules are in eval mode and the generator is a copy, so the training is not affected.  So few images take
         direct convolutions (utils/compute/convolution.py), whose operations are what counts.  Products whose size
         grows with the batch, in contrastive losses, are counted for two images: too low by less than a percent.
-        share: mean cost of a step relative to the one counted; once: FLOPs spent before the first step.
+        share, first: mean cost of a step, and cost of the first one, relative to the one counted; once: FLOPs spent
+        before the first step.
         """
         if not self.recipe.epochs:
             return
@@ -180,6 +183,7 @@ class Loop:
             torch.autograd.grad(loss, weights, allow_unused=True)
         for key, value in before.items():
             self.kept[key].copy_(value)
+        self.slowdown = share / first
         self.flops = share * counter.get_total_flops() / 2 * self.batch_size * self.steps + once
 
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
@@ -191,14 +195,11 @@ class Loop:
         return distributed.averaged(self.modules, loss_function)
 
     def epochs(self) -> Iterator[int]:
-        """Epoch numbers from 1; prints the estimated time first and shows a progress bar on a terminal."""
-        speed = NETWORK_EFFICIENCY[self.setup.precision] * self.setup.conv_gflops[self.setup.precision] * 1e9
-        scoring = SCORING_SECONDS * (len(self.data.images) + len(self.data.test_images))
+        """Epoch numbers from 1; prints the size of the training first and shows a progress bar on a terminal."""
         if not self.recipe.epochs:
             return
         print(f"training: {self.recipe.epochs} epochs of {self.steps_per_epoch} steps, {self.flops:.2g} FLOP on "
-              f"{self.device.type} in {self.setup.precision}; estimated {in_words(self.flops / speed + scoring)} with "
-              "scoring", flush=True)
+              f"{self.device.type} in {self.setup.precision}", flush=True)
         self._restore()
         distributed.copy_first(self._tensors().values())  # data statistics differ in the last digit between machines
         self.started = time.monotonic()
@@ -289,6 +290,33 @@ class Loop:
         self.correct += correct
         self.seen += seen * distributed.world_size()
         self.bar.set_postfix(epoch=self.epoch, loss=f"{losses[-1]:.4f}", refresh=False)
+        clock, work = time.monotonic(), time.process_time()
+        if self.timed_from is None:  # the first steps are slower
+            self.timed_from = self.step_done, clock, work
+            return
+        self.waiting = max(1.0, (clock - self.timed_from[1]) / max(work - self.timed_from[2], 1e-3))
+        if clock - self.timed_from[1] > ESTIMATE_AFTER:
+            self._estimate(*self.timed_from[:2])
+
+    def _estimate(self, step: int, clock: float) -> None:
+        """Print once how long the run takes: at the speed since a step and its clock, with a rule for the scoring.
+
+        Other programs slow the scoring down as much as they made the steps wait.
+        """
+        left, timed = self.steps - self.step_done, self.step_done - step
+        if self.estimated or left and not timed:
+            return
+        self.estimated = True
+        speed = (time.monotonic() - clock) / max(1, timed)  # seconds per step
+        seconds = self.seconds() + left * speed * (1.0 if self.earlier_seconds else self.slowdown)
+        tuned = isinstance(self.recipe, FrozenRecipe) and self.recipe.finetune  # which has an estimate of its own
+        seconds += 0.0 if tuned else self.waiting * expected_seconds(self.modules, self.data, self.setup.quick)
+        self._print(f"estimated {in_words(seconds)} in all, {'without fine-tuning and' if tuned else 'with'} scoring")
+
+    @staticmethod
+    def _print(line: str) -> None:
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
 
     def to_lower(self) -> str:
         """The flag to lower after a divergence: a decay of more than the whole weight per step is one cause."""
@@ -344,12 +372,14 @@ class Loop:
             seconds=self.seconds()))
         row = self.history[-1]
         accuracy = "" if row.val_accuracy is None else f", val accuracy {row.val_accuracy:.4f}"
-        tqdm.write(f"epoch {row.epoch:3d}/{self.recipe.epochs}  train loss {row.train_loss:.4f}, "
-                   f"val loss {row.val_loss:.4f}{accuracy}, {in_words(row.seconds)}", file=sys.stdout)
-        sys.stdout.flush()
+        if sys.stdout.isatty() or row.epoch % PRINTED_EPOCHS == 0 or row.epoch == self.recipe.epochs:
+            self._print(f"epoch {row.epoch:3d}/{self.recipe.epochs}  train loss {row.train_loss:.4f}, "
+                        f"val loss {row.val_loss:.4f}{accuracy}, {in_words(row.seconds)}")
         self._begin_epoch(self.epoch + 1)
         if self.checkpoints:
             self._save(self.checkpoints)
+        if self.timed_from:
+            self._estimate(*self.timed_from[:2])
 
     def seconds(self) -> float:
         """Seconds since the training started, without the time between an interruption and its resumption."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from training.long_recipes import LongRecipe, in_words
 from training.tasks import TASKS, Task
-from utils.command_line import Arguments
+from utils.command_line import Arguments, processes
 from utils.errors import RunError, UsageError
 from utils.images.datasets import check_subset, image_shape, recipe_family, short_name
 from utils.recipe import (
@@ -18,6 +18,7 @@ from utils.recipe import (
     LatentRecipe,
     Recipe,
     as_json,
+    check_divides,
     check_fits,
     check_methods_have,
     flag_values,
@@ -103,6 +104,8 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
                 overridden = sorted(key for key, value in as_json(default).items() if value != as_json(recipe)[key])
             check_fits(recipe, shape)
             check_subset(dataset, recipe.subset)
+            if isinstance(recipe, Recipe):
+                check_divides(recipe.batch_size, processes())
             origins = origins_of(arguments, task, family, base, recipe, init)
             stem = f"{name}_{short_name(dataset, arguments.image_size)}_{method}"
             suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"

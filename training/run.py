@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from evaluation.scores import PROTOCOL
-from evaluation.scoring import score
+from evaluation.scoring import NotFinite, score
 from models.saved import round_as_saved, save_weights
 from training.checkpoints import LAST
 from training.classification import finetune
 from training.contrastive import random_view
 from training.contrastive_recipe import ContrastiveRecipe
-from training.loop import Diverged, Setup
+from training.loop import Diverged, Setup, Trained
 from training.resume import init_of
 from training.tasks import TASKS
 from utils.compute import distributed
@@ -50,7 +50,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     """Train, score and write `target` (.json, along with .npz and .safetensors).
 
     Returns the record and its path: an existing complete record is kept, and the new one gets a name of its own.
-    Raises Diverged, after writing a record with status `failed`, when the loss is no longer finite.
+    Raises Diverged or NotFinite, after writing a record with status `failed`, where loss or latents are not finite.
     Of several processes the first one scores and writes; all of them return the record.
     """
     clock, work_before = time.monotonic(), work_of_others()
@@ -75,26 +75,8 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
             "sha256": dataset.sha256, "source": dataset.source}),
         "environment": environment}
     data = DeviceData.load(dataset, setup.device, recipe.labels)
-    try:
-        with checkpoints.stoppable() if checkpoints else nullcontext():
-            trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
-            if isinstance(recipe, FrozenRecipe) and recipe.finetune:
-                trained = trained.then(finetune(trained.modules["encoder"], recipe, data, setup))
-    except Diverged as error:
-        path = target.with_name(f"{target.stem}_failed.json")
-        failed = Record(
-            **known, run=begun.model_copy(update={"seconds": seconds(), "status": "failed"}),
-            derived=Derived(steps=error.step - 1, parameters={}, training_flops=0.0, evaluation_flops=0.0,
-                            protocol=PROTOCOL),
-            selection=None, history=error.history, metrics={}, confusion=None, artifacts={},
-            failure=Failure(reason=str(error), epoch=error.epoch, step=error.step))
-        distributed.from_first(lambda: write(failed, path))
-        if checkpoints:
-            checkpoints.remove()
-        error.add_note(f"recorded in {path}")
-        raise
 
-    def score_and_write() -> tuple[Record, Path]:
+    def score_and_write(trained: Trained) -> tuple[Record, Path]:
         for module in trained.modules.values():
             round_as_saved(module)
         views = TASKS["1.2.3"].default_recipe(data.recipes)  # the same views for every task: runs are measured alike
@@ -129,7 +111,29 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
         if checkpoints:
             checkpoints.remove()
         return record, path
-    return distributed.from_first(score_and_write)
+
+    try:
+        with checkpoints.stoppable() if checkpoints else nullcontext():
+            trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
+            if isinstance(recipe, FrozenRecipe) and recipe.finetune:
+                trained = trained.then(finetune(trained.modules["encoder"], recipe, data, setup))
+        return distributed.from_first(lambda: score_and_write(trained))
+    except (Diverged, NotFinite) as error:
+        if isinstance(error, Diverged):
+            epoch, steps, step, history = error.epoch, error.step - 1, error.step, error.history
+        else:
+            epoch, steps, step, history = len(trained.history), trained.steps, trained.steps, trained.history
+        path = target.with_name(f"{target.stem}_failed.json")
+        failed = Record(
+            **known, run=begun.model_copy(update={"seconds": seconds(), "status": "failed"}),
+            derived=Derived(steps=steps, parameters={}, training_flops=0.0, evaluation_flops=0.0, protocol=PROTOCOL),
+            selection=None, history=history, metrics={}, confusion=None, artifacts={},
+            failure=Failure(reason=str(error), epoch=epoch, step=step))
+        distributed.from_first(lambda: write(failed, path))
+        if checkpoints:
+            checkpoints.remove()
+        error.add_note(f"recorded in {path}")
+        raise
 
 
 def write(record: Record, path: Path) -> None:

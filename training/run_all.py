@@ -23,7 +23,7 @@ from utils.compute.convolution import conv3x3
 from utils.compute.precision import choose_precision, measure_conv
 from utils.errors import RunError, UsageError
 from utils.images.datasets import Dataset, load_dataset
-from utils.recipe import Recipe
+from utils.recipe import as_json
 from utils.records.environment import choose_device
 from utils.records.lock import Held, held
 
@@ -40,13 +40,13 @@ def run_all(plans: dict[str, list[Planned]], options: Options) -> None:
 
 def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.device) -> None:
     """Every planned run, on this device."""
-    for planned in (planned for runs in plans.values() for planned in runs):
-        if isinstance(planned.recipe, Recipe):
-            distributed.check_divides(planned.recipe.batch_size)
+    check_same_command(plans, options)
     init = distributed.first_then_others(partial(load_saved, options.init)) if options.init else None
 
     def load(name: str) -> Dataset:
-        return distributed.first_then_others(partial(load_dataset, name, options.data_dir, options.image_size))
+        dataset = distributed.first_then_others(partial(load_dataset, name, options.data_dir, options.image_size))
+        distributed.check_equal({f"{dataset.name}: {part}": digest for part, digest in dataset.sha256.items()})
+        return dataset
 
     loaded = {name: load(name) for name in list(plans)[:1]}  # its faults come before the measurement
     conv_gflops = distributed.from_first(lambda: measure_conv(device, conv3x3))
@@ -77,6 +77,14 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
                 print(failures[-1], flush=True)
     if failures:
         raise RunError("; ".join(failures))
+
+
+def check_same_command(plans: dict[str, list[Planned]], options: Options) -> None:
+    """UsageError unless torchrun's processes, perhaps on several machines, were all given the same runs."""
+    runs = {planned.path.stem: planned.recipe for runs in plans.values() for planned in runs}
+    distributed.check_equal({"the runs": ", ".join(runs), "--precision": options.precision})
+    distributed.check_equal({f"{name}: {field}": value for name, recipe in runs.items()
+                             for field, value in as_json(recipe).items()})
 
 
 def run_unless_complete(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,

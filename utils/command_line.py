@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import json
 import os
 import shutil
 import signal
@@ -19,7 +20,13 @@ Arguments = argparse.Namespace
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed",
                  "failed to map segment", "bad_alloc", "start new thread")
 OTHERS_WAIT = 3.0  # seconds; torchrun ends all processes once one has ended, and only the first one reports errors
-MOST_COLUMNS = 100  # of help
+MOST_COLUMNS = 80  # of help
+RENDEZVOUS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun for each process
+
+
+def processes() -> int:
+    """In how many processes torchrun, or a launcher that sets the same variables, started this command."""
+    return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in RENDEZVOUS) else 1
 
 
 def end_on_interrupt() -> None:
@@ -86,7 +93,9 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     if os.environ.get("RANK", "0") != "0":
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             code = _exit_code(work, on_interrupt)
-        time.sleep(OTHERS_WAIT if code else 0)
+        if code:
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # torchrun then lists the first one's failure alone
+            time.sleep(OTHERS_WAIT)
         return code
     return _exit_code(work, on_interrupt)
 
@@ -103,24 +112,33 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
 
 
+def report_end(text: str) -> None:
+    """Say why the command ends: on stderr, and under torchrun as the reason at the end of its own failure report."""
+    print(text, file=sys.stderr)
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        facts = {"message": text, "extraInfo": {"py_callstack": text.strip(), "timestamp": str(int(time.time()))}}
+        with suppress(OSError):
+            Path(file).write_text(json.dumps({"message": facts}), encoding="utf-8")
+
+
 def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     open_closed_streams()
     try:
         work()
     except (UsageError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        report_end(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt as error:
-        print(f"\ninterrupted; {str(error) or on_interrupt}", file=sys.stderr)
+        report_end(f"\ninterrupted; {str(error) or on_interrupt}")
         return getattr(error, "exit_code", 130)
     except OSError as error:  # a full disk, a folder that went away
-        print(f"error: {error}", file=sys.stderr)
+        report_end(f"error: {error}")
         return 1
     except (MemoryError, RuntimeError, ImportError) as error:
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise  # a bug, whose traceback helps
         remedy = (f"a library could not be loaded ({reason(error)}); raise the limit (ulimit -v), or free memory"
                   if isinstance(error, ImportError) else "try smaller --widths or a smaller --batch-size")
-        print(f"error: out of memory: {remedy}", file=sys.stderr)
+        report_end(f"error: out of memory: {remedy}")
         return 1
     return 0

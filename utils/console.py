@@ -1,11 +1,22 @@
 """What a command prints: lines on stderr, and durations."""
 
+import os
+import select
 import sys
 
 
 def say(text: str) -> None:
     """Print one line on stderr and flush it."""
     print(text, file=sys.stderr, flush=True)
+
+
+def discard_output_without_reader() -> None:
+    """Let further output go nowhere where its terminal or pipe is closed, so that printing raises no error."""
+    for number in (1, 2) if hasattr(select, "poll") else ():  # Windows has no poll
+        poller = select.poll()
+        poller.register(number, 0)
+        if poller.poll(0):  # an error or a hang-up; neither needs to be asked for
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def in_words(seconds: float) -> str:

@@ -216,6 +216,13 @@ def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
             raise UsageError(f"{name} {number}: must be at most {allowed['most']}")
 
 
+def check_divides(batch_size: int, processes: int) -> None:
+    """UsageError unless batches of this size divide evenly over the processes, with at least two images each."""
+    if processes > 1 and (batch_size % processes or batch_size < 2 * processes):
+        raise UsageError(f"--batch-size {batch_size}: is shared by {processes} processes, so give a multiple of "
+                         f"{processes}, {2 * processes} or more")
+
+
 def flag_name(f: "dataclasses.Field[Any]") -> str:
     """`batch_size` -> `--batch-size`."""
     return "--" + f.name.replace("_", "-")
@@ -230,11 +237,11 @@ def check_methods_have(recipe: type[LatentRecipe], methods: list[str], given: se
                              f"{', '.join(having)}")
 
 
-def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRecipe]]) -> None:
+def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRecipe]], varying: set[str]) -> None:
     """One flag per field of every task's recipe, grouped by the task that first has it.
 
-    Tasks that share a field share its flag.  Defaults differ per data set, so a flag that is not given is absent from
-    the parsed namespace.
+    Tasks that share a field share its flag.  A flag that is not given is absent from the parsed namespace.
+    varying: the fields whose default depends on data set, method or encoder.
     """
     added: set[str] = set()
     shared = [("encoder and images of every task", LatentRecipe), ("training of every task but control", Recipe),
@@ -244,12 +251,12 @@ def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRec
         for f in fields(recipe):
             if f.name not in added and f.name != "method":  # --method is a flag of the run: it takes several
                 added.add(f.name)
-                add_flag(group, f)
+                add_flag(group, f, "by recipe" if f.name in varying else str(f.default))
 
 
-def add_flag(group: Any, f: "dataclasses.Field[Any]") -> None:
-    """One field as one argparse flag."""
-    text = f.metadata["help"].replace("%", "%%")
+def add_flag(group: Any, f: "dataclasses.Field[Any]", default: str) -> None:
+    """One field as one argparse flag.  default: in words."""
+    text = f"{f.metadata['help']} (default: {default.lower()})".replace("%", "%%")
     options: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
     if isinstance(f.default, bool):
         group.add_argument(flag_name(f), action=argparse.BooleanOptionalAction, **options)

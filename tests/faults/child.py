@@ -73,6 +73,7 @@ def go(argv: list[str], log: str, fault: Fault) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup lets it be ignored
     quick_scores()
     if fault.downloads:
         datasets.DATASETS["digits"] = replace(datasets.DATASETS["digits"], cached=True, sources=(

@@ -46,8 +46,10 @@ def test_ctrl_c_anywhere_says_how_to_go_on(place: str, expected: dict, folder: F
     go_on(folder, expected)
 
 
-def test_sigterm_ends_with_143_after_a_checkpoint(expected: dict, folder: Folder) -> None:
-    assert folder.run(RUN, place="step", call=5, signal=signal.SIGTERM) == 143
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_sighup_end_with_128_and_their_number_after_a_checkpoint(number: int, expected: dict,
+                                                                             folder: Folder) -> None:
+    assert folder.run(RUN, place="step", call=5, signal=number) == 128 + number
     assert "the checkpoint of step 5 is in" in last_line(folder)
     go_on(folder, expected)
     assert "resuming from stage1-step000000005" in folder.said()

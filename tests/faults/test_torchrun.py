@@ -1,7 +1,8 @@
-"""Whole commands under torchrun: a killed worker, an error said once, and two hosts with a network between them."""
+"""Whole commands under torchrun: a killed worker, signals, errors, and two hosts with a network between them."""
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.faults.harness import DEADLINE
 from tests.faults.test_parallel import ROUNDING, apart
 
 ROOT = Path(__file__).parent.parent.parent
@@ -75,11 +77,45 @@ def test_a_killed_worker_restarts_and_ends_with_the_same_record(victim: int, tmp
     assert all(torch.equal(weights[name], weights_killed[name]) for name in weights | weights_killed)
 
 
-def test_an_error_is_said_once(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds torchrun's workers in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_torchrun_leaves_a_checkpoint_from_which_the_run_resumes(number: int, tmp_path: Path) -> None:
+    command = [*HERE, *RUN, "--results-dir", str(tmp_path / "results")]
+    with (tmp_path / "log").open("w") as log:
+        agent = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log,
+                                 preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # nohup lets it be ignored
+    until = time.monotonic() + DEADLINE
+    while not list((tmp_path / "results").glob("*.unfinished/stage1-step*.json")):
+        assert time.monotonic() < until and agent.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.02)
+    processes = workers(agent)
+    agent.send_signal(number)
+    assert agent.wait(DEADLINE) == 1
+    said = (tmp_path / "log").read_text()
+    assert said.count(f"{signal.Signals(number).name}: stopping after this step") == 1
+    assert said.count("the same command resumes from it") == 1 and "_main.py\", line" not in said
+    assert len(processes) == 2 and not any(Path(f"/proc/{process}").exists() for process in processes)
+    subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, check=True, timeout=DEADLINE, stdout=subprocess.DEVNULL)
+    (path,) = (tmp_path / "results").glob(f"{NAME}.json")
+    assert json.loads(path.read_text())["run"]["resumed"] == 1
+
+
+def test_processes_with_different_seeds_are_refused(tmp_path: Path) -> None:
+    words = [sys.executable, *RUN, "--results-dir", str(tmp_path), "--seed"]
+    done = subprocess.run([*HERE, "--no-python", "sh", "-c", f"exec {shlex.join(words)} $RANK"], cwd=ROOT,
+                          env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "the same command" in line and "seed0" in line and "seed1" in line
+    assert not list(tmp_path.glob("[!.]*"))
+
+
+def test_an_error_is_said_once_and_is_the_reason_in_torchrun_s_report(tmp_path: Path) -> None:
     done = subprocess.run([*HERE, *RUN, "--batch-size", "15", "--results-dir", str(tmp_path)], cwd=ROOT,
-                          env=ENVIRONMENT, capture_output=True, text=True, timeout=200)
-    assert done.stderr.count("error: --batch-size 15: is shared by 2 processes") == 1
-    assert "exitcode  : 2" in done.stderr and "_main.py\", line" not in done.stderr
+                          env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE)
+    ours, _, report = done.stderr.partition("_main.py FAILED")
+    assert ours.count("error: --batch-size 15: is shared by 2 processes") == 1
+    assert "traceback : error: --batch-size 15: is shared by 2 processes" in report
+    assert "exitcode  : 2" in report and "_main.py\", line" not in done.stderr
 
 
 @pytest.fixture

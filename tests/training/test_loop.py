@@ -31,10 +31,10 @@ class Elsewhere(Loop):
         self.device = here
 
 
-def train(data: DeviceData, device: str, broken_step: int = 0) -> Trained:
-    """Two epochs of a linear classifier; from a broken step on the loss is not a number."""
+def train(data: DeviceData, device: str, broken_step: int = 0, epochs: int = 2) -> Trained:
+    """Some epochs of a linear classifier; from a broken step on the loss is not a number."""
     torch.manual_seed(0)
-    recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), epochs=2, batch_size=40)
+    recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), epochs=epochs, batch_size=40)
     model = nn.Sequential(nn.Flatten(), LinearHead(64, 10))
     loop, calls = Elsewhere(recipe, data, CPU, {"encoder": model}), [0]
     loop.elsewhere = device
@@ -50,7 +50,7 @@ def train(data: DeviceData, device: str, broken_step: int = 0) -> Trained:
         for index in loop.batches():
             loop.step(loss_of, index, then=lambda: followed.append(loop.step_done))
         loop.end_epoch(loop.validate(lambda index, generator: (torch.zeros(()), None)))
-    assert followed == list(range(18))  # before the step is counted
+    assert followed == list(range(9 * epochs))  # before the step is counted
     return loop.finished()
 
 
@@ -67,3 +67,22 @@ def test_a_loss_read_late_still_names_its_own_step(digits: DeviceData, device: s
     with pytest.raises(Diverged) as caught:
         train(digits, device, step)
     assert (caught.value.step, caught.value.epoch, len(caught.value.history)) == (step, epoch, epoch - 1)
+
+
+def test_a_pipe_gets_every_tenth_epoch_and_the_last_and_one_estimate(digits: DeviceData, capsys) -> None:
+    train(digits, "cpu", epochs=12)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["10/12", "12/12"]
+    assert len([line for line in lines if line.startswith("estimated ")]) == 1
+
+
+@pytest.mark.parametrize("slowdown, words", [(1.0, "53.0 s"), (2.0, "1 min 33 s")])
+def test_the_estimate_is_time_so_far_steps_left_and_scoring(slowdown, words, digits, monkeypatch, capsys) -> None:
+    loop = Loop(TASKS["1.2.2"].default_recipe("digits"), digits, CPU, {"encoder": nn.Linear(64, 10)})
+    loop.steps, loop.step_done, loop.started, loop.slowdown = 100, 20, 100.0, slowdown
+    monkeypatch.setattr("training.loop.time.monotonic", lambda: 105.0)
+    monkeypatch.setattr("training.loop.expected_seconds", lambda *_: 4.0)
+    loop.waiting = 2.0
+    loop._estimate(10, 100.0)  # half a second per step
+    loop._estimate(10, 100.0)
+    assert capsys.readouterr().out == f"estimated {words} in all, with scoring\n"

@@ -19,6 +19,7 @@ from utils.recipe import (
     Recipe,
     add_flags,
     as_json,
+    check_divides,
     check_methods_have,
     flag_values,
 )
@@ -26,7 +27,7 @@ from utils.recipe import (
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser()
-    add_flags(p, {name: task.recipe for name, task in TASKS.items()})
+    add_flags(p, {name: task.recipe for name, task in TASKS.items()}, set())
     return p
 
 
@@ -191,3 +192,13 @@ def test_what_a_long_recipe_leaves_out_is_the_recipe_s_own_default_and_no_key_is
         for key, entry in task.long.items():
             assert key in task.recipes
             assert set(entry.values) <= {f.name for f in dataclasses.fields(task.recipe)} - {"method"}, key
+
+
+@pytest.mark.parametrize("size, fits", [(6, True), (12, True), (3, False), (10, False)])
+def test_a_batch_that_cannot_be_shared_is_refused(size: int, fits: bool) -> None:
+    check_divides(size, 1)
+    if fits:
+        check_divides(size, 3)
+        return
+    with pytest.raises(UsageError, match=f"--batch-size {size}: is shared by 3 processes, so give a multiple of 3"):
+        check_divides(size, 3)

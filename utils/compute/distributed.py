@@ -15,12 +15,12 @@ import torch
 import torch.distributed as dist
 from torch import Generator, Tensor, nn
 
+from utils.command_line import processes
 from utils.compute.precision import at_least_float32
 from utils.errors import RunError, UsageError
 
 T = TypeVar("T")
 TIMEOUT = timedelta(days=2)  # the others wait while the first one downloads or scores; a dead one is noticed at once
-RENDEZVOUS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun for each process
 _alone = False
 
 
@@ -41,7 +41,7 @@ def is_first() -> bool:
 
 def launched() -> bool:
     """Whether torchrun, or a launcher that sets the same variables, started this process as one of several."""
-    return all(name in os.environ for name in RENDEZVOUS) and os.environ["WORLD_SIZE"] != "1"
+    return processes() > 1
 
 
 def restarts() -> int:
@@ -165,12 +165,14 @@ def copy_first(tensors: Iterable[Tensor]) -> None:
             dist.broadcast(tensor.detach(), src=0)
 
 
-def check_divides(batch_size: int) -> None:
-    """UsageError unless batches of this size divide evenly over the processes, with at least two images each."""
-    count = world_size()
-    if count > 1 and (batch_size % count or batch_size < 2 * count):
-        raise UsageError(f"--batch-size {batch_size}: is shared by {count} processes, so give a multiple of {count}, "
-                         f"{2 * count} or more")
+def check_equal(facts: dict[str, Any]) -> None:
+    """UsageError, in every process, unless all processes have the same facts; facts: JSON values by name."""
+    first, *others = gather_objects(facts)
+    for number, other in enumerate(others, start=1):
+        for name, value in first.items():
+            if other.get(name) != value:
+                raise UsageError("all processes need the same command and the same images, but process 0 has "
+                                 f"{name} {value}, and process {number} has {other.get(name)}")
 
 
 def share(batch: Tensor) -> Tensor:

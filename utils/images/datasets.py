@@ -241,9 +241,9 @@ def check_subset(name: str, count: int) -> None:
 
 
 def check_folder(name: str) -> None:
-    """UsageError where folder:PATH is no folder; what it holds is checked when it is loaded."""
-    if name not in DATASETS and not (path := folder_path(name)).is_dir():
-        raise UsageError(f"{path} is not a folder" if path.exists() else f"there is no folder {path}")
+    """UsageError where folder:PATH is no folder with enough images of each class; that they decode shows later."""
+    if name not in DATASETS:
+        image_folder.listed(folder_path(name))
 
 
 def image_shape(name: str, image_size: int | None = None) -> tuple[int, int, int]:

@@ -27,19 +27,21 @@ UNREADABLE = "unreadable.txt"  # in the cache: one line per image, with the reas
 MIN_TRAINING = 8  # images per class; one more for each of validation and test that is taken from them
 
 
-def scan(path: Path, side: int) -> tuple[Layout, str]:
-    """The classes and images of a folder, and a key that changes with them, the side and the rules of decoding.
-
-    Prints what it finds in one line.  Raises UsageError if the folder does not fit.
-    """
+def listed(path: Path) -> Layout:
+    """The classes and images of a folder, none of them opened.  Raises UsageError if the folder does not fit."""
     try:
         layout = read_layout(path)
-        key = _listing_digest(path, layout, side)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {reason(error)}") from error
     _check_counts(path, layout, layout.images)
+    return layout
+
+
+def scan(path: Path, side: int) -> tuple[Layout, str]:
+    """listed(), in one printed line, and a key that changes with it, the side and the rules of decoding."""
+    layout = listed(path)
     say(f"{path.name}: {layout.summary}")
-    return layout, key
+    return layout, _listing_digest(path, layout, side)
 
 
 def read_or_build(path: Path, layout: Layout, key: str, side: int, cache: Path) -> tuple[Arrays, int, dict[str, str]]:

@@ -260,8 +260,8 @@ class Environment(Strict):
 
 class Failure(Strict):
     reason: Text
-    epoch: Positive
-    step: Positive
+    epoch: Count  # 0: nothing was trained
+    step: Count
 
 
 class Record(Strict):

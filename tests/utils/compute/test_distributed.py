@@ -28,13 +28,15 @@ def test_random_numbers_are_this_process_s_rows_of_those_of_the_batch(second_of_
     assert torch.equal(distributed.randint(9, (4,), fresh()), torch.randint(9, (12,), generator=fresh())[4:8])
 
 
-@pytest.mark.parametrize("size, fits", [(6, True), (12, True), (3, False), (10, False)])
-def test_a_batch_that_cannot_be_shared_is_refused(size: int, fits: bool, second_of_three: None) -> None:
-    if fits:
-        distributed.check_divides(size)
-        return
-    with pytest.raises(UsageError, match=f"--batch-size {size}: is shared by 3 processes, so give a multiple of 3"):
-        distributed.check_divides(size)
+@pytest.mark.parametrize("theirs, words", [
+    ({"the runs": "a_seed1"}, "process 0 has the runs a_seed0, and process 2 has a_seed1"), ({}, "process 2 has None")])
+def test_processes_with_different_commands_are_refused(theirs, words, second_of_three, monkeypatch) -> None:
+    ours = {"the runs": "a_seed0"}
+    monkeypatch.setattr(distributed, "gather_objects", lambda facts: [facts, ours, theirs])
+    with pytest.raises(UsageError, match=words):
+        distributed.check_equal(ours)
+    monkeypatch.setattr(distributed, "gather_objects", lambda facts: [facts, ours, ours])
+    distributed.check_equal(ours)
 
 
 def test_a_single_process_keeps_the_whole_batch() -> None:

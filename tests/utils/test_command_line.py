@@ -1,0 +1,112 @@
+"""Help, --version, exit codes, closed streams, and what torchrun is told of a failure."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import _main
+import _report_evaluation
+from tests.commands import ROOT, stdout_without_torch
+from training.tasks import TASKS
+from utils.command_line import exit_code
+from utils.errors import UsageError
+from utils.images.datasets import DATASETS
+from utils.recipe import as_json
+from utils.records.schema import read_record
+
+
+def test_help_leads_with_examples_and_loads_no_torch() -> None:
+    text = stdout_without_torch("--help")
+    assert text.startswith("examples:\n")
+    for word in ("1.2.1", "1.2.2", "1.2.3", "rotation", "digits", "mnist", "cifar10", "folder:PATH", "--temperature",
+                 "--show-recipe", "--version", "default: dcl on cifar10; simclr on mnist, digits",
+                 "training/*_recipe.py"):
+        assert word in text
+
+
+@pytest.mark.parametrize("columns", ["80", "250"])
+def test_help_fits_80_columns(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert max(map(len, _main.build_parser().format_help().splitlines())) <= 80
+
+
+def test_help_shows_only_defaults_that_hold_everywhere() -> None:
+    shown = {action.dest: found[1] for action in _main.build_parser()._actions
+             if (found := re.search(r"\(default: (.*)\)$", action.help or ""))}
+    assert shown["epochs"] == shown["encoder"] == "by recipe" and shown["warmup"] == "0.1"
+    for task in TASKS.values():
+        for family in {spec.recipes for spec in DATASETS.values()}:
+            for method in task.all_methods:
+                for name, value in as_json(task.default_recipe(family, method)).items():
+                    assert name == "method" or shown[name] in ("by recipe", str(value).lower()), name
+
+
+@pytest.mark.parametrize("parse", [_main.main, _report_evaluation.parse])
+def test_version_is_that_of_the_project_file(parse, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(["--version"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"{project['version']}\n")
+
+
+def test_running_out_of_memory_is_one_line(capsys) -> None:
+    import torch
+    assert exit_code(lambda: torch.empty(10**15), "") == 1
+    assert "out of memory" in capsys.readouterr().err
+    assert exit_code(partial(fail, ImportError("libtorch_cpu.so: failed to map segment from shared object")), "") == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert "out of memory" in line and "libtorch_cpu.so" in line and "ulimit" in line
+    for bug in (RuntimeError("CUDA error: an illegal memory access was encountered"), ImportError("no module named x")):
+        with pytest.raises(type(bug), match=str(bug)):  # a bug keeps its traceback
+            exit_code(partial(fail, bug), "")
+
+
+def fail(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_does_not_matter(closed: str, tmp_path: Path) -> None:
+    command = (f"{sys.executable} _main.py --task control --dataset digits --method pca --quick --precision float32 "
+               f"--results-dir {tmp_path}")
+    result = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, "Traceback" in result.stderr) == (0, False)
+    assert read_record(tmp_path / "control_digits_pca_seed0_quick.json").run.status == "quick"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
+def test_too_little_memory_to_load_pytorch_is_one_line(tmp_path: Path) -> None:
+    command = f"{sys.executable} _main.py --task 1.2.2 --dataset digits --quick --results-dir {tmp_path}"
+    result = subprocess.run(["sh", "-c", f"ulimit -v 1000000; {command}"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: out of memory: ") and len(result.stderr.splitlines()) == 1
+
+
+def test_torchrun_is_told_why_a_process_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    assert exit_code(partial(fail, UsageError("--batch-size 3: too small")), "") == 2
+    message = json.loads(file.read_text())["message"]
+    assert message["extraInfo"]["py_callstack"] == "error: --batch-size 3: too small"
+    assert int(message["extraInfo"]["timestamp"]) > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no poll")
+def test_output_without_a_reader_is_discarded() -> None:
+    code = ("import os; os.write(1, b'x'); input(); from utils.console import discard_output_without_reader as discard;"
+            "discard(); print('y' * 10**6, flush=True); raise SystemExit(7)")
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout and process.stdin
+    assert os.read(process.stdout.fileno(), 1) == b"x"
+    process.stdout.close()
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.wait(60) == 7
