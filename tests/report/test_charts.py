@@ -32,6 +32,5 @@ def test_alternative_texts_of_charts_give_numbers(tmp_path: Path) -> None:
     assert "Validation loss falls from 0.4123 to 0.1200 over 4 epochs" in charts.curves(rows[0]).alt
     assert charts.curves(rows[1]) is None
     raw = json.loads(path.read_text())
-    assert f"joint by classifier ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in charts.methods(
-        [("mnist", rows)]).alt
-    assert "control: PCA of pixels on MNIST 50.00 %" in charts.overview([("mnist", rows)]).alt
+    assert f"joint by classifier ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in charts.methods("mnist", rows).alt
+    assert "on MNIST: 1.2.2 joint 75.00 %; control: PCA of pixels 50.00 %" in charts.overview("mnist", rows).alt
