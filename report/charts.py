@@ -52,8 +52,8 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
     return Drawing("svg", save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
                    " ".join([*overview_finding(dataset, rows, best), *off_scale(edge), "Dots are means over seeds, "
-                             "lines Wilson 95 % intervals, small circles single seeds. The orange tick is the reference, "
-                             "a dashed line the best control."]))
+                             "lines Wilson 95 % intervals, small circles single seeds. The orange tick is the "
+                             "reference, a dashed line the best control."]))
 
 
 def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> list[str]:
