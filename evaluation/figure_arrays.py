@@ -139,7 +139,7 @@ def principal_axes(decoder: nn.Module, z: Tensor) -> dict[str, np.ndarray]:
     variance, axes = variance.flip(0).clamp(min=0), axes.flip(1).T[:PRINCIPAL_AXES]  # (A, D)
     axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()  # of two signs always the same
     axes = axes * variance[:len(axes), None].sqrt()
-    steps = torch.linspace(-FARTHEST, FARTHEST, PRINCIPAL_STEPS, dtype=torch.float64)
+    steps = FARTHEST * (2.0 * torch.arange(PRINCIPAL_STEPS) / (PRINCIPAL_STEPS - 1) - 1).double()
     lines = mean + steps[:, None] * axes[:, None]  # (A, T, D)
     plane = mean + steps[:, None] * axes[0] - steps[:, None, None] * axes[min(1, len(axes) - 1)]  # (T, T, D)
     images, more = (to_uint8(torch.stack([decoder(row.float().to(z.device)) for row in grid]))

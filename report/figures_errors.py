@@ -33,7 +33,7 @@ def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
         return None
     confidence = arrays["test_confidence"][arrays["map_index"]] if "test_confidence" in arrays else None
     shown = (wrong if confidence is None else wrong[np.argsort(-confidence[wrong], kind="stable")])[:MOST_ERRORS]
-    names, (height, width) = class_names(record, 9), arrays["map_images"].shape[1:3]
+    names, (height, width) = class_names(record, 8), arrays["map_images"].shape[1:3]
     cell = WIDTH / COLUMNS - 8
     gaps = round(8 / cell * width), round((22 if confidence is None else 31) / cell * width)
     drawn = grid([[arrays["map_images"][i] for i in shown[k:k + COLUMNS]] for k in range(0, len(shown), COLUMNS)],
@@ -41,11 +41,11 @@ def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
     words = []
     for k, i in enumerate(shown):
         x, y = k % COLUMNS * drawn.right, k // COLUMNS * drawn.down + cell * height / width
-        words += [word(names[true[i]], x, y + 9, 8), word(f"{NOT_SAME}{names[predicted[i]]}", x, y + 18, 8, ORANGE)]
+        words += [word(names[true[i]], x, y + 9, 7.5), word(NOT_SAME + names[predicted[i]], x, y + 18, 7.5, ORANGE)]
         if confidence is not None:
-            words.append(word(f"{confidence[i]:.2f}", x, y + 27, 8, MUTED))
-    data = svg(WIDTH, drawn.height + 29, drawn.image, (0, 0, drawn.width, drawn.height), words)
-    text = (f"{len(shown)} of the {show.plural(len(wrong), 'misclassified image')} among the "
+            words.append(word(f"{confidence[i]:.2f}", x, y + 27, 7.5, MUTED))
+    data = svg(WIDTH, drawn.height + (20 if confidence is None else 29), drawn.image, (0, 0, drawn.width, drawn.height), words)
+    text = (f"{len(shown)} of {show.plural(len(wrong), 'misclassified image')} among the "
             f"{show.count(len(true))} test images on the maps")
     if confidence is None:
         return Drawing("svg", data, f"{text}.", f"{text}: below each its true class and the predicted one.")

@@ -165,6 +165,13 @@ def grid(rows: Sequence[Sequence[np.ndarray | None]], cell: float, gaps: tuple[i
                 unit * canvas.shape[0])
 
 
+def fitting_grid(rows: Sequence[Sequence[np.ndarray]], width: float) -> Grid:
+    """grid() of equally long rows with a given width."""
+    height, across, _ = rows[0][0].shape
+    gap = max(1, height // 14)
+    return grid(rows, width * across / (len(rows[0]) * (across + gap) - gap))
+
+
 def drawable(arrays: Arrays, key: str) -> bool:
     """Whether an array of images is present and can be drawn: at least one image, of one or three channels."""
     return key in arrays and arrays[key].size > 0 and arrays[key].shape[-1] in (1, 3)
@@ -246,10 +253,10 @@ def traversals(arrays: Arrays) -> Drawing | None:
         return None
     images, steps, share = arrays["traversal_images"], arrays["principal_steps"], arrays["principal_share"]
     left, top = 62.0, 14.0
-    drawn = grid([list(row) for row in images], (WIDTH - left) / len(steps) * 0.93)
+    drawn = fitting_grid([list(row) for row in images], WIDTH - left)
     words = [word(f"{i}: {100 * part:.1f} %", 0, top + (i - 0.5) * drawn.down + 2, 8.5)
              for i, part in enumerate(share, start=1)]
-    words += [word(show.signed(float(step), 1), left + (j + 0.46) * drawn.right, 8, 7.5, MUTED, "middle")
+    words += [word(show.signed(float(step), 1), left + (j + 0.45) * drawn.right, 8, 7.5, MUTED, "middle")
               for j, step in enumerate(steps)]
     data = svg(WIDTH, top + drawn.height, drawn.image, (left, top, drawn.width, drawn.height), words)
     text = (f"The first {len(images)} principal axes hold {100 * share.sum():.1f} % of the latents' variance, the "
@@ -264,7 +271,7 @@ def plane(arrays: Arrays) -> Drawing | None:
     if not drawable(arrays, "plane_images"):
         return None
     images, steps, share = arrays["plane_images"], arrays["principal_steps"], arrays["principal_share"]
-    drawn = grid([list(row) for row in images], WIDTH / len(steps) * 0.93)
+    drawn = fitting_grid([list(row) for row in images], WIDTH)
     data = svg(WIDTH, drawn.height, drawn.image, (0, 0, drawn.width, drawn.height), [])
     ends = f"{show.signed(float(steps[0]), 1)} to {show.signed(float(steps[-1]), 1)} standard deviations"
     text = (f"The plane of the latent's first two principal axes ({100 * share[:2].sum():.1f} % of the variance), "
