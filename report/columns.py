@@ -63,12 +63,12 @@ def error_scale(axes: Axes, axis: Literal["x", "y"]) -> None:
     scale, line = (axes.set_xscale, axes.xaxis) if axis == "x" else (axes.set_yscale, axes.yaxis)
     scale("log")
     line.set_inverted(True)
-    low, high = sorted(line.get_view_interval().tolist())
+    low, high = sorted(map(float, line.get_view_interval()))
     line.set_view_interval(low, high, ignore=True)
     shown = thin_out([tick for tick in TICKS if low <= 100 - tick <= high], low, high)
     if len(shown) < 3:
         even = MaxNLocator(4).tick_values(100 - high, 100 - low)
-        shown = thin_out([tick for tick in even.tolist() if low <= 100 - tick <= high], low, high)
+        shown = thin_out([tick for tick in map(float, even) if low <= 100 - tick <= high], low, high)
     line.set_ticks([100 - tick for tick in shown], [f"{tick:.4g}" for tick in shown])
     line.set_minor_locator(NullLocator())
     line.set_inverted(True)
@@ -104,7 +104,7 @@ def name_dots(axes: Axes, dots: Sequence[tuple[float, float]], names: Sequence[s
     """
     unit = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]  # axes without a figure
     places = axes.transData.transform(np.asarray(dots)) * unit  # (N, 2) in points
-    frame = axes.bbox.extents * unit
+    frame = np.asarray(axes.bbox.extents) * unit
     taken = [np.array([x - 3, y - 3, x + 3, y + 3]) for x, y in places]
     for x, *ends in lines:
         (left, first), (_, second) = axes.transData.transform([(x, end) for end in ends]) * unit

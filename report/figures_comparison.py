@@ -56,8 +56,10 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     error_scale(axes, "y")
     axes.set_xlabel("minutes of a run, training and scoring")
     axes.grid()
-    name_dots(axes, [(time, *errors([row.accuracy])) for time, row in drawn], [dot_name(row) for _, row in drawn],
-              [(time, *errors([row.low, row.high])) for time, row in drawn])
+    middle, low_end, high_end = (errors(getattr(row, name) for _, row in drawn) for name in ("accuracy", "low", "high"))
+    times = [time for time, _ in drawn]
+    name_dots(axes, list(zip(times, middle, strict=True)), [dot_name(row) for _, row in drawn],
+              list(zip(times, low_end, high_end, strict=True)))
     best, quick = max(known, key=lambda entry: entry[1].accuracy), min(known, key=itemgetter(0))
     ahead = [f"{row_name(row)} ({show.percent(row.accuracy)} %, {time:.1f} min)"
              for time, row in sorted(known, key=itemgetter(0))
@@ -150,20 +152,23 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
         axes.text(i - 0.4, i, name, va="center", fontsize=SMALL, parse_math=False)
     alike = [row_name(pair.second if pair.first is ranked[0] else pair.first) for pair in pairs
              if pair.adjusted >= SIGNIFICANT and ranked[0] in (pair.first, pair.second)]
+    every = 2 * len(pairs) == len(rows) * (len(rows) - 1)
     text = (f"{dataset_name(dataset)}: {sum(pair.adjusted < SIGNIFICANT for pair in pairs)} of "
             f"{show.plural(len(pairs), 'pair')} differ significantly")
     return Drawing("svg", save(figure), f"{text}. Not shown to differ from the most accurate row, "
                    f"{row_name(ranked[0])}: {show.listing(alike) or 'none'}.",
-                   f"{text} by McNemar's test (5 % after Holm's correction); the cells of the others are blank. The "
-                   "most accurate row is at the top. An arrow points to the better of two rows: up to the name that "
-                   "heads its column, or right to the name that ends its row.")
+                   f"{text} by McNemar's test (5 % after Holm's correction); the cells of the others are blank. "
+                   f"{'' if every else 'Rows without a seed in common have no cell. '}"
+                   "The most accurate row is at the top. An arrow points to the better of two rows: up to the name "
+                   "that heads its column, or right to the name that ends its row.")
 
 
 @styled
 def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     """Alignment and uniformity of each latent, means over seeds, with names at the dots; None below two of them."""
     scores = ("test/alignment", "test/uniformity")
-    found = [(*point, row) for row in rows if None not in (point := [mean_of(row.runs, score) for score in scores])]
+    means = [(*(mean_of(row.runs, score) for score in scores), row) for row in rows]
+    found = [(x, y, row) for x, y, row in means if x is not None and y is not None]
     if len(found) < 2:
         return None
     figure, axes = narrow(f"{dataset_name(dataset)}: uniformity (low is even)", 175)

@@ -11,7 +11,7 @@ from report.pictures import NOT_SAME, Arrays, class_names, drawable, grid, svg, 
 from report.summary import wilson_interval
 from utils.records.schema import Record
 
-COLUMNS, MOST_ERRORS = 5, 15
+COLUMNS, MOST_ERRORS = 5, 10
 BINS = 10  # of equal width
 
 
@@ -44,7 +44,8 @@ def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
         words += [word(names[true[i]], x, y + 9, 7.5), word(NOT_SAME + names[predicted[i]], x, y + 18, 7.5, ORANGE)]
         if confidence is not None:
             words.append(word(f"{confidence[i]:.2f}", x, y + 27, 7.5, MUTED))
-    data = svg(WIDTH, drawn.height + (20 if confidence is None else 29), drawn.image, (0, 0, drawn.width, drawn.height), words)
+    height = drawn.height + (20 if confidence is None else 29)
+    data = svg(WIDTH, height, drawn.image, (0, 0, drawn.width, drawn.height), words)
     text = (f"{len(shown)} of {show.plural(len(wrong), 'misclassified image')} among the "
             f"{show.count(len(true))} test images on the maps")
     if confidence is None:

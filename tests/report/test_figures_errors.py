@@ -22,12 +22,12 @@ def test_misclassified_images_are_the_most_confident_errors_with_their_classes(t
                              for name in ("labels", "predictions", "confidence"))
     wrong = sorted((i for i in range(len(true)) if true[i] != guess[i]), key=lambda i: (-sure[i], i))
     names = ["airplane", "autom\u2026le", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-    expected = [(names[int(true[i])], names[int(guess[i])], f"{sure[i]:.2f}") for i in wrong[:15]]
+    expected = [(names[int(true[i])], names[int(guess[i])], f"{sure[i]:.2f}") for i in wrong[:10]]
     drawing = figures_errors.misclassified(run.record, run.arrays)
     words = [one.text for one in ElementTree.fromstring(drawing.data) if one.tag.endswith("text")]
     shown = [(a, b.removeprefix("\u2260\xa0"), c) for a, b, c in zip(*[iter(words)] * 3, strict=True)]
     assert [one[2] for one in shown] == [one[2] for one in expected] and sorted(shown) == sorted(expected)
-    assert len(wrong) == 30 and "15 of 30 misclassified images among the 300 test images" in drawing.caption
+    assert len(wrong) == 30 and "10 of 30 misclassified images among the 300 test images" in drawing.caption
     old = {name: array for name, array in run.arrays.items() if name != "test_confidence"}
     drawing = figures_errors.misclassified(run.record, old)
     assert not re.search(r"0\.\d\d<", drawing.data.decode()) and "probability" not in drawing.caption
