@@ -51,9 +51,8 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     gaps = [f"{task_name(line.task)} missing" for line in lines if isinstance(line, Missing)]
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
     return Drawing("svg", save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
-                   " ".join([*overview_finding(dataset, rows, best), *off_scale(edge), "Dots are means over seeds, "
-                             "lines Wilson 95 % intervals, small circles single seeds. The orange tick is the "
-                             "reference, a dashed line the best control."]))
+                   " ".join([*overview_finding(dataset, rows, best), *off_scale(edge), "Lines are Wilson 95 % "
+                             "intervals, small circles single seeds, orange ticks the references."]))
 
 
 def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> list[str]:
@@ -65,9 +64,10 @@ def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> 
     found = f"{row_name(best)} is the most accurate on {dataset_name(dataset)}, {show.percent(best.accuracy)} %."
     if control is None:
         return [found]
+    dashed = "" if control in far_controls(rows) else " (dashed)"
     above = sum(row.accuracy > control.accuracy for row in learned)
     return [found, f"{above} of {show.plural(len(learned), 'learned row')} {'is' if above == 1 else 'are'} above the "
-            f"best control, {method_name('control', control.method)} with {show.percent(control.accuracy)} %."]
+            f"best control, {method_name('control', control.method)} with {show.percent(control.accuracy)} %{dashed}."]
 
 
 def far_controls(rows: Sequence[Row]) -> list[Row]:
@@ -225,8 +225,7 @@ def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
         f"{show.percent(row.accuracy)} % with {100 * share:g} % of the labels"
         for share, row in (curve.points[0], curve.points[-1])) for curve in found]
     return Drawing("svg", save(figure), f"{dataset_name(dataset)}: {'; '.join(words)}.",
-                   f"{few_labels_finding(dataset, found)} Dots are means over seeds, lines Wilson 95 % intervals. Both "
-                   "scales are logarithmic, the vertical one in the error.")
+                   f"{few_labels_finding(dataset, found)} Lines are Wilson 95 % intervals, small markers single seeds.")
 
 
 def few_labels_finding(dataset: str, found: Sequence[Curve]) -> str:

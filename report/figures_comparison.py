@@ -31,7 +31,7 @@ def dot_colour(row: Row) -> str:
     return MUTED if row.task == "control" else BLUE if row.labels == "none" else ORANGE
 
 
-COLOURS = "Blue rows used no labels, orange ones did, grey ones are controls."
+COLOURS = "grey dots controls, orange ones rows that used labels."
 
 
 @styled
@@ -66,15 +66,15 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
              if all(other.accuracy < row.accuracy for short, other in known if short < time)]
     left = len(rows) - len(known)
     machines = len(set.union(*(row.machines for _, row in known)))
-    notes = [f"{show.plural(left, 'row')} {'is' if left == 1 else 'are'} left out because the time is not comparable: "
-             "one thread, seeds on unlike machines, or other work on the machine."] if left else []
+    notes = [f"{show.plural(left, 'row')} {'is' if left == 1 else 'are'} left out, as no comparable time is known."] \
+        if left else []
     if machines > 1:
-        notes.append(f"The times come from {machines} kinds of machine.")
+        notes.append(f"The machines are of {machines} kinds.")
     return Drawing("svg", save(figure), f"{dataset_name(dataset)}: {row_name(best[1])} is the most accurate "
                    f"({show.percent(best[1].accuracy)} % in {best[0]:.1f} minutes), {row_name(quick[1])} the quickest "
                    f"({show.percent(quick[1].accuracy)} % in {quick[0]:.1f} minutes).",
                    " ".join([f"No row is both quicker and more accurate than {show.listing(ahead)}.", *notes,
-                             *off_scale(edge), f"Lines are Wilson 95 % intervals. {COLOURS}"]))
+                             *off_scale(edge), f"Lines are Wilson 95 % intervals, {COLOURS}"]))
 
 
 def class_spans(row: Row) -> Spans:
@@ -128,8 +128,8 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
         found[name][0] == 1 for _, found in spans for name in names) else []
     return Drawing("svg", save(figure), text + f" By the mean over methods {show.plain(names[0])} is the easiest, "
                    f"{show.plain(names[-1])} the hardest.",
-                   " ".join([text, *off_scale(edge), "Classes are sorted by their mean over methods. The best row of "
-                             "each task is named, with Wilson 95 % intervals; small grey dots are all rows.", *full]))
+                   " ".join([text, *off_scale(edge), "Classes are sorted by their mean. The best row of each task has "
+                             "Wilson 95 % intervals, small dots are all rows.", *full]))
 
 
 @styled
@@ -139,7 +139,7 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
     place = {id(row): i for i, row in enumerate(ranked)}
     names = [show.shorten(dot_name(row), 30) for row in ranked]
     side = min([16.0, *((WIDTH - 8 - LETTER * SMALL * len(name)) / (i + 1) for i, name in enumerate(names))])
-    figure, axes = narrow(dataset_name(dataset), side * len(names), left=4, bottom=2, top=22)
+    figure, axes = narrow(dataset_name(dataset), max(side, 9.0) * len(names), left=4, bottom=2, top=22)
     axes.set(xlim=(-0.5, (WIDTH - 11) / side - 0.5), ylim=(len(names) - 0.5, -0.5))
     axes.set_axis_off()
     for pair in pairs:
@@ -167,8 +167,8 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
 def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     """Alignment and uniformity of each latent, means over seeds, with names at the dots; None below two of them."""
     scores = ("test/alignment", "test/uniformity")
-    means = [(*(mean_of(row.runs, score) for score in scores), row) for row in rows]
-    found = [(x, y, row) for x, y, row in means if x is not None and y is not None]
+    found = [(x, y, row) for row in rows if (x := mean_of(row.runs, scores[0])) is not None
+             and (y := mean_of(row.runs, scores[1])) is not None]
     if len(found) < 2:
         return None
     figure, axes = narrow(f"{dataset_name(dataset)}: uniformity (low is even)", 175)
@@ -186,7 +186,7 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     text = (f"{dataset_name(dataset)}: {row_name(close[2])} brings two views of an image closest (alignment "
             f"{show.significant(close[0])}), {row_name(even[2])} spreads images most evenly (uniformity "
             f"{show.significant(even[1])}).")
-    return Drawing("svg", save(figure), text, f"{text} Means over seeds; small circles are single seeds. {COLOURS}")
+    return Drawing("svg", save(figure), text, f"{text} Small circles are single seeds, {COLOURS}")
 
 
 @styled
@@ -200,7 +200,7 @@ def training(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     if not rows:
         return None
     epochs = [line for row in rows for run in row.runs for line in run.record.history]
-    score = "accuracy" if all(line.val_accuracy is not None for line in epochs) else "loss"
+    score = "accuracy" if all(None not in (line.train_accuracy, line.val_accuracy) for line in epochs) else "loss"
     scaled = score == "loss" and len({row.runs[0].record.run.objective for row in rows}) > 1
     bottom = foot(len(rows))
     height = 210 + bottom
@@ -230,7 +230,7 @@ def training(dataset: str, rows: Sequence[Row]) -> Drawing | None:
 
 def history_of(record: Record, split: str, score: str, scaled: bool) -> np.ndarray:
     """A column of a history, accuracies in percent; scaled: as training() says.  Huge losses are drawn at a limit."""
-    values, validation = (np.clip(np.array([getattr(line, f"{part}_{score}") or 0.0 for line in record.history]),
+    values, validation = (np.clip(np.array([getattr(line, f"{part}_{score}") for line in record.history]),
                                   -1e30, 1e30) for part in (split, "val"))
     if not scaled:
         return values * (100 if score == "accuracy" else 1)

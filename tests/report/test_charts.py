@@ -4,7 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from report import charts, pictures
+from report.columns import error_scale, errors, narrow, styled
 from report.drawing import INK, inline_svg
 from report.load import load_results
 from report.summary import summarise
@@ -22,6 +26,24 @@ def test_class_names_stay_text_in_figures(tmp_path: Path) -> None:
     assert INK not in inline and "currentColor" in inline
     curves = inline_svg(charts.curves(summarise([run]).rows[0]).data, "one-", "label")
     assert set(re.findall(r'(?:href="|url\()#(one-)?', curves)) <= {"one-"}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.98, 0.9985), (0.45, 0.94), (0.1, 1.0), (0.591, 0.6), (0.9999, 1.0)])
+@styled
+def test_the_error_scale_is_labelled_by_accuracy_and_better_is_right_or_up(low: float, high: float) -> None:
+    for axis, place in (("x", 0), ("y", 1)):
+        _, axes = narrow("title", 150)
+        values = errors([low, high])
+        axes.plot(*((values, [0, 1]) if axis == "x" else ([0, 1], values)))
+        error_scale(axes, axis)
+        line = axes.xaxis if axis == "x" else axes.yaxis
+        ticks, labels = line.get_ticklocs(), [label.get_text() for label in line.get_ticklabels()]
+        assert [float(label) for label in labels] == pytest.approx([100 - tick for tick in ticks], abs=0.006)
+        assert len(labels) >= 2 or high - low < 0.001
+        points = axes.transData.transform(list(zip(values, values, strict=True)))[:, place]
+        assert (points[1] > points[0]) == (values[1] < values[0])
+        shown = axes.transData.transform([(tick, tick) for tick in ticks])[:, place]
+        assert (np.diff(shown) > 12).all()  # labels do not collide
 
 
 def test_alternative_texts_of_charts_give_numbers(tmp_path: Path) -> None:

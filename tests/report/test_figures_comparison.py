@@ -101,7 +101,7 @@ def test_minutes_are_drawn_only_where_they_are_comparable(tmp_path: Path, draw: 
     text, figure = draw(figures_comparison.minutes, "mnist", summarise(load_results(tmp_path)[0]).rows)
     assert dots(figure.axes[0]) == {(seconds / 60, error(accuracy)) for accuracy, seconds, threads in times.values()
                                     if threads == 2}
-    assert "1 row is left out because the time is not comparable" in text
+    assert "1 row is left out, as no comparable time is known" in text
     assert "No row is both quicker and more accurate than 1.2.3 simclr (90.00 %, 10.0 min) and 1.2.3 dcl (95.00 %, " \
            "20.0 min)." in text
     low, high = wilson_by_bisection(0.95, 100)
