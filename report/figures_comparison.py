@@ -243,5 +243,5 @@ def training_finding(rows: Sequence[Row], score: str) -> str:
     if score == "accuracy":
         return "the highest validation accuracy is " + show.listing([
             f"{values.max():.2f} % in epoch {values.argmax() + 1} ({name})" for name, values in histories]) + "."
-    return "95 % of the fall of the validation loss is made by epoch " + show.listing([
+    return "the validation loss completes 95 % of its fall by epoch " + show.listing([
         f"{(values <= 0.05).argmax() + 1} of {len(values)} ({name})" for name, values in histories]) + "."

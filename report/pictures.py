@@ -262,8 +262,8 @@ def traversals(arrays: Arrays) -> Drawing | None:
     text = (f"The first {len(images)} principal axes hold {100 * share.sum():.1f} % of the latents' variance, the "
             f"first alone {100 * share[0]:.1f} %")
     return Drawing("svg", data, f"{text}. Each is decoded at {len(steps)} distances from the mean latent.",
-                   f"What the latent's main directions mean to the decoder. {text}; each row moves along one of them, "
-                   "from the mean latent by the given number of standard deviations.")
+                   f"{text}. Each row is decoded along one of them, from the mean latent by the given number of "
+                   "standard deviations.")
 
 
 def plane(arrays: Arrays) -> Drawing | None:
