@@ -21,6 +21,7 @@ RECONSTRUCTIONS = 8  # best, as many median and as many worst
 PAIRS_SHOWN, PAIRS_MEASURED = 4, 100  # interpolated within a class, and as many between classes
 INTERPOLATION_STEPS = 9  # images from one end to the other
 NEIGHBOUR_QUERIES, NEIGHBOURS_SHOWN = 10, 6
+PRINCIPAL_AXES, PRINCIPAL_STEPS, FARTHEST = 4, 7, 2.0  # axes, images along each, standard deviations from the mean
 
 Figures = tuple[dict[str, np.ndarray], dict[str, Metric]]
 
@@ -128,6 +129,23 @@ def reconstructions(decoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str
             "reconstruction_outputs": to_uint8(decoder(z[index])),
             "reconstruction_error": errors[index].cpu().numpy().astype(np.float32),
             "neighbour_outputs": to_uint8(decoder(z[evenly_spaced(len(z), NEIGHBOUR_QUERIES).to(z.device)]))}
+
+
+@torch.no_grad()
+def principal_axes(decoder: nn.Module, z: Tensor) -> dict[str, np.ndarray]:
+    """Latents along the first principal axes of (N, D) through their mean, and on the plane of two, decoded."""
+    mean = z.mean(0).double().cpu()
+    variance, axes = torch.linalg.eigh((z.cpu().double() - mean).T.cov(correction=0))  # rising, in columns
+    variance, axes = variance.flip(0).clamp(min=0), axes.flip(1).T[:PRINCIPAL_AXES]  # (A, D)
+    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()  # of two signs always the same
+    axes = axes * variance[:len(axes), None].sqrt()
+    steps = FARTHEST * (2.0 * torch.arange(PRINCIPAL_STEPS) / (PRINCIPAL_STEPS - 1) - 1).double()
+    lines = mean + steps[:, None] * axes[:, None]  # (A, T, D)
+    plane = mean + steps[:, None] * axes[0] - steps[:, None, None] * axes[min(1, len(axes) - 1)]  # (T, T, D)
+    images, more = (to_uint8(torch.stack([decoder(row.float().to(z.device)) for row in grid]))
+                    for grid in (lines, plane))
+    return {"principal_share": (variance / variance.sum().clamp(min=1e-300))[:len(axes)].float().numpy(),
+            "principal_steps": steps.float().numpy(), "traversal_images": images, "plane_images": more}
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -124,6 +124,13 @@ def predict(classifier: nn.Module, z: Tensor) -> Tensor:
     return torch.cat([classifier(batch).argmax(1) for batch in z.split(4 * EVALUATION_BATCH)])
 
 
+@torch.no_grad()
+def confidence(classifier: nn.Module, z: Tensor) -> Tensor:
+    """(N, latent_dim) -> (N,) probabilities that the classifier gives to the classes of predict()."""
+    classifier.eval()
+    return torch.cat([classifier(batch).softmax(1).amax(1) for batch in z.split(4 * EVALUATION_BATCH)])
+
+
 def linear_probe(latents: dict[str, Latents]) -> Callable[[Tensor], Tensor]:
     """Multinomial logistic regression (scikit-learn, L2 with C = 1) on standardised latents; returns z -> classes."""
     from sklearn.linear_model import LogisticRegression

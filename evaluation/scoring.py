@@ -91,6 +91,8 @@ def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int
     arrays, more = figures(modules, latents, data)
     arrays["test_labels"] = data.test_labels.cpu().numpy().astype(np.uint16)
     arrays["test_predictions"] = predictions["test"].cpu().numpy().astype(np.uint16)
+    arrays["test_confidence"] = scores.confidence(modules["classifier"], latents["test"].z).cpu().numpy().astype(
+        np.float16)
     print(f" ({in_words(time.monotonic() - clock)})", flush=True)
     return Scores(metrics | more, confusion, arrays, modules, flops)
 
@@ -140,6 +142,6 @@ def figures(modules: dict[str, nn.Module], latents: dict[str, scores.Latents], d
         print(", reconstructions", end="", flush=True)
         decoder, z = modules["decoder"], latents["test"].z
         paths, evenness = figure_arrays.interpolations(decoder, z, data)
-        arrays.update(figure_arrays.reconstructions(decoder, z, data) | paths)
+        arrays |= figure_arrays.reconstructions(decoder, z, data) | paths | figure_arrays.principal_axes(decoder, z)
         metrics.update(scores.reconstruction_metrics(decoder, latents, data) | evenness)
     return arrays, metrics

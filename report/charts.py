@@ -1,16 +1,18 @@
 """Figures of numbers as SVG, each with alternative text that gives its findings in numbers."""
 
+from collections.abc import Sequence
 from operator import attrgetter
-from typing import Literal, NamedTuple
+from statistics import median
+from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from report import show
-from report.drawing import BLUE, MUTED, ORANGE, STYLE, Drawing, save
+from report.columns import WIDTH, error_scale, errors, foot, legend_below, narrow, rows_of_labels, styled
+from report.drawing import BLUE, MUTED, ORANGE, Drawing, save
 from report.stats import Curve
 from report.summary import Missing, Row, dataset_name, method_name, row_name, task_name
 from utils.records.schema import Record
@@ -27,109 +29,121 @@ class Score(NamedTuple):
 SCORES = {"classifier": Score("o", BLUE, "accuracy"), "linear": Score("s", ORANGE, "linear"),
           "kNN": Score("^", MUTED, "knn")}
 # label -> colour and style
-LINES = {"training": (ORANGE, (0, (4, 1.5))), "validation": (BLUE, "-"), "learning rate": (MUTED, "-")}
-CURVES = [("-", "o", BLUE), ("--", "s", ORANGE), (":", "^", "#8a5bd6"), ("-.", "D", MUTED)]  # style, marker, colour
-TICKS = (20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95)  # accuracies on a logarithmic scale of the error
+LINES = {"training": (ORANGE, (0, (4, 1.5))), "validation": (BLUE, "-")}
+CURVES = [("-", "o", BLUE), ("--", "s", ORANGE), (":", "^", "#8a5bd6"), ("-.", "D", MUTED),  # style, marker, colour
+          ((0, (6, 1, 1, 1, 1, 1)), "v", "#0f8f72"), ((0, (1, 1)), "P", "#b3478f")]
 
 
-def overview(groups: list[tuple[str, list[Row | Missing]]]) -> Drawing:
-    """Mean accuracy, its interval, each seed and the reference, one panel per data set."""
-    with matplotlib.rc_context(STYLE):
-        figure, panels = _panels([len(lines) for _, lines in groups], row_height=0.22, margin=0.0)
-        for axes, (dataset, lines) in zip(panels, groups, strict=True):
-            for y, line in enumerate(lines):
-                _overview_line(axes, y, line)
-            axes.set_ylim(len(lines) - 0.4, -0.6)
-            control = next((line.control for line in lines if isinstance(line, Row)), None)
-            if control is not None:
-                axes.axvline(100 * control, color=MUTED, linewidth=1.2, linestyle=(0, (4, 2)), zorder=0)
-            _label_rows(axes, dataset, [_overview_label(line) for line in lines], grid="x")
-            axes.spines["left"].set_visible(False)
-        panels[-1].set_xlabel("test accuracy (%)")
-        data = save(figure)
-    every = [line for _, lines in groups for line in lines]
-    rows = [f"{row_name(row)} on {dataset_name(row.dataset)} {show.percent(row.accuracy)} %"
-            for row in every if isinstance(row, Row)]
-    gaps = [f"{task_name(gap.task)} on {dataset_name(gap.dataset)} missing"
-            for gap in every if isinstance(gap, Missing)]
-    return Drawing("svg", data, "Mean test accuracy: " + "; ".join(rows + gaps) + ".",
-                   "Mean test accuracy (dot), its Wilson 95 % interval (line) and the single seeds (small circles). "
-                   "The orange tick is the reference, the dashed grey line the best control: what lies left of it was "
-                   "not learned. Each panel has its own scale.")
+@styled
+def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
+    """Mean accuracy, its interval, each seed and the reference of a data set's rows, on a scale of the error."""
+    rows = [line for line in lines if isinstance(line, Row)]
+    edge = far_controls(rows)
+    best = max((row for row in rows if row.task == "control"), key=attrgetter("accuracy"), default=None)
+    figure, axes = rows_of_labels(dataset_name(dataset), [_overview_label(line) for line in lines],
+                                  [show.percent(line.accuracy) if isinstance(line, Row) else "" for line in lines])
+    for y, line in enumerate(lines):
+        _overview_line(axes, y, line, line in edge)
+    if best and best not in edge:
+        axes.axvline(*errors([best.accuracy]), color=MUTED, linewidth=1.2, linestyle="--")
+    error_scale(axes, "x")
+    axes.set_xlabel("test accuracy (%), logarithmic in the error")
+    gaps = [f"{task_name(line.task)} missing" for line in lines if isinstance(line, Missing)]
+    alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
+    return Drawing("svg", save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
+                   " ".join([*overview_finding(dataset, rows, best), *off_scale(edge), "Lines are Wilson 95 % "
+                             "intervals, small circles single seeds, orange ticks the references."]))
 
 
-def _overview_line(axes: Axes, y: int, line: Row | Missing) -> None:
+def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> list[str]:
+    """Which row is the most accurate, and how many learned rows are above the best control."""
+    learned = [row for row in rows if row.task != "control"]
+    if not learned:
+        return []
+    best = max(learned, key=attrgetter("accuracy"))
+    found = f"{row_name(best)} is the most accurate on {dataset_name(dataset)}, {show.percent(best.accuracy)} %."
+    if control is None:
+        return [found]
+    dashed = "" if control in far_controls(rows) else " (dashed)"
+    above = sum(row.accuracy > control.accuracy for row in learned)
+    return [found, f"{above} of {show.plural(len(learned), 'learned row')} {'is' if above == 1 else 'are'} above the "
+            f"best control, {method_name('control', control.method)} with {show.percent(control.accuracy)} %{dashed}."]
+
+
+def far_controls(rows: Sequence[Row]) -> list[Row]:
+    """Controls so far below all learned rows that a scale which holds them would squeeze the others together."""
+    learned = [row.accuracy for row in rows if row.task != "control"]
+    if not learned:
+        return []
+    limit = min(*learned, 1 - 3 * (1 - median(row.accuracy for row in rows)))
+    return [row for row in rows if row.task == "control" and row.accuracy < limit]
+
+
+def off_scale(rows: Sequence[Row]) -> list[str]:
+    """The sentence on far_controls()."""
+    named = [f"{row_name(row)} ({show.percent(row.accuracy)} %)" for row in rows]
+    return [f"Below the scale: {show.listing(named)}."] if named else []
+
+
+def _overview_line(axes: Axes, y: int, line: Row | Missing, edge: bool) -> None:
     if line.reference is not None:
-        x = 100 * line.reference
-        axes.plot([x, x], [y - 0.32, y + 0.32], color=ORANGE, linewidth=2.2, solid_capstyle="butt")
-    if isinstance(line, Row):
-        axes.plot([100 * line.low, 100 * line.high], [y, y], color=BLUE, linewidth=1.8, solid_capstyle="butt")
+        axes.plot(errors([line.reference]) * 2, [y - 0.2, y + 0.2], color=ORANGE, linewidth=2.2)
+    if edge:
+        axes.plot([0.01], [y], "<", transform=axes.get_yaxis_transform(), color=BLUE, markersize=5)
+    elif isinstance(line, Row):
+        interval_dot(axes, line.accuracy, line.low, line.high, y)
         if len(line.accuracies) > 1:
-            axes.plot([100 * value for value in line.accuracies], [y + 0.24] * len(line.accuracies), "o", color=BLUE,
+            axes.plot(errors(line.accuracies), [y + 0.24] * len(line.accuracies), "o", color=BLUE,
                       markerfacecolor="none", markersize=2.6, markeredgewidth=0.7)
-        axes.plot([100 * line.accuracy], [y], "o", color=BLUE, markersize=5)
+
+
+def interval_dot(axes: Axes, accuracy: float, low: float, high: float, y: float, marker: str = "o",
+                 colour: str = BLUE) -> None:
+    """A dot with its interval from left to right."""
+    axes.plot(errors([low, high]), [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
+    axes.plot(errors([accuracy]), [y], marker, color=colour, markersize=5)
 
 
 def _overview_label(line: Row | Missing) -> str:
-    task = show.shorten(task_name(line.task), 30)
-    if isinstance(line, Missing):
-        return f"{task} (missing)"
-    return f"{task}, {show.shorten(method_name(line.task, line.method), 22)}"
+    return f"{task_name(line.task)} (missing)" if isinstance(line, Missing) else row_name(line)
 
 
-def _panels(rows: list[int], row_height: float, margin: float) -> tuple[Figure, list[Axes]]:
-    """A figure of panels below each other, as high as their numbers of rows; row_height and margin in inches."""
-    heights = [number + 1.3 for number in rows]
-    figure = Figure(figsize=(7.2, row_height * sum(heights) + 0.3 * len(rows) + margin))
-    return figure, list(figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0])
-
-
-def _label_rows(axes: Axes, dataset: str, labels: list[str], grid: Literal["x", "both"]) -> None:
-    """Label the rows of a panel and give it its title."""
-    axes.set_yticks(range(len(labels)), labels, parse_math=False)
-    axes.margins(x=0.06)
-    axes.grid(axis=grid)
-    axes.tick_params(axis="y", length=0)
-    axes.set_title(show.shorten(dataset_name(dataset), 40), parse_math=False)
-
-
+@styled
 def curves(row: Row) -> Drawing | None:
-    """Training and validation loss over epochs, with the accuracies next to it, or else the learning rate.
+    """Training and validation loss over epochs, and the accuracies below it where the history has them.
 
     The run of the lowest seed is drawn in full, the other seeds as thin lines.  None where nothing was trained.
     """
     record = row.runs[0].record
     if not record.history:
         return None
-    with matplotlib.rc_context(STYLE | {"figure.constrained_layout.use": False}):  # which takes half of the time
-        figure = Figure(figsize=(7.2, 2.2))
-        figure.subplots_adjust(left=0.07, right=0.99, bottom=0.19, top=0.89, wspace=0.2)
-        left, right = figure.subplots(1, 2)
-        _curves_panel(left, row, "loss", {"train_loss": "training", "val_loss": "validation"})
-        if any(line.train_accuracy is not None or line.val_accuracy is not None for line in record.history):
-            names = {"train_accuracy": "training", "val_accuracy": "validation"}
-            _curves_panel(right, row, "accuracy (%)", names, scale=100.0)
-        else:
-            _curves_panel(right, row, "learning rate", {"lr": "learning rate"})
-        data = save(figure)
+    panels = {"loss": ({"train_loss": "training", "val_loss": "validation"}, 1.0)}
+    if any(line.train_accuracy is not None or line.val_accuracy is not None for line in record.history):
+        panels["accuracy (%)"] = ({"train_accuracy": "training", "val_accuracy": "validation"}, 100.0)
+    height = 140.0 * len(panels)
+    figure = Figure(figsize=(WIDTH / 72, height / 72))
+    figure.subplots_adjust(left=0.14, right=0.97, bottom=30 / height, top=1 - 18 / height, hspace=0.5)
+    for axes, (title, (fields, scale)) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(),
+                                               strict=True):
+        _curves_panel(axes, row, title, fields, scale)
     caption = f"Loss: {show.plain(record.run.objective)}."
     if record.selection is not None:
         caption += f" The dotted line marks epoch {record.selection.epoch}, whose weights were scored."
     if len(row.runs) > 1:
         others = show.plural(len(row.runs) - 1, "seed")
         caption += f" Thick lines: seed {record.run.seed}; thin lines: the other {others}."
-    return Drawing("svg", data, _curves_alt(record), caption)
+    return Drawing("svg", save(figure), _curves_alt(record), caption)
 
 
-def _curves_panel(axes: Axes, row: Row, title: str, columns: dict[str, str], scale: float = 1.0) -> None:
-    """Draw columns of the histories over epochs.  columns: column -> its key in LINES, which is its label."""
+def _curves_panel(axes: Axes, row: Row, title: str, fields: dict[str, str], scale: float) -> None:
+    """Draw fields of the histories over epochs.  fields: field -> its key in LINES, which is its label."""
     record = row.runs[0].record
-    for column, label in columns.items():
+    for field, label in fields.items():
         colour, style = LINES[label]
         for run in reversed(row.runs):  # the first seed is drawn on top
             first = run is row.runs[0]
-            given = [(line.epoch, getattr(line, column)) for line in run.record.history
-                     if getattr(line, column) is not None]
+            given = [(line.epoch, getattr(line, field)) for line in run.record.history
+                     if getattr(line, field) is not None]
             # a value beyond 1e30 would overflow the axis; it is drawn at the limit
             values = np.clip([scale * value for _, value in given], -1e30, 1e30)
             axes.plot([epoch for epoch, _ in given], values, label=label if first else None, color=colour,
@@ -143,8 +157,7 @@ def _curves_panel(axes: Axes, row: Row, title: str, columns: dict[str, str], sca
     if len(record.history) == 1:
         axes.set_xlim(0, 2)
     axes.grid(axis="y")
-    if len(columns) > 1:
-        axes.legend()
+    axes.legend()
 
 
 def _curves_alt(record: Record) -> str:
@@ -161,74 +174,68 @@ def _curves_alt(record: Record) -> str:
     return text + "."
 
 
-def methods(groups: list[tuple[str, list[Row]]]) -> Drawing:
-    """The three accuracies of each method, one panel per data set.  groups: (data set, its rows)."""
-    with matplotlib.rc_context(STYLE):
-        figure, panels = _panels([len(rows) for _, rows in groups], row_height=0.24, margin=0.5)
-        for axes, (dataset, rows) in zip(panels, groups, strict=True):
-            for name, score in SCORES.items():
-                axes.plot([100 * getattr(row, score.field) for row in rows], range(len(rows)), score.marker,
-                          color=score.colour, markersize=5.5, label=name,
-                          markerfacecolor=score.colour if name == "classifier" else "none")
-            axes.set_ylim(len(rows) - 0.5, -0.5)
-            _label_rows(axes, dataset, [show.shorten(row.label, 34) for row in rows], grid="both")
-        panels[-1].set_xlabel("test accuracy (%)")
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, handletextpad=0.2)
-        data = save(figure)
-    alt = []
-    for dataset, rows in groups:
-        best = {name: max(rows, key=attrgetter(score.field)) for name, score in SCORES.items()}
-        words = [f"{row.label} by {name} ({show.percent(getattr(row, SCORES[name].field))} %)"
-                 for name, row in best.items()]
-        alt.append(f"{dataset_name(dataset)}, highest of {len(rows)} methods: {', '.join(words)}.")
-    return Drawing("svg", data, " ".join(alt),
-                   "Test accuracy by three scores of the same latent: the MLP classifier (dot), a linear classifier "
-                   "(square) and the nearest neighbours (triangle). In 1.2.2 the classifier is the one that was "
-                   "trained with the encoder. Each panel has its own scale.")
+@styled
+def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
+    """The three accuracies of each method of a task on one data set, and the interval of the classifier's."""
+    edge = far_controls(rows)
+    drawn = [row for row in rows if row not in edge]
+    figure, axes = rows_of_labels(dataset_name(dataset), [row.label for row in drawn],
+                                  [show.percent(row.accuracy) for row in drawn], pitch=24, bottom=foot(1))
+    for y, row in enumerate(drawn):
+        interval_dot(axes, row.accuracy, row.low, row.high, y - 0.1)
+        for name, score in SCORES.items():
+            filled = score.colour if name == "classifier" else "none"
+            axes.plot(errors([getattr(row, score.field)]), [y + 0.1 if filled == "none" else y - 0.1], score.marker,
+                      color=score.colour, markersize=5, markerfacecolor=filled, label=name if y == 0 else None)
+    error_scale(axes, "x")
+    axes.set_xlabel("test accuracy (%)")
+    legend_below(figure, axes, columns=3)
+    best = {name: max(rows, key=attrgetter(score.field)) for name, score in SCORES.items()}
+    words = [f"{row.label} by {name} ({show.percent(getattr(row, SCORES[name].field))} %)"
+             for name, row in best.items()]
+    found = f"{dataset_name(dataset)}, highest of {len(rows)} methods: {show.listing(words)}."
+    trained = " The classifier is the one that was trained with the encoder." if rows[0].task == "1.2.2" else ""
+    return Drawing("svg", save(figure), found, " ".join([found + trained, *off_scale(edge)]))
 
 
-def label_fractions(groups: dict[str, list[Curve]]) -> Drawing:
-    """Accuracy against the share of labels that was used, one panel per data set.  groups: data set -> its curves."""
-    columns = min(2, len(groups))
-    height = -(-len(groups) // columns)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 3.4 * height))
-        panels = figure.subplots(height, columns, squeeze=False).ravel()
-        for axes in panels[len(groups):]:
-            axes.set_axis_off()
-        for axes, (dataset, found) in zip(panels, groups.items(), strict=False):
-            _label_panel(axes, dataset, found)
-        data = save(figure)
-    alt = []
-    for dataset, found in groups.items():
-        words = [f"{curve.name} " + " and ".join(
-            f"{show.percent(row.accuracy)} % with {100 * share:g} % of the labels"
-            for share, row in (curve.points[0], curve.points[-1])) for curve in found]
-        alt.append(f"{dataset_name(dataset)}: {'; '.join(words)}.")
-    return Drawing("svg", data, " ".join(alt),
-                   "Test accuracy against the share of the training labels that was used, mean over seeds. Both "
-                   "scales are logarithmic, the vertical one in the error: equal steps divide the error by equal "
-                   "factors.")
-
-
-def _label_panel(axes: Axes, dataset: str, found: list[Curve]) -> None:
+@styled
+def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
+    """Accuracy against the share of a data set's labels that was used, with intervals, and seeds where present."""
+    figure, axes = narrow(f"{dataset_name(dataset)}: test accuracy (%)", 150, bottom=foot(len(found)))
     for i, curve in enumerate(found):
         style, marker, colour = CURVES[i % len(CURVES)]
-        errors = [max(0.01, 100 - 100 * row.accuracy) for _, row in curve.points]  # no logarithm of 0
-        axes.plot([100 * share for share, _ in curve.points], errors, style, marker=marker, color=colour,
-                  label=show.shorten(curve.name, 44), markersize=5)
-    shares = sorted({share for curve in found for share, _ in curve.points})
+        shift = 1.05 ** (i - (len(found) - 1) / 2)  # next to each other, so that no interval covers another
+        shares = [100 * share * shift for share, _ in curve.points]
+        axes.plot(shares, errors(row.accuracy for _, row in curve.points), linestyle=style, marker=marker, color=colour,
+                  label=show.shorten(curve.name, 50), markersize=4.5)
+        for x, (_, row) in zip(shares, curve.points, strict=True):
+            axes.plot([x, x], errors([row.low, row.high]), color=colour, linewidth=1.6)
+            if len(row.accuracies) > 1:
+                axes.plot([x] * len(row.accuracies), errors(row.accuracies), marker, color=colour, markersize=2.6,
+                          markerfacecolor="none", markeredgewidth=0.7)
+    ticks = sorted({share for curve in found for share, _ in curve.points})
     axes.set_xscale("log")
-    axes.set_xticks([100 * share for share in shares], [f"{100 * share:g}" for share in shares])
-    axes.set_yscale("log")
-    axes.invert_yaxis()  # better is higher
-    low, high = sorted(axes.get_ylim())
-    shown = [accuracy for accuracy in TICKS if low <= 100 - accuracy <= high]
-    axes.set_yticks([100 - accuracy for accuracy in shown], [f"{accuracy:g}" for accuracy in shown])
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_locator(NullLocator())
-    axes.set(xlabel="labels used (%)", ylabel="test accuracy (%)")
-    axes.set_title(show.shorten(dataset_name(dataset), 40), parse_math=False)
+    axes.set_xticks([100 * share for share in ticks], [f"{100 * share:g}" for share in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    error_scale(axes, "y")
+    axes.set_xlabel("labels used (%)")
     axes.grid(axis="y")
-    for text in axes.legend(loc="best", fontsize=7.5).get_texts():
-        text.set_parse_math(False)
+    legend_below(figure, axes)
+    words = [f"{curve.name} " + " and ".join(
+        f"{show.percent(row.accuracy)} % with {100 * share:g} % of the labels"
+        for share, row in (curve.points[0], curve.points[-1])) for curve in found]
+    return Drawing("svg", save(figure), f"{dataset_name(dataset)}: {'; '.join(words)}.",
+                   f"{few_labels_finding(dataset, found)} Lines are Wilson 95 % intervals, small markers single seeds.")
+
+
+def few_labels_finding(dataset: str, found: Sequence[Curve]) -> str:
+    """Which curve is highest at a data set's lowest fraction of labels, and whether by more than its interval."""
+    lowest = min(curve.points[0][0] for curve in found)
+    ranked = sorted(((curve.points[0][1], curve.name) for curve in found if curve.points[0][0] == lowest),
+                    key=lambda entry: -entry[0].accuracy)
+    text = (f"With {100 * lowest:g} % of {dataset_name(dataset)}'s labels the best is {ranked[0][1]}, "
+            f"{show.percent(ranked[0][0].accuracy)} %")
+    if len(ranked) == 1:
+        return text + "."
+    apart = "whose interval lies below" if ranked[1][0].high < ranked[0][0].low else "whose interval overlaps"
+    return f"{text}, before {ranked[1][1]}, {show.percent(ranked[1][0].accuracy)} %, {apart}."

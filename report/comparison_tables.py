@@ -6,12 +6,10 @@ Tables and figures as dictionaries of strings (report.elements).
 import shlex
 from typing import Any
 
-from report import charts, show, stats, summary
+from report import charts, figures_comparison, show, stats, summary
 from report.drawing import Drawing
-from report.elements import MOST_NAMED, figure, table
+from report.elements import MOST_NAMED, figures, table
 from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
-
-SIGNIFICANT = 0.05  # for p-values after Holm's correction
 
 # Lines of the comparison table after the accuracy and its interval: heading -> score.  Accuracies are shown in percent
 COMPARED = {
@@ -35,7 +33,7 @@ COMPARED = {
 
 
 def task_comparison(task: str, name: str, results: Results, drawings: dict[str, Drawing]) -> dict[str, Any]:
-    """A task's methods and the controls side by side: one figure, and one table per data set with at least two rows."""
+    """A task's methods and the controls side by side: figures and tables, one per data set with at least two rows."""
     groups = []
     for dataset, rows in by_dataset(results.headline):
         chosen = [row for row in rows if row.task == task]
@@ -44,7 +42,9 @@ def task_comparison(task: str, name: str, results: Results, drawings: dict[str, 
         if len(chosen) > 1:
             groups.append((dataset, chosen))
     return {"tables": [comparison_table(task, dataset, rows) for dataset, rows in groups],
-            "figure": figure(f"{name}-methods", charts.methods(groups) if groups else None, drawings)}
+            "figures": figures(f"{name}-methods", [charts.methods(*group) for group in groups], drawings),
+            "training": figures(f"{name}-training", [figures_comparison.training(dataset, [
+                row for row in rows if row.task == task]) for dataset, rows in by_dataset(results.headline)], drawings)}
 
 
 def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def autoencoder_table(dataset: str, rows: list[Row]) -> dict[str, Any] | None:
 
 def significant_pairs(pairs: list[stats.Pair]) -> str:
     """'70 of 78 pairs'."""
-    return f"{sum(pair.adjusted < SIGNIFICANT for pair in pairs)} of {show.plural(len(pairs), 'pair')}"
+    return f"{sum(pair.adjusted < stats.SIGNIFICANT for pair in pairs)} of {show.plural(len(pairs), 'pair')}"
 
 
 def mcnemar_table(dataset: str, pairs: list[stats.Pair]) -> dict[str, Any]:

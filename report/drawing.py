@@ -72,6 +72,7 @@ def inline_svg(data: bytes, prefix: str, label: str, keep_size: float | None = N
             if child.tag in (f"{SVG}metadata", f"{SVG}style"):  # the page has its own style
                 parent.remove(child)
     for element in root.iter():
+        element.text, element.tail = (text if text and text.strip() else None for text in (element.text, element.tail))
         for key, value in list(element.attrib.items()):
             if key == "id" and element.tag in (f"{SVG}g", f"{SVG}svg"):
                 del element.attrib[key]  # groups are never referred to, and every file has a figure_1
@@ -90,6 +91,8 @@ def _to_page(value: str, key: str, prefix: str) -> str:
     """An attribute's value in the page."""
     if key == "id":
         return prefix + value
+    if key in ("x", "y"):
+        return re.sub(r"(\.\d\d)\d+", r"\1", value)
     if key.endswith("href"):
         return f"#{prefix}{value[1:]}" if value.startswith("#") else value
     value = value.replace("url(#", f"url(#{prefix}")

@@ -1,6 +1,6 @@
 """What both templates read: a table of strings, and a figure kept under a file name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from report.drawing import Drawing
@@ -21,3 +21,9 @@ def figure(name: str, drawing: Drawing | None, drawings: dict[str, Drawing]) -> 
     file = f"{name}.{drawing.suffix}"
     drawings[file] = drawing
     return {"file": file, "alt": drawing.alt, "caption": drawing.caption}
+
+
+def figures(name: str, drawn: Iterable[Drawing | None], drawings: dict[str, Drawing]) -> list[dict[str, str]]:
+    """The same for several drawings, numbered; those that are None are left out."""
+    found = (figure(f"{name}-{i}", drawing, drawings) for i, drawing in enumerate(drawn, start=1))
+    return [one for one in found if one]

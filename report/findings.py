@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from report import show, stats, summary
-from report.comparison_tables import SIGNIFICANT
 from report.load import Rejected
 from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 
@@ -102,7 +101,7 @@ def exceeds(row: Row, control: Row, pairs: list[stats.Pair]) -> bool:
     for pair in pairs:
         if {id(pair.first), id(pair.second)} == {id(row), id(control)}:
             better = pair.only_first - pair.only_second if pair.first is row else pair.only_second - pair.only_first
-            return better > 0 and pair.adjusted < SIGNIFICANT
+            return better > 0 and pair.adjusted < stats.SIGNIFICANT
     return row.low > control.accuracy  # no seed in common
 
 

@@ -6,9 +6,9 @@ It holds strings, lists and dictionaries only and is written to JSON for the PDF
 from collections.abc import Iterator
 from typing import Any
 
-from report import charts, comparison_tables, findings, pictures, prose, show, stats, summary
+from report import charts, comparison_tables, figures_comparison, findings, pictures, prose, show, stats, summary
 from report.drawing import Drawing
-from report.elements import figure, table
+from report.elements import figure, figures, table
 from report.load import Loaded, Rejected
 from report.run_section import run_section
 from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, task_name
@@ -39,15 +39,20 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
                     *([] if verdicts is None else [verification_sentence(verdicts)])],
         "asked": asked_table(results),
         "headline": headline_table(results),
-        "overview": figure("overview", charts.overview(results.headline_and_missing), drawings),
+        "overview": figures("overview", [charts.overview(*one) for one in results.headline_and_missing], drawings),
+        **{name: figures(name, [draw(*one) for one in by_dataset(results.headline)], drawings)
+           for name, draw in (("minutes", figures_comparison.minutes), ("by_class", figures_comparison.classes),
+                              ("geometry", figures_comparison.geometry))},
         "warnings": summary.warnings_of(results),
         "variations": variations_table(results.variations),
         "verification": verification_table(verdicts) if verdicts else None,
         "reading": prose.READING,
         "methods": [method._asdict() for method in prose.METHODS.values()],
-        "labels": {"figure": figure("labels", charts.label_fractions(curves) if curves else None, drawings),
+        "labels": {"figures": figures("labels", [charts.label_fractions(*one) for one in curves.items()], drawings),
                    "tables": [comparison_tables.label_table(*one) for one in curves.items()],
                    "commands": LABEL_COMMANDS},
+        "matrices": figures("mcnemar", [figures_comparison.mcnemar_matrix(dataset, rows, pairs[dataset])
+                                        for dataset, rows in by_dataset(results.headline) if pairs[dataset]], drawings),
         "mcnemar": [comparison_tables.mcnemar_table(*one) for one in pairs.items() if one[1]],
         "balance": comparison_tables.balance_tables(results),
         "tasks": task_sections(results, drawings),

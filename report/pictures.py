@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from report import show
+from report.columns import WIDTH
 from report.drawing import INK, MUTED, ORANGE, PALETTE, PAPER, SVG, XLINK, Drawing
 from report.elements import MOST_NAMED
 from utils.records.schema import Record
@@ -164,6 +165,13 @@ def grid(rows: Sequence[Sequence[np.ndarray | None]], cell: float, gaps: tuple[i
                 unit * canvas.shape[0])
 
 
+def fitting_grid(rows: Sequence[Sequence[np.ndarray]], width: float) -> Grid:
+    """grid() of equally long rows with a given width."""
+    height, across, _ = rows[0][0].shape
+    gap = max(1, height // 14)
+    return grid(rows, width * across / (len(rows[0]) * (across + gap) - gap))
+
+
 def drawable(arrays: Arrays, key: str) -> bool:
     """Whether an array of images is present and can be drawn: at least one image, of one or three channels."""
     return key in arrays and arrays[key].size > 0 and arrays[key].shape[-1] in (1, 3)
@@ -237,6 +245,40 @@ def step_ratio(record: Record, kind: str) -> str:
     """', step ratio 1.214', or "" in a record without that score."""
     metric = record.metrics.get(f"test/interpolation_step_{kind}")
     return "" if metric is None else f", step ratio {show.significant(metric.value)}"
+
+
+def traversals(arrays: Arrays) -> Drawing | None:
+    """Images decoded along the first principal axes of the latents; None without them."""
+    if not drawable(arrays, "traversal_images"):
+        return None
+    images, steps, share = arrays["traversal_images"], arrays["principal_steps"], arrays["principal_share"]
+    left, top = 62.0, 14.0
+    drawn = fitting_grid([list(row) for row in images], WIDTH - left)
+    words = [word(f"{i}: {100 * part:.1f} %", 0, top + (i - 0.5) * drawn.down + 2, 8.5)
+             for i, part in enumerate(share, start=1)]
+    words += [word(show.signed(float(step), 1), left + (j + 0.45) * drawn.right, 8, 7.5, MUTED, "middle")
+              for j, step in enumerate(steps)]
+    data = svg(WIDTH, top + drawn.height, drawn.image, (left, top, drawn.width, drawn.height), words)
+    text = (f"The first {len(images)} principal axes hold {100 * share.sum():.1f} % of the latents' variance, the "
+            f"first alone {100 * share[0]:.1f} %")
+    return Drawing("svg", data, f"{text}. Each is decoded at {len(steps)} distances from the mean latent.",
+                   f"{text}. Each row is decoded along one of them, from the mean latent by the given number of "
+                   "standard deviations.")
+
+
+def plane(arrays: Arrays) -> Drawing | None:
+    """The plane of the first two principal axes of the latents, decoded as a grid; None without it."""
+    if not drawable(arrays, "plane_images"):
+        return None
+    images, steps, share = arrays["plane_images"], arrays["principal_steps"], arrays["principal_share"]
+    drawn = fitting_grid([list(row) for row in images], WIDTH)
+    data = svg(WIDTH, drawn.height, drawn.image, (0, 0, drawn.width, drawn.height), [])
+    ends = f"{show.signed(float(steps[0]), 1)} to {show.signed(float(steps[-1]), 1)} standard deviations"
+    text = (f"The plane of the latent's first two principal axes ({100 * share[:2].sum():.1f} % of the variance), "
+            f"decoded on a grid from {ends}")
+    return Drawing("svg", data, f"{text}: {len(steps)} by {len(steps)} images.",
+                   f"{text}: the first axis rises from left to right, the second from bottom to top, and the mean "
+                   "latent is in the middle.")
 
 
 def neighbours(record: Record, arrays: Arrays) -> Drawing | None:

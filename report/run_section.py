@@ -3,9 +3,9 @@
 import shlex
 from typing import Any
 
-from report import charts, pictures, show, summary
+from report import charts, figures_errors, pictures, show, summary
 from report.drawing import Drawing
-from report.elements import MOST_NAMED, figure, table
+from report.elements import MOST_NAMED, figure, figures, table
 from report.load import Loaded
 from report.summary import Row, dataset_name, method_name
 from utils.records.schema import Metric, Record
@@ -19,12 +19,16 @@ def run_section(name: str, row: Row, drawings: dict[str, Drawing]) -> dict[str, 
     drawn = {"curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
              "interpolations": pictures.interpolations(record, run.arrays),
              "neighbours": pictures.neighbours(record, run.arrays)}
+    columns = [pictures.plane(run.arrays), pictures.traversals(run.arrays),
+               *([figures_errors.misclassified(record, run.arrays), figures_errors.reliability(record, run.arrays)]
+                 if row.default else [])]
     readable = len(record.data.classes) <= MOST_NAMED
     return {
         "id": name, "title": ", ".join(filter(None, [*about, f"seed {record.run.seed}"])),
         "dataset": dataset_name(record.run.dataset), "default": "yes" if row.default else "",
         "lead": lead(row),
         **{kind: figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in drawn.items()},
+        "columns": figures(f"{name}-column", columns, drawings),
         "maps": [figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in pictures.maps(record, run.arrays)],
         "legend": pictures.legend(record),
         "notes": [] if readable else [

@@ -13,6 +13,8 @@ from report import show
 from report.load import Loaded
 from report.summary import Row, dataset_name, label_fraction, method_name, overridden
 
+SIGNIFICANT = 0.05  # for p-values after Holm's correction
+
 
 class Pair(NamedTuple):
     """McNemar's test of two rows on the same test images, both from runs with one seed."""

@@ -41,12 +41,13 @@ def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int
                 reconstructions: int) -> dict[str, np.ndarray]:
     """Arrays as in utils.records.arrays.ARRAYS."""
     labels, predictions = draw_predictions(rng, classes, n, accuracy)
+    confidence = np.where(labels == predictions, rng.uniform(0.6, 1, n), rng.uniform(0.3, 0.9, n))
     index = np.sort(np.random.default_rng(n).permutation(n)[:1500]).astype(np.int32)  # the same for every seed
     angle = 2 * np.pi * predictions[index] / classes
     centres = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (30 + 9 * (predictions[index] % 3))[:, None]
     points = centres + rng.normal(0, 4 + 7 * (1 - accuracy), (len(index), 2))
     arrays = {"test_labels": labels, "test_predictions": predictions, "map_index": index,
-              "map_points": points.astype(np.float32)}
+              "test_confidence": confidence.astype(np.float16), "map_points": points.astype(np.float32)}
     arrays |= {key: (points[:, ::sign] + rng.normal(0, spread, points.shape)).astype(np.float32)
                for key, sign, spread in (("map_pca", -1, 12), ("pixel_tsne", 1, 25), ("pixel_pca", -1, 40))}
     arrays["map_neighbours"] = ((np.arange(len(index))[:, None] + 1 + np.arange(5)) % len(index)).astype(np.uint16)
@@ -72,6 +73,10 @@ def draw_arrays(rng: np.random.Generator, shape: list[int], classes: int, n: int
         mix = np.linspace(0, 1, 7)[:, None, None, None]
         ends = images[rng.integers(0, reconstructions, (4, 2))]  # (4, 2, H, W, C)
         arrays["interpolation_images"] = (ends[:, :1] * (1 - mix) + ends[:, 1:] * mix).clip(0, 255).astype(np.uint8)
+        arrays |= {"principal_share": np.array([0.3, 0.2, 0.1], np.float32),
+                   "principal_steps": np.linspace(-2, 2, 5, dtype=np.float32),
+                   "traversal_images": rng.integers(0, 256, (3, 5, *image), dtype=np.uint8),
+                   "plane_images": rng.integers(0, 256, (5, 5, *image), dtype=np.uint8)}
     return arrays
 
 

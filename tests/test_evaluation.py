@@ -128,6 +128,17 @@ def test_a_collapsed_latent_scores_at_chance_without_an_error() -> None:
     assert scores.uniformity(latents["test"].z) == pytest.approx(0, abs=1e-9)
 
 
+def test_confidence_is_the_probability_of_the_predicted_class() -> None:
+    latents = splits()
+    classifier, _ = scores.train_classifier(latents, 4, seed=0, epochs=2)
+    z = latents["test"].z
+    with torch.no_grad():
+        odds = classifier(z).double().exp().numpy()
+    chosen = scores.predict(classifier, z).numpy()
+    expected = odds[np.arange(len(odds)), chosen] / odds.sum(1)
+    np.testing.assert_allclose(scores.confidence(classifier, z).numpy(), expected, rtol=1e-5)
+
+
 def test_confusion_rows_are_true_classes() -> None:
     labels, predicted = torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([0, 1, 1, 2, 2, 0])
     confusion, per_class = scores.confusion_of("test/classifier_top1", predicted, labels, ("a", "b", "c"), "p")

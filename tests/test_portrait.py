@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
@@ -148,6 +149,26 @@ def test_a_straight_line_is_even_and_a_jump_is_not(data: DeviceData) -> None:
     jump[:, 4:] = 1
     assert figure_arrays.unevenness(jump) == pytest.approx(8)
     assert figure_arrays.unevenness(torch.zeros(1, 9, 1, 2, 2)) == 1
+
+
+def test_principal_axes_are_scikit_learn_s_and_their_decoded_latents_lie_on_them(data: DeviceData) -> None:
+    z = pixels_of(data.test_images) * 0.1 + 0.45  # in the middle of the decoder's range, which clamps
+    arrays = figure_arrays.principal_axes(Pixels(), z)
+    pca = PCA(4).fit(z.double().numpy())
+    np.testing.assert_allclose(arrays["principal_share"], pca.explained_variance_ratio_, rtol=1e-4)
+    spread = np.sqrt(pca.explained_variance_ * (len(z) - 1) / len(z))
+    steps, shown = arrays["principal_steps"], arrays["traversal_images"].reshape(4, 7, 64) / 255
+    assert steps[0] == -steps[-1] and steps[3] == 0
+    middle = z.mean(0).numpy()
+    for axis, own, length in zip(pca.components_, shown, spread, strict=True):
+        side = np.sign((own[-1] - middle) @ axis)
+        np.testing.assert_allclose((own - middle) @ axis, side * steps * length, atol=0.03)
+    x, y = (np.sign((own[-1] - middle) @ axis) * axis for axis, own in zip(pca.components_, shown[:2], strict=False))
+    plane = arrays["plane_images"].reshape(7, 7, 64) / 255 - middle
+    np.testing.assert_allclose(plane @ x, np.tile(steps * spread[0], (7, 1)), atol=0.03)
+    np.testing.assert_allclose(plane @ y, -np.tile(steps * spread[1], (7, 1)).T, atol=0.03)
+    alike = figure_arrays.principal_axes(Pixels(), torch.full((20, 64), 0.3))
+    assert (alike["plane_images"] == alike["plane_images"][0, 0]).all() and np.isfinite(alike["principal_share"]).all()
 
 
 @pytest.mark.parametrize("count, shape", [(1500, (28, 28, 1)), (7, (8, 8, 1)), (41, (32, 32, 3))])

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from report import pictures
+from report.drawing import Drawing
 from report.load import load_results
 from tests.factory import make_record
 from tests.report.pages import (
@@ -64,6 +65,33 @@ def test_dots_are_drawn_at_their_coordinates(tmp_path: Path) -> None:
         seen = half[half[..., 3] == 255][:, :3].astype(int).mean(0)
         wanted = [int(pictures.class_colour(label, 2)[i:i + 2], 16) for i in (1, 3, 5)]
         assert seen == pytest.approx(wanted, abs=12)
+
+
+def embedded(drawing: Drawing) -> np.ndarray:
+    """The picture inside a drawing, (H, W, 4)."""
+    (image,) = (one for one in ElementTree.fromstring(drawing.data) if one.tag.endswith("image"))
+    encoded = next(value for value in image.attrib.values() if value.startswith("data:image/png;base64,"))
+    return np.asarray(Image.open(BytesIO(base64.b64decode(encoded.partition(",")[2]))).convert("RGBA"))
+
+
+def test_decoded_axes_show_the_images_of_the_arrays(tmp_path: Path) -> None:
+    path = make_record(tmp_path, "1.2.1", "mnist", "plain", n=60, epochs=2, reconstructions=3)
+    (run,), _ = load_results(tmp_path)
+    with np.load(path.with_suffix(".npz")) as file:
+        arrays = dict(file)
+    for draw, name in ((pictures.traversals, "traversal_images"), (pictures.plane, "plane_images")):
+        images = arrays[name]
+        picture = embedded(draw(run.arrays))
+        for i, row in enumerate(images):
+            for j, image in enumerate(row):
+                shown = picture[i * 30:i * 30 + 28, j * 30:j * 30 + 28, 0]  # two pixels between images
+                assert (shown == image[..., 0]).all()
+    drawn = pictures.traversals(run.arrays)
+    words = squeeze("".join(ElementTree.fromstring(drawn.data).itertext()))
+    assert "1:30.0%2:20.0%3:10.0%" in words and "\u22122.0\u22121.00.0+1.0+2.0".replace("-", "") in words
+    assert "hold 60.0 %" in drawn.caption and "(50.0 % of the variance)" in pictures.plane(run.arrays).caption
+    old = {key: array for key, array in run.arrays.items() if not key.startswith(("principal", "plane", "traversal"))}
+    assert pictures.traversals(old) is None and pictures.plane(old) is None
 
 
 def test_decoders_are_compared_only_on_the_same_images(tmp_path: Path) -> None:

@@ -28,10 +28,11 @@ class ArraySpec(NamedTuple):
 
 
 # N test images, M of them on the maps, K of them reconstructed, P pairs of them interpolated in S steps, Q of them
-# shown with their k nearest training images
+# shown with their k nearest training images; A principal axes of the test latents, decoded at T steps
 ARRAYS = {
     "test_labels": ArraySpec("uint16", ("N",), "true class of each test image, in the data set's order", "classes"),
     "test_predictions": ArraySpec("uint16", ("N",), "class that the headline classifier predicts for it", "classes"),
+    "test_confidence": ArraySpec("float16", ("N",), "probability that it gives to that class"),
     "map_index": ArraySpec("int32", ("M",), "the test images on the 2-D maps", "N"),
     "map_points": ArraySpec("float32", ("M", 2), "their t-SNE coordinates, computed from the latents"),
     "map_pca": ArraySpec("float32", ("M", 2), "their first two principal components, computed from the latents"),
@@ -57,6 +58,12 @@ ARRAYS = {
     "neighbour_cosine": ArraySpec("float32", ("Q", "k"), "the cosines, in falling order"),
     "neighbour_outputs": ArraySpec("uint8", ("Q", "H", "W", "C"), "the decoder's output for neighbour_inputs, to "
                                    "compare runs"),
+    "principal_share": ArraySpec("float32", ("A",), "share of the test latents' variance along their first principal "
+                                 "axes"),
+    "principal_steps": ArraySpec("float32", ("T",), "distances from the mean latent in standard deviations, rising"),
+    "traversal_images": ArraySpec("uint8", ("A", "T", "H", "W", "C"), "decoded at those distances along each axis"),
+    "plane_images": ArraySpec("uint8", ("T", "T", "H", "W", "C"), "decoded on the plane of the first two axes: the "
+                              "second axis falls from row to row, the first rises from left to right"),
 }
 REQUIRED_ARRAYS = ("test_labels", "test_predictions", "map_index", "map_points")
 # Arrays that a figure needs together.  A record may lack any of them: without a decoder there are no reconstructions,
@@ -64,6 +71,7 @@ REQUIRED_ARRAYS = ("test_labels", "test_predictions", "map_index", "map_points")
 ARRAY_GROUPS = (("map_pca", "pixel_tsne", "pixel_pca", "map_neighbours"),
                 ("reconstruction_index", "reconstruction_inputs", "reconstruction_outputs"),
                 ("interpolation_index", "interpolation_images"),
+                ("principal_share", "principal_steps", "traversal_images", "plane_images"),
                 ("neighbour_index", "neighbour_inputs", "neighbour_images", "neighbour_labels", "neighbour_cosine"))
 
 
@@ -124,6 +132,8 @@ def _check_arrays(record: Record, arrays: dict[str, np.ndarray]) -> None:
             _check_array(name, arrays[name], spec, sizes)
     cosines, shown = arrays.get("neighbour_cosine", np.zeros(0)), arrays["map_index"]
     require(np.abs(cosines).max(initial=0) <= 1.001, "neighbour_cosine is not within [-1, 1]")
+    confidence = arrays.get("test_confidence", np.ones(1))
+    require(0 <= confidence.min() <= confidence.max() <= 1, "test_confidence is not within [0, 1]")
     require(len(np.unique(shown)) == len(shown), "map_index names an image twice")
     labels = arrays["test_labels"]
     require(record.run.status != "complete" or labels_digest(labels, classes) == record.data.sha256["test_labels"],

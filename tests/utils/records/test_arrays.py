@@ -115,6 +115,8 @@ ARRAY_EDITS = {  # name -> (changed arrays, part of the message)
                                    "neighbour_labels is (6, 3), expected (6, 4)"),
     "no coordinates": ({"map_points": np.zeros((200, 3), np.float32)}, "map_points is (200, 3), expected (200, 2)"),
     "images of other size": ({"reconstruction_inputs": np.zeros((3, 9, 9, 1), np.uint8)}, "reconstruction_inputs is"),
+    "confidence above 1": ({"test_confidence": np.full(200, 1.5, np.float16)}, "test_confidence is not within [0, 1]"),
+    "plane of other steps": ({"plane_images": np.zeros((4, 4, 28, 28, 1), np.uint8)}, "plane_images is (4, 4"),
     "pickled objects": ({"test_labels": np.array([{}] * 200)}, "pickle"),
 }
 

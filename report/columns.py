@@ -1,0 +1,134 @@
+"""Charts as wide as a column: a phone's page holds one, the desktop's and the PDF's hold two next to each other.
+
+At that width the smallest letters stay above 9 pixels on a phone of 390 pixels, and above 7 points in the PDF.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from report import show
+from report.drawing import INK, MUTED, PAPER, STYLE
+
+WIDTH = 245.0  # points
+SMALL = 7.5  # points, of names at dots
+LETTER = 0.6  # mean width of a letter as a share of its size
+TICKS = (20, 40, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.99)  # percent
+
+# a decorator of functions that draw; constrained layout takes half of the time, and moves what name_dots has placed
+styled = matplotlib.rc_context(STYLE | {"figure.constrained_layout.use": False})
+
+
+def narrow(title: str, height: float, left: float = 34, bottom: float = 30, top: float = 18) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes.  height: of the axes; left, bottom, top: margins around them; all in points."""
+    height += bottom + top
+    figure = Figure(figsize=(WIDTH / 72, height / 72))
+    axes = figure.add_axes((left / WIDTH, bottom / height, 1 - (left + 7) / WIDTH, 1 - (bottom + top) / height))
+    axes.set_title(show.shorten(title, 36), parse_math=False)
+    return figure, axes
+
+
+def rows_of_labels(title: str, labels: Sequence[str], values: Sequence[str], pitch: float = 20,
+                   bottom: float = 30) -> tuple[Figure, Axes]:
+    """One line of dots per label, at y = 0, 1, ... from the top, with the label above it and a value on the right.
+
+    pitch: points from one line to the next.
+    """
+    figure, axes = narrow(title, pitch * (len(labels) + 0.4), left=7, bottom=bottom)
+    axes.set_ylim(len(labels) - 0.5, -0.9)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    more: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 8, "parse_math": False,
+                            "bbox": {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}}  # before the lines behind it
+    for y, (label, value) in enumerate(zip(labels, values, strict=True)):
+        axes.text(0, y - 0.5, show.shorten(label, 44), **more)
+        axes.text(1, y - 0.5, value, ha="right", **more)
+    return figure, axes
+
+
+def errors(accuracies: Iterable[float], least: float = 100 - TICKS[-1]) -> list[float]:
+    """Fractions as errors in percent, for error_scale.  least: where an error of 0 stands, which has no logarithm."""
+    return [max(least, 100 - 100 * accuracy) for accuracy in accuracies]
+
+
+def error_scale(axes: Axes, axis: Literal["x", "y"]) -> None:
+    """A logarithmic scale for errors() that is labelled by accuracy; better is right, or up.  Fixes the limits."""
+    scale, line = (axes.set_xscale, axes.xaxis) if axis == "x" else (axes.set_yscale, axes.yaxis)
+    scale("log")
+    line.set_inverted(True)
+    low, high = sorted(map(float, line.get_view_interval()))
+    line.set_view_interval(low, high, ignore=True)
+    shown = thin_out([tick for tick in TICKS if low <= 100 - tick <= high], low, high)
+    if len(shown) < 3:
+        even = MaxNLocator(4).tick_values(100 - high, 100 - low)
+        shown = thin_out([tick for tick in map(float, even) if low <= 100 - tick <= high], low, high)
+    line.set_ticks([100 - tick for tick in shown], [f"{tick:.4g}" for tick in shown])
+    line.set_minor_locator(NullLocator())
+    line.set_inverted(True)
+
+
+def thin_out(ticks: Sequence[float], low: float, high: float) -> list[float]:
+    """The accuracies that are a ninth of the scale from low to high (errors) away from the one before, or more."""
+    kept: list[float] = []
+    for tick in ticks:
+        if not kept or 9 * math.log((100 - kept[-1]) / (100 - tick)) > math.log(high / low):
+            kept.append(tick)
+    return kept
+
+
+def foot(lines: int) -> float:
+    """Points below the axes that their labels and a legend_below of so many lines take."""
+    return 34.0 + 12 * lines
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int = 1) -> None:
+    """The axes' legend at the foot of the figure."""
+    handles, labels = axes.get_legend_handles_labels()
+    for text in figure.legend(handles, labels, loc="lower left", ncols=columns, borderaxespad=0.2, fontsize=8,
+                              handletextpad=0.4, columnspacing=1.2, labelspacing=0.3).get_texts():
+        text.set_parse_math(False)
+
+
+def name_dots(axes: Axes, dots: Sequence[tuple[float, float]], names: Sequence[str],
+              lines: Sequence[tuple[float, float, float]] = ()) -> None:
+    """Write a name at each dot, where it covers no other name, dot or line; a thin line leads to one pushed away.
+
+    lines: vertical ones, as (x, y, y).  Limits and scales of the axes must be final.
+    """
+    unit = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]  # axes without a figure
+    places = axes.transData.transform(np.asarray(dots)) * unit  # (N, 2) in points
+    frame = np.asarray(axes.bbox.extents) * unit
+    taken = [np.array([x - 3, y - 3, x + 3, y + 3]) for x, y in places]
+    for x, *ends in lines:
+        (left, first), (_, second) = axes.transData.transform([(x, end) for end in ends]) * unit
+        taken.append(np.array([left - 1, min(first, second), left + 1, max(first, second)]))
+    around = [(distance, angle) for distance in (3, 6, 10, 15, 22, 30, 40, 52, 66, 82)
+              for angle in np.arange(0, 2 * np.pi, np.pi / 12)]
+    for (x, y), name in zip(places, (show.shorten(name, 30) for name in names), strict=True):
+        width, height = LETTER * SMALL * len(name), 1.2 * SMALL
+        boxes = []
+        for distance, angle in around:
+            middle = np.array([x + (distance + width / 2) * np.cos(angle), y + (distance + height / 2) * np.sin(angle)])
+            box = np.concatenate([middle - [width / 2, height / 2], middle + [width / 2, height / 2]])
+            inside = overlap(box, frame)
+            boxes.append((10 * (sum(overlap(box, other) for other in taken) + width * height - inside) + distance,
+                          distance, box))
+        _, distance, box = min(boxes, key=lambda entry: entry[0])
+        taken.append(box)
+        axes.annotate(name, (x, y), ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), xycoords="figure points",
+                      textcoords="figure points", ha="center", va="center", color=INK, fontsize=SMALL, parse_math=False,
+                      arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
+                      if distance > 8 else None)
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Area that two boxes (x0, y0, x1, y1) have in common."""
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    return float(max(sides[0], 0) * max(sides[1], 0))

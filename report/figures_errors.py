@@ -1,0 +1,93 @@
+"""Where a run's classifier errs: misclassified images, and how far its confidence can be trusted."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from report import show
+from report.columns import WIDTH, narrow, styled
+from report.drawing import BLUE, MUTED, ORANGE, Drawing, save
+from report.pictures import NOT_SAME, Arrays, class_names, drawable, grid, svg, word
+from report.summary import wilson_interval
+from utils.records.schema import Record
+
+COLUMNS, MOST_ERRORS = 5, 10
+BINS = 10  # of equal width
+
+
+class Bin(NamedTuple):
+    """Test images of similar confidence: their number, mean confidence, and how many are classified correctly."""
+
+    images: int
+    confidence: float
+    correct: int
+
+
+def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
+    """Images on the maps with true and predicted class, the most confident errors first; None without any."""
+    if not drawable(arrays, "map_images"):
+        return None
+    true, predicted = (arrays[name][arrays["map_index"]] for name in ("test_labels", "test_predictions"))  # (M,)
+    wrong = np.flatnonzero(true != predicted)
+    if not len(wrong):
+        return None
+    confidence = arrays["test_confidence"][arrays["map_index"]] if "test_confidence" in arrays else None
+    shown = (wrong if confidence is None else wrong[np.argsort(-confidence[wrong], kind="stable")])[:MOST_ERRORS]
+    names, (height, width) = class_names(record, 8), arrays["map_images"].shape[1:3]
+    cell = WIDTH / COLUMNS - 8
+    gaps = round(8 / cell * width), round((22 if confidence is None else 31) / cell * width)
+    drawn = grid([[arrays["map_images"][i] for i in shown[k:k + COLUMNS]] for k in range(0, len(shown), COLUMNS)],
+                 cell, gaps)
+    words = []
+    for k, i in enumerate(shown):
+        x, y = k % COLUMNS * drawn.right, k // COLUMNS * drawn.down + cell * height / width
+        words += [word(names[true[i]], x, y + 9, 7.5), word(NOT_SAME + names[predicted[i]], x, y + 18, 7.5, ORANGE)]
+        if confidence is not None:
+            words.append(word(f"{confidence[i]:.2f}", x, y + 27, 7.5, MUTED))
+    height = drawn.height + (20 if confidence is None else 29)
+    data = svg(WIDTH, height, drawn.image, (0, 0, drawn.width, drawn.height), words)
+    text = (f"{len(shown)} of {show.plural(len(wrong), 'misclassified image')} among the "
+            f"{show.count(len(true))} test images on the maps")
+    if confidence is None:
+        return Drawing("svg", data, f"{text}.", f"{text}: below each its true class and the predicted one.")
+    first = f"{names[true[shown[0]]]} taken for {names[predicted[shown[0]]]} with {confidence[shown[0]]:.2f}"
+    return Drawing("svg", data, f"{text}. The most confident error: {first}.",
+                   f"{text}, the most confident errors first: below each its true class, the predicted one and the "
+                   f"probability of that. The first is {first}.")
+
+
+def bins_of(confidence: np.ndarray, correct: np.ndarray) -> list[Bin]:
+    """Images by their confidence, (N,) in [0, 1], in BINS bins; those without an image are left out."""
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [Bin(int(own.sum()), float(confidence[own].mean()), int(correct[own].sum()))
+            for own in (place == i for i in range(BINS)) if own.any()]
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """Expected calibration error (Guo 2017, arXiv:1706.04599): mean distance of accuracy from confidence, in [0, 1]."""
+    return sum(abs(one.correct - one.images * one.confidence) for one in bins) / sum(one.images for one in bins)
+
+
+@styled
+def reliability(record: Record, arrays: Arrays) -> Drawing | None:
+    """Accuracy against confidence; None where the record has no confidences."""
+    if "test_confidence" not in arrays:
+        return None
+    confidence = arrays["test_confidence"].astype(np.float64)
+    bins = bins_of(confidence, arrays["test_labels"] == arrays["test_predictions"])
+    total = len(confidence)
+    figure, axes = narrow("accuracy (%) against confidence (%)", 150)
+    axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle="--")
+    for one in bins:
+        low, high = wilson_interval(one.correct / one.images, one.images)
+        axes.bar(100 * one.confidence, 100 * one.images / total, width=4, color=MUTED, alpha=0.35)
+        axes.plot([100 * one.confidence] * 2, [100 * low, 100 * high], color=BLUE, linewidth=1.6)
+        axes.plot([100 * one.confidence], [100 * one.correct / one.images], "o", color=BLUE, markersize=5)
+    axes.set(xlim=(0, 102), ylim=(0, 102), xlabel="probability of the predicted class (%)")
+    axes.grid()
+    mean, accuracy = confidence.mean(), sum(one.correct for one in bins) / total
+    verdict = "too low" if mean < accuracy else "too high"
+    text = (f"The expected calibration error is {100 * calibration_error(bins):.2f} points: the mean confidence, "
+            f"{show.percent(mean)} %, is {verdict} for an accuracy of {show.percent(accuracy)} %.")
+    return Drawing("svg", save(figure), text, f"{text} Dots on the dashed line would be calibrated. Lines are Wilson "
+                   f"95 % intervals, grey bars the share of the {show.count(total)} test images.")
