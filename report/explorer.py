@@ -1,7 +1,8 @@
 """The interactive explorer in the HTML report: each data set's test images as points, to look at one by one.
 
     explorer([("1.2.3 simclr, seed 0", loaded)])      # one fragment of HTML for all data sets
-    head()                                            # what it needs in the page's head: Bokeh's own code, styles
+    head()                                            # what it needs in the page's head: its styles
+    scripts()                                         # and at its end: its code, and Bokeh's
 
 Bokeh draws the map and the controls; templates/explorer.js defines what the controls do.  Nothing is fetched.  Text of
 records enters the page as JSON and is shown as text only.  The same runs give the same bytes.
@@ -57,12 +58,16 @@ background-size:var(--{name}-size);background-position:@left% @top%"></div>"""
 
 
 def head() -> Markup:
-    """Bokeh's code (its core and its widgets), the explorer's own, and its styles, all inline."""
+    """The explorer's styles."""
+    return Markup(f"<style>\n{(TEMPLATES / 'explorer.css').read_text(encoding='utf-8')}</style>")
+
+
+def scripts() -> Markup:
+    """The explorer's code, and Bokeh's (core and widgets) as text, which is run when an explorer comes into view."""
     resources = Resources(mode="inline", components=["bokeh", "bokeh-widgets"], minified=True, log_level="warn")
-    scripts = [*resources.js_raw, (TEMPLATES / "explorer.js").read_text(encoding="utf-8")]
-    styles = (TEMPLATES / "explorer.css").read_text(encoding="utf-8")
-    parts = [f"<style>\n{styles}</style>", *(f"<script>\n{script}\n</script>" for script in scripts)]
-    return Markup("\n".join(parts))
+    parts = [f'<script type="text/plain" class="bokeh-code">\n{code}\n</script>' for code in resources.js_raw]
+    own = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
+    return Markup("\n".join([*parts, f"<script>\n{own}\n</script>"]))
 
 
 def explorer(runs: list[Titled]) -> Markup:
@@ -97,7 +102,7 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
         "<p>{about}</p>\n"
         "<noscript><p>This part needs JavaScript. The static maps of each run show the same points.</p></noscript>\n"
         '<div class="explorer-body" hidden>\n'
-        '<div class="explorer-map" id="{name}-map"></div>\n'
+        '<div class="explorer-map" id="{name}-map" role="group" aria-label="{heading}: map and controls"></div>\n'
         '<ul class="explorer-legend" aria-label="Colours"></ul>\n'
         '<div class="explorer-side"><div class="explorer-image" aria-hidden="true"></div>\n'
         '<p class="explorer-said" role="status" aria-live="polite"></p>\n'

@@ -19,7 +19,7 @@ import typst
 from markupsafe import Markup
 
 from report.drawing import INK, Drawing, inline_svg
-from report.explorer import explorer, head
+from report.explorer import explorer, head, scripts
 from report.load import Loaded, Rejected, load_results
 from report.page_content import Chapter, make_page, readme_table
 from report.summary import Results, dataset_name, row_name, summarise
@@ -44,8 +44,11 @@ def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Mark
     images = share_images({file: inline_svg(drawing.data, file.removesuffix("svg").replace(".", "-"), drawing.alt)
                            for file, drawing in drawings.items()})
     formulas = draw_equations([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
-    return environment.get_template("report.html.j2").render(
-        page=page, images=images, formulas=formulas, head=head() if explore else NONE, explore=explore).encode()
+    template, numbers = environment.get_template("report.html.j2"), dict[str, str]()
+    given = {"page": page, "images": images, "formulas": formulas, "numbers": numbers, "explore": explore,
+             "head": head() if explore else NONE, "scripts": scripts() if explore else NONE}
+    template.render(given)  # finds the numbers of tables, which text above them refers to
+    return template.render(given).encode()
 
 
 def draw_equations(equations: Sequence[dict[str, Any]]) -> dict[str, Markup]:
