@@ -9,6 +9,7 @@ records enters the page as JSON and is shown as text only.  The same runs give t
 """
 
 import base64
+import gzip
 import io
 import itertools
 import json
@@ -63,11 +64,11 @@ def head() -> Markup:
 
 
 def scripts() -> Markup:
-    """The explorer's code, and Bokeh's (core and widgets) as text, which is run when an explorer comes into view."""
+    """The explorer's code, and Bokeh's (core and widgets), compressed, which runs when an explorer comes into view."""
     resources = Resources(mode="inline", components=["bokeh", "bokeh-widgets"], minified=True, log_level="warn")
-    parts = [f'<script type="text/plain" class="bokeh-code">\n{code}\n</script>' for code in resources.js_raw]
+    code = base64.b64encode(gzip.compress("\n".join(resources.js_raw).encode(), mtime=0)).decode()
     own = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
-    return Markup("\n".join([*parts, f"<script>\n{own}\n</script>"]))
+    return Markup(f'<script type="text/plain" id="bokeh-code">{code}</script>\n<script>\n{own}\n</script>')
 
 
 def explorer(runs: list[Titled]) -> Markup:

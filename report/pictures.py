@@ -1,7 +1,7 @@
-"""Pictures made of pixels: maps of the latent, reconstructions, interpolations and neighbours, each as one SVG.
+"""Maps of the latent, reconstructions, interpolations and neighbours, each as one SVG.
 
-The SVG holds one PNG (the dots or the images) and the words as text, which follows the page's theme and can be
-searched.  Pillow draws in milliseconds what takes matplotlib a tenth of a second.
+The SVG holds the dots as paths or the images as one WebP, and the words as text, which follows the page's theme and can
+be searched.  This takes milliseconds where matplotlib takes a tenth of a second.
 """
 
 import base64
@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from report import show
 from report.drawing import INK, MUTED, ORANGE, PALETTE, PAPER, SVG, XLINK, Drawing
@@ -30,6 +30,7 @@ MOST_IMAGES = 12  # reconstructed
 MOST_STRIPS = 8  # pairs interpolated, images with their neighbours
 MOST_COMPARED, MOST_NEAREST = 3, 5  # images whose neighbours are compared over methods, and neighbours of each
 MAP = 300  # side of a map, in the SVG's units
+FINE = 5  # steps of a dot's place in one of these units
 FONT = "DejaVu Sans, Verdana, sans-serif"
 BOLD = {"font-weight": "bold"}
 HALO = {"stroke": PAPER, "stroke-width": "4.5", "stroke-opacity": "0.8", "paint-order": "stroke",
@@ -60,20 +61,24 @@ def same_images(named: list[Named], key: str) -> list[Named]:
     return [one for one in having if np.array_equal(one[-1][key], having[0][-1][key])]
 
 
-def svg(width: float, height: float, image: Image.Image, box: tuple[float, float, float, float],
-        words: Iterable[ElementTree.Element], smooth: bool = False) -> bytes:
-    """An SVG of one image and some words.  box: x, y, width and height of the image."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=6)
+def document(width: float, height: float, parts: Iterable[ElementTree.Element]) -> bytes:
+    """An SVG file of some elements."""
     root = ElementTree.Element(f"{SVG}svg", {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}pt",
                                              "height": f"{height:g}pt"})
-    ElementTree.SubElement(root, f"{SVG}image", {
-        **{key: f"{value:g}" for key, value in zip(("x", "y", "width", "height"), box, strict=True)},
-        "preserveAspectRatio": "none", "image-rendering": "auto" if smooth else "optimizeSpeed",
-        # Typst's reader of SVG needs the older name of href
-        f"{XLINK}href": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()})
-    root.extend(words)
+    root.extend(parts)
     return ElementTree.tostring(root)
+
+
+def svg(width: float, height: float, image: Image.Image, box: tuple[float, float, float, float],
+        words: Iterable[ElementTree.Element]) -> bytes:
+    """An SVG of one image, without loss, and some words.  box: x, y, width and height of the image."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", lossless=True, method=2)
+    return document(width, height, [ElementTree.Element(f"{SVG}image", {
+        **{key: f"{value:g}" for key, value in zip(("x", "y", "width", "height"), box, strict=True)},
+        "preserveAspectRatio": "none", "image-rendering": "optimizeSpeed",
+        # Typst's reader of SVG needs the older name of href
+        f"{XLINK}href": "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()}), *words])
 
 
 def word(text: str, x: float, y: float, size: float, colour: str = INK, anchor: str = "start",
@@ -145,11 +150,11 @@ def map_svg(points_bytes: bytes, labels_bytes: bytes, names: tuple[str, ...], na
         middles = np.array([np.median(places[labels == label], axis=0) for label in present])
         words = [word(name, x, y + size / 3, size, anchor="middle", **BOLD, **HALO)
                  for name, x, y, size in place_names([names[label] for label in present], middles)]
-    return svg(MAP, MAP, dots(places, labels, len(names)), (0, 0, MAP, MAP), words, smooth=True)
+    return document(MAP, MAP, [dots(places, labels, len(names)), *words])
 
 
 def place_names(names: list[str], middles: np.ndarray) -> list[tuple[str, float, float, float]]:
-    """Names (text, x, y, font size) near their middles (K, 2), moved apart; none that still covers another or is far."""
+    """Names (text, x, y, font size) near their middles (K, 2), moved apart; none that covers another or is far off."""
     sizes = [15.0 if len(name) < 3 else 12.0 for name in names]
     half = np.array([[0.36 * size * len(name), 0.6 * size] for name, size in zip(names, sizes, strict=True)])
     centres = middles.copy()
@@ -171,19 +176,26 @@ def place_names(names: list[str], middles: np.ndarray) -> list[tuple[str, float,
     return [(names[i], *centres[i], sizes[i]) for i in kept]
 
 
-def dots(places: np.ndarray, labels: np.ndarray, classes: int, sharp: float = 1.5) -> Image.Image:
-    """Dots at places (M, 2), 0 to MAP, on a transparent square; drawn at twice the size and averaged, so without steps.
+def dots(places: np.ndarray, labels: np.ndarray, classes: int) -> ElementTree.Element:
+    """Dots with thin outlines at places (M, 2), 0 to MAP, in the colours of their classes.
 
-    sharp: pixels of the image for a unit of the map.
+    The dots of a class are one path, drawn twice: lines of no length have round ends.  Sorted dots make short numbers.
     """
-    side, radius = round(2 * sharp * MAP), 2 * sharp * (1.7 if len(places) > 800 else 2.2)
-    image = Image.new("RGBA", (side, side))
-    draw = ImageDraw.Draw(image)
-    colours = [class_colour(label, classes) for label in range(classes)]
-    outlines = [matplotlib.colors.to_hex(0.6 * np.array(matplotlib.colors.to_rgb(colour))) for colour in colours]
-    for (x, y), label in zip((2 * sharp * places).tolist(), labels.tolist(), strict=True):
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), colours[label], outlines[label])
-    return image.reduce(2).quantize(64, method=Image.Quantize.FASTOCTREE)
+    group = ElementTree.Element(f"{SVG}g", {"class": "dots", "transform": f"scale({1 / FINE:g})", "fill": "none",
+                                            "stroke-linecap": "round"})
+    paths = ElementTree.SubElement(group, f"{SVG}defs")
+    size = 3.4 if len(places) > 800 else 4.4
+    fine = np.round(FINE * places).astype(int)
+    for label in np.unique(labels).tolist():
+        own = fine[labels == label]
+        steps = np.diff(own[np.lexsort(own.T[::-1])], axis=0, prepend=0).tolist()
+        ElementTree.SubElement(paths, f"{SVG}path", {"id": f"c{label}", "d": "".join(f"m{x} {y}h0" for x, y in steps)})
+        colour = class_colour(label, classes)
+        outline = matplotlib.colors.to_hex(0.6 * np.array(matplotlib.colors.to_rgb(colour)))
+        for stroke, width in ((outline, size + 0.7), (colour, size)):
+            ElementTree.SubElement(group, f"{SVG}use", {f"{XLINK}href": f"#c{label}", "stroke": stroke,
+                                                        "stroke-width": f"{FINE * width:g}"})
+    return group
 
 
 def grid(rows: Sequence[Sequence[np.ndarray | None]], cell: float, gaps: tuple[int, int] | None = None) -> Grid:
@@ -376,7 +388,7 @@ def frame(x: float, y: float, drawn: Grid) -> ElementTree.Element:
 def map_grid(named: list[tuple[str, Record, Arrays]]) -> list[tuple[str, Drawing]]:
     """Small t-SNE maps of the same images without names on them, as (array's name, drawing): pixels, then each run."""
     drawn = []
-    for i, (title, record, arrays) in enumerate(same_images(named, "map_index")):
+    for title, record, arrays in same_images(named, "map_index"):
         for key, drawing in maps(record, arrays, named_on_map=False):
             if key == "map_points" or (key == "pixel_tsne" and not any(name == key for name, _ in drawn)):
                 name = "pixels" if key == "pixel_tsne" else title

@@ -34,6 +34,7 @@ EQUATIONS = f"""#set page(width: auto, height: auto, margin: (x: 1pt, y: 2pt), f
 #set text(size: {EQUATION_SIZE}pt, fill: rgb("{INK}"))
 """
 SVG_IMAGE = re.compile("<image [^>]*>")
+SVG_PATH = re.compile('<path id="([^"]+)" d="([^"]{500,})" />')  # the dots of a class on a map
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
@@ -67,7 +68,7 @@ def draw_equations(equations: Sequence[dict[str, Any]]) -> dict[str, Markup]:
 
 
 def share_images(elements: dict[str, str]) -> dict[str, Markup]:
-    """Embed an image that several drawings show, such as a map of the pixels, only in the first of them."""
+    """Embed images and dots that several drawings show, such as a map of the pixels, only in the first of them."""
     counts = Counter(image for element in elements.values() for image in SVG_IMAGE.findall(element))
     names: dict[str, str] = {}
 
@@ -80,7 +81,15 @@ def share_images(elements: dict[str, str]) -> dict[str, Markup]:
         names[image] = f"image-{len(names)}"
         return image.replace("<image ", f'<image id="{names[image]}" ', 1)
 
-    return {file: Markup(SVG_IMAGE.sub(shared, element)) for file, element in elements.items()}
+    paths: dict[str, str] = {}
+
+    def shared_path(match: re.Match[str]) -> str:
+        name, path = match.groups()
+        first = paths.setdefault(path, name)
+        return match.group() if first == name else f'<use id="{name}" href="#{first}" />'
+
+    return {file: Markup(SVG_PATH.sub(shared_path, SVG_IMAGE.sub(shared, element)))
+            for file, element in elements.items()}
 
 
 def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = False) -> bytes:

@@ -11,7 +11,6 @@ from report.load import Loaded
 from report.summary import Row, dataset_name, method_name
 from utils.records.schema import Metric, Record
 
-
 MOST_CONFUSED = 5  # pairs of classes that are named
 
 

@@ -3,6 +3,7 @@
 "use strict";
 const explorer = (() => {
   const all = {}; // section's id -> {facts, models, section}
+  let loading; // the promise of load()
 
   // Each explorer is embedded when it is about to come into view, since Bokeh takes the better part of a second.
   function start() {
@@ -14,15 +15,20 @@ const explorer = (() => {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Object.values(all).filter(Boolean).forEach(ink));
   }
 
+  // Unpack Bokeh's code (base64 of gzip) and run it.
+  async function load() {
+    const packed = Uint8Array.from(atob(document.getElementById("bokeh-code").textContent), (c) => c.charCodeAt());
+    const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const script = document.createElement("script");
+    script.textContent = await new Response(unpacked).text();
+    document.head.append(script);
+  }
+
   // Embed an explorer from the JSON in its own section.
   async function open(section) {
     if (section.id in all) return;
     all[section.id] = null; // under way
-    for (const code of document.querySelectorAll(".bokeh-code")) {
-      const script = document.createElement("script");
-      script.textContent = code.textContent;
-      code.replaceWith(script); // which runs it
-    }
+    await (loading ??= load());
     const facts = JSON.parse(section.querySelector(".explorer-facts").textContent);
     section.querySelector(".explorer-body").hidden = false;
     const views = await Bokeh.embed.embed_item(facts.item);

@@ -34,7 +34,7 @@ def test_both_files_are_complete_and_stand_alone(html: str, pdf: bytes) -> None:
     for tag, attributes in reader.tags:
         for key in ("src", "href", "xlink:href"):
             value = attributes.get(key) or ""
-            assert value.startswith(("#", "data:image/png;base64,")) or key not in attributes, (tag, value)
+            assert value.startswith(("#", "data:image/webp;base64,")) or key not in attributes, (tag, value)
             assert not value.startswith("#") or value[1:] in ids
         if tag in ("img", "svg") and attributes.get("aria-hidden") != "true":
             assert len(attributes.get("alt") or attributes.get("aria-label") or "") > 20
