@@ -359,14 +359,14 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
     head = [image for query in queries for image in (query, *[None] * nearest)]
     rows = [[image for found in arrays["neighbour_images"][:len(queries)] for image in (*found[:nearest], None)]
             for _, arrays in named]
-    drawn, left = grid([head[:-1], *(row[:-1] for row in rows)], cell=36.0), 122.0
+    drawn, left = grid([head[:-1], *(row[:-1] for row in rows)], cell=36.0), 134.0
     true = first["test_labels"][first["neighbour_index"]]
-    words, counts = [word("test image", 0, drawn.down / 2 + 2, 12, **BOLD)], []
+    words, counts = [word("test image", 0, drawn.down / 2 + 2, 12)], []
     for i, (title, arrays) in enumerate(named, start=1):
         agrees = arrays["neighbour_labels"] == true[:, None]  # (Q, k)
         middle = (i + 0.5) * drawn.down + 2
         counts.append(f"{agrees.sum()} of {agrees.size}")
-        words += [word(show.shorten(title, 16), 0, middle, 12, **BOLD),
+        words += [word(show.shorten(title, 18), 0, middle, 12),
                   word(counts[-1], left + drawn.width + 6, middle, 12)]
         words += [frame(left + (query * (nearest + 1) + k) * drawn.right, i * drawn.down, drawn)
                   for query, k in np.argwhere(~agrees[:len(queries), :nearest]).tolist()]

@@ -28,6 +28,7 @@ def run_section(row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
         "id": name, "title": ", ".join(filter(None, [*about, f"seed {record.run.seed}"])),
         "dataset": dataset_name(record.run.dataset), "default": "yes" if row.default else "",
         "name": ", ".join(filter(None, about)), "lead": lead(row), "commands": repeat_commands(row),
+        "recorded": show.plain(shlex.join(["python", *record.run.argv])),
         **{kind: figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in drawn.items()},
         "maps": [one | {"folded": "yes" if kind.endswith("pca") else ""} for kind, drawing in maps
                  if (one := figure(f"{name}-{kind}", drawing, drawings))],
@@ -172,7 +173,7 @@ def provenance(run: Loaded) -> dict[str, Any]:
     speeds = [f"{name} {speed:.0f} GFLOP/s" for name, speed in machine.conv_gflops.items()]
     sizes = ", ".join(f"{split} {show.count(data.size(split))}" for split in ("train", "val", "test"))
     facts: dict[str, str] = {
-        "recorded command": shlex.join(["python", *record.run.argv]),
+        "command": shlex.join(["python", *record.run.argv]),
         "started": show.timestamp(record.run.started),
         "wall time": show.duration(record.run.seconds),
         "commit": machine.commit + tree,

@@ -152,6 +152,21 @@ def test_an_image_shown_in_several_drawings_is_embedded_once() -> None:
     assert shared["c"] == shared["d"] == '<svg><use href="#image-0" /></svg>'
 
 
+def test_dots_shown_on_several_maps_are_embedded_once() -> None:
+    dots = "m1 1h0" * 100
+    one, two = (f'<defs><path id="{name}-c0" d="{dots}" /></defs>' for name in "ab")
+    assert share_images({"a": one, "b": two}) == {"a": one, "b": '<defs><use id="b-c0" href="#a-c0" /></defs>'}
+
+
+def test_tables_and_figures_are_numbered_and_text_refers_to_them(html: str) -> None:
+    for kind, tag in (("Table", "caption"), ("Figure", "(?:figcaption|small)")):
+        numbers = re.findall(rf"<{tag}[^>]*>(?:<span>)?\s*<b>{kind} (\d+)\.</b>", html)
+        assert numbers == [str(i) for i in range(1, 1 + len(numbers))] and len(numbers) > 5
+    for name in ("asked", "headline", "variations"):
+        number = re.search(rf'<caption id="{name}"><span>\s*<b>(Table \d+)\.</b>', html)[1]
+        assert set(re.findall(rf'<a href="#{name}">([^<]*)</a>', html)) == {number}
+
+
 def test_the_same_records_give_the_same_bytes_in_another_process(tmp_path: Path,
                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     make_record(tmp_path / "results", "1.2.1", "folder-toy", "plain", n=80, epochs=2, reconstructions=2)
@@ -215,11 +230,17 @@ def test_a_browser_shows_the_page_without_sideways_scrolling(html: str, tmp_path
     (tmp_path / "report.html").write_text(html)
     (tmp_path / "frame.html").write_text(
         f'<iframe id="f" src="report.html" style="width:{width}px;height:900px;border:0"></iframe><p id="out"></p>'
-        "<script>f.onload = () => { const d = f.contentDocument.documentElement;"
-        "out.textContent = `widths ${d.scrollWidth} ${d.clientWidth} svg ${d.querySelectorAll('svg').length}`; }"
-        "</script>")
+        "<script>f.onload = () => setTimeout(() => { const d = f.contentDocument.documentElement;"
+        "const count = (selector) => d.querySelectorAll(selector).length;"
+        "const over = [...d.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1);"
+        "out.textContent = `widths ${d.scrollWidth} ${d.clientWidth} svg ${count('svg')} stops ${count('.scroll')}"
+        " ${over.length} ${over.filter((one) => one.matches('[tabindex][role=region][aria-label]')).length}"
+        " ${count('[tabindex]')}`; }, 1500)</script>")
+    assert "tabindex" not in html.partition("<script>")[0]  # without the script no stop that leads nowhere
     dom = browse(tmp_path / "frame.html")
-    found = re.search(r"widths (\d+) (\d+) svg (\d+)", dom)
+    found = re.search(r"widths (\d+) (\d+) svg (\d+) stops (\d+) (\d+) (\d+) (\d+)", dom)
     assert found, dom[-500:]
     assert int(found[1]) <= int(found[2]) == width
     assert int(found[3]) == html.count("<svg")
+    scrolling = int(found[5])
+    assert int(found[6]) == int(found[7]) == scrolling < int(found[4]) and (width > 390 or scrolling > 0)
