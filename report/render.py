@@ -34,7 +34,8 @@ EQUATIONS = f"""#set page(width: auto, height: auto, margin: (x: 1pt, y: 2pt), f
 #set text(size: {EQUATION_SIZE}pt, fill: rgb("{INK}"))
 """
 SVG_IMAGE = re.compile("<image [^>]*>")
-SVG_PATH = re.compile('<path id="([^"]+)" d="([^"]{500,})" />')  # the dots of a class on a map
+# the dots of a class on a map, and the glyphs of an equation
+SVG_SHAPE = re.compile('<path id="([^"]+)" d="([^"]{500,})" />|<symbol id="([^"]+)" overflow="visible">(.*?)</symbol>')
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
@@ -63,8 +64,8 @@ def draw_equations(equations: Sequence[dict[str, Any]]) -> dict[str, Markup]:
     source = EQUATIONS + "\n#pagebreak()\n".join(f"$ {formula} $" for formula in unique)  # one page per equation
     compiled = typst.compile(source.encode(), format="svg", ignore_system_fonts=True)
     pages = compiled if isinstance(compiled, list) else [compiled]
-    return {formula: Markup(inline_svg(data, f"equation-{i}-", alt, keep_size=EQUATION_SIZE))
-            for i, (data, (formula, alt)) in enumerate(zip(pages, unique.items(), strict=True), start=1)}
+    return share_shapes({formula: inline_svg(data, f"equation-{i}-", alt, keep_size=EQUATION_SIZE)
+                         for i, (data, (formula, alt)) in enumerate(zip(pages, unique.items(), strict=True), start=1)})
 
 
 def share_images(elements: dict[str, str]) -> dict[str, Markup]:
@@ -81,15 +82,19 @@ def share_images(elements: dict[str, str]) -> dict[str, Markup]:
         names[image] = f"image-{len(names)}"
         return image.replace("<image ", f'<image id="{names[image]}" ', 1)
 
-    paths: dict[str, str] = {}
+    return share_shapes({file: SVG_IMAGE.sub(shared, element) for file, element in elements.items()})
 
-    def shared_path(match: re.Match[str]) -> str:
-        name, path = match.groups()
-        first = paths.setdefault(path, name)
+
+def share_shapes(elements: dict[str, str]) -> dict[str, Markup]:
+    """Embed dots and glyphs that several drawings show only in the first of them."""
+    names: dict[str, str] = {}
+
+    def shared(match: re.Match[str]) -> str:
+        name, shape = match.group(1) or match.group(3), match.group(2) or match.group(4)
+        first = names.setdefault(shape, name)
         return match.group() if first == name else f'<use id="{name}" href="#{first}" />'
 
-    return {file: Markup(SVG_PATH.sub(shared_path, SVG_IMAGE.sub(shared, element)))
-            for file, element in elements.items()}
+    return {key: Markup(SVG_SHAPE.sub(shared, element)) for key, element in elements.items()}
 
 
 def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = False) -> bytes:

@@ -15,12 +15,16 @@ const explorer = (() => {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Object.values(all).filter(Boolean).forEach(ink));
   }
 
-  // Unpack Bokeh's code (base64 of gzip) and run it.
+  // The text of an element that holds it as base64 of gzip.
+  function unpack(element) {
+    const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt());
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
+  // Run Bokeh's code.
   async function load() {
-    const packed = Uint8Array.from(atob(document.getElementById("bokeh-code").textContent), (c) => c.charCodeAt());
-    const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     const script = document.createElement("script");
-    script.textContent = await new Response(unpacked).text();
+    script.textContent = await unpack(document.getElementById("bokeh-code"));
     document.head.append(script);
   }
 
@@ -29,7 +33,7 @@ const explorer = (() => {
     if (section.id in all) return;
     all[section.id] = null; // under way
     await (loading ??= load());
-    const facts = JSON.parse(section.querySelector(".explorer-facts").textContent);
+    const facts = JSON.parse(await unpack(section.querySelector(".explorer-facts")));
     section.querySelector(".explorer-body").hidden = false;
     const views = await Bokeh.embed.embed_item(facts.item);
     const [models] = [...views][0].model.tags;
