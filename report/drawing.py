@@ -19,11 +19,13 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
-INK, MUTED, PAPER = "#1b1f24", "#6b7280", "#fefefe"
+# no colour of a colour map, since those of an image must not follow the theme
+INK, MUTED, PAPER = "#1b1f24", "#6b7280", "#fefdff"
 THEME = {INK: "currentColor", MUTED: "var(--muted)", PAPER: "var(--paper)"}
 BLUE, ORANGE = "#2f7fd1", "#d9660b"  # validation and training; at least 3:1 on the white and on the dark page
-# Ten colours for readers with colour-vision deficiencies (Petroff 2021, arXiv:2107.02270, the ten-colour cycle)
-PALETTE = ["#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"]
+# Ten colours found by a search: at least 3:1 on the white and on the dark page, and the closest two as far apart as the
+# search could place them, with and without each of the three colour-vision deficiencies (tests/report/test_drawing.py)
+PALETTE = ["#4981fc", "#964d96", "#14864c", "#9242cc", "#1da3aa", "#8f8335", "#f43985", "#d33611", "#6a6862", "#ed12f9"]
 STYLE: dict[RcKeyType, Any] = {
     "figure.facecolor": "none", "axes.facecolor": "none", "svg.fonttype": "none", "svg.hashsalt": "report",
     "font.family": "DejaVu Sans", "font.size": 8.5,

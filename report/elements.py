@@ -9,9 +9,13 @@ MOST_NAMED = 30  # classes; above it the names on a map, a table of classes and 
 
 
 def table(caption: str, head: list[str], rows: list[list[str]], right: Sequence[int] = (),
-          code: Sequence[int] = ()) -> dict[str, Any]:
-    """One table.  right: columns of numbers; code: columns in a typewriter face."""
-    return {"caption": caption, "head": head, "rows": rows, "right": list(right), "code": list(code)}
+          code: Sequence[int] = (), heads: int = 1, anchors: Sequence[str] = ()) -> dict[str, Any]:
+    """One table.  right: columns of numbers; code: columns in a typewriter face.
+
+    heads: how many of the first columns name a row; anchors: for each row, where the last of them leads on the page.
+    """
+    return {"caption": caption, "head": head, "rows": rows, "right": list(right), "code": list(code), "heads": heads,
+            "anchors": list(anchors)}
 
 
 def figure(name: str, drawing: Drawing | None, drawings: dict[str, Drawing]) -> dict[str, str] | None:

@@ -1,13 +1,15 @@
 """The interactive explorer in the HTML report: each data set's test images as points, to look at one by one.
 
     explorer([("1.2.3 simclr, seed 0", loaded)])      # one fragment of HTML for all data sets
-    head()                                            # what it needs in the page's head: Bokeh's own code, styles
+    head()                                            # what it needs in the page's head: its styles
+    scripts()                                         # and at its end: its code, and Bokeh's
 
 Bokeh draws the map and the controls; templates/explorer.js defines what the controls do.  Nothing is fetched.  Text of
-records enters the page as JSON and is shown as text only.  The same runs give the same bytes.
+records enters the page as packed JSON and is shown as text only.  The same runs give the same bytes.
 """
 
 import base64
+import gzip
 import io
 import itertools
 import json
@@ -48,7 +50,7 @@ MOST_PIXELS = 64  # height or width of an image; larger ones are not thumbnails
 GREYS = 16  # shades of a grey thumbnail: a third of the bytes, without a visible difference
 QUALITY = 80  # of a colour thumbnail, on WebP's scale
 ASPECT = 0.94  # width over height, including the toolbar above the map: the map itself is about square
-STEPS = 65535  # a coordinate is a whole number of 16 bits
+STEPS = 4095  # a coordinate is a whole number of 12 bits
 
 TOOLTIP = """<div style="display:flex;gap:.5rem;align-items:center;margin:-5px;padding:.4rem .5rem;line-height:1.35;
 background:var(--paper);color:var(--ink)">{image}<div><b>@truth</b><br>predicted @guess<br>image @number</div></div>"""
@@ -57,12 +59,21 @@ background-size:var(--{name}-size);background-position:@left% @top%"></div>"""
 
 
 def head() -> Markup:
-    """Bokeh's code (its core and its widgets), the explorer's own, and its styles, all inline."""
+    """The explorer's styles."""
+    return Markup(f"<style>\n{(TEMPLATES / 'explorer.css').read_text(encoding='utf-8')}</style>")
+
+
+def scripts() -> Markup:
+    """The explorer's code, and Bokeh's (core and widgets), compressed, which runs when an explorer comes into view."""
     resources = Resources(mode="inline", components=["bokeh", "bokeh-widgets"], minified=True, log_level="warn")
-    scripts = [*resources.js_raw, (TEMPLATES / "explorer.js").read_text(encoding="utf-8")]
-    styles = (TEMPLATES / "explorer.css").read_text(encoding="utf-8")
-    parts = [f"<style>\n{styles}</style>", *(f"<script>\n{script}\n</script>" for script in scripts)]
-    return Markup("\n".join(parts))
+    own = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
+    bokeh = packed("\n".join(resources.js_raw))
+    return Markup(f'<script type="text/plain" id="bokeh-code">{bokeh}</script>\n<script>\n{own}\n</script>')
+
+
+def packed(text: str) -> str:
+    """Text as base64 of gzip, which explorer.js unpacks and nothing can break out of."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def explorer(runs: list[Titled]) -> Markup:
@@ -97,15 +108,15 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
         "<p>{about}</p>\n"
         "<noscript><p>This part needs JavaScript. The static maps of each run show the same points.</p></noscript>\n"
         '<div class="explorer-body" hidden>\n'
-        '<div class="explorer-map" id="{name}-map"></div>\n'
+        '<div class="explorer-map" id="{name}-map" role="group" aria-label="{heading}: map and controls"></div>\n'
         '<ul class="explorer-legend" aria-label="Colours"></ul>\n'
         '<div class="explorer-side"><div class="explorer-image" aria-hidden="true"></div>\n'
         '<p class="explorer-said" role="status" aria-live="polite"></p>\n'
         '<p class="explorer-near-title"></p><ol class="explorer-near"></ol></div>\n'
         "</div>\n"
-        '<script type="application/json" class="explorer-facts">{facts}</script>\n'
+        '<script type="text/plain" class="explorer-facts">{facts}</script>\n'
         "</section>").format(
-            name=name, heading=heading, facts=_json(facts),
+            name=name, heading=heading, facts=packed(json.dumps(facts, separators=(",", ":"), allow_nan=False)),
             about=f"{show.count(facts['count'])} of {show.count(record.data.size('test'))} test images, each a point. "
                   f"Point at one to see it. Click it, or enter its number, to see its nearest neighbours in the "
                   f"latent. Click a point to zoom with the wheel.{left_out}")
@@ -273,9 +284,3 @@ def _with_own_ids(item: Mapping[str, Any], name: str) -> dict[str, Any]:
         return [renamed(part) for part in value] if isinstance(value, (list, tuple)) else value
 
     return renamed(item) | {"root_id": numbers[item["root_id"]]}
-
-
-def _json(value: Any) -> Markup:
-    """JSON that nothing can break out of: < > & are escaped within its strings."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

@@ -11,7 +11,7 @@ from report.drawing import Drawing
 from report.elements import figure, figures, table
 from report.load import Loaded, Rejected
 from report.run_section import run_section
-from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, task_name
+from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 from report.verification import Verdict, verification_sentence, verification_table
 from training.tasks import TASKS
 
@@ -53,6 +53,7 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
                    "commands": LABEL_COMMANDS},
         "matrices": figures("mcnemar", [figures_comparison.mcnemar_matrix(dataset, rows, pairs[dataset])
                                         for dataset, rows in by_dataset(results.headline) if pairs[dataset]], drawings),
+        "alike": [alike_section(*one, drawings) for one in by_dataset(results.headline)],
         "mcnemar": [comparison_tables.mcnemar_table(*one) for one in pairs.items() if one[1]],
         "balance": comparison_tables.balance_tables(results),
         "tasks": task_sections(results, drawings),
@@ -72,7 +73,7 @@ def asked_table(results: Results) -> dict[str, Any] | None:
     return table("The results that the coursework asks for, by each task's default method.",
                  ["Task", "Data set", "Method", "Test accuracy %", "95 % interval, images", "Seeds",
                   "Over the best control (points)", "Reference %"], findings.asked_table_lines(rows),
-                 right=range(3, 8)) if rows else None
+                 right=range(3, 8), heads=3, anchors=[row.anchor for row in rows]) if rows else None
 
 
 def headline_table(results: Results) -> dict[str, Any]:
@@ -93,6 +94,7 @@ def headline_row(line: Row | Missing) -> dict[str, Any]:
     before, after = cells(line)
     scores, others = cells(line)
     return {"task": task_name(line.task), "method": method_name(line.task, line.method), "recipe": line.recipe,
+            "anchor": line.anchor,
             "cells": [line.labels, show.count(line.learned), *scores, show.points(line.over_control),
                       show.percent(line.reference), show.points(line.difference), *others]}
 
@@ -111,16 +113,28 @@ def variations_table(rows: list[Row]) -> dict[str, Any] | None:
     return table("Variations: other encoders, fewer labels or images, an encoder from another run, any changed recipe. "
                  "They are not counted in the table above.", head,
                  [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
-                   *cells(row)[0][:3], *cells(row)[1]] for row in rows], right=range(4, 11)) if rows else None
+                   *cells(row)[0][:3], *cells(row)[1]] for row in rows], right=range(4, 11), heads=4,
+                 anchors=[row.anchor for row in rows]) if rows else None
+
+
+def alike_section(dataset: str, rows: list[Row], drawings: dict[str, Drawing]) -> dict[str, Any]:
+    """The maps and the neighbours of the same images under every method on one data set."""
+    named = [(row_name(row), row.runs[0].record, row.runs[0].arrays) for row in rows]
+    found, (_, record, arrays) = pictures.map_grid(named), named[0]
+    name = f"alike-{rows[0].anchor}"
+    maps = [figure(f"{name}-{i}", drawing, drawings) for i, (_, drawing) in enumerate(found)]
+    nearest = pictures.neighbour_grid([(row.method_and_recipe, row.runs[0].arrays) for row in rows])
+    return {"title": dataset_name(dataset), "maps": maps, "map_settings": pictures.map_settings(arrays),
+            "legend": pictures.legend(record), "neighbours": figure(f"{name}-neighbours", nearest, drawings)}
 
 
 def task_sections(results: Results, drawings: dict[str, Drawing]) -> list[dict[str, Any]]:
     """One section per task: its methods side by side, then one part per row, in the order of the tables."""
     tasks = sorted({row.task for row in results.rows}, key=lambda task: summary.rank(task, prose.TASKS))
-    numbers, sections = iter(range(1, 1 + len(results.rows))), []
+    sections = []
     for position, task in enumerate(tasks, start=1):
         text = prose.TASKS.get(task, prose.Task("", ""))
-        runs = [run_section(f"run-{next(numbers)}", row, drawings) for row in results.rows if row.task == task]
+        runs = [run_section(row, drawings) for row in results.rows if row.task == task]
         sections.append({"id": f"task-{position}", "title": text.heading or f"Task {task_name(task)}",
                          "about": text.about, "runs": runs,
                          "comparison": comparison_tables.task_comparison(task, f"task-{position}", results, drawings),

@@ -1,19 +1,21 @@
-"""Pictures made of pixels: maps of the latent, reconstructions, interpolations and neighbours, each as one SVG.
+"""Maps of the latent, reconstructions, interpolations and neighbours, each as one SVG.
 
-The SVG holds one PNG (the dots or the images) and the words as text, which follows the page's theme and can be
-searched.  Pillow draws in milliseconds what takes matplotlib a tenth of a second.
+The SVG holds the dots as paths or the images as one WebP, and the words as text, which follows the page's theme and can
+be searched.  This takes milliseconds where matplotlib takes a tenth of a second.
 """
 
 import base64
 import functools
 import io
+import itertools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, TypeVar
 from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from report import show
 from report.columns import WIDTH
@@ -22,15 +24,21 @@ from report.elements import MOST_NAMED
 from utils.records.schema import Record
 
 Arrays = dict[str, np.ndarray]  # utils.records.arrays.ARRAYS
+Named = TypeVar("Named", bound=tuple)
 
 MOST_POINTS = 5000  # on a map
-MOST_IMAGES = 24  # reconstructed
+MOST_IMAGES = 12  # reconstructed
 MOST_STRIPS = 8  # pairs interpolated, images with their neighbours
+MOST_COMPARED, MOST_NEAREST = 3, 5  # images whose neighbours are compared over methods, and neighbours of each
 MAP = 300  # side of a map, in the SVG's units
+FINE = 5  # steps of a dot's place in one of these units
 FONT = "DejaVu Sans, Verdana, sans-serif"
 BOLD = {"font-weight": "bold"}
 HALO = {"stroke": PAPER, "stroke-width": "4.5", "stroke-opacity": "0.8", "paint-order": "stroke",
         "stroke-linejoin": "round"}
+FARTHEST = 36  # that a class's name may lie from the middle of its dots, in the units of a map
+PERPLEXITY = 30  # of t-SNE (evaluation/figure_arrays.py), a third of the other images where these are fewer than 90
+SETTINGS = "t-SNE with perplexity {:g}, initialised by PCA, otherwise with scikit-learn's defaults, of {} test images."
 MAPS = {"map_points": ("t-SNE of the latents", "tsne_agreement"),  # array of a map -> (name, score)
         "map_pca": ("PCA of the latents", "pca_agreement"),
         "pixel_tsne": ("t-SNE of the pixels", "pixel_tsne_agreement"),
@@ -48,20 +56,30 @@ class Grid(NamedTuple):
     height: float
 
 
-def svg(width: float, height: float, image: Image.Image, box: tuple[float, float, float, float],
-        words: Iterable[ElementTree.Element], smooth: bool = False) -> bytes:
-    """An SVG of one image and some words.  box: x, y, width and height of the image."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=6)
+def same_images(named: list[Named], key: str) -> list[Named]:
+    """Those runs, whose arrays come last, that have an array, and in it the entries of the first of them."""
+    having = [one for one in named if key in one[-1]]
+    return [one for one in having if np.array_equal(one[-1][key], having[0][-1][key])]
+
+
+def document(width: float, height: float, parts: Iterable[ElementTree.Element]) -> bytes:
+    """An SVG file of some elements."""
     root = ElementTree.Element(f"{SVG}svg", {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}pt",
                                              "height": f"{height:g}pt"})
-    ElementTree.SubElement(root, f"{SVG}image", {
-        **{key: f"{value:g}" for key, value in zip(("x", "y", "width", "height"), box, strict=True)},
-        "preserveAspectRatio": "none", "image-rendering": "auto" if smooth else "optimizeSpeed",
-        # Typst's reader of SVG needs the older name of href
-        f"{XLINK}href": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()})
-    root.extend(words)
+    root.extend(parts)
     return ElementTree.tostring(root)
+
+
+def svg(width: float, height: float, image: Image.Image, box: tuple[float, float, float, float],
+        words: Iterable[ElementTree.Element]) -> bytes:
+    """An SVG of one image, without loss, and some words.  box: x, y, width and height of the image."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", lossless=True, method=2)
+    return document(width, height, [ElementTree.Element(f"{SVG}image", {
+        **{key: f"{value:g}" for key, value in zip(("x", "y", "width", "height"), box, strict=True)},
+        "preserveAspectRatio": "none", "image-rendering": "optimizeSpeed",
+        # Typst's reader of SVG needs the older name of href
+        f"{XLINK}href": "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()}), *words])
 
 
 def word(text: str, x: float, y: float, size: float, colour: str = INK, anchor: str = "start",
@@ -88,7 +106,7 @@ def legend(record: Record) -> list[dict[str, str]]:
             for label, name in enumerate(class_names(record, 24))] if len(classes) <= MOST_NAMED else []
 
 
-def maps(record: Record, arrays: Arrays) -> list[tuple[str, Drawing]]:
+def maps(record: Record, arrays: Arrays, named_on_map: bool = True) -> list[tuple[str, Drawing]]:
     """The 2-D maps that a record has, as (array's name, drawing); the drawing's caption is its title."""
     index = arrays["map_index"][:MOST_POINTS]
     labels = arrays["test_labels"][index]  # (M,)
@@ -105,14 +123,20 @@ def maps(record: Record, arrays: Arrays) -> list[tuple[str, Drawing]]:
                    f"classes: {len(set(labels.tolist()))}. ")
             alt += ("No score measures it." if metric is None else
                     f"{show.percent(metric.value)} % of the 10 nearest points are of the same class.")
-            data = map_svg(points.tobytes(), labels.tobytes(), names)
+            data = map_svg(points.tobytes(), labels.tobytes(), names, named_on_map)
             drawn.append((key, Drawing("svg", data, alt, title)))
     return drawn
 
 
-@functools.lru_cache(maxsize=64)  # runs on one data set share the maps of its pixels
-def map_svg(points_bytes: bytes, labels_bytes: bytes, names: tuple[str, ...]) -> bytes:
-    """A map's dots in the colours of their classes, and each class's name at the median of its dots.
+def map_settings(arrays: Arrays) -> str:
+    """How the t-SNE maps were computed, in one sentence."""
+    count = len(arrays["map_index"])
+    return SETTINGS.format(min(PERPLEXITY, (count - 1) / 3), show.count(min(count, MOST_POINTS)))
+
+
+@functools.lru_cache(maxsize=256)  # runs on one data set share the maps of its pixels
+def map_svg(points_bytes: bytes, labels_bytes: bytes, names: tuple[str, ...], named_on_map: bool = True) -> bytes:
+    """A map's dots in the colours of their classes, and each class's name near the median of its dots.
 
     points_bytes: (M, 2) float32; labels_bytes: (M,) uint16; names: of all classes.
     """
@@ -123,25 +147,56 @@ def map_svg(points_bytes: bytes, labels_bytes: bytes, names: tuple[str, ...]) ->
     places = (points - (low + high) / 2) * [scale, -scale] + MAP / 2  # y grows downwards
     present = sorted(set(labels.tolist()))
     words = []
-    for label in present if len(present) <= MOST_NAMED else []:
-        x, y = np.median(places[labels == label], axis=0)
-        size = 15 if len(names[label]) < 3 else 12
-        words.append(word(names[label], x, y + size / 3, size, anchor="middle", **BOLD, **HALO))
-    return svg(MAP, MAP, dots(places, labels, len(names)), (0, 0, MAP, MAP), words, smooth=True)
+    if named_on_map and len(present) <= MOST_NAMED:
+        middles = np.array([np.median(places[labels == label], axis=0) for label in present])
+        words = [word(name, x, y + size / 3, size, anchor="middle", **BOLD, **HALO)
+                 for name, x, y, size in place_names([names[label] for label in present], middles)]
+    return document(MAP, MAP, [dots(places, labels, len(names)), *words])
 
 
-def dots(places: np.ndarray, labels: np.ndarray, classes: int, sharp: float = 1.5) -> Image.Image:
-    """Dots at places (M, 2), 0 to MAP, on a transparent square; drawn at twice the size and averaged, so without steps.
+def place_names(names: list[str], middles: np.ndarray) -> list[tuple[str, float, float, float]]:
+    """Names (text, x, y, font size) near their middles (K, 2), moved apart; none that covers another or is far off."""
+    sizes = [15.0 if len(name) < 3 else 12.0 for name in names]
+    half = np.array([[0.36 * size * len(name), 0.6 * size] for name, size in zip(names, sizes, strict=True)])
+    centres = middles.copy()
+    for _ in range(50):
+        for i, j in itertools.combinations(range(len(centres)), 2):
+            apart = centres[j] - centres[i]
+            covered = half[i] + half[j] - np.abs(apart)
+            if (covered > 0).all():
+                axis = int(covered[1] < covered[0])  # the shorter way
+                step = np.copysign(covered[axis] / 2 + 0.1, apart[axis])
+                centres[i, axis] -= step
+                centres[j, axis] += step
+        centres = np.clip(centres, np.minimum(half, MAP / 2), np.maximum(MAP - half, MAP / 2))
+    kept: list[int] = []
+    for i, centre in enumerate(centres):
+        free = all((np.abs(centres[j] - centre) > half[i] + half[j] - 0.5).any() for j in kept)
+        if free and np.hypot(*(centre - middles[i])) <= FARTHEST:
+            kept.append(i)
+    return [(names[i], *centres[i], sizes[i]) for i in kept]
 
-    sharp: pixels of the image for a unit of the map.
+
+def dots(places: np.ndarray, labels: np.ndarray, classes: int) -> ElementTree.Element:
+    """Dots with thin outlines at places (M, 2), 0 to MAP, in the colours of their classes.
+
+    The dots of a class are one path, drawn twice: lines of no length have round ends.  Sorted dots make short numbers.
     """
-    side, radius = round(2 * sharp * MAP), 2 * sharp * (1.7 if len(places) > 800 else 2.2)
-    image = Image.new("RGBA", (side, side))
-    draw = ImageDraw.Draw(image)
-    colours = [class_colour(label, classes) for label in range(classes)]
-    for (x, y), label in zip((2 * sharp * places).tolist(), labels.tolist(), strict=True):
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colours[label])
-    return image.reduce(2).quantize(64, method=Image.Quantize.FASTOCTREE)
+    group = ElementTree.Element(f"{SVG}g", {"class": "dots", "transform": f"scale({1 / FINE:g})", "fill": "none",
+                                            "stroke-linecap": "round"})
+    paths = ElementTree.SubElement(group, f"{SVG}defs")
+    size = 3.4 if len(places) > 800 else 4.4
+    fine = np.round(FINE * places).astype(int)
+    for label in np.unique(labels).tolist():
+        own = fine[labels == label]
+        steps = np.diff(own[np.lexsort(own.T[::-1])], axis=0, prepend=0).tolist()
+        ElementTree.SubElement(paths, f"{SVG}path", {"id": f"c{label}", "d": "".join(f"m{x} {y}h0" for x, y in steps)})
+        colour = class_colour(label, classes)
+        outline = matplotlib.colors.to_hex(0.6 * np.array(matplotlib.colors.to_rgb(colour)))
+        for stroke, width in ((outline, size + 0.7), (colour, size)):
+            ElementTree.SubElement(group, f"{SVG}use", {f"{XLINK}href": f"#c{label}", "stroke": stroke,
+                                                        "stroke-width": f"{FINE * width:g}"})
+    return group
 
 
 def grid(rows: Sequence[Sequence[np.ndarray | None]], cell: float, gaps: tuple[int, int] | None = None) -> Grid:
@@ -315,8 +370,7 @@ def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
 
     named: (a row's title, the arrays of a run).  Runs with other images than the first are left out.
     """
-    named = [(name, arrays) for name, arrays in named if drawable(arrays, "neighbour_outputs")]
-    named = [one for one in named if np.array_equal(one[1]["neighbour_inputs"], named[0][1]["neighbour_inputs"])]
+    named = same_images([one for one in named if drawable(one[1], "neighbour_outputs")], "neighbour_inputs")
     if len(named) < 2:
         return None
     inputs = named[0][1]["neighbour_inputs"][:MOST_IMAGES]
@@ -332,3 +386,55 @@ def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
                    f"these: {errors}.",
                    f"The same {shown}, evenly spaced over the test set, as each autoencoder reconstructs them. Mean "
                    f"absolute error on these: {errors}.")
+
+
+def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
+    """The nearest training images of the same test images, one line per run; None for fewer than two runs.
+
+    named: (a row's title, the arrays of a run), of one data set.  Runs with other images than the first are left out.
+    """
+    named = same_images([one for one in named if drawable(one[1], "neighbour_images")], "neighbour_inputs")
+    if len(named) < 2:
+        return None
+    queries, (_, first) = named[0][1]["neighbour_inputs"][:MOST_COMPARED], named[0]
+    nearest = min(MOST_NEAREST, *(arrays["neighbour_images"].shape[1] for _, arrays in named))
+    head = [image for query in queries for image in (query, *[None] * nearest)]
+    rows = [[image for found in arrays["neighbour_images"][:len(queries)] for image in (*found[:nearest], None)]
+            for _, arrays in named]
+    drawn, left = grid([head[:-1], *(row[:-1] for row in rows)], cell=36.0), 134.0
+    true = first["test_labels"][first["neighbour_index"]]
+    words, counts = [word("test image", 0, drawn.down / 2 + 2, 12)], []
+    for i, (title, arrays) in enumerate(named, start=1):
+        agrees = arrays["neighbour_labels"] == true[:, None]  # (Q, k)
+        middle = (i + 0.5) * drawn.down + 2
+        counts.append(f"{agrees.sum()} of {agrees.size}")
+        words += [word(show.shorten(title, 18), 0, middle, 12),
+                  word(counts[-1], left + drawn.width + 6, middle, 12)]
+        words += [frame(left + (query * (nearest + 1) + k) * drawn.right, i * drawn.down, drawn)
+                  for query, k in np.argwhere(~agrees[:len(queries), :nearest]).tolist()]
+    data = svg(left + drawn.width + 70, drawn.height, drawn.image, (left, 0, drawn.width, drawn.height), words)
+    found = "; ".join(f"{title} {count}" for (title, _), count in zip(named, counts, strict=True))
+    return Drawing("svg", data, f"Nearest training images of the same class as their test image, by method: {found}.",
+                   f"The same test images (top) and their {nearest} nearest training images by cosine of the latents, "
+                   f"nearest first, one line per method. A frame marks another class. The number counts the nearest "
+                   f"images of the same class, over all {len(true)} test images that the records hold.")
+
+
+def frame(x: float, y: float, drawn: Grid) -> ElementTree.Element:
+    """A frame around the grid's image whose corner is at x, y."""
+    return ElementTree.Element(f"{SVG}rect", {
+        "x": f"{x:.2f}", "y": f"{y:.2f}", "width": f"{0.93 * drawn.right:.2f}", "height": f"{0.93 * drawn.down:.2f}",
+        "fill": "none", "stroke": ORANGE, "stroke-width": "2.5"})
+
+
+def map_grid(named: list[tuple[str, Record, Arrays]]) -> list[tuple[str, Drawing]]:
+    """Small t-SNE maps of the same images without names on them, as (array's name, drawing): pixels, then each run."""
+    drawn = []
+    for title, record, arrays in same_images(named, "map_index"):
+        for key, drawing in maps(record, arrays, named_on_map=False):
+            if key == "map_points" or (key == "pixel_tsne" and not any(name == key for name, _ in drawn)):
+                name = "pixels" if key == "pixel_tsne" else title
+                score = drawing.caption.partition(": ")[2]
+                drawn.append((key, replace(drawing, alt=f"{name}: {drawing.alt}",
+                                           caption=f"{name}: {score}" if score else name)))
+    return sorted(drawn, key=lambda one: one[0] != "pixel_tsne")

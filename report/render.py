@@ -19,7 +19,7 @@ import typst
 from markupsafe import Markup
 
 from report.drawing import INK, Drawing, inline_svg
-from report.explorer import explorer, head
+from report.explorer import explorer, head, scripts
 from report.load import Loaded, Rejected, load_results
 from report.page_content import Chapter, make_page, readme_table
 from report.summary import Results, dataset_name, row_name, summarise
@@ -34,6 +34,8 @@ EQUATIONS = f"""#set page(width: auto, height: auto, margin: (x: 1pt, y: 2pt), f
 #set text(size: {EQUATION_SIZE}pt, fill: rgb("{INK}"))
 """
 SVG_IMAGE = re.compile("<image [^>]*>")
+# the dots of a class on a map, and the glyphs of an equation
+SVG_SHAPE = re.compile('<path id="([^"]+)" d="([^"]{500,})" />|<symbol id="([^"]+)" overflow="visible">(.*?)</symbol>')
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
@@ -44,8 +46,11 @@ def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Mark
     images = share_images({file: inline_svg(drawing.data, file.removesuffix("svg").replace(".", "-"), drawing.alt)
                            for file, drawing in drawings.items()})
     formulas = draw_equations([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
-    return environment.get_template("report.html.j2").render(
-        page=page, images=images, formulas=formulas, head=head() if explore else NONE, explore=explore).encode()
+    template, numbers = environment.get_template("report.html.j2"), dict[str, str]()
+    given = {"page": page, "images": images, "formulas": formulas, "numbers": numbers, "explore": explore,
+             "head": head() if explore else NONE, "scripts": scripts() if explore else NONE}
+    template.render(given)  # finds the numbers of tables, which text above them refers to
+    return template.render(given).encode()
 
 
 def draw_equations(equations: Sequence[dict[str, Any]]) -> dict[str, Markup]:
@@ -59,12 +64,12 @@ def draw_equations(equations: Sequence[dict[str, Any]]) -> dict[str, Markup]:
     source = EQUATIONS + "\n#pagebreak()\n".join(f"$ {formula} $" for formula in unique)  # one page per equation
     compiled = typst.compile(source.encode(), format="svg", ignore_system_fonts=True)
     pages = compiled if isinstance(compiled, list) else [compiled]
-    return {formula: Markup(inline_svg(data, f"equation-{i}-", alt, keep_size=EQUATION_SIZE))
-            for i, (data, (formula, alt)) in enumerate(zip(pages, unique.items(), strict=True), start=1)}
+    return share_shapes({formula: inline_svg(data, f"equation-{i}-", alt, keep_size=EQUATION_SIZE)
+                         for i, (data, (formula, alt)) in enumerate(zip(pages, unique.items(), strict=True), start=1)})
 
 
 def share_images(elements: dict[str, str]) -> dict[str, Markup]:
-    """Embed an image that several drawings show, such as a map of the pixels, only in the first of them."""
+    """Embed images and dots that several drawings show, such as a map of the pixels, only in the first of them."""
     counts = Counter(image for element in elements.values() for image in SVG_IMAGE.findall(element))
     names: dict[str, str] = {}
 
@@ -77,7 +82,19 @@ def share_images(elements: dict[str, str]) -> dict[str, Markup]:
         names[image] = f"image-{len(names)}"
         return image.replace("<image ", f'<image id="{names[image]}" ', 1)
 
-    return {file: Markup(SVG_IMAGE.sub(shared, element)) for file, element in elements.items()}
+    return share_shapes({file: SVG_IMAGE.sub(shared, element) for file, element in elements.items()})
+
+
+def share_shapes(elements: dict[str, str]) -> dict[str, Markup]:
+    """Embed dots and glyphs that several drawings show only in the first of them."""
+    names: dict[str, str] = {}
+
+    def shared(match: re.Match[str]) -> str:
+        name, shape = match.group(1) or match.group(3), match.group(2) or match.group(4)
+        first = names.setdefault(shape, name)
+        return match.group() if first == name else f'<use id="{name}" href="#{first}" />'
+
+    return {key: Markup(SVG_SHAPE.sub(shared, element)) for key, element in elements.items()}
 
 
 def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = False) -> bytes:

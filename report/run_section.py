@@ -1,6 +1,7 @@
 """What the report shows of one row: the run of its lowest seed, as a dictionary of strings (report.elements)."""
 
 import shlex
+from itertools import islice
 from typing import Any
 
 from report import charts, figures_errors, pictures, show, summary
@@ -10,27 +11,32 @@ from report.load import Loaded
 from report.summary import Row, dataset_name, method_name
 from utils.records.schema import Metric, Record
 
+MOST_CONFUSED = 5  # pairs of classes that are named
 
-def run_section(name: str, row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
-    """Everything about a row's run of the lowest seed.  name: unique on the page."""
-    run = row.runs[0]
+
+def run_section(row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
+    """Everything about a row's run of the lowest seed.  Variations have neither neighbours nor paths."""
+    run, name = row.runs[0], row.anchor
     record = run.record
     about = [dataset_name(record.run.dataset), method_name(record.run.task, record.run.method), row.recipe]
     drawn = {"curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
-             "interpolations": pictures.interpolations(record, run.arrays),
-             "neighbours": pictures.neighbours(record, run.arrays)}
+             "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
+             "neighbours": pictures.neighbours(record, run.arrays) if row.default else None}
     columns = [pictures.plane(run.arrays), pictures.traversals(run.arrays),
                *([figures_errors.misclassified(record, run.arrays), figures_errors.reliability(record, run.arrays)]
                  if row.default else [])]
+    maps = pictures.maps(record, run.arrays)[:None if row.default else 1]
     readable = len(record.data.classes) <= MOST_NAMED
     return {
         "id": name, "title": ", ".join(filter(None, [*about, f"seed {record.run.seed}"])),
         "dataset": dataset_name(record.run.dataset), "default": "yes" if row.default else "",
-        "lead": lead(row),
+        "name": ", ".join(filter(None, about)), "lead": lead(row), "commands": repeat_commands(row),
+        "recorded": show.plain(shlex.join(["python", *record.run.argv])),
         **{kind: figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in drawn.items()},
         "columns": figures(f"{name}-column", columns, drawings),
-        "maps": [figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in pictures.maps(record, run.arrays)],
-        "legend": pictures.legend(record),
+        "maps": [one | {"folded": "yes" if kind.endswith("pca") else ""} for kind, drawing in maps
+                 if (one := figure(f"{name}-{kind}", drawing, drawings))],
+        "legend": pictures.legend(record), "map_settings": pictures.map_settings(run.arrays),
         "notes": [] if readable else [
             f"The confusion matrix, the table of classes and the names on the maps are left out because "
             f"{show.count(len(record.data.classes))} classes cannot be read there; the record holds the numbers."],
@@ -83,16 +89,27 @@ def confusion(record: Record) -> dict[str, Any]:
     assert record.confusion is not None, "every complete record has a confusion matrix"
     names, counts = [show.plain(name) for name in record.data.classes], record.confusion.counts
     total, correct = sum(map(sum, counts)), sum(row[i] for i, row in enumerate(counts))
-    caption = (f"Confusion matrix: true class down, predicted class across. {show.count(correct)} of "
-               f"{show.count(total)} test images are on the diagonal.")
-    # the first of the largest entries off the diagonal
-    images, i, j = max(((number, i, j) for i, row in enumerate(counts) for j, number in enumerate(row) if i != j),
-                       key=lambda entry: entry[0])
-    if images:
-        caption += f" Largest confusion: {show.plural(images, 'image')} of class {names[i]} predicted as {names[j]}."
-    rows = [{"name": name, "cells": [{"text": str(number), "share": f"{number / max(1, sum(row)):.2f}"}
-                                     for number in row]} for name, row in zip(names, counts, strict=True)]
-    return {"caption": caption, "names": [show.shorten(name, 8) for name in names], "rows": rows}
+    errors = {(i, j): number for i, row in enumerate(counts) for j, number in enumerate(row) if i != j and number}
+    most = max(errors.values(), default=0)
+    rows = [{"name": names[i], "cells": [{"text": str(number), "share": f"{number / max(1, sum(row)):.2f}",
+                                          "error": f"{errors[i, j] / most:.2f}" if (i, j) in errors else ""}
+                                         for j, number in enumerate(row)]} for i, row in enumerate(counts)]
+    return {"caption": f"Confusion matrix: true class down, predicted class across. {show.count(correct)} of "
+                       f"{show.count(total)} test images are on the diagonal.{confused(errors, names)}",
+            "names": [show.shorten(name, 8) for name in names], "rows": rows}
+
+
+def confused(errors: dict[tuple[int, int], int], names: list[str]) -> str:
+    """The most frequent confusions in words, with a leading space.  errors: (true, predicted class) -> images."""
+    if not errors:
+        return ""
+    ordered = sorted(errors.items(), key=lambda error: -error[1])
+    shown = [f"{names[i]} predicted as {names[j]} ({show.plural(number, 'image')})"
+             for (i, j), number in islice(ordered, MOST_CONFUSED)]
+    last = ordered[len(shown) - 1][1]
+    ties = sum(number == last for _, number in ordered[MOST_CONFUSED:])
+    more = f"; {show.plural(ties, 'other pair')} also {'has' if ties == 1 else 'have'} {last}" if ties else ""
+    return f" Most frequent confusions: {show.listing(shown)}{more}."
 
 
 def class_table(record: Record) -> dict[str, Any] | None:
@@ -125,6 +142,30 @@ def recipe_table(record: Record) -> dict[str, Any]:
              "given on the command line" if name in record.recipe.overridden else "default"]
             for name, value in record.recipe.fields.items()]
     return table(f"Recipe (hash {record.recipe.hash}).", ["Field", "Value", "Set by"], rows, code=[0, 1])
+
+
+def repeat_commands(row: Row) -> list[str]:
+    """What trains all seeds of a row again in a clone of this repository, after the encoder that it starts from."""
+    record = row.runs[0].record
+    run, init = record.run, record.run.init
+    folder = run.dataset.startswith("folder-")
+    words = command_words(run.task, "folder:PATH" if folder else run.dataset, run.method,
+                          [one.record.run.seed for one in row.runs])
+    if folder:
+        words += ["--image-size", str(record.data.image_shape[-1])]
+    if init:
+        words += ["--init", f"results/{init.record}"]
+    for name in summary.overridden(record):
+        flag, value = name.replace("_", "-"), record.recipe.fields[name]
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", *map(str, values)]
+    first = [command_words(init.task, init.dataset, init.method, [init.seed])] if init else []
+    return [show.plain(shlex.join(one)) for one in (*first, words)]
+
+
+def command_words(task: str, dataset: str, method: str, seeds: list[int]) -> list[str]:
+    """The words of a command that trains a method's default recipe."""
+    return ["python", "_main.py", "--task", task, "--dataset", dataset, "--method", method, "--seed", *map(str, seeds)]
 
 
 def provenance(run: Loaded) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Nothing here rounds or formats; report.page_content does, through report.show.
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -51,6 +52,7 @@ class Row:
     knn: float
     seconds: float
     reference: float | None
+    anchor: str = ""  # its id on the page, which stays when other runs are added: 'cifar10-1.2.3-cmc'
 
     @property
     def difference(self) -> float | None:
@@ -175,6 +177,7 @@ def summarise(loaded: list[Loaded]) -> Results:
     rows = [replace(row, control=best.get(row.dataset)) for row in rows]
     rows.sort(key=lambda row: (*place(row.dataset, row.task), not row.default, rank(row.method, METHOD_ORDER),
                                row.recipe, row.runs[0].name))
+    rows = with_anchors(rows)
     present = {(row.task, row.dataset) for row in rows if row.default}
     missing = [Missing(dataset, task, reference) for (task, dataset), reference in REFERENCE.items()
                if (task, dataset) not in present]
@@ -228,6 +231,18 @@ def changes(record: Record) -> str:
         origin[0] += f", which was trained with {100 * init.labels:g} % of the labels"
     return ", ".join(origin + [f"{show.plain(name)}={show.field(record.recipe.fields[name])}"
                                for name in overridden(record)])
+
+
+def with_anchors(rows: list[Row]) -> list[Row]:
+    """The rows with an id made of data set, task, method and changes; a number follows where two would be equal."""
+    found, seen = [], Counter[str]()
+    for row in rows:
+        words = "-".join((row.dataset, row.task, row.method, row.recipe)).lower()
+        anchor = re.sub(r"[^a-z0-9.]+", "-", words)[:100].strip("-.")
+        seen[anchor.replace(".", "-")] += 1
+        repeat = seen[anchor.replace(".", "-")]
+        found.append(replace(row, anchor=anchor if repeat == 1 else f"{anchor}-no{repeat}"))
+    return found
 
 
 def drop_repeats(complete: list[Loaded]) -> tuple[list[Loaded], list[tuple[Loaded, str]]]:

@@ -3,22 +3,46 @@
 "use strict";
 const explorer = (() => {
   const all = {}; // section's id -> {facts, models, section}
+  let loading; // the promise of load()
 
-  // Embed every explorer of the page, each from the JSON in its own section.
-  async function start() {
-    for (const section of document.querySelectorAll(".explorer")) {
-      const facts = JSON.parse(section.querySelector(".explorer-facts").textContent);
-      section.querySelector(".explorer-body").hidden = false;
-      const views = await Bokeh.embed.embed_item(facts.item);
-      const [models] = [...views][0].model.tags;
-      all[section.id] = {facts, models, section};
-      const touch = matchMedia("(pointer: coarse)").matches;
-      if (touch) models.pan.active = false; // a finger scrolls the page, until the tool is chosen
-      ink(all[section.id]);
-      redraw(section.id);
-    }
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Object.values(all).forEach(ink));
-    document.documentElement.dataset.explorers = Object.keys(all).length;
+  // Each explorer is embedded when it is about to come into view, since Bokeh takes the better part of a second.
+  function start() {
+    const near = new IntersectionObserver((found) => found.filter((one) => one.isIntersecting).forEach((one) => {
+      near.unobserve(one.target);
+      open(one.target);
+    }), {rootMargin: "400px"});
+    document.querySelectorAll(".explorer").forEach((section) => near.observe(section));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => Object.values(all).filter(Boolean).forEach(ink));
+  }
+
+  // The text of an element that holds it as base64 of gzip.
+  function unpack(element) {
+    const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt());
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
+  // Run Bokeh's code.
+  async function load() {
+    const script = document.createElement("script");
+    script.textContent = await unpack(document.getElementById("bokeh-code"));
+    document.head.append(script);
+  }
+
+  // Embed an explorer from the JSON in its own section.
+  async function open(section) {
+    if (section.id in all) return;
+    all[section.id] = null; // under way
+    await (loading ??= load());
+    const facts = JSON.parse(await unpack(section.querySelector(".explorer-facts")));
+    section.querySelector(".explorer-body").hidden = false;
+    const views = await Bokeh.embed.embed_item(facts.item);
+    const [models] = [...views][0].model.tags;
+    all[section.id] = {facts, models, section};
+    const touch = matchMedia("(pointer: coarse)").matches;
+    if (touch) models.pan.active = false; // a finger scrolls the page, until the tool is chosen
+    ink(all[section.id]);
+    redraw(section.id);
+    document.documentElement.dataset.explorers = Object.values(all).filter(Boolean).length;
   }
 
   // Rings have the colour of the page's text, in the light and in the dark theme.
@@ -114,7 +138,7 @@ const explorer = (() => {
       const button = item.firstChild, [image, label] = button.children;
       button.value = near[k] + 1;
       label.textContent = facts.classes[models.store.data.label[near[k]]];
-      button.title = `image ${near[k] + 1}`;
+      button.ariaLabel = `Image ${near[k] + 1}, class ${label.textContent}`;
       picture(image, facts, near[k]);
     });
   }
@@ -149,6 +173,6 @@ const explorer = (() => {
     section.querySelector(".explorer-said").textContent = "None of the images shown is predicted wrong.";
   }
 
-  document.addEventListener("DOMContentLoaded", start);
-  return {change, redraw, choose, tap, next: (id) => walk(id, 1), before: (id) => walk(id, -1), all};
+  start();
+  return {open, change, redraw, choose, tap, next: (id) => walk(id, 1), before: (id) => walk(id, -1), all};
 })();

@@ -10,6 +10,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   heads.forEach((head, i) => {
     const button = document.createElement("button");
     button.type = "button";
+    button.title = `Sort by ${head.textContent.trim()}`;
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {

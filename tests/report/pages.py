@@ -51,7 +51,7 @@ class Reader(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
         if tag == "table":
-            self.tables[self.caption] = self.rows
+            self.tables[re.sub(r"^\s*Table \d+\.\s*", "", self.caption)] = self.rows
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)

@@ -2,6 +2,7 @@
 
 import re
 import statistics
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -152,6 +153,20 @@ def test_the_results_asked_for_are_the_default_methods_rows(content: tuple) -> N
         ("1.2.1", "MNIST"), ("1.2.2", "MNIST"), ("1.2.3", "MNIST"), ("1.2.1", "CIFAR-10"), ("1.2.2", "CIFAR-10")]
     assert lines[0][2:6] == ["plain", "98.42", "96.65–99.26", "3"] and lines[0][7] == "97.35"
     assert lines[2][2] == "simclr"
+
+
+def test_each_row_has_an_id_that_stays_and_its_method_leads_there(folder: Path, html: str, tmp_path: Path) -> None:
+    anchors = {row.anchor for row in summary.summarise(load_results(folder)[0]).rows}
+    assert {"cifar10-1.2.2-joint", "mnist-1.2.3-simclr", "mnist-control-pca", "mnist-1.2.2-joint-labels-0.01",
+            "mnist-1.2.3-simclr-from-1.2.3-simclr-epochs-0-finetune-true-labels-0.1"} <= anchors
+    tags = parse(html).tags
+    assert anchors == {attributes["id"] for tag, attributes in tags if tag == "article"}
+    links = Counter(attributes["href"][1:] for tag, attributes in tags if tag == "a")
+    assert all(links[anchor] >= 2 for anchor in anchors)  # from the contents and from a table
+    for names in (["a|b", "a/b"], ["1.2", "1-2"], ["\u6a39", "\u82b1"]):  # alike where only letters and digits stay
+        found = [make_record(tmp_path, "1.2.2", "folder-x", name, n=60, name=f"r{i}") for i, name in enumerate(names)]
+        rows = summary.summarise(load_results(tmp_path)[0]).rows
+        assert len({row.anchor.replace(".", "-") for row in rows}) == len(found) == 2
 
 
 def test_files_that_are_not_counted_are_listed_with_the_reason(html: str, pdf: bytes) -> None:

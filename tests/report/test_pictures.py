@@ -1,15 +1,16 @@
 """Maps, reconstructions, interpolations and neighbours."""
 
 import base64
+import inspect
 import json
 from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-import pytest
 from PIL import Image
 
+from evaluation import figure_arrays
 from report import pictures
 from report.drawing import Drawing
 from report.load import load_results
@@ -57,20 +58,51 @@ def test_dots_are_drawn_at_their_coordinates(tmp_path: Path) -> None:
     points = np.array([[-9, 0]] * 5 + [[9, 0]] * 5, np.float32)
     labels = np.array([0] * 5 + [1] * 5, np.uint16)
     svg = ElementTree.fromstring(pictures.map_svg(points.tobytes(), labels.tobytes(), ("left", "right")))
-    data = next(element for element in svg if element.tag.endswith("image")).attrib
-    encoded = next(value for value in data.values() if value.startswith("data:image/png;base64,"))
-    image = np.asarray(Image.open(BytesIO(base64.b64decode(encoded.partition(",")[2]))).convert("RGBA"))
-    for label, columns in ((0, slice(0, image.shape[1] // 2)), (1, slice(image.shape[1] // 2, None))):
-        half = image[:, columns]
-        seen = half[half[..., 3] == 255][:, :3].astype(int).mean(0)
-        wanted = [int(pictures.class_colour(label, 2)[i:i + 2], 16) for i in (1, 3, 5)]
-        assert seen == pytest.approx(wanted, abs=12)
+    (group,) = (element for element in svg if element.get("class") == "dots")
+    paths = {element.get("id"): element.get("d") for element in group[0]}
+    drawn = [(element.get("{http://www.w3.org/1999/xlink}href"), element.get("stroke")) for element in group[1:]]
+    for label, x in ((0, 12), (1, 288)):
+        steps = [[int(number) for number in step.split()] for step in paths[f"c{label}"][1:-2].split("h0m")]
+        assert (np.cumsum(steps, axis=0) / pictures.FINE == [x, 150]).all() and len(steps) == 5
+        assert (f"#c{label}", pictures.class_colour(label, 2)) in drawn
+
+
+def test_names_on_a_map_do_not_cover_each_other_and_stay_near_their_dots() -> None:
+    names = [f"name {i}" for i in range(12)]
+    middles = np.array([[150.0, 150.0]] * 9 + [[20.0, 20.0], [290.0, 290.0], [150.0, 40.0]])
+    placed = pictures.place_names(names, middles)
+    for i, (name, x, y, size) in enumerate(placed):
+        assert np.hypot(*(middles[names.index(name)] - (x, y))) <= pictures.FARTHEST
+        for _, other_x, other_y, _ in placed[i + 1:]:
+            assert abs(y - other_y) > 1.1 * size or abs(x - other_x) > 0.7 * size * 6
+    assert 5 <= len(placed) < 12 and placed[-1][0] == "name 11"  # what lies alone keeps its name
+
+
+def test_neighbours_are_compared_over_methods_with_their_counts(tmp_path: Path) -> None:
+    for method in ("plain", "masked"):
+        make_record(tmp_path, "1.2.1", "mnist", method, n=60)
+    arrays = {run.record.run.method: run.arrays for run in load_results(tmp_path)[0]}
+    for name in ("neighbour_inputs", "neighbour_index"):
+        arrays["masked"][name] = arrays["plain"][name]
+    drawn = pictures.neighbour_grid(list(arrays.items()))
+    shown = 0
+    for name, one in arrays.items():
+        same = one["neighbour_labels"] == one["test_labels"][one["neighbour_index"]][:, None]
+        assert f"{name} {same.sum()} of {same.size}" in drawn.alt
+        shown += (~same[:3]).sum()
+    assert drawn.data.count(b"<rect") == shown
+    assert pictures.neighbour_grid(list(arrays.items())[:1]) is None
+
+
+def test_the_perplexity_that_the_report_names_is_the_one_that_was_used() -> None:
+    source = inspect.getsource(figure_arrays.tsne)
+    assert f"TSNE(perplexity=min({pictures.PERPLEXITY:.1f}, (len(x) - 1) / 3), init=\"pca\"" in source
 
 
 def embedded(drawing: Drawing) -> np.ndarray:
     """The picture inside a drawing, (H, W, 4)."""
     (image,) = (one for one in ElementTree.fromstring(drawing.data) if one.tag.endswith("image"))
-    encoded = next(value for value in image.attrib.values() if value.startswith("data:image/png;base64,"))
+    encoded = next(value for value in image.attrib.values() if value.startswith("data:image/webp;base64,"))
     return np.asarray(Image.open(BytesIO(base64.b64decode(encoded.partition(",")[2]))).convert("RGBA"))
 
 

@@ -34,7 +34,7 @@ def test_both_files_are_complete_and_stand_alone(html: str, pdf: bytes) -> None:
     for tag, attributes in reader.tags:
         for key in ("src", "href", "xlink:href"):
             value = attributes.get(key) or ""
-            assert value.startswith(("#", "data:image/png;base64,")) or key not in attributes, (tag, value)
+            assert value.startswith(("#", "data:image/webp;base64,")) or key not in attributes, (tag, value)
             assert not value.startswith("#") or value[1:] in ids
         if tag in ("img", "svg") and attributes.get("aria-hidden") != "true":
             assert len(attributes.get("alt") or attributes.get("aria-label") or "") > 20
@@ -91,7 +91,7 @@ def test_the_explorer_is_in_the_page_only_if_there_is_one(tmp_path: Path) -> Non
     loaded, rejected = load_results(tmp_path)
     content = make_page(summarise(loaded), rejected)
     there = build_html(*content, Markup("<p>an explorer</p>")).decode()
-    assert there.index("Bokeh") < there.index("</head>") < there.index("<p>an explorer</p>")
+    assert there.index("</head>") < there.index("<p>an explorer</p>") < there.index("Bokeh")
     assert '<a href="#explore">' in there
     without = build_html(*content).decode()
     assert "Bokeh" not in without and 'href="#explore"' not in without
@@ -150,6 +150,21 @@ def test_an_image_shown_in_several_drawings_is_embedded_once() -> None:
     assert shared["a"] == '<svg><image id="image-0" x="0" href="data:A" /></svg>'
     assert shared["b"] == two
     assert shared["c"] == shared["d"] == '<svg><use href="#image-0" /></svg>'
+
+
+def test_dots_shown_on_several_maps_are_embedded_once() -> None:
+    dots = "m1 1h0" * 100
+    one, two = (f'<defs><path id="{name}-c0" d="{dots}" /></defs>' for name in "ab")
+    assert share_images({"a": one, "b": two}) == {"a": one, "b": '<defs><use id="b-c0" href="#a-c0" /></defs>'}
+
+
+def test_tables_and_figures_are_numbered_and_text_refers_to_them(html: str) -> None:
+    for kind, tag in (("Table", "caption"), ("Figure", "(?:figcaption|small)")):
+        numbers = re.findall(rf"<{tag}[^>]*>(?:<span>)?\s*<b>{kind} (\d+)\.</b>", html)
+        assert numbers == [str(i) for i in range(1, 1 + len(numbers))] and len(numbers) > 5
+    for name in ("asked", "headline", "variations"):
+        number = re.search(rf'<caption id="{name}"><span>\s*<b>(Table \d+)\.</b>', html)[1]
+        assert set(re.findall(rf'<a href="#{name}">([^<]*)</a>', html)) == {number}
 
 
 def test_the_same_records_give_the_same_bytes_in_another_process(tmp_path: Path,
@@ -215,11 +230,18 @@ def test_a_browser_shows_the_page_without_sideways_scrolling(html: str, tmp_path
     (tmp_path / "report.html").write_text(html)
     (tmp_path / "frame.html").write_text(
         f'<iframe id="f" src="report.html" style="width:{width}px;height:900px;border:0"></iframe><p id="out"></p>'
-        "<script>f.onload = () => { const d = f.contentDocument.documentElement;"
-        "out.textContent = `widths ${d.scrollWidth} ${d.clientWidth} svg ${d.querySelectorAll('svg').length}`; }"
-        "</script>")
+        "<script>f.onload = () => setTimeout(() => { const d = f.contentDocument.documentElement;"
+        "const count = (selector) => d.querySelectorAll(selector).length;"
+        "const over = [...d.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1"
+        " && one.checkVisibility({contentVisibilityAuto: true}));"  # the rest is not laid out yet
+        "out.textContent = `widths ${d.scrollWidth} ${d.clientWidth} svg ${count('svg')} stops ${count('.scroll')}"
+        " ${over.length} ${over.filter((one) => one.matches('[tabindex][role=region][aria-label]')).length}"
+        " ${count('[tabindex]')}`; }, 1500)</script>")
+    assert "tabindex" not in html.partition("<script>")[0]  # without the script no stop that leads nowhere
     dom = browse(tmp_path / "frame.html")
-    found = re.search(r"widths (\d+) (\d+) svg (\d+)", dom)
+    found = re.search(r"widths (\d+) (\d+) svg (\d+) stops (\d+) (\d+) (\d+) (\d+)", dom)
     assert found, dom[-500:]
     assert int(found[1]) <= int(found[2]) == width
     assert int(found[3]) == html.count("<svg")
+    scrolling = int(found[5])
+    assert int(found[6]) == int(found[7]) == scrolling < int(found[4]) and (width > 390 or scrolling > 0)

@@ -1,12 +1,16 @@
 """What is shown of a single run."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import _main
+from report import run_section, summary
 from report.load import load_results
+from report.summary import summarise
 from tests.factory import make_record
 from tests.report.pages import close, expected_rows, parse, pdf_text, render, squeeze, table_of
 from utils.records.arrays import write_arrays
@@ -43,6 +47,47 @@ def test_the_confusion_matrix_follows_from_the_predictions(tmp_path: Path) -> No
     head, *classes = table_of(html, "Accuracy by class")
     for i, (name, images, accuracy) in enumerate(classes):
         assert (name, int(images)) == (str(i), sum(counts[i])) and close(accuracy, 100 * counts[i][i] / sum(counts[i]))
+
+
+def test_the_most_frequent_confusions_are_named_with_their_ties() -> None:
+    errors = {(4, 9): 7, (7, 2): 5, (0, 6): 3, (3, 5): 3, (5, 3): 2, (8, 1): 2, (9, 4): 2}
+    names = [f"<{i}>" for i in range(10)]
+    assert run_section.confused(errors, names) == (
+        " Most frequent confusions: <4> predicted as <9> (7 images), <7> predicted as <2> (5 images), <0> predicted as "
+        "<6> (3 images), <3> predicted as <5> (3 images) and <5> predicted as <3> (2 images); 2 other pairs also have "
+        "2.")
+    assert run_section.confused({}, names) == ""
+    assert run_section.confused({(0, 1): 1}, names) == (
+        " Most frequent confusions: <0> predicted as <1> (1 image).")
+
+
+def test_off_the_diagonal_a_confusion_matrix_has_a_scale_of_its_own(tmp_path: Path) -> None:
+    make_record(tmp_path, "1.2.2", "mnist", "joint", n=200, accuracy=0.7)
+    (run,), _ = load_results(tmp_path)
+    counts = run.record.confusion.counts
+    most = max(number for i, row in enumerate(counts) for j, number in enumerate(row) if i != j)
+    for i, row in enumerate(run_section.confusion(run.record)["rows"]):
+        for j, cell in enumerate(row["cells"]):
+            wanted = "" if i == j or not counts[i][j] else f"{counts[i][j] / most:.2f}"
+            assert cell["error"] == wanted and cell["text"] == str(counts[i][j])
+
+
+def test_the_command_that_repeats_a_row_asks_for_what_the_row_records(folder: Path) -> None:
+    for row in summarise(load_results(folder)[0]).rows:
+        *before, command = run_section.repeat_commands(row)
+        record = row.runs[0].record
+        python, script, *words = shlex.split(command)
+        asked = _main.build_parser().parse_args(words)
+        assert (python, script, asked.task, asked.dataset) == ("python", "_main.py", row.task, row.dataset)
+        assert asked.method == [row.method] and asked.seed == [run.record.run.seed for run in row.runs]
+        for name in summary.overridden(record):
+            assert getattr(asked, name) == record.recipe.fields[name]
+        if record.run.init is None:
+            assert before == [] and asked.init is None
+        else:
+            assert asked.init == Path("results") / record.run.init.record
+            assert before == ["python _main.py --task 1.2.3 --dataset mnist --method simclr --seed 3"]
+            assert not set(summary.overridden(record)) - set(vars(asked))
 
 
 @pytest.mark.parametrize("classes", [2, 25, 60])
