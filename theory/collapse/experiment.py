@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from evaluation.scores import effective_rank
+from theory.collapse.result import VARIANTS
 from theory.digits import PIXELS, load, mlp, probe_accuracy, random_view
 from training.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
 
@@ -23,23 +24,6 @@ TEMPERATURE = 0.2
 MOMENTUM = 0.99  # of BYOL's and MoCo's target
 QUEUE = 512  # MoCo's keys
 COLLAPSED = 0.3  # spread below which a latent is called collapsed; 1 is even
-
-# name -> (method, what is left out; "" for the whole method)
-VARIANTS = {
-    "simclr": ("SimCLR (NT-Xent)", ""),
-    "dcl": ("DCL", ""),
-    "positives_only": ("SimCLR, DCL", "the negatives"),
-    "moco": ("MoCo", ""),
-    "moco_positives_only": ("MoCo", "the negatives in the queue"),
-    "vicreg": ("VICReg", ""),
-    "vicreg_no_variance": ("VICReg", "the variance term"),
-    "vicreg_no_covariance": ("VICReg", "the covariance term"),
-    "byol": ("BYOL", ""),
-    "byol_no_average": ("BYOL", "the moving average (SimSiam)"),
-    "byol_no_predictor": ("BYOL", "the predictor"),
-    "byol_no_stop": ("BYOL", "the stopped gradient"),
-    "byol_no_batch_norm": ("BYOL", "batch normalisation"),
-}
 
 
 def spread(z: Tensor) -> float:
