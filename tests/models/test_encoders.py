@@ -31,15 +31,15 @@ def images(n: int = 64, shape: tuple[int, int, int] = (3, 32, 32)) -> torch.Tens
                                            ((1, 8, 8), (8, 16))])
 @pytest.mark.parametrize("kind, pooling", [("conv", "max"), ("conv", "flatten"), ("mlp", "max"), ("vit", "mean"),
                                            ("vit", "flatten"), ("resnet18", "mean"), ("resnet18", "flatten")])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_every_encoder_gives_a_128d_latent(shape, widths, kind, pooling, dtype) -> None:
+def test_every_encoder_gives_a_128d_latent(shape, widths, kind, pooling) -> None:
     widths = {"vit": (32, 32), "resnet18": (64, 128, 256, 512)}.get(kind, widths)
     encoder = build_encoder(kind, shape, widths, 128, pooling)
     encoder.fit_to_data(images(32, shape))
-    z = cast(encoder, dtype)(images(4, shape))
-    assert z.shape == (4, 128)
-    assert z.dtype == dtype
-    assert z.isfinite().all()
+    for dtype in (torch.float32, torch.bfloat16):
+        z = cast(encoder, dtype)(images(4, shape))
+        assert z.shape == (4, 128)
+        assert z.dtype == dtype
+        assert z.isfinite().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

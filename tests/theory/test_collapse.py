@@ -123,8 +123,6 @@ def test_variants_differ_from_each_other() -> None:
     alike = {("byol", "byol_no_batch_norm"), ("byol_no_average", "byol_no_stop")}  # in value; see the gradients
     for a, b in itertools.combinations(values, 2):
         assert ((a, b) in alike) == (values[a] == pytest.approx(values[b], rel=1e-6)), (a, b)
-    with pytest.raises(ValueError, match="unknown variant"):
-        collapse.loss_of("swav", *parts())
 
 
 def test_the_target_follows_slowly_and_in_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
