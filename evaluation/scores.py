@@ -61,10 +61,8 @@ class Standardised(nn.Module):
 
     def __init__(self, classifier: nn.Module, latent_dim: int) -> None:
         super().__init__()
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(latent_dim))
-        self.register_buffer("scale", torch.ones(latent_dim))
+        self.mean = nn.Buffer(torch.zeros(latent_dim))
+        self.scale = nn.Buffer(torch.ones(latent_dim))
         self.classifier = classifier
 
     def fit_to_data(self, z: Tensor) -> "Standardised":

@@ -47,13 +47,12 @@ def rank_about_origin(z: Tensor) -> float:
     return torch.special.entr(singular / singular.sum()).sum().exp().item()
 
 
-def crossed(predictions: Views, targets: Views) -> Tensor:
+def crossed(predict: nn.Module, z: Views, targets: Views) -> Tensor:
     """BYOL's loss of both directions: each view's prediction against the other view's target."""
-    return byol_regression(predictions[0], targets[1]) + byol_regression(predictions[1], targets[0])
+    return byol_regression(predict(z[0]), targets[1]) + byol_regression(predict(z[1]), targets[0])
 
 
-# The loss of each variant, of the embeddings z, (B, WIDTH) for each view, the target's t, the predictions p(z), which
-# are computed only where they are used, and the queue.
+# the loss of each variant, of the embeddings z of both views, those of the target t, the predictor p and the queue
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "simclr": lambda z, t, p, queue: nt_xent(*z, TEMPERATURE),
     "dcl": lambda z, t, p, queue: dcl(*z, TEMPERATURE),
@@ -64,11 +63,11 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "vicreg": lambda z, t, p, queue: vicreg(*z, 25, 25, 1),
     "vicreg_no_variance": lambda z, t, p, queue: vicreg(*z, 25, 0, 1),
     "vicreg_no_covariance": lambda z, t, p, queue: vicreg(*z, 25, 25, 0),
-    "byol": lambda z, t, p, queue: crossed(p(z), t),
-    "byol_no_average": lambda z, t, p, queue: crossed(p(z), (z[0].detach(), z[1].detach())),
-    "byol_no_predictor": lambda z, t, p, queue: crossed(z, t),
-    "byol_no_stop": lambda z, t, p, queue: crossed(p(z), z),
-    "byol_no_batch_norm": lambda z, t, p, queue: crossed(p(z), t),
+    "byol": lambda z, t, p, queue: crossed(p, z, t),
+    "byol_no_average": lambda z, t, p, queue: crossed(p, z, (z[0].detach(), z[1].detach())),
+    "byol_no_predictor": lambda z, t, p, queue: crossed(nn.Identity(), z, t),
+    "byol_no_stop": lambda z, t, p, queue: crossed(p, z, z),
+    "byol_no_batch_norm": lambda z, t, p, queue: crossed(p, z, t),
 }
 
 
@@ -78,7 +77,7 @@ def loss_of(name: str, online: nn.Module, predictor: nn.Module, target: nn.Modul
     z = online(views[0]), online(views[1])
     with torch.no_grad():  # no gradient flows into the target
         t = target(views[0]), target(views[1])
-    return LOSSES[name](z, t, lambda z: (predictor(z[0]), predictor(z[1])), queue), t[1]
+    return LOSSES[name](z, t, predictor, queue), t[1]
 
 
 @torch.no_grad()
