@@ -53,7 +53,7 @@ def crossed(predict: nn.Module, z: Views, targets: Views) -> Tensor:
 
 
 # the loss of each variant, of the embeddings z of both views, those of the target t, the predictor p and the queue
-LOSSES: dict[str, Callable[..., Tensor]] = {
+LOSSES: dict[str, Callable[[Views, Views, nn.Module, Tensor], Tensor]] = {
     "simclr": lambda z, t, p, queue: nt_xent(*z, TEMPERATURE),
     "dcl": lambda z, t, p, queue: dcl(*z, TEMPERATURE),
     # 2 - 2 cosine: NT-Xent's numerator, -cosine / t, up to scale and shift
