@@ -5,18 +5,9 @@
 
 Encoder and decoder minimise the mean absolute error of the pixels (L1; --loss mse: the mean squared error), or in one
 method an error of features.  The decoder only serves to train the encoder, whose 128-d latent is then frozen and scored
-by `evaluation/scores.py`.  The encoder's input is
-
-    plain      the image itself
-    denoising  the image with Gaussian noise (Vincent et al. 2010)
-    masked     the image with squares missing (He et al. 2022)
-    patches    a crop of the image with changed colours; the target is the whitened patch features of the whole image
-               (models/patches.py) instead of its pixels; a decoder of pixels learns from the latent, but its gradient
-               does not reach the encoder
-
-The target is the intact image in all four.  Departures: the noise is not clipped; the masked autoencoder keeps the
-missing pixels' places (a transformer would drop those tokens) and its loss counts all pixels, since the decoder reads
-only the latent.
+by `evaluation/scores.py`.  The methods (autoencoding_recipe.py) differ in the encoder's input; the target is the intact
+image in all of them.  Departures: the noise is not clipped; the masked autoencoder keeps the missing pixels' places (a
+transformer would drop those tokens) and its loss counts all pixels, since the decoder reads only the latent.
 """
 
 import torch

@@ -1,8 +1,6 @@
 """Collapse, and what prevents it in each method: every method with and without that part, on digits.
 
-SimCLR and DCL, MoCo: the negatives.  VICReg: the variance term (against one point) and the covariance term (against a
-few dimensions).  BYOL: the predictor, and the gradient that is stopped at the target.  The loss of every ablation is
-the method's own without that part; nothing else changes.
+The loss of every ablation is the method's own without that part; nothing else changes.
 """
 
 import copy

@@ -1,9 +1,4 @@
-"""What the temperature does: how NT-Xent's pull and push are shared out (Wang and Liu 2021).
-
-The gradient of an anchor's loss with respect to its similarity s_j to a negative j is P_j / t, where P is the softmax
-of the similarities over t; with respect to the positive's it is (P_positive - 1) / t.  So the negatives' weights are
-that softmax: at a low temperature the nearest negatives take nearly all of it, at a high one all share alike.
-"""
+"""What the temperature does: how NT-Xent's pull and push are shared out (Wang and Liu 2021)."""
 
 import math
 from typing import Any
