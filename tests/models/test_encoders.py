@@ -222,7 +222,7 @@ def test_the_readout_of_all_depths_is_the_pca_of_standardised_pooled_maps(shape,
     assert encoder.trunk(x[:4, :, 1:-1, 1:-1] if shape[1] > 8 else x[:4]).shape == (4, 10)
 
 
-def test_a_readout_is_fitted_anew_from_batches_and_leaves_the_network_as_it_is() -> None:
+def test_a_readout_is_fitted_again_from_batches_and_leaves_the_network_unchanged() -> None:
     encoder, x = build_encoder("conv_depths", (1, 8, 8), (8, 16), 4, "max"), images(200, (1, 8, 8))
     encoder.fit_to_data(x)
     before = {name: value.clone() for name, value in encoder.conv.state_dict().items()}

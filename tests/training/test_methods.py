@@ -165,7 +165,7 @@ def test_byol_predicts_the_other_view_s_target_which_follows(data: DeviceData, m
 
 
 @pytest.mark.usefixtures("uncounted")
-def test_moco_s_queue_is_first_in_first_out_and_validation_leaves_it_alone(data: DeviceData,
+def test_moco_s_queue_is_first_in_first_out_and_validation_leaves_it_unchanged(data: DeviceData,
                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
