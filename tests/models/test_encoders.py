@@ -52,7 +52,8 @@ def test_conv_patches_concatenates_a_conv_encoder_and_the_strongest_patch_compon
         assert z.shape == (300, 16) and z.dtype == dtype
         assert z.float().mean(0).abs().max() < exact and (z.float().std(0) - 1).abs().max() < exact + 0.04
         conv = encoder.conv[0](x).float()
-        torch.testing.assert_close(z[:, :6].float(), (conv - conv.mean(0)) / conv.std(0), rtol=0, atol=exact)
+        torch.testing.assert_close(z[:, :6].float(), (conv - conv.mean(0)) / conv.std(0, correction=0), rtol=0,
+                                   atol=exact)
         torch.testing.assert_close(z[:, 6:].float(), components, rtol=0, atol=exact)
         assert encoder.conv(x[:4, :, 1:7, 1:7]).shape == (4, 6)  # views of another size
 
