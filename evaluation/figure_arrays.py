@@ -92,7 +92,7 @@ def agreement(points: Tensor, labels: Tensor, k: int = AGREEMENT_NEIGHBOURS) -> 
 
 
 def nearest_rows(bank: Tensor, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(Q, k) indices into bank (N, D) and cosines, nearest first; an exact copy of the query stands first."""
+    """(Q, k) indices into bank (N, D) and cosines, nearest first; an exact copy of the query comes first."""
     cosine = F.normalize(queries, dim=1).float() @ F.normalize(bank, dim=1).float().T  # (Q, N)
     if bank is queries:
         cosine.fill_diagonal_(2.0)  # itself first, even among copies
@@ -163,7 +163,7 @@ def interpolations(decoder: nn.Module, z: Tensor, data: DeviceData) -> Figures:
     pairs = interpolation_pairs(data.test_labels.cpu())
     shown, metrics = [], {}
     for kind, chosen in pairs.items():
-        if not len(chosen):  # a test set with one image a class
+        if not len(chosen):  # a test set with one image per class
             return {}, {}
         mix = torch.linspace(0, 1, INTERPOLATION_STEPS, device=z.device)[:, None]
         paths = torch.stack([decoder(z[a] * (1 - mix) + z[b] * mix) for a, b in chosen.tolist()])  # (P, S, C, H, W)

@@ -18,7 +18,7 @@ from utils.images.on_device import DeviceData, Images
 from utils.records.environment import choose_device
 from utils.records.schema import Record
 
-BATCH = 200  # images at once: with 500 the activations are mapped and unmapped anew for each layer, a fifth of the time
+BATCH = 200  # images at once: with 500 each layer's activations are mapped and unmapped again, a fifth of the time
 
 
 def test_images(dataset: str, data_dir: Path) -> DeviceData:

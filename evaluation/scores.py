@@ -1,7 +1,7 @@
 """Scores of a latent: MLP classifier (the headline), linear probe, k nearest neighbours, reconstructions, geometry.
 
-All scores read the same latents: one view an image, no augmentation, the encoder in eval mode and float32.  Whatever
-is chosen is chosen on the validation split; the test split is read once, here, after the last training step.
+All scores read the same latents: one view per image, no augmentation, the encoder in eval mode and float32.  All
+selection uses the validation split; the test split is read once, here, after the last training step.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 # the classifier of every task, method and data set: two hidden layers of 1024 units
 CLASSIFIER_HIDDEN, CLASSIFIER_DROPOUT, CLASSIFIER_BATCH = 1024, 0.3, 512
 CLASSIFIER_EPOCHS, CLASSIFIER_RATE, CLASSIFIER_DECAY = 15, 2e-3, 0.01
-CLASSIFIER_STEPS = 200  # at least; few labels are gone over more often
+CLASSIFIER_STEPS = 200  # at least; few labels are repeated more often
 NEIGHBOURS = 20
 GEOMETRY_IMAGES = 2000  # test images whose views are compared, for alignment and uniformity
 
@@ -39,7 +39,7 @@ class Latents:
 
 @torch.no_grad()
 def encode(encoder: nn.Module, images: Images) -> Tensor:
-    """(N, H, W, C) uint8 -> (N, latent_dim) float32.  The encoder is used in eval mode and handed back as it came."""
+    """(N, H, W, C) uint8 -> (N, latent_dim) float32.  The encoder runs in eval mode; its own mode is restored."""
     was_training = encoder.training
     encoder.eval()
     size = evaluation_batch((images.shape[3], *images.shape[1:3]))
@@ -61,10 +61,8 @@ class Standardised(nn.Module):
 
     def __init__(self, classifier: nn.Module, latent_dim: int) -> None:
         super().__init__()
-        self.mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("mean", torch.zeros(latent_dim))
-        self.register_buffer("scale", torch.ones(latent_dim))
+        self.mean = nn.Buffer(torch.zeros(latent_dim))
+        self.scale = nn.Buffer(torch.ones(latent_dim))
         self.classifier = classifier
 
     def fit_to_data(self, z: Tensor) -> "Standardised":
@@ -110,7 +108,7 @@ def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epoch
             optimiser.step(F.cross_entropy(model(train.z[batch]), train.labels[batch], label_smoothing=0.1))
             step += 1
         correct = int((predict(model, val.z) == val.labels).sum())
-        if correct >= best:  # of equals the last, which few selection images would else lose to the first
+        if correct >= best:  # the last of equally good epochs: with few selection images many are equal
             best, best_epoch = correct, epoch
             kept = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(kept)

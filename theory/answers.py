@@ -3,7 +3,7 @@
 A template is Markdown of a few forms, set apart by empty lines; the first paragraph is the answer itself:
     # title
     $ equation in Typst $ and then the same in words
-    ![alternative text](figure.py) and then the caption
+    ![alternative text](result.py) and then the caption
     caption of a table, and in the lines below it | cells |
 Numbers go through the filters of report/show.py.  The text of a file never acts as Markdown or as more than one line
 (`shown`).  What comes out is plain text, which the report's own templates escape.
@@ -51,7 +51,7 @@ def answer(name: str, found: Strict | None, runs: Sequence[OwnRun]) -> dict[str,
             section["title"] = words[2:]
         elif match := re.fullmatch(r"\$ (.*) \$ (.*)", words):
             section["equations"].append({"typst": match[1], "alt": match[2]})
-        elif match := re.fullmatch(r"!\[(.*?) *\]\(figure\.py\) (.*)", words):
+        elif match := re.fullmatch(r"!\[(.*?) *\]\(result\.py\) (.*)", words):
             section["figures"].append(match.groups())
         elif "\n|" in block:
             section["tables"].append(read_table(block.splitlines()))

@@ -2,9 +2,8 @@
 
 A question is a folder of theory/:
     experiment.py  computes the result: run(seed)
-    form.py        its form in theory.json, and what the answer derives from it
+    result.py      its form in theory.json, and its figure: draw(figure, found, runs)
     answer.md.j2   the answer and the captions, in Markdown (answers.py)
-    figure.py      the figure: draw(found, runs)
 Every number comes from theory.json (`python _theory.py`) or from the records; without that file, or with an invalid
 one, the answers appear without numbers and say so.  To add a question: its folder, and its line in results.py.  Nothing
 here imports torch.
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.figure import Figure
 
 from report import show
 from report.drawing import STYLE, Drawing, save
@@ -51,7 +51,9 @@ def theory_chapter(results_dir: Path, _loaded: list[Loaded], summary: Results,
 def draw(name: str, found: Any, runs: list[Any]) -> bytes:
     """The figure of a question as an SVG file."""
     with matplotlib.rc_context(STYLE):
-        return save(import_module(f"theory.{name}.figure").draw(found, runs))
+        drawn = Figure(figsize=(7.2, 2.3))
+        import_module(f"theory.{name}.result").draw(drawn, found, runs)
+        return save(drawn)
 
 
 def read_results(results_dir: Path) -> tuple[TheoryResults | None, list[str]]:

@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from theory.alignment_uniformity.form import AlignmentUniformity
-from theory.collapse.form import Collapse
-from theory.linear_autoencoder.form import LinearAutoencoder
-from theory.mutual_information.form import MutualInformation
-from theory.projection_head.form import ProjectionHead
-from theory.reconstruction_loss.form import ReconstructionLoss
-from theory.temperature.form import Temperature
-from theory.variance_directions.form import VarianceDirections
+from theory.alignment_uniformity.result import AlignmentUniformity
+from theory.collapse.result import Collapse
+from theory.linear_autoencoder.result import LinearAutoencoder
+from theory.mutual_information.result import MutualInformation
+from theory.projection_head.result import ProjectionHead
+from theory.reconstruction_loss.result import ReconstructionLoss
+from theory.temperature.result import Temperature
+from theory.variance_directions.result import VarianceDirections
 from utils.records.schema import UTC, Count, Environment, Seconds, Strict, Text, read_strictly
 
 

@@ -1,7 +1,7 @@
 """Augmentation of whole batches, on the device, from one generator.  (B, C, H, W) floats in [0, 1], and out again.
 
-Two pieces: one affine resampling (crop, shift, rotation, flip together, so that an image is interpolated once) and one
-colour transformation (brightness, contrast, saturation, hue, grey).  No image is handled alone, no Python loop runs.
+One affine resampling (crop, shift, rotation and flip together, so that an image is interpolated once) and one colour
+transformation (brightness, contrast, saturation, hue, grey).  No Python loop runs over images.
 """
 
 import math
@@ -20,13 +20,13 @@ def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor
 
 def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1.0, translate: float = 0.0,
                   degrees: float = 0.0, flip: bool | Tensor = False, size: tuple[int, int] | None = None) -> Tensor:
-    """One random crop, shift, rotation and flip an image, in a single bilinear resampling with reflected borders.
+    """One random crop, shift, rotation and flip per image, in a single bilinear resampling with reflected borders.
 
     crop_scale: smallest fraction of the area that a crop keeps (1: no crop); the aspect ratio is then drawn
     log-uniformly from 3/4 to 4/3, as in torchvision's RandomResizedCrop, whose rejection loop is replaced by clipping.
     translate: largest shift in pixels, in whole pixels; degrees: largest rotation either way.
-    flip: True mirrors half of the images, (B,) bool those that it names.
-    size: (H, W) of the result, where it is another than the images'.
+    flip: True mirrors half of the images; (B,) bool mirrors the marked ones.
+    size: (H, W) of the result; None: that of the images.
     """
     b, _, height, width = images.shape
     size = size or (height, width)
@@ -85,7 +85,7 @@ def colour_jitter(images: Tensor, generator: Generator, *, strength: float, prob
     strength s: brightness, contrast and saturation factors are uniform in [1 - s, 1 + s], the hue turns by up to s / 4
     of a full turn (the proportions of lightly's SimCLR transform: 0.4, 0.4, 0.4, 0.1).  An image is left as it is with
     1 - probability.  Greyscale images get brightness and contrast alone.
-    Departures from torchvision's ColorJitter: the order is fixed, saturation and hue are one 3 x 3 matrix an image
+    Departures from torchvision's ColorJitter: the order is fixed, saturation and hue are one 3 x 3 matrix per image
     (the hue is a rotation about the grey axis of RGB rather than HSV's angle), and values are clipped once, at the end.
     """
     b, channels = images.shape[:2]

@@ -4,20 +4,10 @@
     python _main.py --task 1.2.1 --dataset mnist --method masked
 
 Encoder and decoder minimise the mean absolute error of the pixels (L1; --loss mse: the mean squared error), or in one
-method an error of features.  The
-decoder only serves to train the encoder, whose 128-d latent is then frozen and scored by `evaluation/scores.py`.  The
-encoder's input is
-
-    plain      the image itself
-    denoising  the image with Gaussian noise (Vincent et al. 2010)
-    masked     the image with squares missing (He et al. 2022)
-    patches    a crop of the image with changed colours; the target is the whitened patch features of the whole image
-               (models/patches.py) instead of its pixels; a decoder of pixels learns from the latent, but its gradient
-               does not reach the encoder
-
-The target is the intact image in all four.  Departures: the noise is not clipped; the masked autoencoder keeps the
-missing pixels' places (a transformer would drop those tokens) and its loss counts all pixels, since the decoder reads
-only the latent.
+method an error of features.  The decoder only serves to train the encoder, whose 128-d latent is then frozen and scored
+by `evaluation/scores.py`.  The methods (autoencoding_recipe.py) differ in the encoder's input; the target is the intact
+image in all of them.  Departures: the noise is not clipped; the masked autoencoder keeps the missing pixels' places (a
+transformer would drop those tokens) and its loss counts all pixels, since the decoder reads only the latent.
 """
 
 import torch
@@ -35,25 +25,37 @@ from utils.images.on_device import DeviceData, to_float
 
 
 def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained:
-    """Train encoder and decoder; returns both."""
+    """Train encoder and decoder, and with patches a decoder of features; returns them all."""
     encoder = new_encoder(recipe, data, setup)
     decoder = build_decoder(recipe.encoder, data.image_shape, recipe.decoder_widths, recipe.latent_dim)
-    if recipe.method == "patches":
-        return train_on_features(encoder, decoder, recipe, data, setup)
-    loop = Loop(recipe, data, setup, {"encoder": encoder, "decoder": decoder})
-
+    modules: dict[str, nn.Module] = {"encoder": encoder, "decoder": decoder}
+    on_features, target_flops = recipe.method == "patches", 0.0
+    if on_features:
+        whitened = PatchComponents(data.image_shape, recipe.target_filters, recipe.target_components).to(setup.device)
+        whitened.fit_to_data(data.sample(max(COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT * recipe.target_components)))
+        targets, target_flops = patch_targets(whitened, data, setup)
+        features = FeatureDecoder(recipe.latent_dim, recipe.feature_hidden_dim, recipe.target_components)
+        modules["feature_decoder"] = features
+    loop = Loop(recipe, data, setup, modules)
     missing = data.mean_colour()
 
-    def reconstruction_loss(index: Tensor, generator: Generator) -> Tensor:
+    def reconstruction_loss(seen: Tensor, images: Tensor, index: Tensor) -> Tensor:
+        z = encoder(seen)
+        if not on_features:
+            return pixel_error(decoder(z), images, recipe.loss)
+        return (features(z) - targets[index]).square().mean() + pixel_error(decoder(z.detach()), images, "l1")
+
+    def augmented_loss(index: Tensor, generator: Generator) -> Tensor:
         images = loop.augmented(index, generator)
-        return pixel_error(decoder(encoder(corrupt(images, missing, recipe, generator))), images, recipe.loss)
+        seen = corrupt(images, missing, recipe, generator)
+        return reconstruction_loss(seen, to_float(data.images[index]) if on_features else images, index)
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         images = to_float(data.images[index])
-        return pixel_error(decoder(encoder(images)), images, recipe.loss), None
+        return reconstruction_loss(images, images, index), None
 
-    loop.count_flops(reconstruction_loss)
-    training_loss = loop.data_parallel(reconstruction_loss)
+    loop.count_flops(augmented_loss, once=target_flops)
+    training_loss = loop.data_parallel(augmented_loss)
     for _ in loop.epochs():
         for index in loop.batches():
             loop.step(training_loss, index)
@@ -66,38 +68,6 @@ def pixel_error(decoded: Tensor, images: Tensor, loss: str) -> Tensor:
     return F.mse_loss(decoded, images) if loss == "mse" else (decoded - images).abs().mean()
 
 
-def train_on_features(encoder: nn.Module, decoder: nn.Module, recipe: AutoencodingRecipe, data: DeviceData,
-                      setup: Setup) -> Trained:
-    """Train the encoder, the decoder of features, and a decoder of pixels whose gradient does not reach the latent."""
-    whitened = PatchComponents(data.image_shape, recipe.target_filters, recipe.target_components).to(setup.device)
-    whitened.fit_to_data(data.sample(max(COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT * recipe.target_components)))
-    targets, target_flops = patch_targets(whitened, data, setup)
-    features = FeatureDecoder(recipe.latent_dim, recipe.feature_hidden_dim, recipe.target_components)
-    modules = {"encoder": encoder, "decoder": decoder, "feature_decoder": features}
-    loop = Loop(recipe, data, setup, modules)
-
-    def feature_loss(seen: Tensor, index: Tensor) -> Tensor:
-        z = encoder(seen)
-        pixels = (decoder(z.detach()) - to_float(data.images[index])).abs().mean()
-        return (features(z) - targets[index]).square().mean() + pixels
-
-    def reconstruction_loss(index: Tensor, generator: Generator) -> Tensor:
-        seen = colour_jitter(loop.augmented(index, generator), generator, strength=recipe.colour_noise,
-                             probability=0.8, grey_probability=0.2)
-        return feature_loss(seen, index)
-
-    def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
-        return feature_loss(to_float(data.images[index]), index), None
-
-    loop.count_flops(reconstruction_loss, once=target_flops)
-    training_loss = loop.data_parallel(reconstruction_loss)
-    for _ in loop.epochs():
-        for index in loop.batches():
-            loop.step(training_loss, index)
-        loop.end_epoch(loop.validate(validation_loss))
-    return loop.finished()
-
-
 def corrupt(images: Tensor, missing: Tensor, recipe: AutoencodingRecipe, generator: Generator) -> Tensor:
     """The encoder's input for (B, C, H, W) images.  missing: (C,), the value of a masked pixel."""
     if recipe.method == "denoising":
@@ -106,6 +76,8 @@ def corrupt(images: Tensor, missing: Tensor, recipe: AutoencodingRecipe, generat
     if recipe.method == "masked":
         masked = random_squares(images, recipe.mask_ratio, recipe.mask_patch, generator)
         return torch.where(masked, missing.view(1, -1, 1, 1), images)
+    if recipe.method == "patches":
+        return colour_jitter(images, generator, strength=recipe.colour_noise, probability=0.8, grey_probability=0.2)
     return images
 
 

@@ -12,6 +12,8 @@ Departures from the papers: one head of two layers for every method (VICReg's ha
 as training is short, and BYOL's does not rise.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -74,19 +76,31 @@ class VICReg(TwoViews):
         return vicreg(z0, z1, r.invariance_weight, r.variance_weight, r.covariance_weight)
 
 
-class BYOL(TwoViews):
+class WithTarget(TwoViews):
+    """A momentum target network follows encoder and head.  batch_statistics: whether its norms use the batch's own."""
+
+    batch_statistics: ClassVar[bool]
+
+    def start(self, loop: Loop) -> None:
+        """The target network."""
+        self.target = MomentumEncoder([self.encoder, self.head], loop.optimiser, self.recipe.target_momentum,
+                                      self.batch_statistics)
+        loop.keep("target", self.target.tensors())
+
+    def after_step(self) -> None:
+        """The target follows."""
+        self.target.follow()
+
+
+class BYOL(WithTarget):
     """A prediction head predicts the output of a momentum target network (Grill et al. 2020)."""
+
+    batch_statistics = True  # with averaged statistics it collapsed (benchmarks/NOTES.md)
 
     def __init__(self, encoder: Encoder, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
         super().__init__(encoder, recipe, data, setup)
         self.predict = ProjectionHead(recipe.projection_dim, recipe.prediction_hidden_dim, recipe.projection_dim)
         self.heads["prediction_head"] = self.predict
-
-    def start(self, loop: Loop) -> None:
-        """The target network; with averaged statistics in its norms BYOL collapsed (benchmarks/NOTES.md)."""
-        self.target = MomentumEncoder([self.encoder, self.head], loop.optimiser, self.recipe.target_momentum,
-                                      batch_statistics=True)
-        loop.keep("target", self.target.tensors())
 
     def loss(self, view0: Tensor, view1: Tensor, index: Tensor) -> Tensor:
         """No gathering: an image is compared only with itself."""
@@ -95,23 +109,17 @@ class BYOL(TwoViews):
         target0, target1 = self.target(views).chunk(2)
         return (byol_regression(self.predict(z0), target1) + byol_regression(self.predict(z1), target0)) / 2
 
-    def after_step(self) -> None:
-        """The target follows."""
-        self.target.follow()
 
-
-class MoCo(TwoViews):
+class MoCo(WithTarget):
     """NT-Xent against a queue of earlier keys from a momentum encoder (He et al. 2020)."""
 
-    def start(self, loop: Loop) -> None:
-        """The key encoder and the queue.
+    # with a batch's own, queries could recognise the keys of their batch by the common mean, against which the paper
+    # shuffles devices
+    batch_statistics = False
 
-        The norms use averaged statistics: with a batch's own, queries could recognise the keys of their batch by the
-        common mean, against which the paper shuffles devices.
-        """
-        self.target = MomentumEncoder([self.encoder, self.head], loop.optimiser, self.recipe.target_momentum,
-                                      batch_statistics=False)
-        loop.keep("target", self.target.tensors())
+    def start(self, loop: Loop) -> None:
+        """The key encoder and the queue."""
+        super().start(loop)
         self.queue = torch.randn(self.recipe.queue_size, self.recipe.projection_dim, generator=loop.generator,
                                  device=loop.device)
         loop.keep("moco", {"queue": self.queue})
@@ -123,10 +131,6 @@ class MoCo(TwoViews):
         if self.head.training:  # the newest keys replace the oldest; validation leaves the queue unchanged
             self.queue.copy_(torch.cat([distributed.gather(keys), self.queue])[: len(self.queue)])
         return loss
-
-    def after_step(self) -> None:
-        """The key encoder follows."""
-        self.target.follow()
 
 
 class CMC(TwoViews):

@@ -2,7 +2,7 @@
 
     python _main.py --task control --dataset mnist
 
-What a method does not add to the strongest of them it has not learned.  control_recipe.py says what each one is.
+A method has learned only what it adds to the strongest of them.  control_recipe.py describes each one.
 """
 
 from models.encoders import calibrate_norms

@@ -40,7 +40,7 @@ def _similarities(z0: Tensor, z1: Tensor, temperature: float) -> tuple[Tensor, T
     z = F.normalize(at_least_float32(torch.cat([z0, z1])), dim=1)  # (2N, D)
     similarity = z @ z.T / temperature  # (2N, 2N)
     similarity.fill_diagonal_(float("-inf"))  # an anchor is not its own negative
-    return similarity, torch.arange(2 * n, device=z.device).roll(n)  # row i belongs to row i + N, and the other way
+    return similarity, torch.arange(2 * n, device=z.device).roll(n)  # rows i and i + N are partners
 
 
 def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
@@ -61,8 +61,8 @@ def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -
 def cross_view_info_nce(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
     """InfoNCE between two kinds of views (Tian et al. 2020, eqs. 2 to 4), mean over both directions, in nats.
 
-    An image's view of one kind is to pick its partner among the batch's views of the other kind; views of one kind are
-    not compared, as the two come from different encoders.  Arguments and errors are those of nt_xent.
+    A view of one kind must identify its partner among the batch's views of the other kind; views of one kind are not
+    compared, since the two kinds come from different encoders.  Arguments and errors are those of nt_xent.
     Departure: the negatives are those of the batch, not of a memory bank.
     """
     check_pair(z0, z1)
@@ -114,6 +114,6 @@ def check_pair(z0: Tensor, z1: Tensor) -> None:
     if z0.shape != z1.shape or z0.ndim != 2:
         raise ValueError(f"two (N, D) tensors expected, got {tuple(z0.shape)} and {tuple(z1.shape)}")
     if len(z0) < 2:
-        raise ValueError("at least two images are needed: with one there is nothing to tell it from")
+        raise ValueError("at least two images are needed: one alone has no negatives")
 
 

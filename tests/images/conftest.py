@@ -1,12 +1,34 @@
 """A small data set with fake sources, and a small folder of images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.images.samples import Answers, sha256_of, tiny_arrays, write_images
+from utils.images import chunks
 from utils.images.datasets import DATASETS, DatasetSpec
+
+
+class ThisProcess:
+    """A pool that does each task at once, in this process."""
+
+    def schedule(self, function: Callable[..., Any], args: tuple, timeout: float) -> Future:
+        task: Future = Future()
+        task.set_result(function(*args))
+        return task
+
+
+@pytest.fixture
+def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without other processes, whose start takes half a second; test_chunks.py looks at them."""
+    @contextmanager
+    def pool(workers: int) -> Iterator[ThisProcess]:
+        yield ThisProcess()
+    monkeypatch.setattr(chunks, "_pool", pool)
 
 
 @pytest.fixture

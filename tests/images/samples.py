@@ -142,6 +142,6 @@ def in_one_process(path: Path) -> Arrays:
 
 
 def unreadable(data_dir: Path) -> dict[str, str]:
-    """The list beside the cache: name -> reason."""
+    """The list in the cache: name -> reason."""
     [file] = data_dir.glob("*/unreadable.txt")
     return dict(line.split(": ", 1) for line in file.read_text().splitlines())

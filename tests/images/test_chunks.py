@@ -56,6 +56,8 @@ def start_decoding(pets: Path, data_dir: Path, set_up: str, log: Path) -> subpro
     """A process that decodes a folder, with a function of faulty_decoding, and no `if __name__ == "__main__"`."""
     script = log.with_suffix(".py")
     script.write_text(f"""
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test run behind & or nohup ignores
 from functools import partial
 from pathlib import Path
 from tests.images import faulty_decoding

@@ -11,6 +11,8 @@ from tests.images.samples import leftovers, load_folder
 from utils.errors import UsageError
 from utils.images.folder_layout import read_layout
 
+pytestmark = pytest.mark.usefixtures("decoded_here")
+
 
 def fill(root: Path, **counts: int) -> None:
     """`a__b=3`: three images in a/b below root.  No two are alike."""

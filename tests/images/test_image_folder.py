@@ -16,6 +16,8 @@ from utils.images import chunks, image_folder
 from utils.images.datasets import load_dataset
 from utils.images.splits import PARTS
 
+pytestmark = pytest.mark.usefixtures("decoded_here")
+
 
 def test_a_folder_becomes_memory_mapped_splits(pets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (pets / ".ipynb_checkpoints").mkdir()
@@ -107,23 +109,12 @@ def test_an_image_moved_to_another_split_is_decoded_again(tmp_path: Path) -> Non
     assert load_folder(tmp_path / "set", tmp_path / "data").class_counts()["val"] == [19, 20]
 
 
-@pytest.fixture(scope="module")
-def decoded_pets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A folder of images and a data folder with its cache."""
-    folder = tmp_path_factory.mktemp("decoded")
-    for name, value in (("cat", 100), ("dog", 200)):
-        write_images(folder / "pets" / name, 10, value)
-    load_folder(folder / "pets", folder / "data")
-    return folder / "pets", folder / "data"
-
-
 @pytest.mark.parametrize("damage", [truncate, empty, lambda path: path.write_text("{}"), os.remove])
 @pytest.mark.parametrize("name", ["train_images.npy", "test_labels.npy", "cache.json"])
 def test_a_damaged_folder_cache_is_built_again(
-        name: str, damage: Callable[[Path], None], decoded_pets: tuple[Path, Path], tmp_path: Path,
+        name: str, damage: Callable[[Path], None], pets: Path, tmp_path: Path,
         capfd: pytest.CaptureFixture[str]) -> None:
-    pets, data_dir = decoded_pets[0], tmp_path / "data"
-    shutil.copytree(decoded_pets[1], data_dir)
+    data_dir = tmp_path / "data"
     first = load_folder(pets, data_dir)
     assert len(capfd.readouterr().err.splitlines()) == 1  # what the folder holds
     [cache] = [path for path in data_dir.iterdir() if path.is_dir()]

@@ -7,17 +7,16 @@ import torch
 from torch import Generator, Tensor, nn
 
 from models.heads import LinearHead
-from tests.test_training import CPU
+from tests.training.helpers import CPU
 from training.loop import Diverged, Loop, Trained
 from training.tasks import TASKS
-from utils.images.datasets import load_dataset
+from utils.images.datasets import Dataset
 from utils.images.on_device import DeviceData, to_float
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> DeviceData:
-    images = load_dataset("digits", tmp_path_factory.mktemp("data")).head(train=400, val=80, test=20)
-    return DeviceData.load(images, CPU.device)
+def data(digits: Dataset) -> DeviceData:
+    return DeviceData.load(digits, CPU.device)
 
 
 class Elsewhere(Loop):
@@ -54,8 +53,8 @@ def train(data: DeviceData, device: str, broken_step: int = 0, epochs: int = 2) 
     return loop.finished()
 
 
-def test_losses_read_late_give_the_same_history(digits: DeviceData) -> None:
-    at_once, late = (train(digits, device).history for device in ("cpu", "meta"))
+def test_losses_read_late_give_the_same_history(data: DeviceData) -> None:
+    at_once, late = (train(data, device).history for device in ("cpu", "meta"))
     assert [row.model_dump(exclude={"seconds"}) for row in at_once] == [
         row.model_dump(exclude={"seconds"}) for row in late]
     assert all(row.train_accuracy is not None for row in late)
@@ -63,9 +62,9 @@ def test_losses_read_late_give_the_same_history(digits: DeviceData) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize("step, epoch", [(1, 1), (7, 1), (13, 2)])
-def test_a_loss_read_late_still_names_its_own_step(digits: DeviceData, device: str, step: int, epoch: int) -> None:
+def test_a_loss_read_late_still_names_its_own_step(data: DeviceData, device: str, step: int, epoch: int) -> None:
     with pytest.raises(Diverged) as caught:
-        train(digits, device, step)
+        train(data, device, step)
     assert (caught.value.step, caught.value.epoch, len(caught.value.history)) == (step, epoch, epoch - 1)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evaluation import figure_arrays, scores
-from tests.test_training import CPU
+from tests.training.helpers import CPU
 from tests.training.test_loop import Elsewhere
 from training import autoencoding, classification, contrastive
 from training.loop import Trained

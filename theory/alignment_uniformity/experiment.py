@@ -1,8 +1,4 @@
-"""The extreme values of alignment and uniformity (Wang and Isola 2020), by the functions that score the runs.
-
-Points spread evenly over the sphere have the lowest uniformity there is, log E exp(-2 |z - z'|^2) with |z - z'|^2 =
-2 - 2 z.z', which is -4 + log 0F1(; d / 2; 4) in d dimensions; a collapsed latent has alignment 0 and uniformity 0.
-"""
+"""The extreme values of alignment and uniformity (Wang and Isola 2020), by the functions that score the runs."""
 
 import math
 from typing import Any
@@ -21,7 +17,8 @@ DIMENSIONS = (2, 3, 8, 32, 128)
 def lowest_uniformity(d: int) -> float:
     """Uniformity of the uniform distribution on the unit sphere in d dimensions.
 
-    The mean of exp(4 u.v) over the sphere is 0F1(; d / 2; 4), a Bessel function up to its factor.
+    It is log E exp(-2 |u - v|^2) with |u - v|^2 = 2 - 2 u.v, and the mean of exp(4 u.v) over the sphere is
+    0F1(; d / 2; 4), a Bessel function up to its factor.
     """
     return -4 + math.log(hyp0f1(d / 2, 4.0))
 

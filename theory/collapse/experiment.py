@@ -1,12 +1,11 @@
 """Collapse, and what prevents it in each method: every method with and without that part, on digits.
 
-SimCLR and DCL, MoCo: the negatives.  VICReg: the variance term (against one point) and the covariance term (against a
-few dimensions).  BYOL: the predictor, and the gradient that is stopped at the target.  The loss of every ablation is
-the method's own without that part; nothing else changes.
+The loss of every ablation is the method's own without that part; nothing else changes.
 """
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from evaluation.scores import effective_rank
+from theory.collapse.result import VARIANTS
 from theory.digits import PIXELS, load, mlp, probe_accuracy, random_view
 from training.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
 
@@ -24,22 +24,7 @@ MOMENTUM = 0.99  # of BYOL's and MoCo's target
 QUEUE = 512  # MoCo's keys
 COLLAPSED = 0.3  # spread below which a latent is called collapsed; 1 is even
 
-# name -> (method, what is left out; "" for the whole method)
-VARIANTS = {
-    "simclr": ("SimCLR (NT-Xent)", ""),
-    "dcl": ("DCL", ""),
-    "positives_only": ("SimCLR, DCL", "the negatives"),
-    "moco": ("MoCo", ""),
-    "moco_positives_only": ("MoCo", "the negatives in the queue"),
-    "vicreg": ("VICReg", ""),
-    "vicreg_no_variance": ("VICReg", "the variance term"),
-    "vicreg_no_covariance": ("VICReg", "the covariance term"),
-    "byol": ("BYOL", ""),
-    "byol_no_average": ("BYOL", "the moving average (SimSiam)"),
-    "byol_no_predictor": ("BYOL", "the predictor"),
-    "byol_no_stop": ("BYOL", "the stopped gradient"),
-    "byol_no_batch_norm": ("BYOL", "batch normalisation"),
-}
+Views = tuple[Tensor, Tensor]  # of both views, (B, D) each
 
 
 def spread(z: Tensor) -> float:
@@ -60,40 +45,37 @@ def rank_about_origin(z: Tensor) -> float:
     return torch.special.entr(singular / singular.sum()).sum().exp().item()
 
 
-def loss_of(name: str, online: nn.Module, predictor: nn.Module, target: nn.Module, views: tuple[Tensor, Tensor],
+def crossed(predict: nn.Module, z: Views, targets: Views) -> Tensor:
+    """BYOL's loss of both directions: each view's prediction against the other view's target."""
+    return byol_regression(predict(z[0]), targets[1]) + byol_regression(predict(z[1]), targets[0])
+
+
+# the loss of each variant, of the embeddings z of both views, those of the target t, the predictor p and the queue
+LOSSES: dict[str, Callable[[Views, Views, nn.Module, Tensor], Tensor]] = {
+    "simclr": lambda z, t, p, queue: nt_xent(*z, TEMPERATURE),
+    "dcl": lambda z, t, p, queue: dcl(*z, TEMPERATURE),
+    # 2 - 2 cosine: NT-Xent's numerator, -cosine / t, up to scale and shift
+    "positives_only": lambda z, t, p, queue: byol_regression(*z),
+    "moco": lambda z, t, p, queue: info_nce(z[0], t[1], queue, TEMPERATURE),
+    "moco_positives_only": lambda z, t, p, queue: byol_regression(z[0], t[1]),
+    "vicreg": lambda z, t, p, queue: vicreg(*z, 25, 25, 1),
+    "vicreg_no_variance": lambda z, t, p, queue: vicreg(*z, 25, 0, 1),
+    "vicreg_no_covariance": lambda z, t, p, queue: vicreg(*z, 25, 25, 0),
+    "byol": lambda z, t, p, queue: crossed(p, z, t),
+    "byol_no_average": lambda z, t, p, queue: crossed(p, z, (z[0].detach(), z[1].detach())),
+    "byol_no_predictor": lambda z, t, p, queue: crossed(nn.Identity(), z, t),
+    "byol_no_stop": lambda z, t, p, queue: crossed(p, z, z),
+    "byol_no_batch_norm": lambda z, t, p, queue: crossed(p, z, t),
+}
+
+
+def loss_of(name: str, online: nn.Module, predictor: nn.Module, target: nn.Module, views: Views,
             queue: Tensor) -> tuple[Tensor, Tensor]:
-    """The variant's loss and the target's embeddings (B, WIDTH) of the second view, which the queue takes up."""
-    z0, z1 = online(views[0]), online(views[1])
-    with torch.no_grad():  # the target's answer is taken as given: no gradient flows into it
-        t0, t1 = target(views[0]), target(views[1])
-    match name:
-        case "simclr":
-            loss = nt_xent(z0, z1, TEMPERATURE)
-        case "dcl":
-            loss = dcl(z0, z1, TEMPERATURE)
-        case "positives_only":
-            loss = byol_regression(z0, z1)  # 2 - 2 cosine: NT-Xent's numerator, -cosine / t, up to scale and shift
-        case "moco":
-            loss = info_nce(z0, t1, queue, TEMPERATURE)
-        case "moco_positives_only":
-            loss = byol_regression(z0, t1)
-        case "vicreg":
-            loss = vicreg(z0, z1, 25, 25, 1)
-        case "vicreg_no_variance":
-            loss = vicreg(z0, z1, 25, 0, 1)
-        case "vicreg_no_covariance":
-            loss = vicreg(z0, z1, 25, 25, 0)
-        case "byol" | "byol_no_batch_norm":
-            loss = byol_regression(predictor(z0), t1) + byol_regression(predictor(z1), t0)
-        case "byol_no_average":
-            loss = byol_regression(predictor(z0), z1.detach()) + byol_regression(predictor(z1), z0.detach())
-        case "byol_no_predictor":
-            loss = byol_regression(z0, t1) + byol_regression(z1, t0)
-        case "byol_no_stop":
-            loss = byol_regression(predictor(z0), z1) + byol_regression(predictor(z1), z0)
-        case _:
-            raise ValueError(f"unknown variant {name!r}; choose from {', '.join(VARIANTS)}")
-    return loss, t1
+    """The variant's loss and the target's embeddings (B, WIDTH) of the second view, which enter the queue."""
+    z = online(views[0]), online(views[1])
+    with torch.no_grad():  # no gradient flows into the target
+        t = target(views[0]), target(views[1])
+    return LOSSES[name](z, t, predictor, queue), t[1]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from theory.digits import PIXELS, load
+from theory.digits import PIXELS, load, missed, principal_directions
 
 LATENT, STEPS = 10, 500
 
@@ -38,11 +38,6 @@ def train(images: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return decoder.weight.numpy().copy(), decoder(encoder(x)).numpy()
 
 
-def principal_axes(images: np.ndarray, k: int) -> np.ndarray:
-    """PCA's first k axes of (N, D) images as orthonormal columns (D, k), by the SVD of the centred images."""
-    return np.linalg.svd(images - images.mean(axis=0), full_matrices=False)[2][:k].T
-
-
 def principal_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Cosines of the principal angles between the spans of the columns of a and b, (D, k) each, falling.
 
@@ -57,16 +52,10 @@ def axis_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.sort(np.abs(a.T @ b).max(axis=1).clip(0, 1))[::-1]
 
 
-def pca_error(images: np.ndarray, axes: np.ndarray) -> float:
-    """Mean squared pixel error of (N, D) images projected on orthonormal axes (D, k) through their mean."""
-    centred = images - images.mean(axis=0)
-    return float(np.square(centred - centred @ axes @ axes.T).mean())
-
-
 def run(seed: int) -> dict[str, Any]:
     """Trained twice, from two random starts, against PCA and against a random subspace."""
     images = load()[0]
-    axes = principal_axes(images, LATENT)
+    mean, axes = images.mean(axis=0), principal_directions(images)[:, :LATENT]
     weights, reconstructed = train(images, seed)
     other, _ = train(images, seed + 1)
     random = np.linalg.qr(np.random.default_rng(seed).normal(size=(PIXELS, LATENT)))[0]
@@ -78,6 +67,6 @@ def run(seed: int) -> dict[str, Any]:
         "other_seed_cosines": principal_cosines(weights, other).tolist(),
         "other_seed_axis_cosines": axis_cosines(weights, other).tolist(),
         "autoencoder_error": float(np.square(reconstructed - images).mean()),
-        "pca_error": pca_error(images, axes),
-        "random_error": pca_error(images, random),
+        "pca_error": float(np.square(missed(images, mean, axes)).mean()),
+        "random_error": float(np.square(missed(images, mean, random)).mean()),
     }

@@ -1,10 +1,7 @@
 """InfoNCE and NT-Xent as lower bounds on mutual information (Oord et al. 2018; Poole et al. 2019).
 
-Everything is known here: the mutual information I and the best critic, the log density ratio, are closed forms.
-- InfoNCE with N candidates: log N - loss <= I, and <= log N, as the loss is not negative.
-- NT-Xent has 2N - 1 candidates, so log(2N - 1) - loss <= log(2N - 1).  Its denominator holds InfoNCE's, so its loss is
-  the larger one and log N - loss <= I.  For log(2N - 1) - loss that proof fails: the 2N - 2 negatives are pairs of
-  views, not independent draws.  `one_bit` is a case where it lies above I, by a few thousandths of a nat.
+The mutual information I and the best critic, the log density ratio, are closed forms here.  `one_bit` is a case where
+log(2N - 1) minus NT-Xent's loss exceeds I, by a few thousandths of a nat.
 """
 
 import math

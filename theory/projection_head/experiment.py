@@ -1,9 +1,7 @@
 """Why the projection head is thrown away (Chen et al. 2020, section 4.2 and table 3): what is read before and after it.
 
-A small encoder with a head is trained by NT-Xent on digits that each view turns by a random number of quarter turns,
-shifts and makes noisy.  The loss asks the head's output to forget the turn.  A linear probe then reads class and turn
-from the pixels, from the encoder's output h and from the head's output g(h), which have the same width; and the same
-before training, when the loss cannot have taken anything away.
+A small encoder with a head is trained by NT-Xent on digits that each view turns, shifts and makes noisy.  A linear
+probe reads class and turn from the pixels, the encoder's output h and the head's g(h), before and after training.
 """
 
 from typing import Any

@@ -1,9 +1,4 @@
-"""What the temperature does: how NT-Xent's pull and push are shared out (Wang and Liu 2021).
-
-The gradient of an anchor's loss with respect to its similarity s_j to a negative j is P_j / t, where P is the softmax
-of the similarities over t; with respect to the positive's it is (P_positive - 1) / t.  So the negatives' weights are
-that softmax: at a low temperature the nearest negatives take nearly all of it, at a high one all share alike.
-"""
+"""What the temperature does: how NT-Xent's pull and push are shared out (Wang and Liu 2021)."""
 
 import math
 from typing import Any
@@ -46,13 +41,18 @@ def autograd_gradient(z: Tensor, temperature: float) -> Tensor:
     return torch.autograd.grad(nt_xent(z0, z1, temperature), z)[0]
 
 
-def negative_weights(z: Tensor, temperature: float) -> Tensor:
-    """Each anchor's 2N - 2 negatives' shares of their gradient, (2N, 2N - 2), rows sum to 1, nearest negative first."""
+def nearest_first(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosines and indices of each anchor's 2N - 2 negatives, (2N, 2N - 2) each, the nearest negative first."""
     anchors = len(z)
     similarity = (z @ z.T).fill_diagonal_(float("-inf"))
     similarity[torch.arange(anchors), torch.arange(anchors).roll(anchors // 2)] = float("-inf")
-    nearest_first = similarity.sort(dim=1, descending=True).values[:, :anchors - 2]
-    return (nearest_first / temperature).softmax(dim=1)
+    cosines, order = similarity.sort(dim=1, descending=True)
+    return cosines[:, :anchors - 2], order[:, :anchors - 2]
+
+
+def negative_weights(z: Tensor, temperature: float) -> Tensor:
+    """Each negative's share of the negatives' gradient, (2N, 2N - 2), rows sum to 1, in the order of nearest_first."""
+    return (nearest_first(z)[0] / temperature).softmax(dim=1)
 
 
 def sharing(z: Tensor, temperature: float) -> dict[str, Any]:
@@ -69,12 +69,8 @@ def sharing(z: Tensor, temperature: float) -> dict[str, Any]:
 
 def same_class(z: Tensor, labels: Tensor) -> tuple[float, float]:
     """Share of negatives of the anchor's own class: among the nearest tenth, and among all.  labels: (2N,)."""
-    anchors = len(z)
-    similarity = (z @ z.T).fill_diagonal_(float("-inf"))
-    similarity[torch.arange(anchors), torch.arange(anchors).roll(anchors // 2)] = float("-inf")
-    order = similarity.argsort(dim=1, descending=True)[:, :anchors - 2]
-    same = (labels[order] == labels[:, None]).double()
-    return same[:, :math.ceil(HARDEST * (anchors - 2))].mean().item(), same.mean().item()
+    same = (labels[nearest_first(z)[1]] == labels[:, None]).double()
+    return same[:, :math.ceil(HARDEST * same.shape[1])].mean().item(), same.mean().item()
 
 
 def embeddings(seed: int) -> tuple[Tensor, Tensor]:

@@ -113,7 +113,7 @@ def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":
 
 
 def _turn(image: "Image.Image") -> str | None:
-    """How a loaded image must be turned to stand upright, by its EXIF data: the name of a transposition."""
+    """The transposition that turns a loaded image upright, by its EXIF data."""
     try:
         return TURNS.get(int(image.getexif().get(0x0112, 1)))
     except Exception:  # damaged EXIF data raises half a dozen kinds; viewers ignore it

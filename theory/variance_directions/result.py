@@ -1,9 +1,11 @@
-"""The form of the result in theory.json.  No torch here."""
+"""The form of the result in theory.json, and its figure: accuracy against missed variance.  No torch here."""
 
 from typing import Annotated, Self
 
+from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 
+from report.drawing import BLUE, MUTED, ORANGE
 from utils.records.schema import Fraction, Positive, Strict, require
 
 
@@ -45,3 +47,19 @@ class VarianceDirections(Strict):
             require(self.patterns in splits, "the number of background patterns is no split")
             require(max(splits) < part.directions, "a split leaves no other directions")
         return self
+
+
+def draw(figure: Figure, found: VarianceDirections, _: object) -> None:
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, part, title in zip(panels, (found.digits, found.backgrounds),
+                                 ("digits", "digits on random backgrounds"), strict=True):
+        for side, colour, style, label in (("leading", BLUE, "-", "first j directions"),
+                                           ("others", ORANGE, "--", "all but the first j")):
+            kept = [getattr(split, side) for split in part.splits]
+            axes.plot([100 * one.missed for one in kept], [100 * one.accuracy for one in kept], "o", color=colour,
+                      linestyle=style, label=label)
+        axes.axhline(100 * found.chance, color=MUTED, linestyle=":", linewidth=1)
+        axes.set(xlabel="variance missed (%)", title=title, xlim=(-2, 102), ylim=(0, 102))
+        axes.grid(axis="y")
+    panels[0].set_ylabel("linear probe (%)")
+    panels[1].legend(loc="center")

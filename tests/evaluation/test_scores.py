@@ -157,7 +157,7 @@ def test_bfloat16_changes_the_classifier_by_rounding_alone() -> None:
     assert same.float().mean() > 0.95
 
 
-def test_few_labels_are_gone_over_more_often() -> None:
+def test_few_labels_are_repeated_more_often() -> None:
     assert scores.classifier_epochs(54_000) == scores.CLASSIFIER_EPOCHS
     assert scores.classifier_epochs(540) == scores.CLASSIFIER_STEPS
     assert scores.classifier_epochs(1) == scores.CLASSIFIER_STEPS

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib
 import json
 import os
 import signal
@@ -16,16 +15,15 @@ import torch
 from safetensors.torch import load_file, save
 
 from evaluation import figure_arrays, scores
-from tests.test_training import CPU
+from tests.training import helpers
+from tests.training.helpers import CPU, FEW_FILTERS, check_same, short_recipe
 from training import run
 from training.checkpoints import KEPT, STOPPING, Checkpoints, Interrupted, differences, newest
 from training.loop import Loop, Setup, Trained
 from training.run import train_and_score
 from training.tasks import TASKS
 from utils.errors import RunError, UsageError
-from utils.images.datasets import load_dataset
 from utils.images.on_device import DeviceData
-from utils.recipe import LatentRecipe
 from utils.records.arrays import read_arrays
 from utils.records.schema import Record
 
@@ -47,35 +45,36 @@ def quick_scores() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory):
-    return load_dataset("digits", tmp_path_factory.mktemp("data")).head(train=400, val=80, test=120)
+def whole_rotation(digits, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Never interrupted."""
+    return train(tmp_path_factory.mktemp("whole"), digits, "rotation", batch_size=80)
+
+
+@pytest.fixture(scope="module")
+def whole_moco(digits, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(tmp_path_factory.mktemp("whole"), digits, "1.2.3", "moco")
 
 
 def checkpoints(folder: Path, every: float = 1e9, identity: dict | None = None) -> Checkpoints:
     return Checkpoints(folder / "run.unfinished", identity or IDENTITY, STARTED, "0" * 40, every)
 
 
-def short(task: str, method: str | None, given: dict) -> LatentRecipe:
-    return dataclasses.replace(TASKS[task].default_recipe("digits", method), **({"epochs": 2} | given))
-
-
-def going_on(folder: Path, every: float) -> Setup:
-    """From whatever checkpoints lie there."""
+def resuming(folder: Path, every: float) -> Setup:
+    """From whatever checkpoints the folder holds."""
     kept = checkpoints(folder, every)
     kept.adopt()
     return dataclasses.replace(CPU, checkpoints=kept)
 
 
-def train(folder: Path, digits, task: str, method: str, every: float = 1e9, **given) -> Trained:
+def train(folder: Path, digits, task: str, method: str | None = None, every: float = 1e9, **given) -> Trained:
     """A short training without scores."""
     folder.mkdir(exist_ok=True)
-    data = DeviceData.load(digits, CPU.device)
-    return importlib.import_module(TASKS[task].script).train(short(task, method, given), data, going_on(folder, every))
+    return helpers.train(task, method, DeviceData.load(digits, CPU.device), resuming(folder, every), **given)
 
 
 def go(folder: Path, digits, task: str, method: str | None = None, every: float = 1e9, **given) -> Record:
     """A short run."""
-    recipe, setup = short(task, method, given), going_on(folder, every)
+    recipe, setup = short_recipe(task, method, **given), resuming(folder, every)
     return train_and_score(task, digits, recipe, sorted(given), setup, folder / "run.json", ["_main.py", "--quick"])[0]
 
 
@@ -105,9 +104,8 @@ def same(a: Path, record_a: Record, b: Path, record_b: Record) -> None:
     assert all(torch.equal(weights_a[name], weights_b[name]) for name in weights_a | weights_b)
 
 
-SMALL = {"widths": (32, 64), "target_filters": 32, "target_components": 32}
 JOINT = {"muon_learning_rate": 0.05, "alternating_flip": True, "cutout": 3, "resize_from": 0.75}
-GIVEN = {"patches": SMALL, "joint": JOINT}
+GIVEN = {"patches": FEW_FILTERS, "joint": JOINT}
 RUNS = [(task, method, GIVEN.get(method, {}))
         for task, one in TASKS.items() if task != "control" for method in one.all_methods]
 RUNS += [("1.2.3", "simclr", {"encoder": "vit", "widths": (32, 32)})]
@@ -120,12 +118,7 @@ def test_killed_twice_and_resumed_is_as_never_interrupted(task, method, given, d
     for after in (whole.steps // 3, whole.steps // 2):  # it resumes in the first epoch, then in the second
         with killed_after(after):
             train(tmp_path / "killed", digits, task, method, every=0.0, **given)
-    again = train(tmp_path / "killed", digits, task, method, **given)
-    rows = [[row.model_dump(exclude={"seconds"}) for row in one.history] for one in (whole, again)]
-    assert rows[0] == rows[1] and whole.steps == again.steps
-    for name, module in whole.modules.items():
-        ours = again.modules[name].state_dict()
-        assert all(torch.equal(value, ours[key]) for key, value in module.state_dict().items()), name
+    check_same(whole, train(tmp_path / "killed", digits, task, method, **given))
 
 
 def test_a_whole_run_killed_and_resumed_has_the_same_record(digits, tmp_path: Path) -> None:
@@ -144,14 +137,11 @@ def test_a_whole_run_killed_and_resumed_has_the_same_record(digits, tmp_path: Pa
 
 
 @pytest.mark.parametrize("left_out", ["module.encoder", "optimiser.adamw", "random.loop", "kept.moco"])
-def test_the_comparison_catches_a_checkpoint_that_lacks_something(left_out, digits, tmp_path, monkeypatch) -> None:
+def test_the_comparison_catches_a_checkpoint_that_lacks_something(left_out, digits, whole_moco, tmp_path,
+                                                                  monkeypatch) -> None:
     """The oracle above must see a state that was not carried over."""
-    method = "moco"
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "killed").mkdir()
-    whole = go(tmp_path / "whole", digits, "1.2.3", method)
     with killed_after(4):
-        go(tmp_path / "killed", digits, "1.2.3", method, every=0.0)
+        train(tmp_path, digits, "1.2.3", "moco", every=0.0)
     load = Checkpoints.load
 
     def broken(self):
@@ -162,26 +152,24 @@ def test_the_comparison_catches_a_checkpoint_that_lacks_something(left_out, digi
                     tensors[name] + 0.1
         return progress, tensors
     monkeypatch.setattr(Checkpoints, "load", broken)
-    record = go(tmp_path / "killed", digits, "1.2.3", method)
+    resumed = train(tmp_path, digits, "1.2.3", "moco")
     with pytest.raises(AssertionError):
-        same(tmp_path / "whole", whole, tmp_path / "killed", record)
+        check_same(whole_moco, resumed)
 
 
 def half_done(folder: Path, digits) -> list[Path]:
     """An unfinished run with two checkpoints, newest last."""
     with killed_after(5):
-        go(folder, digits, "rotation", every=0.0, batch_size=80)
+        train(folder, digits, "rotation", every=0.0, batch_size=80)
     files = sorted((folder / "run.unfinished").glob("*.json"))
     assert len(files) == KEPT
     return files
 
 
 @pytest.mark.parametrize("harm", ["truncated tensors", "truncated json", "no tensors", "one flipped bit"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(harm, digits, tmp_path: Path, capsys) -> None:
-    (tmp_path / "whole").mkdir()
-    whole = go(tmp_path / "whole", digits, "rotation", batch_size=80)
-    (tmp_path / "killed").mkdir()
-    newest_json = half_done(tmp_path / "killed", digits)[-1]
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(harm, digits, whole_rotation, tmp_path: Path,
+                                                            capsys) -> None:
+    newest_json = half_done(tmp_path, digits)[-1]
     tensors = newest_json.with_suffix(".safetensors")
     match harm:
         case "truncated tensors":
@@ -194,8 +182,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(harm, digits, tm
             data = bytearray(tensors.read_bytes())
             data[-1] ^= 1
             tensors.write_bytes(data)
-    record = go(tmp_path / "killed", digits, "rotation", batch_size=80)
-    same(tmp_path / "whole", whole, tmp_path / "killed", record)
+    check_same(whole_rotation, train(tmp_path, digits, "rotation", batch_size=80))
     assert "skipping a damaged checkpoint" in capsys.readouterr().err
 
 
@@ -210,12 +197,12 @@ def test_a_full_disk_costs_the_checkpoint_not_the_training(digits, tmp_path: Pat
     def full(*arguments) -> None:
         raise OSError(28, os.strerror(28))
     monkeypatch.setattr("training.checkpoints.write_atomically", full)
-    assert len(go(tmp_path, digits, "rotation", every=0.0).history) == 2
+    assert len(train(tmp_path, digits, "rotation", every=0.0).history) == 2
     assert "could not be written (No space left on device)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", STOPPING)
-def test_a_signal_writes_a_checkpoint_and_says_how_to_go_on(number, digits, tmp_path: Path, monkeypatch) -> None:
+def test_a_signal_writes_a_checkpoint_and_says_how_to_resume(number, digits, tmp_path: Path, monkeypatch) -> None:
     step, done = Loop.step, []
 
     def interrupted(self, *arguments, **options) -> None:
@@ -281,4 +268,4 @@ def test_a_checkpoint_of_other_code_is_refused(digits, tmp_path: Path) -> None:
         path.with_suffix(".safetensors").write_bytes(data)
         path.write_text(json.dumps(facts | {"tensors": hashlib.sha256(data).hexdigest()}))
     with pytest.raises(RunError, match="another version of the code"):
-        go(tmp_path, digits, "rotation", batch_size=80)
+        train(tmp_path, digits, "rotation", batch_size=80)

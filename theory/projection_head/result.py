@@ -1,15 +1,40 @@
-"""Accuracy of the probes, trained and untrained."""
+"""The form of the result in theory.json, and its figure: accuracy of the probes.  No torch here."""
+
+from typing import Self
 
 import numpy as np
 from matplotlib.figure import Figure
+from pydantic import model_validator
 
 from report.drawing import BLUE, MUTED
-from theory.projection_head.form import ProjectionHead
+from utils.records.schema import Fraction, Positive, Strict, Text, require
+
+FEATURES = ("pixels", "before the head", "after the head")
 
 
-def draw(found: ProjectionHead, _: object) -> Figure:
+class Probe(Strict):
+    features: Text
+    class_accuracy: Fraction
+    turn_accuracy: Fraction
+
+
+class ProjectionHead(Strict):
+    width: Positive
+    steps: Positive
+    turns: Positive
+    test_images: Positive
+    untrained: list[Probe]
+    trained: list[Probe]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for rows in (self.untrained, self.trained):
+            require(tuple(row.features for row in rows) == FEATURES, f"the features must be {', '.join(FEATURES)}")
+        return self
+
+
+def draw(figure: Figure, found: ProjectionHead, _: object) -> None:
     names = [row.features.replace(" the ", " the\n") for row in found.trained]
-    figure = Figure(figsize=(7.2, 2.2))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, field, title in zip(panels, ("turn_accuracy", "class_accuracy"), ("rotation", "class"), strict=True):
         for shift, rows, colour, label in ((-0.2, found.untrained, MUTED, "before training"),
@@ -21,4 +46,3 @@ def draw(found: ProjectionHead, _: object) -> Figure:
         axes.grid(axis="y")
     panels[0].set_ylabel("linear probe (%)")
     panels[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure

@@ -1,30 +1,39 @@
 """What makes each method what it is, taken apart: labels that are hidden, corruption, crossed targets, the queue."""
 
 import dataclasses
-import importlib
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from evaluation import figure_arrays
 from evaluation.scoring import score
 from models.encoders import build_encoder
 from models.patches import PatchComponents
+from tests.training.helpers import CPU, FEW_FILTERS, check_same, train
 from training import autoencoding, classification, contrastive, contrastive_methods
-from training.loop import Loop, Setup
+from training.loop import Loop, Trained
 from training.tasks import TASKS
-from utils.images.datasets import load_dataset
+from utils.images.datasets import Dataset
 from utils.images.on_device import DeviceData, to_float
-
-CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0, quick=True)
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> DeviceData:
-    digits = load_dataset("digits", tmp_path_factory.mktemp("data")).head(train=400, val=80, test=60)
+def data(digits: Dataset) -> DeviceData:
     return DeviceData.load(digits, torch.device("cpu"), labels=0.2)
+
+
+@pytest.fixture(scope="module")
+def trained(data: DeviceData) -> Callable[[str, str], Trained]:
+    """One epoch of a task's method, trained once for all tests that look at it."""
+    return cache(lambda task, method: train_briefly(task, method, data))
+
+
+def train_briefly(task: str, method: str, data: DeviceData) -> Trained:
+    return train(task, method, data, epochs=1, **(FEW_FILTERS if method == "patches" else {}))
 
 
 def weights(module: nn.Module) -> torch.Tensor:
@@ -40,8 +49,9 @@ def with_other_labels(data: DeviceData) -> DeviceData:
     return dataclasses.replace(data, labels=labels)
 
 
-def test_no_label_is_used_but_those_that_may_be(data: DeviceData) -> None:
+def test_only_the_labels_that_may_be_used_are_used(data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> None:
     """Joint training, fine-tuning, MLP, linear probe and kNN: the same weights and predictions whatever the others."""
+    monkeypatch.setattr(figure_arrays, "tsne", figure_arrays.first_components)  # slow, and tested on its own
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), epochs=1, labels=0.2)
     frozen = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits"), epochs=1, labels=0.2, finetune_epochs=1)
     outcomes = []
@@ -51,7 +61,7 @@ def test_no_label_is_used_but_those_that_may_be(data: DeviceData) -> None:
         encoder.load_state_dict(joint.modules["encoder"].state_dict())
         tuned = classification.finetune(encoder, frozen, version, CPU)
         tuned.modules.pop("classifier")  # so that the MLP scores it
-        scores = score(tuned.modules, version, lambda images, _: to_float(images), 0, "float32", quick=False)
+        scores = score(tuned.modules, version, lambda images, _: to_float(images), 0, "float32", quick=True)
         probes = [torch.tensor(scores.metrics[f"test/{name}"].correct) for name in ("linear_top1", "knn_top1")]
         outcomes.append((weights(joint.modules["encoder"]), weights(tuned.modules["encoder"]),
                          torch.from_numpy(scores.arrays["test_predictions"].astype(int)), *probes))
@@ -112,18 +122,13 @@ def uncounted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("task, method", [(task, method) for task in ("1.2.1", "1.2.2", "1.2.3", "rotation")
                                           for method in TASKS[task].all_methods])
-def test_counting_flops_changes_neither_weights_nor_losses(data: DeviceData, monkeypatch: pytest.MonkeyPatch, task: str,
+def test_counting_flops_changes_neither_weights_nor_losses(trained: Callable[[str, str], Trained], data: DeviceData,
+                                                           monkeypatch: pytest.MonkeyPatch, task: str,
                                                            method: str) -> None:
-    recipe = dataclasses.replace(TASKS[task].default_recipe("digits", method), epochs=1)
-    module = importlib.import_module(TASKS[task].script)
-    counted = module.train(recipe, data, CPU)
+    counted = trained(task, method)
     assert counted.flops > 0
     monkeypatch.setattr(Loop, "count_flops", lambda *_, **__: None)
-    plain = module.train(recipe, data, CPU)
-    assert [row.train_loss for row in counted.history] == [row.train_loss for row in plain.history]
-    for name, trained in counted.modules.items():
-        for key, value in trained.state_dict().items():
-            assert torch.equal(value, plain.modules[name].state_dict()[key]), (name, key)
+    check_same(counted, train_briefly(task, method, data))
 
 
 def test_flops_are_those_of_the_layers_with_a_backward_pass_where_gradients_flow(data: DeviceData) -> None:
@@ -160,7 +165,7 @@ def test_byol_predicts_the_other_view_s_target_which_follows(data: DeviceData, m
 
 
 @pytest.mark.usefixtures("uncounted")
-def test_moco_s_queue_is_first_in_first_out_and_validation_leaves_it_alone(data: DeviceData,
+def test_moco_s_queue_is_first_in_first_out_and_validation_leaves_it_unchanged(data: DeviceData,
                                                                            monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
@@ -220,19 +225,15 @@ def test_cmc_contrasts_two_views_with_each_other_and_with_the_intact_image_s_fea
     assert (features.std(0) > 0.5).sum() == min(128, len(data.train) // 10)
 
 
-def test_every_method_trains_in_its_own_way(data: DeviceData) -> None:
+def test_every_method_trains_in_its_own_way(trained: Callable[[str, str], Trained]) -> None:
     """No two methods end with the same weights, so none is another under a second name."""
-    ends = []
-    for task, module in (("1.2.3", contrastive), ("1.2.1", autoencoding)):
-        for method in TASKS[task].all_methods:
-            few = {"target_filters": 32, "target_components": 32} if method == "patches" else {}
-            recipe = dataclasses.replace(TASKS[task].default_recipe("digits", method), epochs=1, **few)
-            ends.append(weights(module.train(recipe, data, CPU).modules["encoder"]).numpy())
+    ends = [weights(trained(task, method).modules["encoder"]).numpy()
+            for task in ("1.2.3", "1.2.1") for method in TASKS[task].all_methods]
     for i, one in enumerate(ends):
         assert not any(len(one) == len(other) and np.array_equal(one, other) for other in ends[:i])
 
 
-def test_a_feature_that_did_not_vary_in_training_has_no_say(data: DeviceData) -> None:
+def test_constant_training_features_are_ignored(data: DeviceData) -> None:
     from evaluation.scores import Standardised
 
     z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,62 @@
+"""The form of the result in theory.json, and its figure: the plane of the two scores, its corners and the runs."""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from matplotlib.figure import Figure
+from pydantic import Field, model_validator
+
+from report import show
+from report.drawing import INK, MUTED, PALETTE
+from theory.fields import Finite
+from theory.own_runs import OwnRun
+from utils.records.schema import Positive, Strict, Text, require
+
+CORNERS = ("collapsed", "two opposite points", "uniform, views unrelated", "uniform, views alike")
+
+
+class Uniformity(Strict):
+    dimensions: Positive
+    measured: Finite
+    lowest: Finite
+
+    @property
+    def error(self) -> float:
+        """Difference of the measurement from the closed form."""
+        return abs(self.measured - self.lowest)
+
+
+class Corner(Strict):
+    name: Text
+    alignment: Finite
+    uniformity: Finite
+
+
+class AlignmentUniformity(Strict):
+    points: Positive
+    rows: Annotated[list[Uniformity], Field(min_length=2, max_length=100)]
+    corners: list[Corner]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        require(tuple(corner.name for corner in self.corners) == CORNERS, f"the corners must be {', '.join(CORNERS)}")
+        return self
+
+
+def draw(figure: Figure, found: AlignmentUniformity, runs: Sequence[OwnRun]) -> None:
+    axes = figure.subplots()
+    for corner in found.corners:
+        axes.plot([corner.alignment], [corner.uniformity], "s", color=MUTED, markersize=5)
+        axes.annotate(corner.name, (corner.alignment, corner.uniformity), xytext=(0, 5), color=INK, ha="center",
+                      textcoords="offset points", parse_math=False, fontsize=8)
+    points = [(run.dataset, run.alignment, run.uniformity) for run in runs
+              if run.alignment is not None and run.uniformity is not None]
+    for i, name in enumerate(dict.fromkeys(dataset for dataset, *_ in points)):
+        own = [(x, y) for dataset, x, y in points if dataset == name]
+        axes.plot(*zip(*own, strict=True), "o", color=PALETTE[i % len(PALETTE)], label=show.shorten(name, 30))
+    axes.axhline(found.rows[-1].lowest, color=MUTED, linestyle=":", linewidth=1)
+    axes.set(xlabel="alignment", ylabel="uniformity")
+    axes.margins(x=0.15, y=0.15)
+    if points:
+        for text in axes.legend(loc="center left", bbox_to_anchor=(1, 0.5)).get_texts():
+            text.set_parse_math(False)

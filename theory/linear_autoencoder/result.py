@@ -1,0 +1,42 @@
+"""The form of the result in theory.json, and its figure: cosines of subspaces and of single axes.  No torch here."""
+
+from typing import Self
+
+from matplotlib.figure import Figure
+from pydantic import model_validator
+
+from report.drawing import BLUE, MUTED, ORANGE
+from theory.fields import AtLeast0, Cosines
+from utils.records.schema import Positive, Strict, require
+
+
+class LinearAutoencoder(Strict):
+    images: Positive
+    pixels: Positive
+    latent: Positive
+    steps: Positive
+    cosines: Cosines  # of the principal angles to PCA's subspace
+    random_cosines: Cosines
+    axis_cosines: Cosines  # of each decoder column with the PCA axis nearest to it
+    other_seed_cosines: Cosines  # of the principal angles between two trainings
+    other_seed_axis_cosines: Cosines
+    autoencoder_error: AtLeast0  # mean squared pixel error
+    pca_error: AtLeast0
+    random_error: AtLeast0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        lengths = {len(value) for _, value in self if isinstance(value, list)}
+        require(len(lengths) == 1, "the lists of cosines have different lengths")
+        return self
+
+
+def draw(figure: Figure, found: LinearAutoencoder, _: object) -> None:
+    axes = figure.subplots()
+    for label, values, colour, style in (("subspace: autoencoder and PCA", found.cosines, BLUE, "-"),
+                                         ("subspace: random and PCA", found.random_cosines, MUTED, ":"),
+                                         ("single axes: autoencoder and PCA", found.axis_cosines, ORANGE, "--")):
+        axes.plot(range(1, len(values) + 1), values, "o", color=colour, linestyle=style, label=label)
+    axes.set(xlabel="rank, largest first", ylabel="cosine", ylim=(0, 1.05))
+    axes.grid(axis="y")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

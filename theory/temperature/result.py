@@ -1,0 +1,39 @@
+"""The form of the result in theory.json, and its figure: the nearest negatives' shares.  No torch here."""
+
+from typing import Annotated
+
+from matplotlib.figure import Figure
+from pydantic import Field
+
+from report.drawing import BLUE, MUTED, ORANGE
+from theory.fields import Above0, AtLeast0
+from utils.records.schema import Fraction, Positive, Strict
+
+
+class Sharing(Strict):
+    temperature: Above0
+    nearest: Fraction  # share of the negatives' gradient on the nearest one
+    hardest_tenth: Fraction
+    effective_negatives: Above0
+    gradient_error: AtLeast0  # closed form against autograd, relative
+
+
+class Temperature(Strict):
+    images: Positive
+    negatives: Positive
+    hardest: Fraction
+    rows: Annotated[list[Sharing], Field(min_length=2, max_length=100)]
+    same_class_hardest: Fraction
+    same_class_all: Fraction
+
+
+def draw(figure: Figure, found: Temperature, _: object) -> None:
+    rows = sorted(found.rows, key=lambda row: row.temperature)
+    at = [row.temperature for row in rows]
+    axes = figure.subplots()
+    axes.plot(at, [100 * row.hardest_tenth for row in rows], "o-", color=BLUE, label="nearest tenth")
+    axes.plot(at, [100 * row.nearest for row in rows], "o", linestyle="--", color=ORANGE, label="nearest one")
+    axes.axhline(100 * found.hardest, color=MUTED, linestyle=":", linewidth=1)
+    axes.set(xscale="log", xlabel="temperature", ylabel="share of the weight (%)", ylim=(0, 102))
+    axes.grid(axis="y")
+    axes.legend()
