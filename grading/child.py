@@ -265,7 +265,8 @@ def load_decoder(saved: Saved) -> torch.nn.Module:
     if not isinstance(widths, list) or not 0 < len(widths) < 10 or not all(0 < width < 10_000 for width in widths):
         raise RunError("the recipe's decoder_widths are not those of a decoder")
     channels, height, width = saved.record.data.image_shape
-    described = (str(fields["encoder"]), (channels, height, width), tuple(widths), int(fields["latent_dim"]))
+    described = (str(fields["encoder"]), (channels, height, width), tuple(widths),
+                 int(saved.record.recipe.number("latent_dim")))
     with torch.device("meta"):  # shapes alone, no memory
         numbers = sum(value.numel() for value in build_decoder(*described).state_dict().values())
     if numbers > MOST_NUMBERS:

@@ -134,7 +134,7 @@ def composed(name: str) -> str:
 def read_manifest(path: Path, lines: dict[Place, int]) -> dict[str, Submitted | None]:
     """The manifest's entries by student; `lines` gains their lines.  Raises UsageError."""
     if path.name != METADATA:
-        return read_yaml(path, dict[str, Submitted | None] | None, lines) or {}
+        return read_yaml(path, dict[str, Submitted | None], lines)
     text, entries, key = read_text(path, METADATA_BYTES), dict[str, dict[str, list[str]]](), ""
     for match in GRADESCOPE.finditer(text):  # not as YAML: it has tags of Ruby, and parsing megabytes takes minutes
         if match["key"]:
@@ -162,7 +162,7 @@ def read_overrides(path: Path | None, rubric: Rubric, students: set[str]) -> dic
     lines: dict[Place, int] = {}
     most = {criterion.id: criterion.points for criterion in rubric.criteria}
     found: dict[str, list[Override]] = {}
-    for i, one in enumerate(path and read_yaml(path, list[Override] | None, lines) or []):
+    for i, one in enumerate(read_yaml(path, list[Override], lines) if path else []):
         where, student = f"{path}, line {lines[(i,)]}", composed(one.student)
         if student not in students:
             raise UsageError(f"{where}: there is no submission of {one.student}")

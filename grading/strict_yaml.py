@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
 
 import yaml
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
@@ -55,7 +55,8 @@ def read_yaml(path: Path, shape: type[Shape], lines: dict[Place, int] | None = N
     lines = {} if lines is None else lines
     try:
         root = yaml.compose(text, yaml.SafeLoader)
-        value = plain_value(root, (), lines, str(path)) if root else None
+        empty = get_origin(shape)  # list or dict; a model has fields that are required
+        value = plain_value(root, (), lines, str(path)) if root else empty() if empty else None
     except UsageError:
         raise
     except yaml.MarkedYAMLError as error:
