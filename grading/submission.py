@@ -25,7 +25,7 @@ from utils.errors import UsageError
 from utils.records.lock import LOCKS
 from utils.records.schema import MAX_RECORD_BYTES, UNFINISHED
 
-MAX_FILE_BYTES, MAX_BYTES = 200 * 2**20, 600 * 2**20  # as written, whatever an archive states
+MAX_FILE_BYTES, MAX_BYTES = 200_000_000, 600_000_000  # as written, whatever an archive states
 SUFFIXES = {".json": MAX_RECORD_BYTES, ".npz": MAX_FILE_BYTES, ".safetensors": MAX_FILE_BYTES}  # what is graded
 IGNORED = (".html", ".pdf", ".md", ".txt", ".webp", ".png")  # allowed, but not copied
 ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".xz", ".bz2")
@@ -178,9 +178,9 @@ def copy(reader: IO[bytes], writer: IO[bytes], most: int, left: int) -> str:
     while block := reader.read(BLOCK):
         size += len(block)
         if size > left:
-            raise TooMuch(f"is larger than the {MAX_BYTES // 2**20} MiB that a submission may have")
+            raise TooMuch(f"is larger than the {MAX_BYTES / 1e6:.0f} MB that a submission may have")
         if size > most:
-            raise TooLarge(f"larger than the {most // 2**20} MiB that a file of this kind may have")
+            raise TooLarge(f"larger than the {most / 1e6:.0f} MB that a file of this kind may have")
         digest.update(block)
         writer.write(block)
     return digest.hexdigest()

@@ -33,7 +33,8 @@ def test_grades_never_go_into_the_folder_with_the_submissions(rubric_file: Path,
 
 
 @pytest.mark.parametrize("words, code, expected", [
-    (["grade"], 2, "required: SUBMISSIONS, --rubric, --out"), (["grade", "x", "--rubric", "r", "--out", "x/y"], 2, "inside the folder"),
+    (["grade"], 2, "required: SUBMISSIONS, --rubric, --out"),
+    (["grade", "x", "--rubric", "r", "--out", "x/y"], 2, "inside the folder"),
     (["grade", "/nowhere", "--rubric", "r", "--out", "o"], 2, "no such folder"),
     (["grade", "x", "--rubric", "r", "--out", "o", "--jobs", "0"], 2, "--jobs 0"),
     (["grade", "x", "--rubric", "r", "--out", "o", "--timeout", "-1"], 2, "--timeout")])

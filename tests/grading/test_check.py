@@ -27,9 +27,9 @@ def test_a_check_says_what_would_be_accepted_and_why_the_rest_would_not(honest: 
 
 def test_a_check_of_nothing_is_one_line(tmp_path: Path, capsys) -> None:
     (tmp_path / "s").mkdir()
-    for words, code, expected in ((["--check", str(tmp_path / "x")], 2, "no such folder"),
-                                  (["--check", str(tmp_path / "s"), "--rubric", "r.yaml"], 2, "--check takes no --rubric"),
-                                  (["--check", str(tmp_path / "s")], 1, "contains no record")):
-        assert exit_code(lambda words=words: main(words), "") == code
+    for words, code, expected in (([str(tmp_path / "x")], 2, "no such folder"),
+                                  ([str(tmp_path / "s"), "--rubric", "r.yaml"], 2, "--check takes no --rubric"),
+                                  ([str(tmp_path / "s")], 1, "contains no record")):
+        assert exit_code(lambda words=words: main(["--check", *words]), "") == code
         err = capsys.readouterr().err
         assert expected in err and err.count("\n") == 1

@@ -83,31 +83,30 @@ def test_hidden_images_of_another_scale_are_refused(tmp_path: Path, change, expe
 
 
 def test_scorers_end_with_a_grader_that_is_killed(honest: Path, tmp_path: Path) -> None:
-    """The grader is a process that starts a job and waits; the scorer and its fork must not outlive it."""
+    """Neither the scorer nor its fork, which blocks here on a pipe that nobody writes to, may outlive the grader."""
     code = f"""
 import json, sys
 from pathlib import Path
 from grading.score import Scorer
 job = Path({str(tmp_path / "job.json")!r})
-fifo = Path({str(tmp_path / "fifo.json")!r})  # the fork blocks while it opens a pipe that nobody writes to
-job.write_text(json.dumps({{"submission": {str(tmp_path)!r}, "out": {str(tmp_path)!r}, "files": {{"fifo.json": ["", ""]}},
-    "images": {{}}, "limits": {{"wall_seconds": 600, "cpu_seconds": 600, "memory_bytes": 2**30, "file_bytes": 2**20}}}}))
+job.write_text(json.dumps({{
+    "submission": {str(tmp_path)!r}, "out": {str(tmp_path)!r}, "files": {{"fifo.json": ["", ""]}}, "images": {{}},
+    "limits": {{"wall_seconds": 600, "cpu_seconds": 600, "memory_bytes": 2**30, "file_bytes": 2**20}}}}))
 scorer = Scorer(600.0)
 print(scorer.start().pid, flush=True)
 scorer.run(job)
 """
     os.mkfifo(tmp_path / "fifo.json")
-    grader = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=score.ROOT)
-    assert grader.stdout
-    group = int(grader.stdout.readline())
-    forks = Path(f"/proc/{group}/task/{group}/children")
-    for _ in range(1200):  # until it has imported torch and forked
-        if not forks.exists() or forks.read_text().strip():
-            break
-        time.sleep(0.1)
-    children = forks.read_text().split() if forks.exists() else []
-    grader.kill()
-    grader.wait()
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=score.ROOT) as grader:
+        assert grader.stdout
+        group = int(grader.stdout.readline())
+        forks = Path(f"/proc/{group}/task/{group}/children")
+        for _ in range(1200):  # until it has imported torch and forked
+            if not forks.exists() or forks.read_text().strip():
+                break
+            time.sleep(0.1)
+        children = forks.read_text().split() if forks.exists() else []
+        grader.kill()
     for _ in range(1200):
         if not any(running(int(pid)) for pid in (group, *children)):
             break
