@@ -39,7 +39,8 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
     """
     if not submissions.is_dir():
         raise UsageError(f"{submissions}: no such folder; unpack an archive of submissions first")
-    found, others = find_submissions(submissions)
+    found, others = find_submissions(
+        submissions, {path.resolve() for path in (rubric_file, manifest, overrides, holdout) if path})
     if not found:
         raise UsageError(f"{submissions}: contains no submission (one folder or .zip file per student)")
     assignment = read_assignment(rubric_file, manifest, overrides, list(found))

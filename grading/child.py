@@ -30,7 +30,7 @@ from evaluation.figure_arrays import to_uint8
 from evaluation.scores import predict
 from grading.score import LONGEST, SKETCH
 from models.decoders import build_decoder
-from models.saved import MOST_NUMBERS, Saved, fill, load_saved
+from models.saved import Saved, fill, load_saved
 from report.load import check_known
 from training.tasks import TASKS
 from utils.command_line import OUT_OF_MEMORY
@@ -113,8 +113,7 @@ def run(job: dict[str, Any]) -> None:
     for name in sorted(job["files"]):
         if not name.endswith(".json"):
             continue
-        report = reports[name] = {}
-        own = folder / f"{name}.own"
+        report, own = reports.setdefault(name, {}), folder / f"{name}.own"
         try:
             examine(own_folder(folder, name, own), job["files"], images, out, str(len(reports)), report)
         except Exception as error:  # a student's file can cause anything; only this sentence is reported
@@ -138,10 +137,8 @@ def own_folder(folder: Path, name: str, own: Path) -> Path:
     """Copy a record into a folder `own` of its own, as UTF-8 without a byte order mark, and return the copy's path."""
     own.mkdir()
     data = (folder / name).read_bytes()
-    for mark, encoding in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"),
-                           (codecs.BOM_UTF16_BE, "utf-16")):
-        if data.startswith(mark):  # added by an editor on Windows
-            data = data.decode(encoding, "replace").encode()
+    if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # of an editor on Windows
+        data = data.decode("utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-16", "replace").encode()
     (own / RECORD).write_bytes(data)
     return own / RECORD
 
@@ -261,17 +258,12 @@ def reconstructions_wrong(saved: Saved, z: torch.Tensor, images: torch.Tensor, a
 
 def load_decoder(saved: Saved) -> torch.nn.Module:
     """The decoder of a record of task 1.2.1, in eval mode.  Raises RunError and UsageError."""
-    fields, widths = saved.record.recipe.fields, saved.record.recipe.fields.get("decoder_widths")
+    record, widths = saved.record, saved.record.recipe.fields.get("decoder_widths")
     if not isinstance(widths, list) or not 0 < len(widths) < 10 or not all(0 < width < 10_000 for width in widths):
         raise RunError("the recipe's decoder_widths are not those of a decoder")
-    channels, height, width = saved.record.data.image_shape
-    described = (str(fields["encoder"]), (channels, height, width), tuple(widths),
-                 int(saved.record.recipe.number("latent_dim")))
-    with torch.device("meta"):  # shapes alone, no memory
-        numbers = sum(value.numel() for value in build_decoder(*described).state_dict().values())
-    if numbers > MOST_NUMBERS:
-        raise RunError(f"its decoder would have {numbers:,} numbers; at most {MOST_NUMBERS:,} are loaded")
-    decoder = build_decoder(*described)
+    channels, height, width = record.data.image_shape
+    decoder = build_decoder(str(record.recipe.fields["encoder"]), (channels, height, width), tuple(widths),
+                            int(record.recipe.number("latent_dim")))
     fill(saved.checkpoint, "decoder", decoder)
     return decoder.eval()
 

@@ -77,7 +77,7 @@ def gradescope(grade: Grade, evidence: Evidence, late: Late | None) -> dict[str,
     tests = [{"name": award.criterion.title or award.criterion.id, "score": round(award.points or 0.0, 6),
               "max_score": award.criterion.points, "output": award.reason, "visibility": "visible"}
              for award in grade.awards]
-    notes = [lateness(grade, late), *(f"not accepted: {refused}" for refused in evidence.refused),
+    notes = [lateness(grade, late), *remarks(grade, evidence),
              "some criteria are still to be graded by hand" if grade.waiting else ""]
     return {"score": round(grade.total, 6), "output": "\n".join(filter(None, notes)), "visibility": "visible",
             "tests": tests}

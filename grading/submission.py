@@ -14,13 +14,15 @@ import stat
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from report import show
+from report.load import THEORY
 from utils.errors import UsageError
 from utils.records.lock import LOCKS
 from utils.records.schema import MAX_RECORD_BYTES, UNFINISHED
@@ -29,12 +31,13 @@ MAX_FILE_BYTES, MAX_BYTES = 200_000_000, 600_000_000  # as written, whatever an 
 SUFFIXES = {".json": MAX_RECORD_BYTES, ".npz": MAX_FILE_BYTES, ".safetensors": MAX_FILE_BYTES}  # what is graded
 IGNORED = (".html", ".pdf", ".md", ".txt", ".webp", ".png")  # allowed, but not copied
 ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".xz", ".bz2")
-JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "venv", "node_modules", "site-packages", LOCKS)
+JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "venv", "node_modules", "site-packages", LOCKS, THEORY)
 METADATA = "submission_metadata.yml"  # of Gradescope's export
 # "Download all submissions": Moodle's names of folders and files, and Canvas's names of files
 MOODLE = re.compile(r"(?P<who>.+_\d+)_assignsubmission_[a-z]+(_.*)?")
 CANVAS = re.compile(r"(?P<who>[^_]+)(?:_LATE)?_(?P<id>\d+)_(\d+|text)[_.].+")
-MAX_DEPTH, MAX_FILES, MAX_LISTED, SHOWN = 40, 500, 20_000, 120
+MAX_DEPTH, MAX_FILES, MAX_LISTED = 40, 500, 20_000
+SHOWN, MOST_LINES = 120, 20  # characters of a path and lines on what is refused that are shown
 MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of about MAX_LISTED entries
 BLOCK = 2**20
 Opener = Callable[[], IO[bytes]]
@@ -53,11 +56,12 @@ class Taken:
 
     @property
     def refused(self) -> list[str]:
-        """One line per reason, which names the first files."""
+        """One line per reason, which names the first files; at most MOST_LINES."""
         lines = [f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}: {reason}"
                  for reason, names in self.reasons.items()]
-        return lines + [f"{self.names[name]}: submitted {1 + more} times, counted once"
-                        for name, more in sorted(self.copies.items()) if name.endswith(".json")]
+        lines += [f"{self.names[name]}: submitted {1 + more} times, counted once"
+                  for name, more in sorted(self.copies.items()) if name.endswith(".json")]
+        return lines[:MOST_LINES] + ([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else [])
 
     @property
     def digest(self) -> str:
@@ -74,19 +78,20 @@ class TooLarge(Exception):
     """One file is not accepted."""
 
 
-def find_submissions(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
+def find_submissions(folder: Path, known: Collection[Path] = ()) -> tuple[dict[str, list[Path]], list[str]]:
     """Folders, .zip files and loose files of each student, and "name: reason" for whatever else the folder holds.
 
-    A student is the name of a folder, of a .zip file without .zip, or what Moodle and Canvas put before their files;
-    always as printable text in composed Unicode (NFC).  If a folder and a .zip file have the same name, the .zip file
-    keeps its suffix.  Raises UsageError if the export of a whole class lies one folder deeper.
+    known: the teacher's files, which may be among them.  A student is the name of a folder, of a .zip file without its
+    suffix, or what Moodle and Canvas put before their files; always as printable text in composed Unicode (NFC).  If a
+    folder and a .zip file have the same name, the .zip file keeps its suffix.  Raises UsageError if the export of a
+    whole class is one folder deeper.
     """
     found: dict[str, list[Path]] = {}
     others = []
     for path in sorted(folder.iterdir(), key=lambda path: (path.suffix.lower() == ".zip", path.name)):
         name, is_folder = shown(path.name), path.is_dir()
         exported = MOODLE.fullmatch(name) or (None if is_folder else CANVAS.fullmatch(name))
-        if path.name in (*JUNK, METADATA, ".DS_Store", ".git"):
+        if path.name in (*JUNK, METADATA, ".DS_Store", ".git") or path.resolve() in known:
             continue
         if exported:
             found.setdefault("_".join(exported.groupdict().values()), []).append(path)
@@ -94,7 +99,8 @@ def find_submissions(folder: Path) -> tuple[dict[str, list[Path]], list[str]]:
             if is_folder and not path.is_symlink() and holds_export(path):
                 raise UsageError(f"{path}: holds the submissions of a class; give this folder instead of {folder}")
             student = name if is_folder else name[:-len(".zip")]
-            found[next(one for one in (student, name, f"{name} (2)") if one not in found)] = [path]
+            names = chain((student, name), (f"{name} ({i})" for i in count(2)))
+            found[next(one for one in names if one not in found)] = [path]
         else:
             others.append(f"{name}: {'hidden' if name.startswith('.') else 'neither a folder nor a .zip file'}")
     return dict(sorted(found.items())), others

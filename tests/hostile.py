@@ -423,7 +423,8 @@ CORPUS: dict[str, Callable[[Path], None]] = {
     "zip-null-name": with_entry("a\x01b.json"),
     "zip-flipped": zip_bytes(corrupted_record),
     # archives inside folders, names, floods
-    "inner-bomb": inner_zip(bomb), "inner-slip": inner_zip(lambda archive: archive.writestr("../../escaped.json", "{}")),
+    "inner-bomb": inner_zip(bomb), "inner-slip": inner_zip(
+        lambda archive: archive.writestr("../../escaped.json", "{}")),
     "inner-script": inner_zip(lambda archive: archive.writestr("run.py", b"open('executed', 'w')")),
     "inner-noise": added("handin.zip", b"PK no archive"), "inner-inner": inner_zip(
         lambda archive: archive.writestr("inner.zip", "PK")), "inner-many": inner_zip(many),
