@@ -46,6 +46,7 @@ RIDGE = 1e-4  # of the largest variance: directions of the latent with less hard
 DECODED_ALIKE = 2.0  # levels of 255, mean: another processor may round differently
 RECORD = "the record"  # name of a record's copy; no artifact can have it, since their names contain no space
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
+DECODED_AT_ONCE = 50  # images, for a decoder's activations to fit the memory limit
 POLL = 0.01  # seconds between checks whether a job is done
 Images = dict[str, torch.Tensor]  # (N, H, W, C) uint8, by name: 'mnist', 'mnist/holdout'
 
@@ -201,11 +202,12 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: 
             predicted = predict(classifier, z)
             write_bytes(out / f"{stem}.{name.replace('/', '.')}.u2", predicted.numpy().astype("<u2").tobytes())
             if name == run.dataset:
-                report |= {"clustered": clustered(z, predicted), "latents": sketch(z)}
-                if "reconstruction_index" in arrays:
-                    report |= {"reason": (wrong := reconstructions_wrong(saved, z, stack, arrays)),
-                               "reconstructions": not wrong}
-    report["predictions"] = stem
+                public = z, predicted
+    report["predictions"] = stem  # they count even if what follows fails
+    report |= {"clustered": clustered(*public), "latents": sketch(public[0])}
+    if "reconstruction_index" in arrays:
+        report["reason"] = reconstructions_wrong(saved, public[0], images[run.dataset], arrays)
+        report["reconstructions"] = not report["reason"]
 
 
 def check_trained(record: Record) -> None:
@@ -239,19 +241,21 @@ def reconstructions_wrong(saved: Saved, z: torch.Tensor, images: torch.Tensor, a
     z: (N, D) latents of images, (N, H, W, C) uint8; arrays: of the record (utils.records.arrays).
     """
     try:
-        decode = load_decoder(saved)
+        decoder = load_decoder(saved)
     except (RunError, UsageError) as error:
         return f"its reconstructions cannot be verified: {sentence(RunError(str(error)), saved.checkpoint.parent)}"
+
+    def decode(index: torch.Tensor) -> torch.Tensor:
+        return torch.cat([decoder(z[part]) for part in index.split(DECODED_AT_ONCE)])
+
     index = torch.from_numpy(arrays["reconstruction_index"]).long()
-    own = images[index].numpy().astype(float)
-    decoded = to_uint8(decode(z[index])).astype(float)
-    if len(index) == 0 or np.abs(own - arrays["reconstruction_inputs"]).max() > 0:
+    if len(index) == 0 or not np.array_equal(images[index].numpy(), arrays["reconstruction_inputs"]):
         return "its reconstructions are not of this data set's test images"
-    if np.abs(decoded - arrays["reconstruction_outputs"]).mean() > DECODED_ALIKE:
+    if np.abs(to_uint8(decode(index)) - arrays["reconstruction_outputs"].astype(float)).mean() > DECODED_ALIKE:
         return "its reconstructions are not what its decoder gives"
     sample = evenly_spaced(len(images), COMPARED)
-    true, mean = to_float(images[sample]), to_float(images.float().mean(0, keepdim=True))
-    if (decode(z[sample]) - true).abs().mean() >= (mean - true).abs().mean():
+    true = to_float(images[sample])
+    if (decode(sample) - true).abs().mean() >= (true.mean(0) - true).abs().mean():
         return "its decoder is no closer to the test images than their mean image is"
     return ""
 
