@@ -35,7 +35,7 @@ JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "venv", "node_mod
 METADATA = "submission_metadata.yml"  # of Gradescope's export
 # "Download all submissions": Moodle's names of folders and files, and Canvas's names of files
 MOODLE = re.compile(r"(?P<who>.+_\d+)_assignsubmission_[a-z]+(_.*)?")
-CANVAS = re.compile(r"(?P<who>[^_]+)(?:_LATE)?_(?P<id>\d+)_(\d+|text)[_.].+")
+CANVAS = re.compile(r"(?P<who>[^_]+)(?:_LATE)?_(?P<id>\d{2,})_(\d{4,}|text)[_.].+")
 MAX_DEPTH, MAX_FILES, MAX_LISTED = 40, 500, 20_000
 SHOWN, MOST_LINES = 120, 20  # characters of a path and lines on what is refused that are shown
 MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of about MAX_LISTED entries

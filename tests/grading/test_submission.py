@@ -152,9 +152,11 @@ def test_a_folder_that_is_swapped_for_a_link_while_it_is_copied_is_not_followed(
 def test_who_is_a_student(tmp_path: Path) -> None:
     write(tmp_path, "ada/a.json", "eve.ZIP", ".hidden/a.json", "ada.zip", "notes.txt", "__MACOSX/x/._a.json", METADATA,
           ".DS_Store", "desktop.ini", "Mu\u0308ller/a.json", "x.tar.gz")
-    found, others = find_submissions(tmp_path)
+    write(tmp_path, "rubric.yaml", "team_3_1_final.zip", "team_3_2_final.zip")
+    found, others = find_submissions(tmp_path, {tmp_path / "rubric.yaml"})
     assert {student: [path.name for path in paths] for student, paths in found.items()} == {
-        "M\xfcller": ["Mu\u0308ller"], "ada": ["ada"], "ada.zip": ["ada.zip"], "eve": ["eve.ZIP"]}
+        "M\xfcller": ["Mu\u0308ller"], "ada": ["ada"], "ada.zip": ["ada.zip"], "eve": ["eve.ZIP"],
+        "team_3_1_final": ["team_3_1_final.zip"], "team_3_2_final": ["team_3_2_final.zip"]}
     assert others == [".hidden: hidden", "notes.txt: neither a folder nor a .zip file",
                       "x.tar.gz: neither a folder nor a .zip file"]
 
@@ -177,9 +179,9 @@ def test_exports_of_moodle_canvas_and_gradescope_are_read_as_they_come(tmp_path,
 
 
 def test_loose_files_of_one_student_are_one_submission(tmp_path: Path) -> None:
-    write(tmp_path, "doejane_22_1_a.json", "doejane_22_2_a.npz", "doejane_22_3_b.txt")
-    (tmp_path / "doejane_22_4_c.zip").write_bytes(zip_of("c.json"))
-    (tmp_path / "doejane_22_5_d.zip").write_bytes(b"damaged")
+    write(tmp_path, "doejane_22_1001_a.json", "doejane_22_1002_a.npz", "doejane_22_1003_b.txt")
+    (tmp_path / "doejane_22_1004_c.zip").write_bytes(zip_of("c.json"))
+    (tmp_path / "doejane_22_1005_d.zip").write_bytes(b"damaged")
     taken = taken_from(*find_submissions(tmp_path)[0]["doejane_22"])
-    assert sorted(taken.names.values()) == ["c.json", "doejane_22_1_a.json", "doejane_22_2_a.npz"]
-    assert "doejane_22_5_d.zip: damaged" in taken.refused[0]
+    assert sorted(taken.names.values()) == ["c.json", "doejane_22_1001_a.json", "doejane_22_1002_a.npz"]
+    assert "doejane_22_1005_d.zip: damaged" in taken.refused[0]
