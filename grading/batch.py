@@ -68,6 +68,8 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
 def notes(assignment: Assignment, evidence: dict[str, Evidence], submissions: Path, manifest: Path | None) -> list[str]:
     """What is no fault of a submission, but may be a slip of the teacher's."""
     found = [hidden_gap(evidence)]
+    found += [f"the scale of criterion {one.id} ends at {one.scale[-1][1]:g} of its {one.points:g} points"
+              for one in assignment.rubric.criteria if one.scale and one.scale[-1][1] < one.points]
     if assignment.absent:
         found.append(f"no submission, 0 points: {', '.join(assignment.absent)}")
     if not manifest and (submissions / METADATA).exists():

@@ -5,7 +5,6 @@ The manifest may also be the submission_metadata.yml of Gradescope's export.
 
 import math
 import re
-import unicodedata
 import zoneinfo
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from pydantic import Field, model_validator
 
 from grading.rubric import Override, Rubric
 from grading.strict_yaml import Moment, Place, read_text, read_yaml
-from grading.submission import METADATA
+from grading.submission import METADATA, shown
 from utils.errors import UsageError
 from utils.records.schema import Strict
 
@@ -108,7 +107,7 @@ def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Pa
     listed: dict[str, Submitted] = {}
     days: dict[str, int] = {}
     for key, entry in (read_manifest(manifest, lines) if manifest else {}).items():
-        student = composed(key)
+        student = shown(key)
         listed[student] = entry or Submitted()
         try:
             days[student] = listed[student].days(rubric)
@@ -124,11 +123,6 @@ def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Pa
                              + (f". Entries without a submission: {', '.join(absent[:20])}" if absent else ""))
     names = {student: entry.name for student, entry in listed.items()}
     return Assignment(rubric, days, names, read_overrides(overrides_file, rubric, {*students, *absent}), absent)
-
-
-def composed(name: str) -> str:
-    """A student's name in composed Unicode (NFC), as find_submissions() gives it."""
-    return unicodedata.normalize("NFC", name)
 
 
 def read_manifest(path: Path, lines: dict[Place, int]) -> dict[str, Submitted | None]:
@@ -163,7 +157,7 @@ def read_overrides(path: Path | None, rubric: Rubric, students: set[str]) -> dic
     most = {criterion.id: criterion.points for criterion in rubric.criteria}
     found: dict[str, list[Override]] = {}
     for i, one in enumerate(read_yaml(path, list[Override], lines) if path else []):
-        where, student = f"{path}, line {lines[(i,)]}", composed(one.student)
+        where, student = f"{path}, line {lines[(i,)]}", shown(one.student)
         if student not in students:
             raise UsageError(f"{where}: there is no submission of {one.student}")
         if one.criterion not in most:

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 import _report_evaluation
+from grading.batch import notes
+from grading.manifest import Assignment
+from grading.rubric import Late
 from grading.score import Evidence
-from tests.grading.helpers import run_grading
+from tests.grading.helpers import rubric_of, run_grading
 from utils.command_line import exit_code
 from utils.errors import UsageError
 
@@ -23,6 +26,14 @@ def test_a_full_disk_is_not_the_student_s_fault(honest: Path, rubric_file: Path,
         "ada: could not be copied: No space left on device"]
     evidence = Evidence.model_validate_json((tmp_path / "out" / "ada" / "evidence.json").read_bytes())
     assert not evidence.settled  # the next grading tries again
+
+
+def test_what_may_be_a_slip_of_the_teacher_s_is_noted(tmp_path: Path) -> None:
+    assignment = Assignment(rubric_of([[0.5, 0], [1, 80]], late=Late(percent_a_day=10)), absent=("kim", "zoe"))
+    assert notes(assignment, {}, tmp_path, None) == [
+        "the scale of criterion one ends at 80 of its 100 points", "no submission, 0 points: kim, zoe",
+        "nobody is late without a manifest (--manifest)"]
+    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {}, tmp_path, None) == []
 
 
 def test_grades_never_go_into_the_folder_with_the_submissions(rubric_file: Path, tmp_path: Path) -> None:
