@@ -36,9 +36,9 @@ def check(submission: Path, data_dir: Path, timeout: float) -> None:
 def examine(submission: Path, data_dir: Path, timeout: float) -> Evidence:
     """The evidence on one submission.  It is read twice: first only to find out which data sets it needs."""
     with tempfile.TemporaryDirectory(prefix="grading-") as scratch, Scorer(timeout) as scorer:
-        evidence, datasets = None, set[str]()
-        while evidence is None or datasets != {run.dataset for run in evidence.runs} & set(DATASETS):
-            datasets = {run.dataset for run in evidence.runs} & set(DATASETS) if evidence else set()
+        evidence = evidence_of([submission], load_truth((), data_dir, None, Path(scratch)), scorer, None)
+        datasets = {run.dataset for run in evidence.runs} & set(DATASETS)
+        if datasets:
             evidence = evidence_of([submission], load_truth(datasets, data_dir, None, Path(scratch)), scorer, None)
         return evidence
 
@@ -50,7 +50,7 @@ def in_words(run: ScoredRun) -> str:
     assert run.correct_verified is not None and run.n is not None  # of a run with an accuracy
     claim = "as the record says" if claim_holds(run) else f"but the record says {run.claimed}"
     more = "; its reconstructions are verified" if run.reconstructions else f"; {run.reason}" if run.reason else ""
-    if run.labelled:
-        more += f"; trained with labels, so it gets no points in task {run.task}"
+    if run.labelled or run.task == "control":
+        more += f"; {'trained with labels' if run.labelled else 'a control'}, so it gets no points"
     return (f"{run.file}: {run.task} on {run.dataset}, {run.method}, seed {run.seed}: "
             f"{run.correct_verified} of {run.n} test images correct, {claim}{more}")
