@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   python _report_evaluation.py --verify results          score every checkpoint again and compare with its record
   python _report_evaluation.py --readme README.md        only rewrite the table between the README's markers
   python _report_evaluation.py grade --help              grade a folder of submissions
+  python _report_evaluation.py grade --check handin      what a grader would accept, without points
 
 """
 

@@ -7,16 +7,18 @@ limits before it reads any of the student's bytes, and is killed when its time i
 labels.  The parent only parses what it writes: a JSON report on the records, and predictions as raw numbers.
 """
 
+import codecs
 import ctypes
 import errno
 import hashlib
 import json
 import os
 import resource
+import select
 import signal
 import sys
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,17 +26,27 @@ import torch
 import torch.nn.functional as F
 
 from evaluation import rescore
+from evaluation.figure_arrays import to_uint8
 from evaluation.scores import predict
+from grading.score import LONGEST, SKETCH
+from models.decoders import build_decoder
+from models.saved import Saved, fill, load_saved
 from report.load import check_known
 from training.tasks import TASKS
-from utils.errors import RunError
-from utils.files import write_atomically
+from utils.command_line import OUT_OF_MEMORY
+from utils.errors import RunError, UsageError
+from utils.files import write_bytes
+from utils.images.on_device import evenly_spaced, to_float
+from utils.recipe import FIXED_ENCODERS
 from utils.records.arrays import read_arrays
-from utils.records.schema import RecordError, read_record
+from utils.records.schema import Record, RecordError, read_record
 
-SKETCH = 256  # numbers that summarise an encoder's weights for comparison between students
-LONGEST_REASON = 300
+COMPARED = 1000  # test images whose latents are summarised
+RIDGE = 1e-4  # of the largest variance: directions of the latent with less hardly count in the summary
+DECODED_ALIKE = 2.0  # levels of 255, mean: another processor may round differently
+RECORD = "the record"  # name of a record's copy; no artifact can have it, since their names contain no space
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
+DECODED_AT_ONCE = 50  # images, for a decoder's activations to fit the memory limit
 POLL = 0.01  # seconds between checks whether a job is done
 Images = dict[str, torch.Tensor]  # (N, H, W, C) uint8, by name: 'mnist', 'mnist/holdout'
 
@@ -68,16 +80,19 @@ def serve(job: dict[str, Any]) -> None:
 
 
 def wait(child: int, seconds: float) -> str:
-    """Wait for the fork, at most `seconds`, and kill its process group.  "done", or what went wrong."""
+    """Wait for the fork, at most `seconds`, and kill its process group.  "done", or what went wrong.
+
+    Standard input is readable during a job only if the grader has ended; then the fork ends as well.
+    """
     end, outcome = time.monotonic() + seconds, ""
     while not outcome:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
-            outcome = "done" if status == 0 else "was ended because it exceeded a limit"
+            outcome = "done" if status == 0 else "needed more memory or processor time than allowed"
         elif time.monotonic() > end:
             outcome = f"took longer than {seconds:g} s"
-        else:
-            time.sleep(POLL)
+        elif select.select([sys.stdin], [], [], POLL)[0]:
+            outcome = "was stopped"
     try:
         os.killpg(child, signal.SIGKILL)
         if not ended:
@@ -88,30 +103,61 @@ def wait(child: int, seconds: float) -> str:
 
 
 def run(job: dict[str, Any]) -> None:
-    """job: limits, submission (folder), files (records in it), images ({name: .npy}), out (folder)."""
+    """job: limits, submission (folder), files ({name: (SHA-256, name in the submission)}), images ({name: .npy}), out.
+
+    Writes out/report.json: a score.ChildReport by name of the record.
+    """
     set_limits(job["limits"])
     folder, out = Path(job["submission"]), Path(job["out"])
     images = {name: torch.from_numpy(np.load(path)) for name, path in job["images"].items()}
     reports: dict[str, dict[str, Any]] = {}
-    for number, name in enumerate(job["files"]):
-        path = folder / name
-        report = reports[name] = {}
+    for name in sorted(job["files"]):
+        if not name.endswith(".json"):
+            continue
+        report, own = reports.setdefault(name, {}), folder / f"{name}.own"
         try:
-            examine(path, images, out, str(number), report)
-        except (RecordError, RunError) as error:
-            report["reason"] = str(error).replace(f"{path.parent}/", "").removeprefix(f"{path.name}: ")[:LONGEST_REASON]
-        except MemoryError:
-            reports[name] = {"reason": "needs more memory than allowed"}
+            examine(own_folder(folder, name, own), job["files"], images, out, str(len(reports)), report)
         except Exception as error:  # a student's file can cause anything; only this sentence is reported
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise  # this machine's fault: grading again retries
-            reports[name] = {"reason": f"{type(error).__name__}: {' '.join(str(error).split())}"[:LONGEST_REASON]}
-        write(out / "report.json", json.dumps(reports).encode())
+            report["reason"] = sentence(error, own)
+        for key, value in report.items():
+            report[key] = value[:LONGEST] if isinstance(value, str) else value
+        write_bytes(out / "report.json", json.dumps(reports).encode())  # atomically: this process can be killed
 
 
-def write(path: Path, content: bytes) -> None:
-    """Atomically, since this process can be killed at any moment."""
-    write_atomically(path, lambda file: file.write(content))
+def sentence(error: Exception, folder: Path) -> str:
+    """What is wrong with a record, for its student.  folder: of the record, which is not shown."""
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        return "needs more memory than one submission may use"
+    text = " ".join(str(error).split()).replace(f"{folder}/", "").removeprefix(f"{RECORD}: ").rstrip(": ")
+    return text if isinstance(error, RecordError | RunError) else f"{type(error).__name__}: {text}"
+
+
+def own_folder(folder: Path, name: str, own: Path) -> Path:
+    """Copy a record into a folder `own` of its own, as UTF-8 without a byte order mark, and return the copy's path."""
+    own.mkdir()
+    data = (folder / name).read_bytes()
+    if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # of an editor on Windows
+        data = data.decode("utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-16", "replace").encode()
+    (own / RECORD).write_bytes(data)
+    return own / RECORD
+
+
+def gather(path: Path, record: Record, files: dict[str, tuple[str, str]]) -> None:
+    """Link a record's artifacts next to it: the submitted files of their digests, whatever these are called.
+
+    Raises RecordError if one is missing.  The thumbnails only serve the report.
+    """
+    for kind, artifact in sorted(record.artifacts.items()):
+        target = path.parent / artifact.name
+        source = next((name for name, (digest, _) in files.items() if digest == artifact.sha256), None)
+        if source and not target.exists():
+            target.symlink_to(path.parent.parent / source)
+        elif kind != "thumbnails":
+            alike = any(PurePosixPath(name).name == artifact.name for _, name in files.values())
+            raise RecordError(f"{artifact.name} is not the file that the run wrote (its SHA-256 is another)" if alike
+                              else f"{artifact.name} is missing; submit it with the record")
 
 
 def set_limits(limits: dict[str, int]) -> None:
@@ -125,7 +171,8 @@ def set_limits(limits: dict[str, int]) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (now + limits["memory_bytes"],) * 2)
 
 
-def examine(path: Path, images: Images, out: Path, stem: str, report: dict[str, Any]) -> None:
+def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: Path, stem: str,
+            report: dict[str, Any]) -> None:
     """Fill `report` (score.ChildReport) with what the record says and what its checkpoint gives.
 
     Writes the predictions to out/STEM.NAME.u2.  Raises RecordError and RunError; what was found until then counts.
@@ -137,30 +184,44 @@ def examine(path: Path, images: Images, out: Path, stem: str, report: dict[str, 
     report |= {"task": run.task, "dataset": run.dataset, "method": run.method, "seed": run.seed, "status": run.status,
                "recipe": record.recipe.hash, "history": hashlib.sha256(losses.encode()).hexdigest(),
                "epochs": len(record.history)}
-    if run.status != "complete":
-        raise RecordError(f"the run is {run.status}, not complete")
-    if run.task not in TASKS or run.method not in TASKS[run.task].all_methods:
-        raise RecordError(f"{run.method} is not a method of task {run.task}")
+    check_trained(record)
+    if run.dataset not in images:
+        raise RecordError(f"{run.dataset} is not a data set of this assignment")
+    gather(path, record, files)
+    arrays = read_arrays(record, path.parent)
     labels_used = bool(record.recipe.fields.get("finetune")) or (
         run.init is not None and (run.init.labels > 0 or run.init.task == "1.2.2"))
     report |= {"claimed": record.headline.correct, "n": record.headline.n,
                "labelled": labels_used and run.task != "1.2.2"}
-    report["reconstructions"] = are_reconstructions(read_arrays(record, path.parent), images.get(run.dataset))
-    if run.dataset not in images:
-        raise RecordError(f"{run.dataset} is not a data set of this assignment")
-    encoder, classifier = rescore.load_scorer(path)
+    saved = load_saved(path)
+    classifier = rescore.build_classifier(record)
+    fill(saved.checkpoint, "classifier", classifier)
     for name, stack in images.items():
         if name.split("/")[0] == run.dataset:
-            z = rescore.latents_of(encoder, stack)
+            z = rescore.latents_of(saved.encoder, stack)
             predicted = predict(classifier, z)
-            write(out / f"{stem}.{name.replace('/', '.')}.u2", predicted.numpy().astype("<u2").tobytes())
+            write_bytes(out / f"{stem}.{name.replace('/', '.')}.u2", predicted.numpy().astype("<u2").tobytes())
             if name == run.dataset:
-                report["clustered"] = clustered(z, predicted)
-    weights = {key: value.numpy() for key, value in encoder.state_dict().items() if value.is_floating_point()}
-    digest = hashlib.sha256()
-    for key, value in weights.items():
-        digest.update(key.encode() + np.ascontiguousarray(value).tobytes())
-    report |= {"predictions": stem, "weights": digest.hexdigest(), "sketch": sketch(weights)}
+                public = z, predicted
+    report["predictions"] = stem  # they count even if what follows fails
+    report |= {"clustered": clustered(*public), "latents": sketch(public[0])}
+    if "reconstruction_index" in arrays:
+        report["reason"] = reconstructions_wrong(saved, public[0], images[run.dataset], arrays)
+        report["reconstructions"] = not report["reason"]
+
+
+def check_trained(record: Record) -> None:
+    """RecordError unless the record is of a complete run that trained an encoder by one of the task's methods."""
+    run = record.run
+    if run.status != "complete":
+        raise RecordError(f"the run is {run.status}, not complete")
+    if run.task not in TASKS or run.method not in TASKS[run.task].all_methods:
+        raise RecordError(f"{run.method} is not a method of task {run.task}")
+    encoder = record.recipe.fields["encoder"]
+    if run.task != "control" and encoder in FIXED_ENCODERS:
+        raise RecordError(f"nothing in an encoder {encoder} is trained, so this is no run of task {run.task}")
+    if not record.recipe.number("epochs") and run.task != "control" and run.init and run.init.task != run.task:
+        raise RecordError(f"its encoder was trained by task {run.init.task} (--init, 0 epochs), not by {run.task}")
 
 
 def clustered(z: torch.Tensor, predicted: torch.Tensor) -> int:
@@ -173,31 +234,59 @@ def clustered(z: torch.Tensor, predicted: torch.Tensor) -> int:
     return int((classes[(z @ means.T).argmax(1)] == predicted).sum())
 
 
-def are_reconstructions(arrays: dict[str, np.ndarray], images: torch.Tensor | None) -> bool:
-    """Whether there are reconstructions, of this machine's own test images, that beat the mean image.
+def reconstructions_wrong(saved: Saved, z: torch.Tensor, images: torch.Tensor, arrays: dict[str, np.ndarray]) -> str:
+    """Why the record's reconstructions do not count, or "": they must be what the checkpoint's decoder gives for this
+    machine's test images, and closer to these than the mean image is.
 
-    arrays: of the record (utils.records.arrays); images: (N, H, W, C) uint8 test images of its data set.
+    z: (N, D) latents of images, (N, H, W, C) uint8; arrays: of the record (utils.records.arrays).
     """
-    if images is None or not len(arrays.get("reconstruction_index", ())):
-        return False
-    index, inputs, outputs = (arrays[f"reconstruction_{name}"] for name in ("index", "inputs", "outputs"))
-    if index.min() < 0 or index.max() >= len(images) or inputs.shape != outputs.shape:
-        return False
-    own = images.numpy()[index]
-    if not np.array_equal(own, inputs):
-        return False
-    mean = images.numpy().mean(0)
-    return bool(np.abs(outputs - own.astype(float)).mean() < np.abs(mean - own.astype(float)).mean())
+    try:
+        decoder = load_decoder(saved)
+    except (RunError, UsageError) as error:
+        return f"its reconstructions cannot be verified: {sentence(RunError(str(error)), saved.checkpoint.parent)}"
+
+    def decode(index: torch.Tensor) -> torch.Tensor:
+        return torch.cat([decoder(z[part]) for part in index.split(DECODED_AT_ONCE)])
+
+    index = torch.from_numpy(arrays["reconstruction_index"]).long()
+    if len(index) == 0 or not np.array_equal(images[index].numpy(), arrays["reconstruction_inputs"]):
+        return "its reconstructions are not of this data set's test images"
+    if np.abs(to_uint8(decode(index)) - arrays["reconstruction_outputs"].astype(float)).mean() > DECODED_ALIKE:
+        return "its reconstructions are not what its decoder gives"
+    sample = evenly_spaced(len(images), COMPARED)
+    true = to_float(images[sample])
+    if (decode(sample) - true).abs().mean() >= (true.mean(0) - true).abs().mean():
+        return "its decoder is no closer to the test images than their mean image is"
+    return ""
 
 
-def sketch(weights: dict[str, np.ndarray]) -> list[float]:
-    """SKETCH random projections of all weights, which keep distances between encoders but not the weights."""
-    total = np.zeros(SKETCH)
-    for key, value in sorted(weights.items()):
-        padded = np.pad(value.ravel().astype(np.float64), (0, -value.size % SKETCH))
-        seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
-        signs = np.random.RandomState(seed).randint(0, 2, len(padded)) * 2 - 1
-        total += (padded * signs).reshape(-1, SKETCH).sum(0)  # each weight goes into one sum, with a random sign
+def load_decoder(saved: Saved) -> torch.nn.Module:
+    """The decoder of a record of task 1.2.1, in eval mode.  Raises RunError and UsageError."""
+    record, widths = saved.record, saved.record.recipe.fields.get("decoder_widths")
+    if not isinstance(widths, list) or not 0 < len(widths) < 10 or not all(0 < width < 10_000 for width in widths):
+        raise RunError("the recipe's decoder_widths are not those of a decoder")
+    channels, height, width = record.data.image_shape
+    decoder = build_decoder(str(record.recipe.fields["encoder"]), (channels, height, width), tuple(widths),
+                            int(record.recipe.number("latent_dim")))
+    fill(saved.checkpoint, "decoder", decoder)
+    return decoder.eval()
+
+
+def sketch(z: torch.Tensor) -> list[float]:
+    """SKETCH random projections of what is left of (N, D) latents when any invertible affine map is disregarded.
+
+    That is the projector onto the columns' span, centred (the linear case of SVCCA: Raghu et al. 2017).  Permuting,
+    shifting, scaling or mixing the latent's dimensions does not change it; distances between projectors are kept.
+    """
+    z = z[evenly_spaced(len(z), COMPARED)].double()
+    z = z - z.mean(0)
+    z = z / z.std(0).clamp(min=1e-3 * float(z.std(0).max()) + 1e-30)
+    left, values, _ = torch.linalg.svd(z, full_matrices=False)
+    weights = values.square() / (values.square() + RIDGE * float(values.square().max()) + 1e-30)
+    projector = ((left * weights) @ left.T).flatten().numpy()
+    padded = np.pad(projector, (0, -projector.size % SKETCH))
+    signs = np.random.RandomState(0).randint(0, 2, len(padded)) * 2 - 1
+    total = (padded * signs).reshape(-1, SKETCH).sum(0)  # each entry goes into one sum, with a random sign
     return [float(f"{value:.6g}") for value in total]
 
 

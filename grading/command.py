@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   python _report_evaluation.py grade submissions --rubric rubric.yaml --out grades --manifest submitted.yaml
   python _report_evaluation.py grade submissions --rubric rubric.yaml --out grades --overrides by_hand.yaml
   python _report_evaluation.py grade submissions --rubric rubric.yaml --out grades --holdout hidden.npz --jobs 8
+  python _report_evaluation.py grade --check handin             for students: what would be accepted, without points
 
 """
 
@@ -24,11 +25,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
                     "checkpoint, award the rubric's points, and explain each. The same command resumes an interrupted "
                     "grading; unchanged submissions are not scored again. Exit code 3: some could not be graded. "
                     "Needs Unix.")
-    parser.add_argument("submissions", type=Path, metavar="SUBMISSIONS", help="folder with the submissions")
-    parser.add_argument("--rubric", type=Path, required=True, metavar="FILE", help="what earns points (YAML)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the grades")
-    parser.add_argument("--manifest", type=Path, metavar="FILE",
-                        help="when each student submitted (YAML); without it nobody is late")
+    parser.add_argument("submissions", type=Path, nargs="?", metavar="SUBMISSIONS",
+                        help="folder with the submissions, as Moodle, Canvas or Gradescope export them, or your own")
+    parser.add_argument("--check", type=Path, metavar="FOLDER", help="only say what a grader would accept of the "
+                        "submission in FOLDER (or a .zip file); no SUBMISSIONS, --rubric or --out")
+    parser.add_argument("--rubric", type=Path, metavar="FILE", help="what earns points (YAML)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the grades")
+    parser.add_argument("--manifest", type=Path, metavar="FILE", help="when each student submitted (YAML, or "
+                        "Gradescope's submission_metadata.yml); without it nobody is late")
     parser.add_argument("--overrides", type=Path, metavar="FILE", help="points set by the teacher (YAML), applied last")
     parser.add_argument("--holdout", type=Path, metavar="FILE",
                         help="images that students do not have (.npz: mnist_images, mnist_labels, ...)")
@@ -42,6 +46,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
         raise UsageError(f"--jobs {args.jobs}: must be at least 1")
     if not 0 < args.timeout <= 86400:
         raise UsageError(f"--timeout {args.timeout:g}: must be above 0 and at most 86400 seconds")
+    needed = {"SUBMISSIONS": args.submissions, "--rubric": args.rubric, "--out": args.out}
+    if args.check:
+        given = [name for name in needed if needed[name]]
+        if given:
+            raise UsageError(f"--check takes no {given[0]}; it gives no points")
+        return args
+    missing = [name for name in needed if not needed[name]]
+    if missing:
+        raise UsageError(f"the following arguments are required: {', '.join(missing)} (see --help)")
     out, submissions = args.out.resolve(), args.submissions.resolve()
     if submissions in (out, *out.parents):
         raise UsageError(f"--out {args.out}: is inside the folder with the submissions; choose another folder")
@@ -54,11 +67,17 @@ def main(argv: list[str]) -> None:
     if importlib.util.find_spec("resource") is None or not hasattr(os, "fork"):
         raise RunError("grading needs Unix (resource limits and fork keep submissions isolated); use Linux, macOS or "
                        "WSL on Windows")
-    from grading.batch import grade_all  # here, so that --help is quick
+    if args.check:
+        from grading.check import check  # here, so that --help is quick
 
-    ungraded = grade_all(args.submissions, args.rubric, args.out, jobs=args.jobs, timeout=args.timeout,
-                         data_dir=args.data_dir, holdout=args.holdout, manifest=args.manifest,
-                         overrides=args.overrides)
-    print(f"grades: {args.out / 'grades.csv'}\nclass:  {args.out / 'class.html'}")
+        check(args.check, args.data_dir, args.timeout)
+        return
+    from grading.batch import grade_all
+
+    ungraded, notes = grade_all(args.submissions, args.rubric, args.out, jobs=args.jobs, timeout=args.timeout,
+                                data_dir=args.data_dir, holdout=args.holdout, manifest=args.manifest,
+                                overrides=args.overrides)
+    print("\n".join([f"grades: {args.out / 'grades.csv'}", f"class:  {args.out / 'class.html'}",
+                     *(f"note:   {note}" for note in notes)]))
     if ungraded:
         raise PartlyDone(f"not gradable: {'; '.join(ungraded)}")

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from functools import cache
 from pathlib import Path
 from statistics import mean, median
@@ -15,22 +16,25 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from grading.flags import find_flags
+from grading.flags import find_flags, hidden_gap
+from grading.manifest import Assignment
 from grading.points import Grade, claim_holds
 from grading.rubric import Late, Rubric
-from grading.score import Evidence, without_network
-from grading.submission import NAME
+from grading.score import Evidence, ScoredRun, without_network
 from report import show
 from utils.files import write_atomically
 
-LONGEST_NAME, MOST_FILES = 60, 4  # of a student and of a flag, on the class page
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +-]{0,120}")  # of a student whose folder is called so
+LONGEST_NAME, MOST_NAMES, MOST_FILES = 60, 10, 4  # of a student and of a flag, on the class page
+MOST_REMARKS = 8  # on runs, in grades.csv
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # spreadsheets run a cell that begins like this
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = Path(__file__).parent.parent / "report" / "templates" / "report.css"
 
 
-def write_grades(grades: dict[str, Grade], evidence: dict[str, Evidence], rubric: Rubric, out: Path) -> None:
+def write_grades(grades: dict[str, Grade], evidence: dict[str, Evidence], assignment: Assignment, out: Path) -> None:
     """results.json and grade.html in a folder per student; grades.csv and class.html for the class."""
+    rubric = assignment.rubric
     for student, grade in grades.items():
         folder = out / folder_name(student)
         folder.mkdir(exist_ok=True)
@@ -40,7 +44,7 @@ def write_grades(grades: dict[str, Grade], evidence: dict[str, Evidence], rubric
             "student.html.j2", grade=grade, evidence=evidence[student], rubric=rubric,
             lateness=lateness(grade, rubric.late),
             hidden=any(run.correct_holdout is not None for run in evidence[student].runs)))
-    write_text(out / "grades.csv", grades_csv(grades, evidence, rubric))
+    write_text(out / "grades.csv", grades_csv(grades, evidence, assignment))
     write_text(out / "class.html", class_page(grades, evidence, rubric))
 
 
@@ -73,32 +77,36 @@ def gradescope(grade: Grade, evidence: Evidence, late: Late | None) -> dict[str,
     tests = [{"name": award.criterion.title or award.criterion.id, "score": round(award.points or 0.0, 6),
               "max_score": award.criterion.points, "output": award.reason, "visibility": "visible"}
              for award in grade.awards]
-    notes = [lateness(grade, late), *(f"not accepted: {refused}" for refused in evidence.refused),
+    notes = [lateness(grade, late), *remarks(grade, evidence),
              "some criteria are still to be graded by hand" if grade.waiting else ""]
     return {"score": round(grade.total, 6), "output": "\n".join(filter(None, notes)), "visibility": "visible",
             "tests": tests}
 
 
-def grades_csv(grades: dict[str, Grade], evidence: dict[str, Evidence], rubric: Rubric) -> str:
-    """One row per student, one column per criterion; a cell is empty until the teacher enters the points."""
-    text = io.StringIO()
+def grades_csv(grades: dict[str, Grade], evidence: dict[str, Evidence], assignment: Assignment) -> str:
+    """One row per student, one column per criterion; a cell is empty until the teacher enters the points.
+
+    Begins with a byte order mark, without which spreadsheets take UTF-8 for another encoding.
+    """
+    text, rubric = io.StringIO(), assignment.rubric
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["student", "total", "of", "days_late", "late_penalty",
+    writer.writerow(["\ufeffstudent", "name", "folder", "total", "of", "days_late", "late_penalty",
                      *(criterion.id for criterion in rubric.criteria), "remarks"])
     for student, grade in grades.items():
-        remarks = [evidence[student].trouble, evidence[student].ended, *evidence[student].refused]
-        remarks += [f"{award.criterion.id} {award.reason}" for award in grade.awards if award.overridden]
-        cells = [f"{grade.total:.2f}", f"{rubric.points:g}", str(grade.days_late), f"{grade.lost:.2f}",
+        cells = [student, assignment.names.get(student, ""), folder_name(student), f"{grade.total:.2f}",
+                 f"{rubric.points:g}", str(grade.days_late), f"{grade.lost:.2f}",
                  *("" if award.points is None else f"{award.points:.2f}" for award in grade.awards),
-                 " | ".join(filter(None, remarks))]
-        writer.writerow([name_cell(student), *map(safe_cell, cells)])
+                 " | ".join(remarks(grade, evidence[student]))]
+        writer.writerow([safe_cell(cell) for cell in cells])
     return text.getvalue()
 
 
-def name_cell(student: str) -> str:
-    """The student's name; a name that had to be changed is followed by its folder, so that names stay distinct."""
-    cell = safe_cell(show.plain(student))
-    return cell if cell.removeprefix("'") == student else f"{cell} ({folder_name(student)})"
+def remarks(grade: Grade, evidence: Evidence) -> list[str]:
+    """What a teacher should know of a submission: why it or parts of it do not count, and what was set by hand."""
+    runs = [f"{run.file}: {run.reason}" for run in evidence.runs if run.reason]
+    runs[MOST_REMARKS:] = [f"and {len(runs) - MOST_REMARKS} more"] if len(runs) > MOST_REMARKS else []
+    by_hand = [f"{award.criterion.id} {award.reason}" for award in grade.awards if award.overridden]
+    return [show.plain(text) for text in (evidence.trouble, evidence.ended, *evidence.refused, *runs, *by_hand) if text]
 
 
 def safe_cell(text: str) -> str:
@@ -118,10 +126,16 @@ def class_page(grades: dict[str, Grade], evidence: dict[str, Evidence], rubric: 
                   flags=find_flags(evidence), isolated=bool(without_network()),
                   folders={student: folder_name(student) for student in grades},
                   troubles=[(student, one.trouble) for student, one in evidence.items() if one.trouble],
-                  hidden=[(student, run) for student, one in evidence.items() for run in one.runs
-                          if run.holdout_accuracy is not None],
-                  totals=totals, median=median(totals),
+                  hidden=[(student, run) for student, one in evidence.items() for run in best_runs(one.runs)],
+                  hidden_gap=hidden_gap(evidence), totals=totals, median=median(totals),
                   histogram=np.histogram(totals, 10, (0, rubric.points or 1))[0].tolist())
+
+
+def best_runs(runs: list[ScoredRun]) -> list[ScoredRun]:
+    """The best run of each task and data set, by public accuracy, of those scored on hidden images."""
+    scored = [run for run in runs if run.holdout_accuracy is not None]
+    best = {(run.task, run.dataset): run for run in sorted(scored, key=lambda run: run.accuracy or 0.0)}
+    return [run for _, run in sorted(best.items())]
 
 
 def render(template: str, **values: object) -> str:
@@ -140,5 +154,5 @@ def environment() -> jinja2.Environment:
     made.filters |= {"percent": show.percent, "gap": show.points,
                      "points": lambda value: show.NOTHING if value is None else f"{value:.2f}",
                      "short": lambda name: show.shorten(show.plain(name), LONGEST_NAME)}
-    made.globals |= {"claim_holds": claim_holds, "MOST_FILES": MOST_FILES}
+    made.globals |= {"claim_holds": claim_holds, "MOST_FILES": MOST_FILES, "MOST_NAMES": MOST_NAMES}
     return made

@@ -106,7 +106,7 @@ def judge_artefact(criterion: Criterion, verified: list[ScoredRun]) -> Award:
     valid = [run for run in verified if claim_holds(run)]
     if criterion.requires == "reconstructions":
         found, what = [run.file for run in valid if run.reconstructions][:1], "reconstructions"
-        missing = "no verified record has reconstructions"
+        missing = next((run.reason for run in valid if run.reason), "no verified record has reconstructions")
     elif criterion.requires == "complete_record":
         found, what = [run.file for run in valid][:1], "a complete record whose claim holds"
         missing = "no record's claim agrees with its checkpoint"
@@ -117,7 +117,7 @@ def judge_artefact(criterion: Criterion, verified: list[ScoredRun]) -> Award:
             if all(run.seed != other.seed and not alike(run, other) for other in group):
                 group.append(run)
         found, what = [run.file for run in max(groups.values(), key=len, default=[])], "three seeds"
-        missing = f"runs of one method and recipe with distinct seeds and weights: {len(found)} of {SEEDS}"
+        missing = f"runs of one method and recipe with distinct seeds, trained separately: {len(found)} of {SEEDS}"
         found = found if len(found) >= SEEDS else []
     if not found:
         return Award(criterion, 0.0, missing)

@@ -1,27 +1,23 @@
-"""The teacher's files: the rubric (see example_rubric.yaml), the manifest and the overrides, all YAML.
+"""The rubric (see example_rubric.yaml): what earns points and what lateness costs.
 
 Every criterion of a rubric is one of three kinds: a verified metric with a scale, a required artefact, or graded by
 hand.
 """
 
-import math
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from grading.strict_yaml import Moment, read_yaml
+from grading.strict_yaml import Moment
 from training.tasks import TASKS
-from utils.errors import UsageError
 from utils.images.datasets import DATASETS
 from utils.records.schema import Strict
 
 CHOICES = {"task": [name for name in TASKS if name != "control"], "dataset": list(DATASETS)}
 Title = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
-RESERVED = ("student", "total", "of", "days_late", "late_penalty", "remarks")  # columns of grades.csv
+RESERVED = ("student", "name", "folder", "total", "of", "days_late", "late_penalty", "remarks")  # columns of grades.csv
 
 
 class Criterion(Strict):
@@ -77,11 +73,22 @@ def check_scale(scale: list[list[float]], most: float) -> None:
         raise ValueError(f"the scale gives up to {scale[-1][1]:g} points, but the criterion has {most:g}")
 
 
+def as_percentage(value: Any) -> Any:
+    """ValueError for 0.1, which probably means 10 %."""
+    if isinstance(value, float) and 0 < value < 1:
+        raise ValueError(f"is a percentage: {value:g} is less than one percent; write {100 * value:g} for a share of "
+                         f"{value:g}")
+    return value
+
+
+Percentage = Annotated[float, Field(ge=0, le=100), BeforeValidator(as_percentage)]
+
+
 class Late(Strict):
     """What lateness costs: a percentage of the points reached per day begun after the deadline and the free days."""
 
-    percent_a_day: Annotated[float, Field(ge=0, le=100)]
-    at_most_percent: Annotated[float, Field(ge=0, le=100)] = 100.0
+    percent_a_day: Percentage
+    at_most_percent: Percentage = 100.0
     free_days: Annotated[int, Field(ge=0, le=365)] = 0
 
     def share(self, days: int) -> float:
@@ -90,12 +97,24 @@ class Late(Strict):
 
 
 class Rubric(Strict):
-    """title: of the assignment; deadline: with a time zone, required when the manifest gives times."""
+    """title: of the assignment; deadline: with a UTC offset, required when the manifest gives times.
+
+    timezone: whose days lateness is counted in, such as Europe/Berlin; without it a day has 24 hours.
+    """
 
     title: Title
     deadline: Moment | None = None
+    timezone: str | None = None
     late: Late | None = None
     criteria: Annotated[list[Criterion], Field(min_length=1, max_length=100)]
+
+    @field_validator("timezone")
+    @classmethod
+    def _exists(cls, name: str | None) -> str | None:
+        try:
+            return name and ZoneInfo(name).key
+        except (OSError, ValueError, LookupError):  # ZoneInfoNotFoundError is a KeyError
+            raise ValueError(f"{name} is not a time zone of this system, such as Europe/Berlin") from None
 
     @field_validator("criteria")
     @classmethod
@@ -108,40 +127,14 @@ class Rubric(Strict):
         return criteria
 
     @property
+    def datasets(self) -> set[str]:
+        """The data sets of all criteria."""
+        return {criterion.dataset for criterion in self.criteria if criterion.dataset}
+
+    @property
     def points(self) -> float:
         """The most that a student can reach."""
         return sum(criterion.points for criterion in self.criteria)
-
-
-def points_for(accuracy: float, scale: list[list[float]]) -> float:
-    """Points of an accuracy: linear between the pairs of a scale, 0 below the first, constant above the last."""
-    if accuracy < scale[0][0]:
-        return 0.0
-    for (a0, p0), (a1, p1) in pairwise(scale):
-        if accuracy < a1:
-            return min(max(p0 + (p1 - p0) * (accuracy - a0) / (a1 - a0), p0), p1)  # rounding must not leave the range
-    return scale[-1][1]
-
-
-class Submitted(Strict):
-    """The manifest's entry for one student: the time of submission, or the number of days late."""
-
-    submitted: Moment | None = None
-    days_late: Annotated[int, Field(ge=-36500, le=36500)] | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> "Submitted":
-        if (self.submitted is None) == (self.days_late is None):
-            raise ValueError("needs either submitted or days_late")
-        return self
-
-    def days(self, deadline: datetime | None) -> int:
-        """Days late; a day that has begun counts.  UsageError for a time of submission without a deadline."""
-        if self.submitted is None:
-            return max(0, self.days_late or 0)
-        if deadline is None:
-            raise UsageError("submitted in the manifest needs a deadline in the rubric")
-        return max(0, math.ceil((self.submitted - deadline).total_seconds() / 86400))
 
 
 class Override(Strict):
@@ -153,35 +146,11 @@ class Override(Strict):
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-@dataclass(frozen=True)
-class Assignment:
-    """The teacher's files.  days_late, overrides: by student; students who are not named have none."""
-
-    rubric: Rubric
-    days_late: dict[str, int]
-    overrides: dict[str, list[Override]]
-
-
-def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Path | None,
-                    students: list[str]) -> Assignment:
-    """Read the teacher's files and check them against each other and the students.  Raises UsageError."""
-    rubric = read_yaml(rubric_file, Rubric)
-    submitted = read_yaml(manifest, dict[str, Submitted]) if manifest else {}
-    decisions = read_yaml(overrides_file, list[Override]) if overrides_file else []
-    for file, names in ((manifest, list(submitted)), (overrides_file, [one.student for one in decisions])):
-        for student in names:
-            if student not in students:
-                raise UsageError(f"{file}: there is no submission of {student}")
-    for student in students:
-        if manifest and student not in submitted:
-            raise UsageError(f"{manifest}: no entry for {student}; {{days_late: 0}} means in time")
-    most = {criterion.id: criterion.points for criterion in rubric.criteria}
-    overrides: dict[str, list[Override]] = {}
-    for one in decisions:
-        if one.criterion not in most:
-            raise UsageError(f"{overrides_file}: no criterion {one.criterion}; choose from {', '.join(most)}")
-        if one.points > most[one.criterion]:
-            raise UsageError(f"{overrides_file}: {one.points:g} points for {one.criterion} of {one.student}; "
-                             f"the criterion has {most[one.criterion]:g}")
-        overrides.setdefault(one.student, []).append(one)
-    return Assignment(rubric, {name: one.days(rubric.deadline) for name, one in submitted.items()}, overrides)
+def points_for(accuracy: float, scale: list[list[float]]) -> float:
+    """Points of an accuracy: linear between the pairs of a scale, 0 below the first, constant above the last."""
+    if accuracy < scale[0][0]:
+        return 0.0
+    for (a0, p0), (a1, p1) in pairwise(scale):
+        if accuracy < a1:
+            return min(max(p0 + (p1 - p0) * (accuracy - a0) / (a1 - a0), p0), p1)  # rounding must not leave the range
+    return scale[-1][1]

@@ -14,23 +14,26 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from grading.rubric import Rubric
 from grading.submission import take
 from utils.errors import UsageError
-from utils.images.datasets import load_dataset
+from utils.images.datasets import DATASETS, load_dataset
 from utils.records.schema import Strict
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_BYTES, FILE_BYTES = 2**30, 64 * 2**20  # limits of the child: memory on top of torch's own, size of one file
 REPORT_BYTES = 5_000_000  # limit of the child's report
+BRIGHTEST, BRIGHTNESS = 0.5, 40  # of hidden images: brightest pixel relative to the public one, difference of the means
+LONGEST = 300  # characters of a reason
+SKETCH = 256  # numbers that summarise an encoder's latents for comparison between students
 Text = Annotated[str, Field(max_length=400)]
 Count = Annotated[int, Field(ge=0, le=10**7)]
 
@@ -53,14 +56,17 @@ class ChildReport(Strict):
     labelled: bool = False  # the encoder was trained with labels although the task learns without
     clustered: Count | None = None  # test images whose latent is nearest to the mean of their predicted class
     predictions: Annotated[str, Field(pattern=r"^[0-9]{1,4}$")] | None = None  # stem of the files with the predictions
-    weights: Text = ""  # digest of the encoder's
-    sketch: Annotated[list[float], Field(max_length=1000)] = []
+    latents: Annotated[list[float], Field(max_length=SKETCH)] = []  # their summary on the test images (child.sketch)
 
 
 class ScoredRun(ChildReport):
-    """A report with the parent's counts: correct test images, of n, and correct hidden images, of holdout_n."""
+    """A report with the parent's counts: correct test images, of n, and correct hidden images, of holdout_n.
+
+    outputs: digest of the predictions on all these images, errors included.
+    """
 
     file: Text
+    outputs: str = ""
     correct_verified: Count | None = None
     correct_holdout: Count | None = None
     holdout_n: Count | None = None
@@ -106,31 +112,26 @@ class Truth:
     digest: str
 
 
-def load_truth(rubric: Rubric, data_dir: Path, holdout: Path | None, folder: Path) -> Truth:
-    """The rubric's data sets: test images as .npy files in `folder`, labels in memory.  Raises RunError, UsageError."""
-    images, labels = {}, {}
-    for name in sorted({criterion.dataset for criterion in rubric.criteria if criterion.dataset}):
+def load_truth(datasets: Collection[str], data_dir: Path, holdout: Path | None, folder: Path) -> Truth:
+    """Data sets: test images as .npy files in `folder`, labels in memory.  Raises RunError, UsageError."""
+    stacks: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name in sorted(datasets):
         dataset = load_dataset(name, data_dir)
-        images[name], labels[name] = dataset.test_images, dataset.test_labels
+        stacks[name] = dataset.test_images, dataset.test_labels
     if holdout:
-        for name, hidden in read_holdout(holdout, {name: images[name].shape[1:] for name in images}).items():
-            images[f"{name}/holdout"], labels[f"{name}/holdout"] = hidden
-    for criterion in rubric.criteria:
-        if criterion.metric == "holdout_accuracy" and f"{criterion.dataset}/holdout" not in images:
-            raise UsageError(f"criterion {criterion.id} needs hidden images: --holdout FILE with "
-                             f"{criterion.dataset}_images and {criterion.dataset}_labels")
+        stacks |= read_holdout(holdout, {name: images for name, (images, _) in stacks.items()})
     digest, files = hashlib.sha256(), {}
-    for name, stack in sorted(images.items()):
+    for name, (images, labels) in sorted(stacks.items()):
         files[name] = folder / f"{name.replace('/', '.')}.npy"
-        np.save(files[name], stack)
-        digest.update(name.encode() + stack.tobytes() + labels[name].astype("<i8").tobytes())
-    return Truth(files, labels, digest.hexdigest())
+        np.save(files[name], images)
+        digest.update(name.encode() + images.tobytes() + labels.astype("<i8").tobytes())
+    return Truth(files, {name: labels for name, (_, labels) in stacks.items()}, digest.hexdigest())
 
 
-def read_holdout(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read_holdout(path: Path, public: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Hidden images and labels from an .npz file: NAME_images (N, H, W, C) uint8, NAME_labels (N,) whole numbers.
 
-    shapes: (H, W, C) of the data sets to look for, by name.  Raises UsageError.
+    public: test images of the data sets to look for, by name.  Returned under NAME/holdout.  Raises UsageError.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -138,17 +139,25 @@ def read_holdout(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, tu
     except Exception as error:  # numpy and zipfile raise many kinds
         raise UsageError(f"--holdout {path}: not an .npz file of arrays: {' '.join(str(error).split())}") from None
     found = {}
-    for name, shape in shapes.items():
+    for name, own in public.items():
         images, labels = arrays.get(f"{name}_images"), arrays.get(f"{name}_labels")
         if images is None and labels is None:
             continue
+        shape, classes = own.shape[1:], len(DATASETS[name].classes)
         if images is None or labels is None or images.shape[1:] != shape or images.dtype != np.uint8 \
                 or labels.shape != (len(images),) or not len(images) or labels.dtype.kind not in "iu":
             raise UsageError(f"--holdout {path}: needs {name}_images (N, {', '.join(map(str, shape))}) uint8 and as "
                              f"many whole numbers in {name}_labels")
-        found[name] = images, labels
+        if labels.min() < 0 or labels.max() >= classes:
+            raise UsageError(f"--holdout {path}: {name}_labels are {labels.min()} to {labels.max()}; the {classes} "
+                             "classes are numbered from 0")
+        if images.max() < BRIGHTEST * own.max() or abs(images.mean() - own.mean()) > BRIGHTNESS:
+            raise UsageError(f"--holdout {path}: {name}_images have values up to {images.max()} and a mean of "
+                             f"{images.mean():.0f}, the public test images {own.max()} and {own.mean():.0f}; pixels "
+                             "are 0 to 255, as the data set's own (scikit-learn's digits, 0 to 16, times 255 / 16)")
+        found[f"{name}/holdout"] = images, labels
     if not found:
-        raise UsageError(f"--holdout {path}: no images of the rubric's data sets ({', '.join(shapes)})")
+        raise UsageError(f"--holdout {path}: no images of the rubric's data sets ({', '.join(public)})")
     return found
 
 
@@ -220,13 +229,16 @@ class Scorer:
         return "" if answer == "done" else answer
 
 
-def evidence_of(source: Path, truth: Truth, scorer: Scorer, known: Evidence | None) -> Evidence:
-    """Copy a submission and score it.  known: earlier evidence, which is returned if nothing has changed."""
+def evidence_of(sources: Sequence[Path], truth: Truth, scorer: Scorer, known: Evidence | None) -> Evidence:
+    """Copy a submission and score it.  known: earlier evidence, which is returned if nothing has changed.
+
+    sources: the student's folders, .zip files and loose files.
+    """
     with tempfile.TemporaryDirectory(prefix="grading-") as name:
         submission, out, job = (Path(name, part) for part in ("submission", "out", "job.json"))
         submission.mkdir()
         out.mkdir()
-        taken = take(source, submission)
+        taken = take(sources, submission)
         if known and known.settled and (known.submission, known.against) == (taken.digest, truth.digest):
             return known
         records = [file for file in sorted(taken.files) if file.endswith(".json")]
@@ -235,32 +247,39 @@ def evidence_of(source: Path, truth: Truth, scorer: Scorer, known: Evidence | No
             trouble = "contains no record (.json)"
         if not trouble:
             job.write_text(json.dumps({
-                "submission": str(submission), "out": str(out), "files": records,
+                "submission": str(submission), "out": str(out),
+                "files": {file: (digest, taken.names[file]) for file, digest in taken.files.items()},
                 "images": {name: str(path) for name, path in truth.images.items()},
                 "limits": {"wall_seconds": scorer.timeout, "cpu_seconds": max(1, math.ceil(scorer.timeout)),
                            "memory_bytes": MEMORY_BYTES, "file_bytes": FILE_BYTES}}))
             ended = scorer.run(job)
-            reports = read_child_report(out / "report.json", set(records))
+            reports = read_child_report(out / "report.json", records)
             if ended and not reports:
                 trouble = f"could not be scored: it {ended}"
-            for file in records:
-                reports.setdefault(file, ChildReport(reason=f"scoring {ended or 'gave no result for it'}"))
-            if not trouble and not any(report.status for report in reports.values()):
-                trouble = f"contains no valid record ({records[0]}: {reports[records[0]].reason})"
-            runs = [count_correct(file, report, out, truth) for file, report in sorted(reports.items())]
+            missing = ChildReport(reason=f"scoring {ended or 'gave no result for it'}")
+            runs = [count_correct(taken.names[file], reports.get(file, missing), out, truth) for file in records]
+            if not trouble and not any(run.status for run in runs):
+                trouble = f"contains no valid record ({runs[0].file}: {runs[0].reason})"
         return Evidence(submission=taken.digest, against=truth.digest, refused=taken.refused, trouble=trouble,
                         ended=f"scoring {ended}" if ended else "", settled=not ended, runs=runs)
 
 
-def read_child_report(path: Path, records: set[str]) -> dict[str, ChildReport]:
-    """The child's reports on these records, strictly validated; {} if the file is missing or invalid."""
+def read_child_report(path: Path, records: Collection[str]) -> dict[str, ChildReport]:
+    """The child's reports on these records, each strictly validated by itself; {} if the file is missing or invalid."""
     try:
         if path.stat().st_size > REPORT_BYTES:
             return {}
-        reports = TypeAdapter(dict[str, ChildReport]).validate_json(path.read_bytes())
+        raw = TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return {}
-    return {name: report for name, report in reports.items() if name in records}
+    reports = {}
+    for name in raw.keys() & set(records):
+        try:
+            reports[name] = ChildReport.model_validate(raw[name])
+        except ValidationError as error:
+            field = ".".join(map(str, error.errors()[0]["loc"]))
+            reports[name] = ChildReport(reason=f"holds a value of {field} that no run gives"[:LONGEST])
+    return reports
 
 
 def count_correct(file: str, report: ChildReport, out: Path, truth: Truth) -> ScoredRun:
@@ -268,19 +287,14 @@ def count_correct(file: str, report: ChildReport, out: Path, truth: Truth) -> Sc
     run = ScoredRun(**report.model_dump(), file=file)
     if report.predictions is None:
         return run
-    public, hidden = truth.labels.get(report.dataset), truth.labels.get(f"{report.dataset}/holdout")
-    stem = f"{report.predictions}.{report.dataset}"
-    correct = matches(out / f"{stem}.u2", public)
-    if public is None or correct is None:
+    outputs, counts = hashlib.sha256(), dict[str, int | str]()
+    for name, correct, n in ((report.dataset, "correct_verified", "n"),
+                             (f"{report.dataset}/holdout", "correct_holdout", "holdout_n")):
+        path, labels = out / f"{report.predictions}.{name.replace('/', '.')}.u2", truth.labels.get(name)
+        if labels is not None and path.is_file() and path.stat().st_size == 2 * len(labels):
+            predicted = np.frombuffer(path.read_bytes(), "<u2")
+            counts |= {correct: int((predicted == labels).sum()), n: len(labels)}
+            outputs.update(predicted.tobytes())
+    if "correct_verified" not in counts:
         return run.model_copy(update={"reason": "the number of its predictions is not that of the test images"})
-    counts: dict[str, int | None] = {"correct_verified": correct, "n": len(public)}
-    if hidden is not None:
-        counts |= {"correct_holdout": matches(out / f"{stem}.holdout.u2", hidden), "holdout_n": len(hidden)}
-    return run.model_copy(update=counts)
-
-
-def matches(path: Path, labels: np.ndarray | None) -> int | None:
-    """Correct predictions in a file of 16-bit numbers; None unless it has exactly one per label."""
-    if labels is None or not path.is_file() or path.stat().st_size != 2 * len(labels):
-        return None
-    return int(np.sum(np.frombuffer(path.read_bytes(), "<u2") == labels))
+    return run.model_copy(update=counts | {"outputs": outputs.hexdigest()})

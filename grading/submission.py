@@ -1,6 +1,8 @@
-"""Copy what a submission may contain, from a student's folder or .zip file, and refuse the rest.
+"""Copy what a submission may contain, from a student's folder, .zip file or loose files, and refuse the rest.
 
-No name and no stated size is trusted.  Files are opened only to be copied; everything afterwards reads the copies.
+No name and no stated size is trusted.  The copies are numbered, so names of any spelling are accepted and only shown;
+records find their artifacts by SHA-256 (child.py).  Files are opened only to be copied; everything afterwards reads
+the copies.
 """
 
 import errno
@@ -9,166 +11,228 @@ import io
 import os
 import re
 import stat
+import unicodedata
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from report import show
+from report.load import THEORY
+from utils.errors import UsageError
 from utils.records.lock import LOCKS
-from utils.records.schema import UNFINISHED
+from utils.records.schema import MAX_RECORD_BYTES, UNFINISHED
 
-SUFFIXES = (".json", ".npz", ".safetensors")  # what is graded
+MAX_FILE_BYTES, MAX_BYTES = 200_000_000, 600_000_000  # as written, whatever an archive states
+SUFFIXES = {".json": MAX_RECORD_BYTES, ".npz": MAX_FILE_BYTES, ".safetensors": MAX_FILE_BYTES}  # what is graded
 IGNORED = (".html", ".pdf", ".md", ".txt", ".webp", ".png")  # allowed, but not copied
 ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".xz", ".bz2")
-JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", ".git", ".gitignore", ".ipynb_checkpoints", "__pycache__", LOCKS)
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +-]{0,120}")  # of a file or folder
-MAX_DEPTH, MAX_ENTRIES, MAX_NAME = 5, 500, 300
-MAX_FILE_BYTES, MAX_BYTES = 200 * 2**20, 600 * 2**20  # as written, whatever an archive states
-MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of far more than MAX_ENTRIES entries
+JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "venv", "node_modules", "site-packages", LOCKS, THEORY)
+METADATA = "submission_metadata.yml"  # of Gradescope's export
+# "Download all submissions": Moodle's names of folders and files, and Canvas's names of files
+MOODLE = re.compile(r"(?P<who>.+_\d+)_assignsubmission_[a-z]+(_.*)?")
+CANVAS = re.compile(r"(?P<who>[^_]+)(?:_LATE)?_(?P<id>\d{2,})_(\d{4,}|text)[_.].+")
+MAX_DEPTH, MAX_FILES, MAX_LISTED = 40, 500, 20_000
+SHOWN, MOST_LINES = 120, 20  # characters of a path and lines on what is refused that are shown
+MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of about MAX_LISTED entries
 BLOCK = 2**20
-Entry = tuple[str, Callable[[], IO[bytes]] | str]  # a name, and a function that opens it or why it is refused
+Opener = Callable[[], IO[bytes]]
+Entry = tuple[str, Opener | str | None]  # a path, and a function that opens it, why it is refused, or None: passed over
 
 
 @dataclass
 class Taken:
-    """What was copied and what was refused.  files: SHA-256 by path below the folder, with /."""
+    """What was copied and what was refused.  files, names: SHA-256 and path in the submission, by name of the copy."""
 
     files: dict[str, str] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)  # "path: reason"
+    names: dict[str, str] = field(default_factory=dict)
+    copies: Counter[str] = field(default_factory=Counter)  # further files with the same bytes, by name of the copy
+    reasons: dict[str, list[str]] = field(default_factory=dict)  # paths by why they are refused
     unreadable: str = ""  # why there is nothing to grade, or ""
 
     @property
+    def refused(self) -> list[str]:
+        """One line per reason, which names the first files; at most MOST_LINES."""
+        lines = [f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}: {reason}"
+                 for reason, names in self.reasons.items()]
+        lines += [f"{self.names[name]}: submitted {1 + more} times, counted once"
+                  for name, more in sorted(self.copies.items()) if name.endswith(".json")]
+        return lines[:MOST_LINES] + ([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else [])
+
+    @property
     def digest(self) -> str:
-        """Digest of the submission; every byte that is graded and every refusal changes it."""
-        lines = [f"{name}\0{digest}" for name, digest in sorted(self.files.items())] + self.refused + [self.unreadable]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-class Refused(Exception):
-    """One entry is not accepted; the message says why."""
+        """Digest of the submission; every byte that is graded, every name and every refusal changes it."""
+        lines = [f"{name}\0{self.names[name]}\0{digest}" for name, digest in sorted(self.files.items())]
+        return hashlib.sha256("\n".join([*lines, *self.refused, self.unreadable]).encode()).hexdigest()
 
 
 class TooMuch(Exception):
     """The whole submission is not accepted."""
 
 
-def find_submissions(folder: Path) -> dict[str, Path]:
-    """The folders and .zip files in a folder, by student: the name without .zip.  Hidden entries are skipped.
+class TooLarge(Exception):
+    """One file is not accepted."""
 
-    If a folder and a .zip file would have the same name, the .zip file keeps its suffix.
+
+def find_submissions(folder: Path, known: Collection[Path] = ()) -> tuple[dict[str, list[Path]], list[str]]:
+    """Folders, .zip files and loose files of each student, and "name: reason" for whatever else the folder holds.
+
+    known: the teacher's files, which may be among them.  A student is the name of a folder, of a .zip file without its
+    suffix, or what Moodle and Canvas put before their files; always as printable text in composed Unicode (NFC).  If a
+    folder and a .zip file have the same name, the .zip file keeps its suffix.  Raises UsageError if the export of a
+    whole class is one folder deeper.
     """
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir(), key=lambda path: (path.suffix == ".zip", path.name)):
-        zipped = path.suffix.lower() == ".zip" and not path.is_dir()
-        if not path.name.startswith(".") and (zipped or path.is_dir()):
-            student = path.stem if zipped else path.name
-            found[student if student not in found else path.name] = path
-    return dict(sorted(found.items()))
+    found: dict[str, list[Path]] = {}
+    others = []
+    for path in sorted(folder.iterdir(), key=lambda path: (path.suffix.lower() == ".zip", path.name)):
+        name, is_folder = shown(path.name), path.is_dir()
+        exported = MOODLE.fullmatch(name) or (None if is_folder else CANVAS.fullmatch(name))
+        if path.name in (*JUNK, METADATA, ".DS_Store", ".git") or path.resolve() in known:
+            continue
+        if exported:
+            found.setdefault("_".join(exported.groupdict().values()), []).append(path)
+        elif not name.startswith(".") and (is_folder or path.suffix.lower() == ".zip"):
+            if is_folder and not path.is_symlink() and holds_export(path):
+                raise UsageError(f"{path}: holds the submissions of a class; give this folder instead of {folder}")
+            student = name if is_folder else name[:-len(".zip")]
+            names = chain((student, name), (f"{name} ({i})" for i in count(2)))
+            found[next(one for one in names if one not in found)] = [path]
+        else:
+            others.append(f"{name}: {'hidden' if name.startswith('.') else 'neither a folder nor a .zip file'}")
+    return dict(sorted(found.items())), others
 
 
-def take(source: Path, target: Path) -> Taken:
+def holds_export(folder: Path) -> bool:
+    """Whether a folder looks like the export of a class and not like the submission of a student."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return False
+    return METADATA in names or any(MOODLE.fullmatch(name) for name in names)
+
+
+def shown(name: str) -> str:
+    """A file's name as printable text: composed Unicode (macOS decomposes it), the rest escaped."""
+    return show.plain(unicodedata.normalize("NFC", name))
+
+
+def take(sources: Sequence[Path], target: Path) -> Taken:
     """Copy a submission into the empty folder `target`.  Raises nothing that a student can cause.
 
     Raises OSError if this machine has no space left.
     """
     taken = Taken()
     try:
-        if source.is_symlink():
-            raise TooMuch("is a link")
-        copy_entries(from_folder(source) if source.is_dir() else from_zip(source), target, taken)
-    except TooMuch as error:
-        taken.unreadable = str(error)
-    except Exception as error:  # zipfile raises many kinds for a malformed archive
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        taken.unreadable = f"cannot be read: {reason}"
-    if taken.unreadable:
+        copy_entries((entry for source in sources for entry in entries_of(source)), target, taken)
+    except Exception as error:
+        taken.unreadable = str(error) if isinstance(error, TooMuch) else f"cannot be read: {why(error)}"
         taken.files.clear()
-    elif not taken.files:
-        taken.unreadable = (f"contains nothing that is accepted ({taken.refused[0]})" if taken.refused else
+    if not taken.files and not taken.unreadable:
+        taken.unreadable = (f"contains nothing that is accepted ({taken.refused[0]})" if taken.reasons else
                             "contains no record (.json)")
     return taken
+
+
+def why(error: Exception) -> str:
+    """An exception's reason in one line.  Raises it again if the disk is full, which is no student's fault."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
 def copy_entries(entries: Iterator[Entry], target: Path, taken: Taken) -> None:
     """Copy the accepted entries.  TooMuch if their number, or their bytes as written, exceed the limits."""
     total = 0
-    seen: set[str] = set()
-    for number, (name, opened) in enumerate(entries, start=1):
-        if number > MAX_ENTRIES:
-            raise TooMuch(f"contains more than {MAX_ENTRIES} entries")
-        try:
-            if isinstance(opened, str):
-                raise Refused(opened)
-            parts = checked_parts(name)
-            if parts is None:
-                continue
-            own, place = "/".join(parts), target.joinpath(*parts)
-            if own.lower() in seen:
-                raise Refused("a duplicate, or differs from another name only in upper and lower case")
-            seen.add(own.lower())
-            place.parent.mkdir(parents=True, exist_ok=True)
+    by_digest: dict[str, str] = {}
+    for number, (path, opened) in enumerate(entries, start=1):
+        if number > MAX_LISTED or len(taken.files) + taken.copies.total() > MAX_FILES:
+            raise TooMuch(f"contains more than {MAX_FILES} records, arrays and checkpoints, or {MAX_LISTED:,} entries")
+        suffix = PurePosixPath(path).suffix.lower()
+        if opened is None or is_junk(path) or callable(opened) and suffix in IGNORED:
+            continue
+        name, reason = f"{number:05}{suffix}", opened if isinstance(opened, str) else ""
+        if not reason and suffix not in SUFFIXES:
+            reason = ("an archive that is not unpacked; submit its contents" if suffix in ARCHIVES else
+                      f"not one of {', '.join(SUFFIXES)}")
+        if not reason and callable(opened):
             try:
-                with opened() as reader, place.open("xb") as writer:
-                    taken.files[own], size = copy(reader, writer, min(MAX_FILE_BYTES, MAX_BYTES - total))
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-                place.unlink(missing_ok=True)
-                raise Refused(f"damaged: {' '.join(str(error).split()) or 'it ends too early'}") from None
-            total += size
-        except Refused as error:
-            taken.refused.append(f"{ascii(name)[1:-1][:120]}: {error}")
-        except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            taken.refused.append(f"{ascii(name)[1:-1][:120]}: both a file and a folder")
+                with opened() as reader, (target / name).open("xb") as writer:
+                    digest = copy(reader, writer, SUFFIXES[suffix], MAX_BYTES - total)
+            except TooMuch:
+                raise
+            except Exception as error:  # zipfile and zlib raise many kinds; the other files count
+                reason = str(error) if isinstance(error, TooLarge) else f"damaged, or cannot be read: {why(error)}"
+            total += (target / name).stat().st_size if (target / name).exists() else 0
+        if reason:
+            taken.reasons.setdefault(reason, []).append(show.shorten(shown(path), SHOWN))
+        elif digest in by_digest:
+            taken.copies[by_digest[digest]] += 1
+        else:
+            by_digest[digest] = name
+            taken.files[name], taken.names[name] = digest, show.shorten(shown(path), SHOWN)
+            continue
+        (target / name).unlink(missing_ok=True)
 
 
-def copy(reader: IO[bytes], writer: IO[bytes], most: int) -> tuple[str, int]:
-    """Copy block by block; SHA-256 and size.  TooMuch as soon as more than `most` bytes are read."""
+def copy(reader: IO[bytes], writer: IO[bytes], most: int, left: int) -> str:
+    """Copy block by block; returns the SHA-256.  TooLarge above `most` bytes, TooMuch above `left`, as read."""
     digest, size = hashlib.sha256(), 0
     while block := reader.read(BLOCK):
         size += len(block)
+        if size > left:
+            raise TooMuch(f"is larger than the {MAX_BYTES / 1e6:.0f} MB that a submission may have")
         if size > most:
-            raise TooMuch(f"is larger than allowed ({MAX_FILE_BYTES // 2**20} MiB per file, {MAX_BYTES // 2**20} MiB "
-                          "in total)")
+            raise TooLarge(f"larger than the {most / 1e6:.0f} MB that a file of this kind may have")
         digest.update(block)
         writer.write(block)
-    return digest.hexdigest(), size
+    return digest.hexdigest()
 
 
-def checked_parts(name: str) -> tuple[str, ...] | None:
-    """The parts of an entry's path; None for an entry that is ignored.  Refused for an unsafe or unexpected name."""
-    path = PurePosixPath(name.replace("\\", "/"))  # some archivers on Windows write backslashes
-    if len(name) > MAX_NAME:
-        raise Refused(f"a path of more than {MAX_NAME} characters")
-    if path.is_absolute() or re.match(r"[A-Za-z]:", name):
-        raise Refused("an absolute path")
-    if ".." in path.parts:
-        raise Refused("a path that leaves its folder")
-    if any(part in JUNK or part.startswith("._") or part.endswith(UNFINISHED) for part in path.parts):  # ._: macOS
-        return None
-    if len(path.parts) > MAX_DEPTH:
-        raise Refused(f"deeper than {MAX_DEPTH} folders")
-    if not path.parts or not all(NAME.fullmatch(part) and not part.endswith((".", " ")) for part in path.parts):
-        raise Refused("a name with characters other than letters, digits, space and . _ + -")
-    if path.suffix in IGNORED:
-        return None
-    if path.suffix.lower() in ARCHIVES:
-        raise Refused("an archive inside the submission; submit its contents instead")
-    if path.suffix not in SUFFIXES:
-        raise Refused(f"not one of {', '.join(SUFFIXES)}")
-    return path.parts
+def is_junk(path: str) -> bool:
+    """Whether a path contains what systems and tools leave behind; hidden files and folders are passed over too."""
+    return any(part in JUNK or part.endswith(UNFINISHED) or part.startswith(".") and part != ".."
+               for part in PurePosixPath(path).parts)
+
+
+def entries_of(source: Path) -> Iterator[Entry]:
+    """Every file of a student's folder, .zip file or loose file.  TooMuch for a link."""
+    mode = source.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise TooMuch("is a link")
+    if stat.S_ISDIR(mode):
+        yield from from_folder(source)
+    elif source.suffix.lower() == ".zip":
+        yield from from_zip(source.name, partial(open_regular, source, kind=SmallReads))
+    else:
+        yield source.name, refusal(mode) or partial(open_regular, source)
 
 
 def from_folder(source: Path) -> Iterator[Entry]:
-    """Every file in a folder and its sub-folders, in order; links and special files are refused."""
-    for place, folders, files in os.walk(source, followlinks=False):
-        folders[:] = sorted(name for name in folders if name not in JUNK)
-        for name in [*sorted(files), *(name for name in folders if os.path.islink(os.path.join(place, name)))]:
-            path = Path(place, name)
-            yield path.relative_to(source).as_posix(), refusal(path.lstat().st_mode) or partial(open_regular, path)
+    """Every file in a folder and its sub-folders, in order, and in .zip files there; no link is followed anywhere.
+
+    Each folder is opened relative to the one above it (os.fwalk), so swapping a folder for a link has no effect.
+    """
+    def fail(error: OSError) -> None:
+        raise error
+
+    for place, folders, files, descriptor in os.fwalk(source, onerror=fail):
+        inside = PurePosixPath(place).relative_to(PurePosixPath(source))
+        modes = {name: os.lstat(name, dir_fd=descriptor).st_mode for name in sorted([*folders, *files])}
+        folders[:] = [name for name, mode in modes.items() if stat.S_ISDIR(mode) and not is_junk(name)]
+        if len(inside.parts) >= MAX_DEPTH and folders:
+            yield f"{inside}/{folders[0]}", f"deeper than {MAX_DEPTH} folders"
+            folders.clear()
+        for name, mode in modes.items():
+            path, reason = str(inside / name), refusal(mode)
+            if stat.S_ISDIR(mode) or reason or not name.lower().endswith(".zip"):
+                yield path, None if stat.S_ISDIR(mode) else reason or partial(open_regular, name, descriptor)
+            elif not is_junk(name):
+                yield path, None
+                yield from from_zip(path, partial(open_regular, name, descriptor, SmallReads), f"{path}/")
 
 
 def refusal(mode: int) -> str:
@@ -176,12 +240,16 @@ def refusal(mode: int) -> str:
     return "" if stat.S_ISREG(mode) else "a link" if stat.S_ISLNK(mode) else "not a regular file"
 
 
-def open_regular(path: Path, kind: type[io.FileIO] = io.FileIO) -> io.FileIO:
-    """Open a file that is neither a link nor a pipe, even if it was replaced since it was listed."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+def open_regular(path: str | Path, folder: int | None = None, kind: type[io.FileIO] = io.FileIO) -> io.FileIO:
+    """Open a file that is neither a link nor a pipe, even if it was replaced since it was listed.
+
+    folder: descriptor that `path` is relative to.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise Refused("not a regular file")
+        raise OSError(errno.EINVAL, "not a regular file")
     return kind(descriptor)
 
 
@@ -190,27 +258,24 @@ class SmallReads(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_READ:
-            raise TooMuch(f"contains more than {MAX_ENTRIES} entries")
+            raise TooMuch(f"contains more than {MAX_LISTED:,} entries")
         return super().read(MAX_READ if size is None or size < 0 else size) or b""
 
 
-def from_zip(source: Path) -> Iterator[Entry]:
-    """Every file of an archive, in its order; links, encrypted entries and duplicates are refused."""
-    with open_regular(source, SmallReads) as file, zipfile.ZipFile(file) as archive:
-        seen: set[str] = set()
-        for entry in archive.infolist():
-            if not entry.filename:
-                yield "", "has no name"
-                continue
-            if entry.is_dir():
-                continue
-            mode = entry.external_attr >> 16
-            reason = refusal(mode) if stat.S_IFMT(mode) else ""
-            if entry.filename in seen:
-                reason = "a duplicate"
-            elif entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                reason = "compressed by an unsupported method"  # Python unpacks the others in one go, of any size
-            elif entry.flag_bits & 1:
-                reason = "encrypted"
-            yield entry.filename, reason or partial(archive.open, entry)
-            seen.add(entry.filename)
+def from_zip(name: str, opened: Callable[[], IO[bytes]], prefix: str = "") -> Iterator[Entry]:
+    """Every file of an archive, in its order; links and encrypted entries are refused, and so is a damaged archive."""
+    try:
+        with opened() as file, zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                mode = entry.external_attr >> 16
+                reason = refusal(mode) if stat.S_IFMT(mode) else ""
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    reason = "compressed by an unsupported method"  # Python unpacks others in one go, of any size
+                elif entry.flag_bits & 1:
+                    reason = "encrypted"
+                path = prefix + entry.filename.replace("\\", "/")  # some archivers on Windows write backslashes
+                yield path, None if entry.is_dir() else reason or partial(archive.open, entry)
+    except TooMuch:
+        raise
+    except Exception as error:  # zipfile raises many kinds
+        yield name, f"damaged, or cannot be read: {why(error)}"

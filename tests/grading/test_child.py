@@ -1,13 +1,48 @@
-"""What the child measures on latents and reconstructions."""
+"""What the child measures on latents and reconstructions, and which records it takes."""
 
+import codecs
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from grading.child import are_reconstructions, clustered
+from evaluation.rescore import latents_of
+from grading.child import clustered, examine, own_folder, reconstructions_wrong, sentence, sketch
+from models.saved import load_saved
 from tests.factory import HONEST
+from tests.hostile import edit_record
+from utils.files import sha256_file
 from utils.images.datasets import load_dataset
+
+
+@pytest.fixture(scope="module")
+def images(honest: Path) -> torch.Tensor:
+    return torch.from_numpy(load_dataset("digits", honest).test_images)
+
+
+def examined(folder: Path, name: str, images: torch.Tensor, out: Path) -> dict[str, Any]:
+    """The child's report on a record in a folder, whose files have been numbered as in a grading."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    files = {}
+    for i, path in enumerate(sorted(folder.rglob("*.*"))):
+        if path.suffix in (".json", ".npz", ".safetensors"):
+            copy = f"{i}{path.suffix}"
+            shutil.copy(path, out / copy)
+            files[copy] = (sha256_file(path), path.relative_to(folder).as_posix())
+    stored = next(copy for copy, (_, path) in files.items() if path.endswith(name))
+    report: dict[str, Any] = {}
+    with torch.no_grad():
+        try:
+            examine(own_folder(out, stored, out / "own"), files, {"digits": images}, out, "0", report)
+        except Exception as error:
+            report["reason"] = sentence(error, out / "own")
+    return report
 
 
 def test_latents_nearest_to_the_mean_of_their_class_are_counted() -> None:
@@ -21,16 +56,106 @@ def test_latents_nearest_to_the_mean_of_their_class_are_counted() -> None:
     assert clustered(z, astray) == 290
 
 
-def test_reconstructions_must_be_of_the_real_images_and_close_to_them(honest: Path) -> None:
-    images = torch.from_numpy(load_dataset("digits", honest).test_images)
+def test_an_affine_map_does_not_change_the_summary_of_latents_and_other_latents_do() -> None:
+    generator = torch.Generator().manual_seed(0)
+    z, other = (torch.randn(300, 16, generator=generator) @ torch.randn(16, 16, generator=generator) for _ in range(2))
+
+    def near(latents: torch.Tensor) -> float:
+        one, two = np.array(sketch(z)), np.array(sketch(latents))
+        return float(one @ two / np.linalg.norm(one) / np.linalg.norm(two))
+
+    scales = torch.linspace(0.1, 9, 16)
+    for same in (z + 100, z - 100, z[:, torch.randperm(16, generator=generator)], z * scales, -z, z @ torch.linalg.qr(
+            torch.randn(16, 16, generator=generator)).Q):
+        assert near(same) > 0.99
+    assert near(other) < 0.5 and sketch(torch.zeros(9, 4)) == [0.0] * 256
+
+
+def test_reconstructions_are_those_of_the_checkpoint_s_decoder_for_the_real_images(honest, images, tmp_path) -> None:
     with np.load(honest / f"{HONEST['1.2.1']}.npz") as file:
         arrays = {name: file[name] for name in file.files if name.startswith("reconstruction_")}
-    assert are_reconstructions(arrays, images)
-    rng = np.random.default_rng(0)
-    shape = arrays["reconstruction_outputs"].shape
-    for name, forged in (("outputs", rng.integers(0, 256, shape, np.uint8)),
-                         ("inputs", arrays["reconstruction_outputs"]),
-                         ("index", arrays["reconstruction_index"] + len(images)),
-                         ("index", arrays["reconstruction_index"][:0])):
-        assert not are_reconstructions(arrays | {f"reconstruction_{name}": forged}, images), name
-    assert not are_reconstructions({}, images)
+    saved = load_saved(honest / f"{HONEST['1.2.1']}.json")
+    with torch.no_grad():
+        z = latents_of(saved.encoder, images)
+        assert reconstructions_wrong(saved, z, images, arrays) == ""
+        for name, forged, expected in (
+                ("outputs", arrays["reconstruction_inputs"], "not what its decoder gives"),  # a perfect copy
+                ("inputs", arrays["reconstruction_outputs"], "not of this data set's"),
+                ("index", arrays["reconstruction_index"][:0], "not of this data set's")):
+            forgery = arrays | {f"reconstruction_{name}": forged}
+            if name == "index":
+                forgery = {key: value[:0] for key, value in arrays.items()}
+            assert expected in reconstructions_wrong(saved, z, images, forgery), name
+        other = z.roll(1, 0)  # of other images: worse than their mean
+        forgery = arrays | {"reconstruction_outputs": arrays["reconstruction_outputs"]}
+        assert reconstructions_wrong(saved, other, images, forgery)
+
+
+def test_a_record_without_the_decoder_s_weights_earns_nothing_for_reconstructions(honest, images, tmp_path) -> None:
+    shutil.copytree(honest, tmp_path / "s")
+    path = tmp_path / "s" / f"{HONEST['1.2.1']}.safetensors"
+    save_file({name: value for name, value in load_file(path).items() if not name.startswith("decoder.")}, path)
+    edit_record(path.with_suffix(".json"), lambda record: None)
+    report = examined(tmp_path / "s", f"{HONEST['1.2.1']}.json", images, tmp_path / "out")
+    assert report["predictions"] and not report["reconstructions"] and "cannot be verified" in report["reason"]
+
+
+def test_artifacts_are_found_whatever_they_and_their_folders_are_called(honest, images, tmp_path) -> None:
+    name = HONEST["1.2.1"]
+    for folder, suffix in (("a", ".json"), ("b", ".npz"), ("c", ".safetensors")):
+        (tmp_path / "s" / folder).mkdir(parents=True)
+        shutil.copy(honest / f"{name}{suffix}", tmp_path / "s" / folder / f"{name} (1){suffix}")
+    record = tmp_path / "s" / "a" / f"{name} (1).json"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):  # as editors on Windows save it
+        text = (honest / f"{name}.json").read_text()
+        record.write_bytes(text.encode(encoding))
+        report = examined(tmp_path / "s", record.name, images, tmp_path / "out")
+        assert report["predictions"] == "0" and report["reconstructions"], (encoding, report)
+    assert record.read_bytes()[:2] == codecs.BOM_UTF16_LE
+    (tmp_path / "s" / "c" / f"{name} (1).safetensors").unlink()
+    reason = examined(tmp_path / "s", record.name, images, tmp_path / "out")["reason"]
+    assert reason == f"{name}.safetensors is missing; submit it with the record"
+    (tmp_path / "s" / "c" / f"{name}.safetensors").write_bytes(b"other")
+    reason = examined(tmp_path / "s", record.name, images, tmp_path / "out")["reason"]
+    assert reason == f"{name}.safetensors is not the file that the run wrote (its SHA-256 is another)"
+
+
+@pytest.mark.parametrize("encoder", ["pca", "patch_pca"])
+@pytest.mark.parametrize("task", ["1.2.1", "1.2.3"])
+def test_an_encoder_without_training_is_no_run_of_a_task_that_trains(honest, images, tmp_path, task, encoder) -> None:
+    shutil.copytree(honest, tmp_path / "s")
+    edit_record(tmp_path / "s" / f"{HONEST[task]}.json", lambda record: record["recipe"]["fields"].update(
+        encoder=encoder))
+    report = examined(tmp_path / "s", f"{HONEST[task]}.json", images, tmp_path / "out")
+    assert "predictions" not in report and f"nothing in an encoder {encoder} is trained" in report["reason"]
+
+
+def test_an_encoder_that_another_task_trained_is_no_run_of_this_one(honest, images, tmp_path) -> None:
+    shutil.copytree(honest, tmp_path / "s")
+
+    def of_another_task(record: dict) -> None:
+        record["run"]["init"] = {"record": "x.json", "task": "1.2.1", "dataset": "digits", "method": "plain",
+                                 "labels": 0.0, "recipe_hash": "0" * 8, "seed": 0, "sha256": "0" * 64}
+        record["recipe"]["fields"]["epochs"] = record["selection"]["epoch"] = record["derived"]["steps"] = 0
+        record["history"] = []
+
+    edit_record(tmp_path / "s" / f"{HONEST['1.2.3']}.json", of_another_task)
+    report = examined(tmp_path / "s", f"{HONEST['1.2.3']}.json", images, tmp_path / "out")
+    assert report["reason"] == "its encoder was trained by task 1.2.1 (--init, 0 epochs), not by 1.2.3"
+
+
+@pytest.mark.parametrize("error, expected", [
+    (MemoryError(), "needs more memory than one submission may use"),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried"),
+     "needs more memory than one submission may use"),
+    (ValueError("x.npz: not an array file: "), "ValueError: x.npz: not an array file")])
+def test_a_student_reads_what_is_wrong_in_words(error: Exception, expected: str) -> None:
+    assert sentence(error, Path("/tmp/x")) == expected
+
+
+def test_a_record_that_is_nested_too_deeply_is_refused_in_words(honest, images, tmp_path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a.json").write_text("[" * 200_000 + "]" * 200_000)
+    assert examined(tmp_path / "s", "a.json", images, tmp_path / "out")["reason"] == "nested too deeply to be a record"
+    (tmp_path / "s" / "a.json").write_text(json.dumps({"schema": 4}))
+    assert examined(tmp_path / "s", "a.json", images, tmp_path / "out")["reason"].startswith("run: Field required")

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grading.output import folder_name, name_cell, safe_cell
+from grading.output import best_runs, folder_name, remarks, safe_cell
+from grading.points import grade
 from grading.score import Evidence
-from tests.grading.helpers import DIGITS, run_grading, table
+from tests.grading.helpers import DIGITS, evidence_with, rubric_of, run_grading, scored, table
 from utils.images.datasets import load_dataset
 
 
@@ -23,7 +24,7 @@ def graded(honest: Path, tmp_path_factory) -> Path:
     (folder / "rubric.yaml").write_text(DIGITS + "  - {id: hidden, points: 10, task: 1.2.2, dataset: digits, metric: "
                                         "holdout_accuracy, scale: [[0, 0], [1, 10]]}\n")
     (folder / "manifest.yaml").write_text("ada: {submitted: 2026-12-04T00:00:00+01:00}\n'=bob': {days_late: 0}\n"
-                                          "broken: {days_late: 0}\n")
+                                          "broken: {days_late: 0}\nzoe: {name: Zoë}\n")
     (folder / "overrides.yaml").write_text("- {student: ada, criterion: discussion, points: 15, reason: clear}\n")
     dataset = load_dataset("digits", folder)
     labels = dataset.test_labels.copy()
@@ -60,23 +61,35 @@ def test_lateness_and_overrides_are_in_every_output(graded: Path) -> None:
 
 def test_equal_submissions_are_flagged_but_not_called_a_verdict(graded: Path) -> None:
     page = (graded / "class.html").read_text()
-    assert "identical encoder weights" in page and "identical loss curves" in page and "not verdicts" in page
+    assert page.count("one encoder, up to an affine map") == 1  # for three pairs of runs
+    assert "identical loss curves" in page and "not verdicts" in page
 
 
 def test_a_broken_submission_gets_0_points_and_a_page_with_the_reason(graded: Path) -> None:
     assert float(table(graded)["broken"]["total"]) == 0 < float(table(graded)["ada"]["total"])
     assert "cannot be read" in (graded / "broken" / "grade.html").read_text()
-    assert "broken: the submission cannot be read" in (graded / "class.html").read_text()
+    assert "broken: the submission contains nothing" in (graded / "class.html").read_text()
+    assert "cannot be read" in table(graded)["broken"]["remarks"]
 
 
 def test_formulas_are_defused_and_folder_names_are_safe(graded: Path) -> None:
-    assert "'=bob" in table(graded)
+    assert table(graded)[folder_name("=bob")]["student"] == "'=bob"
+    assert (graded / "grades.csv").read_bytes().startswith(b"\xef\xbb\xbfstudent,name,folder,")  # for spreadsheets
     assert folder_name("ada") == "ada" and folder_name("=bob").startswith("student-")
     assert folder_name("..").startswith("student-") and folder_name("a/b").startswith("student-")
     assert [safe_cell(text) for text in ("=1", "+1", "-1", "@a", "a=1", "")] == ["'=1", "'+1", "'-1", "'@a", "a=1", ""]
 
 
-def test_similar_names_stay_distinct_in_the_table() -> None:
-    names = ["ada", "ada ", " ada", "a\nb", "a b", "\u202eada"]
-    assert len({name_cell(name) for name in names}) == len(names)
-    assert name_cell("ada") == "ada" and folder_name("ada ") in name_cell("ada ")
+def test_a_line_of_the_class_list_without_a_submission_is_0_points_and_named(graded: Path) -> None:
+    row = table(graded)["zoe"]
+    assert (row["name"], row["total"], row["remarks"]) == ("Zo\xeb", "0.00", "is missing: nothing was submitted")
+    assert "zoe: the submission is missing" in (graded / "class.html").read_text()
+    assert json.loads((graded / "zoe" / "results.json").read_text())["score"] == 0
+
+
+def test_remarks_say_why_runs_do_not_count_and_the_class_page_stays_small() -> None:
+    runs = [scored(0, file=f"{i}.json", reason="no checkpoint", correct_verified=None) for i in range(400)]
+    evidence = evidence_with(*runs, *(scored(900 + i % 7, holdout_n=10, correct_holdout=9) for i in range(400)))
+    one = grade("s", evidence, rubric_of([[0, 0]]), 0, [])
+    assert [*remarks(one, evidence)[:1], remarks(one, evidence)[-1]] == ["0.json: no checkpoint", "and 392 more"]
+    assert [run.correct_verified for run in best_runs(evidence.runs)] == [906]

@@ -47,8 +47,8 @@ def test_the_verified_accuracy_counts_and_not_the_claim() -> None:
 def test_three_seeds_need_three_runs_with_different_weights(seeds, weights, points) -> None:
     rubric = Rubric.model_validate({"title": "t", "criteria": [
         {"id": "a", "points": 7, "task": "1.2.3", "dataset": "digits", "requires": "three_seeds"}]})
-    sketches = {name: list(np.random.default_rng(ord(name)).normal(size=256)) for name in "abc"}
-    runs = [scored(900, file=f"{i}.json", seed=seed, weights=weight, sketch=sketches[weight])
+    latents = {name: list(np.random.default_rng(ord(name)).normal(size=256)) for name in "abc"}
+    runs = [scored(900, file=f"{i}.json", seed=seed, outputs=str(i), latents=latents[weight])
             for i, (seed, weight) in enumerate(zip(seeds, weights, strict=True))]
     assert grade("s", evidence_with(*runs), rubric, 0, []).total == points
 
@@ -56,3 +56,11 @@ def test_three_seeds_need_three_runs_with_different_weights(seeds, weights, poin
 def test_a_supervised_encoder_earns_nothing_in_a_task_without_labels() -> None:
     one = grade("s", evidence_with(scored(990, labelled=True)), rubric_of(SCALE), 0, [])
     assert one.total == 0 and "trained with labels" in one.awards[0].reason
+
+
+def test_equal_predictions_including_the_errors_are_one_seed() -> None:
+    rubric = Rubric.model_validate({"title": "t", "criteria": [
+        {"id": "a", "points": 7, "task": "1.2.3", "dataset": "digits", "requires": "three_seeds"}]})
+    for correct, points in ((900, 0), (999, 7)):  # one error in common proves nothing
+        runs = [scored(correct, file=f"{seed}.json", seed=seed, outputs="same") for seed in range(3)]
+        assert grade("s", evidence_with(*runs), rubric, 0, []).total == points

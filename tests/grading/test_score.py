@@ -1,29 +1,33 @@
 """The isolated process: no secrets, no network, a time limit; and which submissions are scored again."""
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from grading import score
 from grading.rubric import Rubric
 from grading.score import Scorer, evidence_of, load_truth
 from grading.strict_yaml import read_yaml
+from utils.errors import UsageError
+from utils.images.datasets import load_dataset
 
 
 def test_a_job_that_takes_too_long_is_ended_and_scored_again_by_the_next_grading(
         honest: Path, rubric_file: Path, tmp_path: Path) -> None:
-    truth = load_truth(read_yaml(rubric_file, Rubric), honest, None, tmp_path)
+    truth = load_truth(read_yaml(rubric_file, Rubric).datasets, honest, None, tmp_path)
     with Scorer(0.02) as scorer:
-        slow = evidence_of(honest, truth, scorer, None)
+        slow = evidence_of([honest], truth, scorer, None)
         assert (slow.trouble, slow.settled) == ("could not be scored: it took longer than 0.02 s", False)
         scorer.timeout = 60.0
-        evidence = evidence_of(honest, truth, scorer, slow)  # the same process serves the next job
+        evidence = evidence_of([honest], truth, scorer, slow)  # the same process serves the next job
         assert evidence.settled and not evidence.trouble
         assert [run.correct_verified for run in evidence.runs] == [run.claimed for run in evidence.runs]
-        assert evidence_of(honest, truth, scorer, evidence) is evidence
+        assert evidence_of([honest], truth, scorer, evidence) is evidence
 
 
 def test_the_scorer_has_no_network_and_no_secrets(monkeypatch) -> None:
@@ -44,9 +48,77 @@ def test_the_scorer_has_no_network_and_no_secrets(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("report, files", [
-    ("{", 0), ("[]", 0), ('{"a.json": {"claimed": "5"}}', 0), ('{"a.json": {"claimed": -1}}', 0),
-    ('{"a.json": {"extra": 1}}', 0), ('{"a.json": {"predictions": "../0"}}', 0), ('{"b.json": {}}', 0),
-    ('{"a.json": {"claimed": 5}}', 1), (" " * score.REPORT_BYTES + "{}", 0)])
+    ("{", 0), ("[]", 0), ("[" * 10_000, 0), ('{"b.json": {}}', 0), (" " * score.REPORT_BYTES + "{}", 0),
+    ('{"a.json": {"claimed": 5}, "c.json": {"claimed": 5}}', 1)])
 def test_a_child_s_report_is_read_strictly(tmp_path: Path, report: str, files: int) -> None:
     (tmp_path / "report.json").write_text(report)
     assert len(score.read_child_report(tmp_path / "report.json", {"a.json"})) == files
+
+
+@pytest.mark.parametrize("bad", ['{"claimed": "5"}', '{"claimed": -1}', '{"n": 1000000000}', '{"extra": 1}', "5", "[]",
+                                 '{"predictions": "../0"}', f'{{"method": "{"m" * 450}"}}'])
+def test_a_bad_report_on_one_record_does_not_cost_the_others(tmp_path: Path, bad: str) -> None:
+    (tmp_path / "report.json").write_text(f'{{"a.json": {bad}, "b.json": {{"claimed": 5}}}}')
+    found = score.read_child_report(tmp_path / "report.json", ["a.json", "b.json"])
+    assert found["b.json"].claimed == 5
+    assert found["a.json"].reason.startswith("holds a value of") and not found["a.json"].predictions
+
+
+@pytest.mark.parametrize("change, expected", [
+    (lambda images, labels: (images // 16, labels), "pixels are 0 to 255"),  # scikit-learn's own scale
+    (lambda images, labels: (images // 255, labels), "values up to 1 and"),
+    (lambda images, labels: (255 - images, labels), "a mean of 1"),  # black on white
+    (lambda images, labels: (images, labels + 1), "digits_labels are 1 to 10; the 10 classes are numbered from 0"),
+    (lambda images, labels: (images / 255, labels), "uint8"), (lambda images, labels: (images[:, 0], labels), "uint8"),
+    (lambda images, labels: (images, labels), "")])
+def test_hidden_images_of_another_scale_are_refused(tmp_path: Path, change, expected: str) -> None:
+    data = load_dataset("digits", tmp_path)
+    images, labels = change(data.test_images[:200], data.test_labels[:200].astype(int))
+    np.savez(tmp_path / "hidden.npz", digits_images=images, digits_labels=labels)
+    if not expected:
+        assert set(score.read_holdout(tmp_path / "hidden.npz", {"digits": data.test_images})) == {"digits/holdout"}
+        return
+    with pytest.raises(UsageError, match=expected):
+        score.read_holdout(tmp_path / "hidden.npz", {"digits": data.test_images})
+
+
+def test_scorers_end_with_a_grader_that_is_killed(honest: Path, tmp_path: Path) -> None:
+    """Neither the scorer nor its fork, which blocks here on a pipe that nobody writes to, may outlive the grader."""
+    code = f"""
+import json, sys
+from pathlib import Path
+from grading.score import Scorer
+job = Path({str(tmp_path / "job.json")!r})
+job.write_text(json.dumps({{
+    "submission": {str(tmp_path)!r}, "out": {str(tmp_path)!r}, "files": {{"fifo.json": ["", ""]}}, "images": {{}},
+    "limits": {{"wall_seconds": 600, "cpu_seconds": 600, "memory_bytes": 2**30, "file_bytes": 2**20}}}}))
+scorer = Scorer(600.0)
+print(scorer.start().pid, flush=True)
+scorer.run(job)
+"""
+    os.mkfifo(tmp_path / "fifo.json")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=score.ROOT) as grader:
+        assert grader.stdout
+        group = int(grader.stdout.readline())
+        forks = Path(f"/proc/{group}/task/{group}/children")
+        for _ in range(1200):  # until it has imported torch and forked
+            if not forks.exists() or forks.read_text().strip():
+                break
+            time.sleep(0.1)
+        children = forks.read_text().split() if forks.exists() else []
+        grader.kill()
+    for _ in range(1200):
+        if not any(running(int(pid)) for pid in (group, *children)):
+            break
+        time.sleep(0.1)
+    assert not any(running(int(pid)) for pid in (group, *children))
+
+
+def running(pid: int) -> bool:
+    """Whether a process runs; one that has ended but was not waited for does not."""
+    try:
+        os.kill(pid, 0)
+        status = Path(f"/proc/{pid}/stat")
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

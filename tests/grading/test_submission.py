@@ -1,10 +1,42 @@
 """What is copied from a submission and what is refused; the whole hostile class is in tests/faults."""
 
+import io
+import os
 import shutil
+import zipfile
 from pathlib import Path
 
-from grading.submission import find_submissions, take
+import pytest
+
+from grading import submission
+from grading.submission import MAX_DEPTH, METADATA, find_submissions, open_regular, take
 from tests.hostile import CORPUS, TARGET
+from utils.errors import UsageError
+
+
+def taken_from(*sources: Path) -> submission.Taken:
+    target = sources[0].with_name(sources[0].name + " copy")
+    target.mkdir()
+    taken = take(sources, target)
+    assert sorted(path.name for path in target.iterdir()) == sorted(taken.files)  # nothing else is left there
+    assert all(name.split(".")[0].isdecimal() for name in taken.files)
+    return taken
+
+
+def write(folder: Path, *names: str) -> Path:
+    """A folder with files of distinct contents."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def zip_of(*names: str) -> bytes:
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+    return data.getvalue()
 
 
 def test_links_are_refused_and_leftovers_of_a_results_folder_are_ignored(honest: Path, tmp_path: Path) -> None:
@@ -13,17 +45,143 @@ def test_links_are_refused_and_leftovers_of_a_results_folder_are_ignored(honest:
     (tmp_path / "s" / "a.unfinished").mkdir()
     (tmp_path / "s" / "a.unfinished" / "stage1-step000000001.json").write_text("{}")
     assert (tmp_path / "s" / ".locks").is_dir()
-    (tmp_path / "t").mkdir()
-    taken = take(tmp_path / "s", tmp_path / "t")
+    taken = taken_from(tmp_path / "s")
     assert taken.refused == [f"{TARGET}.safetensors: a link"]
-    assert f"{TARGET}.safetensors" not in taken.files
+    assert f"{TARGET}.safetensors" not in taken.names.values()
 
 
-def test_a_folder_and_an_archive_of_one_name_are_two_students(tmp_path: Path) -> None:
-    (tmp_path / "ada").mkdir()
-    (tmp_path / "eve.ZIP").touch()
-    (tmp_path / ".hidden").mkdir()
-    (tmp_path / "ada.zip").touch()
-    (tmp_path / "notes.txt").touch()
-    assert {student: path.name for student, path in find_submissions(tmp_path).items()} == {
-        "ada": "ada", "ada.zip": "ada.zip", "eve": "eve.ZIP"}
+@pytest.mark.parametrize("name", [
+    "Assignment 1 (final)/results/a.json", "Ergebnisse_\xdcbung/a.json", "x (1).json", "\u732b/\u5b66\u751f.json",
+    "a&b,c'd[e]#f~g/h.json", "1/2/3/4/5/6/7/8/a.json", "n" * 120 + "/" + "m" * 120 + ".json", "a.JSON",
+    " leading/trailing /a .json", "$(touch executed).json", "a\nb.json", "\u202ea.json"])
+def test_names_of_any_spelling_are_taken_and_shown_in_one_printable_line(tmp_path: Path, name: str) -> None:
+    folder = write(tmp_path / "s", name)
+    (tmp_path / "s.zip").write_bytes(zip_of(name))
+    for source in (folder, tmp_path / "s.zip"):
+        taken = taken_from(source)
+        assert len(taken.files) == 1 and not taken.refused, taken
+        assert all(shown.isprintable() and len(shown) <= submission.SHOWN for shown in taken.names.values())
+
+
+def test_names_that_are_not_utf_8_are_taken_and_can_be_written_in_a_manifest(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"J\xf6rg")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system only has UTF-8 names")
+    (folder / os.fsdecode(b"\xe9.json")).write_text("{}")
+    found, others = find_submissions(tmp_path)
+    assert list(found) == ["J\\udcf6rg"] and not others
+    assert list(taken_from(folder).names.values()) == ["\\udce9.json"]
+
+
+def test_one_level_of_zip_inside_a_student_s_folder_is_unpacked_within_the_same_limits(tmp_path, monkeypatch) -> None:
+    folder = write(tmp_path / "s", "a.json")
+    (folder / "handin (1).zip").write_bytes(zip_of("results/b.json", "__MACOSX/._b.json", "inner.zip"))
+    (folder / "broken.ZIP").write_bytes(b"PK")
+    taken = taken_from(folder)
+    assert sorted(taken.names.values()) == ["a.json", "handin (1).zip/results/b.json"]
+    assert len(taken.refused) == 2 and "broken.ZIP: damaged" in taken.refused[0]
+    assert taken.refused[1] == "handin (1).zip/inner.zip: an archive that is not unpacked; submit its contents"
+    monkeypatch.setattr(submission, "MAX_BYTES", 19)  # of both files together
+    shutil.rmtree(tmp_path / "s copy")
+    assert "is larger than" in taken_unreadable(folder)
+    monkeypatch.setattr(submission, "MAX_BYTES", 10**6)
+    monkeypatch.setattr(submission, "MAX_LISTED", 3)
+    shutil.rmtree(tmp_path / "s copy")
+    assert "contains more than" in taken_unreadable(folder)
+
+
+def taken_unreadable(folder: Path) -> str:
+    target = folder.with_name(folder.name + " copy")
+    target.mkdir()
+    return take([folder], target).unreadable
+
+
+def test_one_file_that_is_too_large_does_not_cost_the_others(tmp_path: Path, monkeypatch) -> None:
+    folder = write(tmp_path / "s", "a.json", "data/much-too-large.npz")
+    monkeypatch.setitem(submission.SUFFIXES, ".npz", 10)
+    taken = taken_from(folder)
+    assert list(taken.names.values()) == ["a.json"] and "data/much-too-large.npz: larger than" in taken.refused[0]
+
+
+def test_identical_records_count_once_and_refusals_are_one_line_per_reason(tmp_path: Path) -> None:
+    folder = write(tmp_path / "s", "a.json", *(f"{i}.py" for i in range(30)))
+    for i in range(40):
+        shutil.copy(folder / "a.json", folder / f"copy{i}.json")
+    taken = taken_from(folder)
+    assert len(taken.files) == 1
+    assert taken.refused == ["0.py, 1.py, 10.py and 27 more: not one of .json, .npz, .safetensors",
+                             "a.json: submitted 41 times, counted once"]
+
+
+def test_a_whole_repository_is_taken_without_its_environment(tmp_path: Path) -> None:
+    folder = write(tmp_path / "s", "repo/results/a.json", *(f"repo/.venv/{i}.json" for i in range(600)),
+                   *(f"repo/venv/lib/site-packages/{i}.json" for i in range(600)))
+    assert list(taken_from(folder).names.values()) == ["repo/results/a.json"]
+
+
+def test_folders_deeper_than_any_submission_are_refused_in_words(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    write(folder, "a.json", "/".join(["d"] * (MAX_DEPTH + 60)) + "/b.json")
+    taken = taken_from(folder)
+    assert list(taken.names.values()) == ["a.json"] and f"deeper than {MAX_DEPTH} folders" in taken.refused[0]
+
+
+def test_a_folder_that_is_swapped_for_a_link_while_it_is_copied_is_not_followed(tmp_path: Path, monkeypatch) -> None:
+    write(tmp_path / "victim", "b.json")
+    folder = write(tmp_path / "s", "sub/a.json", "sub/b.json", "z/b.json")
+    original = submission.copy
+
+    def swap(*args):
+        monkeypatch.setattr(submission, "copy", original)
+        for name in ("sub", "z"):
+            (folder / name).rename(tmp_path / f"away {name}")
+            (folder / name).symlink_to(tmp_path / "victim")
+        return original(*args)
+
+    monkeypatch.setattr(submission, "copy", swap)
+    (tmp_path / "copy").mkdir()
+    take([folder], tmp_path / "copy")
+    contents = {path.read_text() for path in (tmp_path / "copy").iterdir()}
+    assert contents == {"sub/a.json", "sub/b.json"}  # of the folder that was open, not of the victim
+    with pytest.raises(OSError):
+        open_regular(folder / "sub")
+
+
+def test_who_is_a_student(tmp_path: Path) -> None:
+    write(tmp_path, "ada/a.json", "eve.ZIP", ".hidden/a.json", "ada.zip", "notes.txt", "__MACOSX/x/._a.json", METADATA,
+          ".DS_Store", "desktop.ini", "Mu\u0308ller/a.json", "x.tar.gz")
+    write(tmp_path, "rubric.yaml", "team_3_1_final.zip", "team_3_2_final.zip")
+    found, others = find_submissions(tmp_path, {tmp_path / "rubric.yaml"})
+    assert {student: [path.name for path in paths] for student, paths in found.items()} == {
+        "M\xfcller": ["Mu\u0308ller"], "ada": ["ada"], "ada.zip": ["ada.zip"], "eve": ["eve.ZIP"],
+        "team_3_1_final": ["team_3_1_final.zip"], "team_3_2_final": ["team_3_2_final.zip"]}
+    assert others == [".hidden: hidden", "notes.txt: neither a folder nor a .zip file",
+                      "x.tar.gz: neither a folder nor a .zip file"]
+
+
+@pytest.mark.parametrize("names, students", [
+    (["Ada Lovelace_1234567_assignsubmission_file_/handin.zip", "Ada Lovelace_1234567_assignsubmission_onlinetext_/"
+      "onlinetext.html", "\xc9va N_2_assignsubmission_file/a.json"], {"Ada Lovelace_1234567": 2, "\xc9va N_2": 1}),
+    (["Ada Lovelace_1_assignsubmission_file_a.json", "Ada Lovelace_1_assignsubmission_file_a (1).npz",
+      "Participant_2_assignsubmission_file_x.zip"], {"Ada Lovelace_1": 2, "Participant_2": 1}),
+    (["lovelaceada_12345_67890_handin-1.zip", "doejane_LATE_22_67891_a.json", "doejane_LATE_22_67892_a.npz",
+      "doejane_LATE_22_text.html"], {"lovelaceada_12345": 1, "doejane_22": 3}),
+    (["submission_1/a.json", "submission_2/b.zip", METADATA], {"submission_1": 1, "submission_2": 1})])
+def test_exports_of_moodle_canvas_and_gradescope_are_read_as_they_come(tmp_path, names, students) -> None:
+    write(tmp_path / "class", *names)
+    found, others = find_submissions(tmp_path / "class")
+    assert {student: len(paths) for student, paths in found.items()} == students and not others
+    with pytest.raises(UsageError, match="holds the submissions of a class") if "doejane" not in str(names) else (
+            pytest.MonkeyPatch.context()):
+        find_submissions(tmp_path)
+
+
+def test_loose_files_of_one_student_are_one_submission(tmp_path: Path) -> None:
+    write(tmp_path, "doejane_22_1001_a.json", "doejane_22_1002_a.npz", "doejane_22_1003_b.txt")
+    (tmp_path / "doejane_22_1004_c.zip").write_bytes(zip_of("c.json"))
+    (tmp_path / "doejane_22_1005_d.zip").write_bytes(b"damaged")
+    taken = taken_from(*find_submissions(tmp_path)[0]["doejane_22"])
+    assert sorted(taken.names.values()) == ["c.json", "doejane_22_1001_a.json", "doejane_22_1002_a.npz"]
+    assert "doejane_22_1005_d.zip: damaged" in taken.refused[0]
