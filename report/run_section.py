@@ -88,7 +88,7 @@ def confusion(record: Record) -> dict[str, Any]:
         caption += f" Largest confusion: {show.plural(images, 'image')} of class {names[i]} predicted as {names[j]}."
     rows = [{"name": name, "cells": [{"text": str(number), "share": f"{number / max(1, sum(row)):.2f}"}
                                      for number in row]} for name, row in zip(names, counts, strict=True)]
-    return {"caption": caption, "names": [show.shorten(name, 8) for name in names], "rows": rows}
+    return {"caption": caption, "names": show.distinct(names, 8), "rows": rows}
 
 
 def class_table(record: Record) -> dict[str, Any] | None:
