@@ -1,6 +1,6 @@
 """What was found, in sentences that are true of any records: the abstract of page and PDF, and the PDF's discussion."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,9 @@ def aim(results: Results) -> str:
     """What is compared, and by which score."""
     sizes = {row.latent_dim for row in results.rows}
     latents = f"latents of {sizes.pop()} numbers" if len(sizes) == 1 and 0 not in sizes else "latents"
-    learned = f"learned {show.listing(ways(results))}" if ways(results) else "not learned"
-    return (f"This report compares {latents} that were {learned}, by the test accuracy of a classifier that sees only "
-            "the latent.")
+    learned = f"learned {show.listing(ways(results))}" if ways(results) else "of which nothing was learned"
+    return (f"This report compares {latents}, {learned}. Each is scored by the test accuracy of a classifier that sees "
+            "only the latent.")
 
 
 def coverage(results: Results) -> str:
@@ -67,40 +67,62 @@ def coverage(results: Results) -> str:
     return sentence + (f" Missing: {missing}." if missing else "")
 
 
-def best_without_labels(rows: Sequence[Row]) -> tuple[Row | None, str]:
-    """The most accurate latent learned without labels, and among which rows where these are not all.
+def leaders(rows: Iterable[Row]) -> list[Row]:
+    """The rows with the highest accuracy: more than one where it is the same."""
+    rows = list(rows)
+    return [row for row in rows if row.accuracy == max(one.accuracy for one in rows)]
+
+
+def best_without_labels(rows: Sequence[Row]) -> tuple[list[Row], str]:
+    """The most accurate latents learned without labels, and among which rows where these are not all.
 
     One run is no ground for "the best": where rows have three seeds, only those are compared.
     """
     free = [row for row in rows if row.labels == "none" and row.task != "control"]
     compared = [row for row in free if len(row.runs) > 2] or free
     among = " (of rows with three seeds or more)" if len(compared) < len(free) else ""
-    return max(compared, key=lambda row: row.accuracy, default=None), among
+    return leaders(compared), among
 
 
-def best_control(rows: Sequence[Row]) -> Row | None:
-    """The most accurate latent that was not learned."""
-    return max((row for row in rows if row.task == "control"), key=lambda row: row.accuracy, default=None)
+def best_with_labels(rows: Sequence[Row]) -> list[Row]:
+    """The most accurate latents that labels shaped."""
+    return leaders(row for row in rows if row.labels != "none")
+
+
+def best_controls(rows: Sequence[Row]) -> list[Row]:
+    """The most accurate latents that were not learned."""
+    return leaders(row for row in rows if row.task == "control")
 
 
 def best_latents(dataset: str, rows: Sequence[Row]) -> str:
     """A data set's best latents without and with labels, against the best control and chance."""
-    (best, among), control = best_without_labels(rows), best_control(rows)
-    top = max((row for row in rows if row.labels != "none"), key=lambda row: row.accuracy, default=None)
+    (best, among), controls, top = best_without_labels(rows), best_controls(rows), best_with_labels(rows)
     parts = []
     if best:
-        above = f"{points(best.accuracy - 1 / len(best.runs[0].record.data.classes))} above chance"
-        if control:
-            above = f"{distance(best, control)} the best control ({method_name('control', control.method)}) and {above}"
-        parts.append(f"the best latent learned without labels{among} is that of {row_name(best)}: "
-                     f"{show.percent(best.accuracy)} % (n = {len(best.runs)}), {above}")
-    elif control:
-        parts.append(f"the best control is {method_name('control', control.method)} with "
-                     f"{show.percent(control.accuracy)} %")
+        chance = 1 / len(best[0].runs[0].record.data.classes)
+        above = f"{points(best[0].accuracy - chance)} {'above' if best[0].accuracy >= chance else 'below'} chance"
+        if controls:
+            above = f"{distance(best[0], controls[0])} the best control ({control_names(controls)}) and {above}"
+        seeds = show.listing(sorted({str(len(row.runs)) for row in best}))
+        parts.append(f"the best latent learned without labels{among} is that of {names(best)}: "
+                     f"{show.percent(best[0].accuracy)} % (n = {seeds}), {above}")
+    elif controls:
+        parts.append(f"the best control is {control_names(controls)} with {show.percent(controls[0].accuracy)} %")
     if top:
-        gain = f", {distance(top, best)} that" if best else ""
-        parts.append(f"with all labels, {row_name(top)} reaches {show.percent(top.accuracy)} %{gain}")
+        gain = f", {distance(top[0], best[0])} that" if best else ""
+        parts.append(f"with all labels, {names(top)} {'reaches' if len(top) == 1 else 'reach'} "
+                     f"{show.percent(top[0].accuracy)} %{gain}")
     return f"On {dataset_name(dataset)}, {'; '.join(parts)}." if parts else ""
+
+
+def names(rows: Iterable[Row]) -> str:
+    """'1.2.1 plain and 1.2.3 simclr'."""
+    return show.listing([row_name(row) for row in rows])
+
+
+def control_names(rows: Iterable[Row]) -> str:
+    """'PCA of pixels'."""
+    return show.listing([method_name("control", row.method) for row in rows])
 
 
 def few_labels(dataset: str, curves: list[stats.Curve]) -> str:
@@ -111,11 +133,12 @@ def few_labels(dataset: str, curves: list[stats.Curve]) -> str:
     ranked = sorted(((curve.name, curve.points[0][1]) for curve in curves if curve.points[0][0] == lowest),
                     key=lambda pair: -pair[1].accuracy)
     (name, first), *others = ranked
-    text = (f"With {100 * lowest:g} % of the labels of {dataset_name(dataset)}, {name} reaches "
-            f"{show.percent(first.accuracy)} %")
+    text = (f"With {100 * lowest:g} % of the labels of {dataset_name(dataset)}, the highest accuracy is "
+            f"{show.percent(first.accuracy)} % ({name})")
     if others:
         overlap = "overlap" if others[0][1].high >= first.low else "do not overlap"
-        text += f", before {others[0][0]} with {show.percent(others[0][1].accuracy)} %; their 95 % intervals {overlap}"
+        before = "before" if first.accuracy > others[0][1].accuracy else "as is"
+        text += f", {before} {show.percent(others[0][1].accuracy)} % ({others[0][0]}); their 95 % intervals {overlap}"
     scratch = next((row for name, row in ranked if name == SCRATCH), None)
     tuned = [row for name, row in ranked if name.endswith("fine-tuned")]
     if scratch and tuned and max(row.accuracy for row in tuned) <= scratch.high:
@@ -125,9 +148,9 @@ def few_labels(dataset: str, curves: list[stats.Curve]) -> str:
 
 def trade_off(results: Results) -> str:
     """On which data sets the autoencoder with the best reconstruction lacks the best latent."""
-    names = [dataset_name(dataset) for dataset, rows in by_dataset(results.headline) if reconstruction(dataset, rows)]
-    return f"On {show.listing(names)}, the autoencoder that reconstructs best does not have the best latent." \
-        if names else ""
+    found = [dataset_name(dataset) for dataset, rows in by_dataset(results.headline) if reconstruction(dataset, rows)]
+    return f"On {show.listing(found)}, the autoencoder that reconstructs best does not have the best latent." \
+        if found else ""
 
 
 def discussion(results: Results, pairs: dict[str, list[stats.Pair]],
@@ -136,7 +159,8 @@ def discussion(results: Results, pairs: dict[str, list[stats.Pair]],
     groups = by_dataset(results.headline)
     shown = by_dataset(row for row in shown_rows(results) if row.task != "control")
     found = {
-        "What was learned": [against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups],
+        "What was learned": [*(against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups),
+                             without_control(groups)],
         "What the references show": [against_references(dataset, rows) for dataset, rows in groups],
         "What labels are worth": [*(label_gap(dataset, rows) for dataset, rows in groups),
                                   *(few_labels(*one) for one in curves.items())],
@@ -149,15 +173,14 @@ def discussion(results: Results, pairs: dict[str, list[stats.Pair]],
 
 
 def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """The best control, and which rows exceed it by more than chance."""
-    control, others = best_control(rows), [row for row in rows if row.task != "control"]
-    if control is None:
-        return f"On {dataset_name(dataset)} there is no control, so the records do not show how much an untrained " \
-               "encoder would have given."
-    text = (f"On {dataset_name(dataset)}, {method_name('control', control.method)}, of which nothing was learned, "
-            f"reaches {show.percent(control.accuracy)} %.")
-    over = [row_name(row) for row in others if exceeds(row, control, pairs)]
-    below = [row_name(row) for row in others if row_name(row) not in over]
+    """The best control, and which rows exceed it by more than chance; "" without a control."""
+    controls, others = best_controls(rows), [row for row in rows if row.task != "control"]
+    if not controls:
+        return ""
+    text = (f"On {dataset_name(dataset)}, {control_names(controls)}, of which nothing was learned, "
+            f"{'reaches' if len(controls) == 1 else 'reach'} {show.percent(controls[0].accuracy)} %.")
+    verdicts = {row_name(row): all(exceeds(row, control, pairs) for control in controls) for row in others}
+    over, below = [[name for name, is_over in verdicts.items() if is_over is wanted] for wanted in (True, False)]
     test = "by more than chance (McNemar's test with Holm's correction)"
     if over and not below:
         text += f" {'All' if len(over) > 1 else 'The'} {show.plural(len(over), 'row')} " \
@@ -170,30 +193,34 @@ def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) 
     return text
 
 
+def without_control(groups: Sequence[tuple[str, list[Row]]]) -> str:
+    """On which data sets nothing tells what was learned."""
+    found = [dataset_name(dataset) for dataset, rows in groups if not best_controls(rows)]
+    return f"On {show.listing(found)} there is no control, so the records do not show how much a latent would have " \
+           "given of which nothing was learned." if found else ""
+
+
 def against_references(dataset: str, rows: Sequence[Row]) -> str:
     """Which references controls exceed as well, so that exceeding them does not show that something was learned."""
-    control = best_control(rows)
+    controls = best_controls(rows)
     references = {task: value for (task, name), value in summary.REFERENCE.items() if name == dataset}
-    exceeded = {task: value for task, value in references.items() if control and control.accuracy > value}
+    exceeded = {task: value for task, value in references.items() if controls and controls[0].accuracy > value}
     if not exceeded:
         return ""
-    names = [f"{method_name('control', row.method)} ({show.percent(row.accuracy)} %)" for row in rows
+    over = [f"{method_name('control', row.method)} ({show.percent(row.accuracy)} %)" for row in rows
              if row.task == "control" and row.accuracy > max(exceeded.values())]
     above = [f"{task} ({show.percent(value)} %)" for task, value in exceeded.items()]
     word = "reference" if len(above) == 1 else "references"
-    exceed, them = "exceeds" if len(names) == 1 else "exceed", "it" if len(above) == 1 else "them"
-    return (f"On {dataset_name(dataset)}, {show.listing(names)} {exceed} the {word} of {show.listing(above)} although "
+    exceed, them = "exceeds" if len(over) == 1 else "exceed", "it" if len(above) == 1 else "them"
+    return (f"On {dataset_name(dataset)}, {show.listing(over)} {exceed} the {word} of {show.listing(above)} although "
             f"nothing was learned: to exceed {them} says little there.")
 
 
 def label_gap(dataset: str, rows: Sequence[Row]) -> str:
     """How far the best latent with labels is from the best one without."""
-    best, _ = best_without_labels(rows)
-    top = max((row for row in rows if row.labels != "none"), key=lambda row: row.accuracy, default=None)
-    if best is None or top is None:
-        return ""
-    return (f"On {dataset_name(dataset)}, training with all labels ({row_name(top)}) is {distance(top, best)} the best "
-            f"latent learned without any ({row_name(best)}).")
+    (best, _), top = best_without_labels(rows), best_with_labels(rows)
+    return (f"On {dataset_name(dataset)}, training with all labels ({names(top)}) is {distance(top[0], best[0])} the "
+            f"best latent learned without any ({names(best)}).") if best and top else ""
 
 
 def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
@@ -203,7 +230,7 @@ def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
     if len(found) < 2:
         return ""
     sharp, useful = min(found, key=lambda pair: pair[0]), max(found, key=lambda pair: pair[1].accuracy)
-    if sharp is useful:
+    if sharp[0] == useful[0] or sharp[1].accuracy == useful[1].accuracy:
         return ""
     words = [f"{row_name(row)} has a mean absolute error of {show.significant(error)} and an accuracy of "
              f"{show.percent(row.accuracy)} %" for error, row in (sharp, useful)]
@@ -232,7 +259,7 @@ def confusions(dataset: str, rows: Sequence[Row]) -> str:
     for row in rows:
         if pair := most_confused(row):
             found.setdefault(pair, []).append(row_name(row))
-    words = [f"{pair} (in {show.listing(names)})" for pair, names in found.items()]
+    words = [f"{pair} (in {show.listing(where)})" for pair, where in found.items()]
     return f"On {dataset_name(dataset)}, the two classes confused most often are {', '.join(words)}." if words else ""
 
 
@@ -243,8 +270,8 @@ def most_confused(row: Row) -> str:
     first = np.argwhere(both == both.max())
     if both.max() == 0 or len(first) > 1:
         return ""
-    names = show.distinct([show.plain(name) for name in row.runs[0].record.data.classes], 24)
-    return f"{names[first[0][0]]} and {names[first[0][1]]}"
+    classes = show.distinct([show.plain(name) for name in row.runs[0].record.data.classes], 24)
+    return f"{classes[first[0][0]]} and {classes[first[0][1]]}"
 
 
 def exceeds(row: Row, control: Row, pairs: list[stats.Pair]) -> bool:
@@ -262,9 +289,9 @@ def points(difference: float) -> str:
 
 
 def distance(row: Row, other: Row) -> str:
-    """'4.65 points above' or '0.56 points below'."""
+    """'4.65 points above', '0.56 points below' or 'level with'."""
     difference = row.accuracy - other.accuracy
-    return f"{points(difference)} {'above' if difference >= 0 else 'below'}"
+    return f"{points(difference)} {'above' if difference > 0 else 'below'}" if difference else "level with"
 
 
 def left_out(results: Results, rejected: list[Rejected]) -> list[str]:

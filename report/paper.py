@@ -24,6 +24,7 @@ PREFIX = "paper-"
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # with DejaVu Sans, which draws what Typst's own fonts lack
 REFERENCES = Path(__file__).parent / "templates" / "references.bib"
 MOST_DATASETS = 4  # in the figure of maps
+TEXT_WIDTH, SMALLEST = 493.2, 7.02  # points: report.typ's text width, and its smallest letters
 WORDS = re.compile(rb"<text\b.*?</text>", re.DOTALL)
 
 
@@ -40,7 +41,7 @@ def paper(results: Results, sections: list[dict[str, Any]], drawings: dict[str, 
     for section, task in zip(sections, tasks, strict=True):
         section["shown"] = [shown_run(f"{section['id']}-{i}", row, drawings) for i, row in enumerate(shown)
                             if row.task == task]
-    best = [findings.best_without_labels(rows)[0] for _, rows in by_dataset(results.headline)]
+    best = [row for _, rows in by_dataset(results.headline) for row in findings.best_without_labels(rows)[0]]
     main = [row for row in results.rows if any(row is one for one in [*shown, *best])]
     used = {row.method for row in results.rows}
     return {
@@ -62,7 +63,7 @@ def introduction(results: Results) -> list[str]:
     ways = findings.ways(results)
     questions = [f"How well do the classes separate in a latent that was learned {show.listing(ways)}?"] if ways else []
     if any(row.task == "control" for row in results.rows):
-        questions.append("How much would an encoder give of which nothing was learned?" if ways else
+        questions.append("How much would a latent give of which nothing was learned?" if ways else
                          "How well do the classes separate in a latent of which nothing was learned?")
     if any(row.labels != "none" for row in results.rows) and any(row.labels == "none" for row in results.rows):
         questions.append("What are labels worth?")
@@ -115,18 +116,27 @@ def map_cell(row: Row, key: str, name: str, drawing: Drawing, drawings: dict[str
 def shown_run(name: str, row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
     """One page of the appendix: the run of the row's lowest seed."""
     run, record = row.runs[0], row.runs[0].record
-    drawn = {"curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays, most=12),
+    drawn = {"curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays, most=9),
              "interpolations": pictures.interpolations(record, run.arrays, most=4),
-             "neighbours": pictures.neighbours(record, run.arrays, most=3, columns=3)}
+             "neighbours": pictures.neighbours(record, run.arrays, most=2, columns=3)}
     names = {"map_points": "latents, t-SNE", "map_pca": "latents, PCA", "pixel_tsne": "pixels, t-SNE",
              "pixel_pca": "pixels, PCA"}
     readable = len(record.data.classes) <= MOST_NAMED
     return {"id": name, "title": title(row), "lead": lead(row), "legend": pictures.legend(record),
-            **{kind: figure(f"{PREFIX}{name}-{kind}", one, drawings) for kind, one in drawn.items()},
+            **{kind: one and (figure(f"{PREFIX}{name}-{kind}", one, drawings) or {}) | {"width": legible_width(one)}
+               for kind, one in drawn.items()},
             "maps": [map_cell(row, key, names[key], one, drawings) for key, one in pictures.maps(record, run.arrays)],
             "confusion": confusion(record) | {"names": show.distinct(
                 [show.plain(one) for one in record.data.classes], 16)} if readable else None,
             "classes": show.count(len(record.data.classes))}
+
+
+def legible_width(drawing: Drawing) -> str:
+    """The share of TEXT_WIDTH at which the smallest words of an SVG have SMALLEST points; the whole of it at most."""
+    sizes = [float(size) for size in re.findall(rb"font(?:-size=\"|: )([\d.]+)", drawing.data)]
+    width = re.search(rb"width=\"([\d.]+)pt\"", drawing.data)
+    share = SMALLEST / min(sizes) * float(width[1]) / TEXT_WIDTH if width and sizes else 1.0
+    return f"{min(share, 1.0):.3f}"
 
 
 @functools.cache

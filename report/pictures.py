@@ -260,7 +260,8 @@ def neighbours(record: Record, arrays: Arrays, most: int = MOST_STRIPS, columns:
             words += [word(f"{'' if agrees else NOT_SAME}{names[label]}", centre, below + 10, 8,
                            INK if agrees else ORANGE, "middle"),
                       word(f"{arrays['neighbour_cosine'][i, j]:.3f}", centre, below + 19, 7.5, MUTED, "middle")]
-    data = svg(drawn.width, drawn.height + 22, drawn.image, (0, 0, drawn.width, drawn.height), words)
+    # a name may be wider than its image
+    data = svg(drawn.width + 6, drawn.height + 22, drawn.image, (0, 0, drawn.width, drawn.height), words)
     total = len(queries) * columns
     return Drawing("svg", data, f"{show.plural(len(queries), 'test image')}, {columns} nearest training images each: "
                    f"{same} of {total} are of the same class.",

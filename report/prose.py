@@ -90,8 +90,9 @@ READING = {  # term: explanation
         "Every selection of an epoch uses the validation images, and so does every selection of a recipe but two: "
         "BYOL's norms, momentum and heads, and the recipe of fine-tuning, were chosen on test images.",
     "Minutes":
-        "Wall time of a whole run, training and scoring, mean over seeds, where these ran on one kind of machine "
-        "with two threads or more. Other work on the machine is not known and may have made it longer.",
+        "Wall time of a whole run, training and scoring, mean over seeds, where these ran on one kind of machine with "
+        "two threads or more, and other programs left it idle. Runs whose record does not say so may have taken longer "
+        "than they need.",
 }
 
 SOURCES = {"mnist": "LeCun et al. 1998", "cifar10": "Krizhevsky 2009", "digits": "Alpaydin and Kaynak 1998"}
