@@ -32,7 +32,7 @@ def iso_date(text: str) -> str:
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python _report_evaluation.py [options]", description="Turn the result records "
-                    "into one HTML page and one PDF. Files that are not valid records are listed with the reason.")
+                    "into one HTML page and one PDF.\nFiles that are not valid records are listed with the reason.")
     parser.add_argument("--results-dir", type=Path, metavar="DIR",
                         help="folder with the records, searched with its sub-folders (default: results)")
     parser.add_argument("--verify", type=Path, metavar="DIR", help="like --results-dir, and also score the checkpoint "
@@ -42,7 +42,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--html", type=Path, metavar="FILE", help="the page to write (default: report.html)")
     parser.add_argument("--pdf", type=Path, metavar="FILE", help="the PDF to write (default: report.pdf)")
     parser.add_argument("--author", default="", metavar="NAME", help="author line below the title (default: none)")
-    parser.add_argument("--date", type=iso_date, default="", metavar="YYYY-MM-DD", help="date below the title (default: that of the "
+    parser.add_argument("--date", type=iso_date, metavar="YYYY-MM-DD", help="date below the title (default: that of the "
                         "newest run, so that the same records give the same bytes)")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the text between the lines "
                         "<!-- results:begin --> and <!-- results:end --> in FILE by the table, and do nothing else")
@@ -85,7 +85,7 @@ def main(argv: list[str]) -> None:
 
             verify = partial(verify_and_print, folder=args.results_dir, data_dir=args.data_dir or Path("data"))
         used, rejected, finding = write_report(args.results_dir, args.html, args.pdf, verify, theory_chapter,
-                                               args.author, args.date)
+                                               args.author, args.date or "")
         print(f"HTML:  {args.html}\nPDF:   {args.pdf}\nopen:  {args.html.resolve().as_uri()}")
         if finding:
             print(f"found: {finding}")

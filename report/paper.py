@@ -94,11 +94,11 @@ def main_maps(rows: list[Row], drawings: dict[str, Drawing]) -> list[dict[str, A
     """For each data set one line of t-SNE maps: of the pixels, and of the latents of up to three rows."""
     lines = []
     for dataset, found in by_dataset(row for row in rows if row.task != "control")[:MOST_DATASETS]:
-        cells = []
-        for row in found[:3]:
-            maps = dict(pictures.maps(row.runs[0].record, row.runs[0].arrays))
-            wanted = {"map_points": row_name(row)} if cells else {"pixel_tsne": "pixels", "map_points": row_name(row)}
-            cells += [map_cell(row, key, name, maps[key], drawings) for key, name in wanted.items() if key in maps]
+        maps = [(row, dict(pictures.maps(row.runs[0].record, row.runs[0].arrays))) for row in found[:3]]
+        cells = [map_cell(row, "pixel_tsne", "pixels", one["pixel_tsne"], drawings) for row, one in maps
+                 if "pixel_tsne" in one][:1]
+        cells += [map_cell(row, "map_points", row_name(row), one["map_points"], drawings) for row, one in maps
+                  if "map_points" in one]
         if cells:
             lines.append({"dataset": dataset_name(dataset), "maps": cells,
                           "legend": pictures.legend(found[0].runs[0].record)})
