@@ -12,11 +12,11 @@ from utils.errors import UsageError
 
 EXAMPLES = """examples:
   python _report_evaluation.py                      report.html and report.pdf
-  python _report_evaluation.py --results-dir other  from another folder's records
+  python _report_evaluation.py --results-dir other  another folder's records
   python _report_evaluation.py --author "A. Name"   with an author in the PDF
   python _report_evaluation.py --verify results     score every checkpoint again
   python _report_evaluation.py --readme README.md   only rewrite README's table
-  python _report_evaluation.py grade --help         grade a folder of submissions
+  python _report_evaluation.py grade --help         grade a class
 
 """
 
@@ -42,8 +42,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--html", type=Path, metavar="FILE", help="the page to write (default: report.html)")
     parser.add_argument("--pdf", type=Path, metavar="FILE", help="the PDF to write (default: report.pdf)")
     parser.add_argument("--author", default="", metavar="NAME", help="author line below the title (default: none)")
-    parser.add_argument("--date", type=iso_date, metavar="YYYY-MM-DD", help="date below the title (default: that of the "
-                        "newest run, so that the same records give the same bytes)")
+    parser.add_argument("--date", type=iso_date, metavar="YYYY-MM-DD", help="date below the title (default: that of "
+                        "the newest run, so that the same records give the same bytes)")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the text between the lines "
                         "<!-- results:begin --> and <!-- results:end --> in FILE by the table, and do nothing else")
     args = parser.parse_args(argv)

@@ -39,7 +39,7 @@ def letters(pdf: bytes) -> list[tuple[float, str, str]]:
 
 def links(pdf: bytes) -> tuple[list[str], int]:
     """Addresses that the PDF links to, and how many links lead to a place within it."""
-    actions = [note.get_object()["/A"] if "/A" in note.get_object() else {} for page in PdfReader(BytesIO(pdf)).pages
+    actions = [note.get_object().get("/A", {}) for page in PdfReader(BytesIO(pdf)).pages
                for note in page.get("/Annots", [])]
     return [action["/URI"] for action in actions if "/URI" in action], sum("/URI" not in one for one in actions)
 
