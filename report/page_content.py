@@ -34,7 +34,7 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
     sections, drawings = ([], {}) if theory is None else (theory[0], dict(theory[1]))
     pairs = {dataset: stats.mcnemar_pairs(rows) for dataset, rows in by_dataset(results.headline)}
     curves = {dataset: found for dataset, rows in by_dataset(results.rows) if (found := stats.label_curves(rows))}
-    page = {
+    page: dict[str, Any] = {
         "title": prose.TITLE, "author": show.plain(author), "date": paper.written(results, date),
         "verdict": [*findings.abstract(results, curves, rejected),
                     *([] if verdicts is None else [verification_sentence(verdicts)])],
