@@ -1,6 +1,7 @@
 """Turn the result records into one HTML page and one PDF: see --help for examples."""
 
 import argparse
+import datetime
 import os
 import sys
 from functools import partial
@@ -10,21 +11,29 @@ from utils.command_line import Parser, exit_code
 from utils.errors import UsageError
 
 EXAMPLES = """examples:
-  python _report_evaluation.py                           records of results/ to report.html and report.pdf
-  python _report_evaluation.py --results-dir elsewhere   records of another folder
-  python _report_evaluation.py --html a.html --pdf a.pdf
-  python _report_evaluation.py --verify results          score every checkpoint again and compare with its record
-  python _report_evaluation.py --readme README.md        only rewrite the table between the README's markers
-  python _report_evaluation.py grade --help              grade a folder of submissions
-  python _report_evaluation.py grade --check handin      what a grader would accept, without points
+  python _report_evaluation.py                      report.html and report.pdf
+  python _report_evaluation.py --results-dir other  another folder's records
+  python _report_evaluation.py --author "A. Name"   with an author in the PDF
+  python _report_evaluation.py --verify results     score every checkpoint again
+  python _report_evaluation.py --readme README.md   only rewrite README's table
+  python _report_evaluation.py grade --help         grade a class
+  python _report_evaluation.py grade --check mine  what a grader would accept
 
 """
+
+
+def iso_date(text: str) -> str:
+    """A date as YYYY-MM-DD, as --date takes it."""
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2025-11-28") from None
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python _report_evaluation.py [options]", description="Turn the result records "
-                    "into one HTML page and one PDF. Files that are not valid records are listed with the reason.")
+                    "into one HTML page and one PDF.\nFiles that are not valid records are listed with the reason.")
     parser.add_argument("--results-dir", type=Path, metavar="DIR",
                         help="folder with the records, searched with its sub-folders (default: results)")
     parser.add_argument("--verify", type=Path, metavar="DIR", help="like --results-dir, and also score the checkpoint "
@@ -33,11 +42,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
                         "sets, or that they are downloaded to (default: data)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="the page to write (default: report.html)")
     parser.add_argument("--pdf", type=Path, metavar="FILE", help="the PDF to write (default: report.pdf)")
+    parser.add_argument("--author", default="", metavar="NAME", help="author line below the title (default: none)")
+    parser.add_argument("--date", type=iso_date, metavar="YYYY-MM-DD", help="date below the title (default: that of "
+                        "the newest run, so that the same records give the same bytes)")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the text between the lines "
                         "<!-- results:begin --> and <!-- results:end --> in FILE by the table, and do nothing else")
     args = parser.parse_args(argv)
-    if args.readme and (args.html or args.pdf or args.verify):
-        raise UsageError("--readme writes neither a page nor a PDF; leave out --html, --pdf and --verify")
+    if args.readme and (args.html or args.pdf or args.verify or args.author or args.date):
+        raise UsageError("--readme writes neither a page nor a PDF; leave out --html, --pdf, --verify, --author and "
+                         "--date")
     if args.verify and args.results_dir:
         raise UsageError("--verify names the folder with the records; leave out --results-dir")
     if args.data_dir and not args.verify:
@@ -72,8 +85,11 @@ def main(argv: list[str]) -> None:
             from grading.verify import verify_and_print  # here, since it needs torch, and the report does not
 
             verify = partial(verify_and_print, folder=args.results_dir, data_dir=args.data_dir or Path("data"))
-        used, rejected = write_report(args.results_dir, args.html, args.pdf, verify, theory_chapter)
-        print(f"HTML:  {args.html}\nPDF:   {args.pdf}")
+        used, rejected, finding = write_report(args.results_dir, args.html, args.pdf, verify, theory_chapter,
+                                               args.author, args.date or "")
+        print(f"HTML:  {args.html}\nPDF:   {args.pdf}\nopen:  {args.html.resolve().as_uri()}")
+        if finding:
+            print(f"found: {finding}")
     for item in rejected:
         print(f"rejected {item.name}: {item.reason}", file=sys.stderr)
     print(f"records used: {used}, rejected: {len(rejected)}")

@@ -1,99 +1,276 @@
-"""What was found, in sentences made from the rows: the page's summary and the PDF's abstract."""
+"""What was found, in sentences that are true of any records: the abstract of page and PDF, and the PDF's discussion."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from report import show, stats, summary
+import numpy as np
+
+from report import prose, show, stats, summary
+from report.elements import table
 from report.load import Rejected
 from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
+from training.tasks import TASKS
+
+FOLDER_RECIPES = "cifar10"  # the data set whose default methods a folder of images has (utils/images/datasets.py)
+SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
 
 
-def abstract(results: Results, pairs: dict[str, list[stats.Pair]], curves: dict[str, list[stats.Curve]],
-             rejected: list[Rejected]) -> list[str]:
-    """What was done; for each data set what was learned, what labels are worth, what reconstruction costs; gaps."""
+def abstract(results: Results, curves: dict[str, list[stats.Curve]], rejected: list[Rejected]) -> list[str]:
+    """What was compared and is present; each data set's best latents; what labels and reconstruction cost; gaps."""
     if not results.rows:
         return ["There is no record of a complete run yet, so there is nothing to compare. The table gives the "
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
-    asked = len(summary.REFERENCE)
-    present = asked - len(results.missing)
-    number = {0: f"None of the {asked}", asked: f"All {asked}"}.get(present, f"{present} of the {asked}")
-    sentences = [f"Images were mapped to latents of {results.rows[0].latent_dim} numbers, by different tasks, and each "
-                 f"latent was scored by how well a classifier reads the class from it: "
-                 f"{show.plural(len(results.counted), 'complete run')}. {number} results that the coursework asks for "
-                 f"{'is' if present == 1 else 'are'} present."]
-    if results.missing:
-        names = [f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing]
-        sentences.append(f"Missing: {show.listing(names)}.")
-    for dataset, rows in by_dataset(results.headline):
-        sentences += [learned(dataset, rows, pairs[dataset]), reconstruction(dataset, rows)]
-    sentences += [few_labels(*one) for one in curves.items()]
-    return list(filter(None, sentences)) + left_out(results, rejected)
+    found = [best_latents(dataset, rows) for dataset, rows in by_dataset(results.headline)]
+    found += [few_labels(*one) for one in curves.items()]
+    return [*filter(None, [aim(results), coverage(results), *found, trade_off(results)]), *left_out(results, rejected)]
 
 
-def learned(dataset: str, rows: list[Row], pairs: list[stats.Pair]) -> str:
-    """A data set's best latents without and with labels, against the best control and chance."""
-    controls = [row for row in rows if row.task == "control"]
+def first(results: Results) -> str:
+    """The first finding, for the terminal: a data set's best latents; "" without any."""
+    return next(filter(None, (best_latents(dataset, rows) for dataset, rows in by_dataset(results.headline))), "")
+
+
+def ways(results: Results) -> list[str]:
+    """How the latents were learned, in the order of the tasks: 'from the image's label (1.2.2)'."""
+    present = {row.task for row in results.rows} - {"control"}
+    return [task.way for name, task in prose.TASKS.items() if name in present] + [
+        f"by task {show.plain(name)}" for name in sorted(present - set(prose.TASKS))]
+
+
+def aim(results: Results) -> str:
+    """What is compared, and by which score."""
+    sizes = {row.latent_dim for row in results.rows}
+    latents = f"latents of {sizes.pop()} numbers" if len(sizes) == 1 and 0 not in sizes else "latents"
+    learned = f"learned {show.listing(ways(results))}" if ways(results) else "of which nothing was learned"
+    return (f"This report compares {latents}, {learned}. Each is scored by the test accuracy of a classifier that sees "
+            "only the latent.")
+
+
+def coverage(results: Results) -> str:
+    """How many results that the coursework asks for the records give, and how they compare with their references."""
+    rows, asked = asked_rows(results), len(summary.REFERENCE)
+    runs = show.plural(len(results.counted), "complete run")
+    give = "gives" if len(results.counted) == 1 else "give"
+    if not rows:
+        return f"The {runs} {give} none of the {asked} results that the coursework asks for."
+    over = sorted(row.difference for row in rows if row.difference is not None and row.difference > 0)
+    share = f"all {asked}" if len(rows) == asked else f"{len(rows)} of the {asked}"
+    by = f", by {points(over[0])}" if over else ""
+    by = f", by {100 * over[0]:.2f} to {points(over[-1])}" if len(over) > 1 else by
+    count = "none" if not over else "all" if len(over) == len(rows) > 1 else str(len(over))
+    exceed = "exceed" if len(over) > 1 else "exceeds"
+    sentence = (f"The {runs} {give} {share} results that the coursework asks for; {count} of these {exceed} the "
+                f"reference{by}.")
+    missing = show.listing([f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing])
+    return sentence + (f" Missing: {missing}." if missing else "")
+
+
+def leaders(rows: Iterable[Row]) -> list[Row]:
+    """The rows with the highest accuracy: more than one where it is the same."""
+    rows = list(rows)
+    return [row for row in rows if row.accuracy == max(one.accuracy for one in rows)]
+
+
+def best_without_labels(rows: Sequence[Row]) -> tuple[list[Row], str]:
+    """The most accurate latents learned without labels, and among which rows where these are not all.
+
+    One run is no ground for "the best": where rows have three seeds, only those are compared.
+    """
     free = [row for row in rows if row.labels == "none" and row.task != "control"]
-    labelled = [row for row in rows if row.labels != "none"]
-    control = max(controls, key=lambda row: row.accuracy, default=None)
-    # one run is no ground for "the best"; where rows have three seeds, those are compared
     compared = [row for row in free if len(row.runs) > 2] or free
-    best = max(compared, key=lambda row: row.accuracy, default=None)
+    among = " (of rows with three seeds or more)" if len(compared) < len(free) else ""
+    return leaders(compared), among
+
+
+def best_with_labels(rows: Sequence[Row]) -> list[Row]:
+    """The most accurate latents that labels shaped."""
+    return leaders(row for row in rows if row.labels != "none")
+
+
+def best_controls(rows: Sequence[Row]) -> list[Row]:
+    """The most accurate latents that were not learned."""
+    return leaders(row for row in rows if row.task == "control")
+
+
+def best_latents(dataset: str, rows: Sequence[Row]) -> str:
+    """A data set's best latents without and with labels, against the best control and chance."""
+    (best, among), controls, top = best_without_labels(rows), best_controls(rows), best_with_labels(rows)
     parts = []
     if best:
-        chance = 1 / len(best.runs[0].record.data.classes)
-        above = f"{points(best.accuracy - chance)} above chance"
-        if control:
-            above = f"{points(best.accuracy - control.accuracy)} {side(best.accuracy - control.accuracy)} the best " \
-                    f"control and {above}"
-        of_three = " (of rows with three seeds or more)" if len(compared) < len(free) else ""
-        parts.append(f"The best latent learned without labels{of_three} is that of {row_name(best)}, "
-                     f"{show.percent(best.accuracy)} % (n = {len(best.runs)}), {above}.")
-    if control:
-        parts.append("The best control, of which nothing was learned, is "
-                     f"{method_name('control', control.method)} with {show.percent(control.accuracy)} %.")
-        others = [*free, *labelled]
-        over = [row_name(row) for row in others if exceeds(row, control, pairs)]
-        below = [row_name(row) for row in others if row_name(row) not in over]
-        test = "by more than chance (McNemar's test with Holm's correction)"
-        if len(below) > max(len(over), 1):
-            parts.append(f"Of {len(others)} rows, {f'only {show.listing(over)}' if over else 'none'} "
-                         f"{'exceed' if len(over) > 1 else 'exceeds'} it {test}.")
-        elif below:
-            parts.append(f"{show.listing(below)} {'does' if len(below) == 1 else 'do'} not exceed it {test}.")
-    if labelled:
-        top = max(labelled, key=lambda row: row.accuracy)
-        gain = f", {points(top.accuracy - best.accuracy)} {side(top.accuracy - best.accuracy)} that" if best else ""
-        parts.append(f"With all labels, {row_name(top)} has {show.percent(top.accuracy)} %{gain}.")
-    text = " ".join(parts)
-    return f"On {dataset_name(dataset)}, {text[0].lower()}{text[1:]}" if text else ""
+        chance = 1 / len(best[0].runs[0].record.data.classes)
+        above = f"{points(best[0].accuracy - chance)} {'above' if best[0].accuracy >= chance else 'below'} chance"
+        if controls:
+            above = f"{distance(best[0], controls[0])} the best control ({control_names(controls)}) and {above}"
+        seeds = show.listing(sorted({str(len(row.runs)) for row in best}))
+        parts.append(f"the best latent learned without labels{among} is that of {names(best)}: "
+                     f"{show.percent(best[0].accuracy)} % (n = {seeds}), {above}")
+    elif controls:
+        parts.append(f"the best control is {control_names(controls)} with {show.percent(controls[0].accuracy)} %")
+    if top:
+        gain = f", {distance(top[0], best[0])} that" if best else ""
+        parts.append(f"with all labels, {names(top)} {'reaches' if len(top) == 1 else 'reach'} "
+                     f"{show.percent(top[0].accuracy)} %{gain}")
+    return f"On {dataset_name(dataset)}, {'; '.join(parts)}." if parts else ""
 
 
-def reconstruction(dataset: str, rows: list[Row]) -> str:
-    """Whether the autoencoder that reconstructs best also has the best latent."""
+def names(rows: Iterable[Row]) -> str:
+    """'1.2.1 plain and 1.2.3 simclr'."""
+    return show.listing([row_name(row) for row in rows])
+
+
+def control_names(rows: Iterable[Row]) -> str:
+    """'PCA of pixels'."""
+    return show.listing([method_name("control", row.method) for row in rows])
+
+
+def few_labels(dataset: str, curves: list[stats.Curve]) -> str:
+    """Which curve leads at a data set's lowest label fraction, by more than chance or not, and whether pre-training
+    paid there.
+    """
+    lowest = min(curve.points[0][0] for curve in curves)
+    ranked = sorted(((curve.name, curve.points[0][1]) for curve in curves if curve.points[0][0] == lowest),
+                    key=lambda pair: -pair[1].accuracy)
+    (name, first), *others = ranked
+    text = (f"With {100 * lowest:g} % of the labels of {dataset_name(dataset)}, the highest accuracy is "
+            f"{show.percent(first.accuracy)} % ({name})")
+    if others:
+        overlap = "overlap" if others[0][1].high >= first.low else "do not overlap"
+        before = "before" if first.accuracy > others[0][1].accuracy else "as is"
+        text += f", {before} {show.percent(others[0][1].accuracy)} % ({others[0][0]}); their 95 % intervals {overlap}"
+    scratch = next((row for name, row in ranked if name == SCRATCH), None)
+    tuned = [row for name, row in ranked if name.endswith("fine-tuned")]
+    if scratch and tuned and max(row.accuracy for row in tuned) <= scratch.high:
+        text += ". Starting from a learned encoder does not beat random weights there by more than chance"
+    return f"{text}."
+
+
+def trade_off(results: Results) -> str:
+    """On which data sets the autoencoder with the best reconstruction lacks the best latent."""
+    found = [dataset_name(dataset) for dataset, rows in by_dataset(results.headline) if reconstruction(dataset, rows)]
+    return f"On {show.listing(found)}, the autoencoder that reconstructs best does not have the best latent." \
+        if found else ""
+
+
+def discussion(results: Results, pairs: dict[str, list[stats.Pair]],
+               curves: dict[str, list[stats.Curve]]) -> list[dict[str, str]]:
+    """Paragraphs with a title each, on what the records allow to say; none without rows."""
+    groups = by_dataset(results.headline)
+    shown = by_dataset(row for row in shown_rows(results) if row.task != "control")
+    found = {
+        "What was learned": [*(against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups),
+                             without_control(groups)],
+        "What the references show": [against_references(dataset, rows) for dataset, rows in groups],
+        "What labels are worth": [*(label_gap(dataset, rows) for dataset, rows in groups),
+                                  *(few_labels(*one) for one in curves.items())],
+        "Reconstruction and separation": [reconstruction(dataset, rows) for dataset, rows in groups],
+        "What the maps show": [clusters(dataset, rows) for dataset, rows in shown],
+        "What is confused": [confusions(dataset, rows) for dataset, rows in shown],
+    }
+    texts = {title: " ".join(filter(None, sentences)) for title, sentences in found.items()}
+    return [{"title": title, "text": text} for title, text in texts.items() if text]
+
+
+def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
+    """The best control, and which rows exceed it by more than chance; "" without a control."""
+    controls, others = best_controls(rows), [row for row in rows if row.task != "control"]
+    if not controls:
+        return ""
+    text = (f"On {dataset_name(dataset)}, {control_names(controls)}, of which nothing was learned, "
+            f"{'reaches' if len(controls) == 1 else 'reach'} {show.percent(controls[0].accuracy)} %.")
+    verdicts = {row_name(row): all(exceeds(row, control, pairs) for control in controls) for row in others}
+    over, below = [[name for name, is_over in verdicts.items() if is_over is wanted] for wanted in (True, False)]
+    test = "by more than chance (McNemar's test with Holm's correction)"
+    if over and not below:
+        text += f" {'All' if len(over) > 1 else 'The'} {show.plural(len(over), 'row')} " \
+                f"{'exceed' if len(over) > 1 else 'exceeds'} it {test}."
+    elif len(below) > max(len(over), 1):
+        text += f" Of {len(others)} rows, {f'only {show.listing(over)}' if over else 'none'} " \
+                f"{'exceed' if len(over) > 1 else 'exceeds'} it {test}."
+    elif below:
+        text += f" {show.listing(below)} {'does' if len(below) == 1 else 'do'} not exceed it {test}."
+    return text
+
+
+def without_control(groups: Sequence[tuple[str, list[Row]]]) -> str:
+    """On which data sets nothing tells what was learned."""
+    found = [dataset_name(dataset) for dataset, rows in groups if not best_controls(rows)]
+    return f"On {show.listing(found)} there is no control, so the records do not show how much a latent would have " \
+           "given of which nothing was learned." if found else ""
+
+
+def against_references(dataset: str, rows: Sequence[Row]) -> str:
+    """Which references controls exceed as well, so that exceeding them does not show that something was learned."""
+    controls = best_controls(rows)
+    references = {task: value for (task, name), value in summary.REFERENCE.items() if name == dataset}
+    exceeded = {task: value for task, value in references.items() if controls and controls[0].accuracy > value}
+    if not exceeded:
+        return ""
+    over = [f"{method_name('control', row.method)} ({show.percent(row.accuracy)} %)" for row in rows
+             if row.task == "control" and row.accuracy > max(exceeded.values())]
+    above = [f"{task} ({show.percent(value)} %)" for task, value in exceeded.items()]
+    word = "reference" if len(above) == 1 else "references"
+    exceed, them = "exceeds" if len(over) == 1 else "exceed", "it" if len(above) == 1 else "them"
+    return (f"On {dataset_name(dataset)}, {show.listing(over)} {exceed} the {word} of {show.listing(above)} although "
+            f"nothing was learned: to exceed {them} says little there.")
+
+
+def label_gap(dataset: str, rows: Sequence[Row]) -> str:
+    """How far the best latent with labels is from the best one without."""
+    (best, _), top = best_without_labels(rows), best_with_labels(rows)
+    return (f"On {dataset_name(dataset)}, training with all labels ({names(top)}) is {distance(top[0], best[0])} the "
+            f"best latent learned without any ({names(best)}).") if best and top else ""
+
+
+def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
+    """The autoencoder that reconstructs best and the one with the best latent, where these differ."""
     found = [(error, row) for row in rows if row.task == "1.2.1"
              and (error := summary.mean_of(row.runs, "test/reconstruction_mae")) is not None]
     if len(found) < 2:
         return ""
     sharp, useful = min(found, key=lambda pair: pair[0]), max(found, key=lambda pair: pair[1].accuracy)
-    if sharp is useful:
+    if sharp[0] == useful[0] or sharp[1].accuracy == useful[1].accuracy:
         return ""
-    words = [f"{row_name(row)} reconstructs pixels with a mean error of {show.significant(error)} and has "
+    words = [f"{row_name(row)} has a mean absolute error of {show.significant(error)} and an accuracy of "
              f"{show.percent(row.accuracy)} %" for error, row in (sharp, useful)]
     return f"On {dataset_name(dataset)}, the best reconstruction is not the best latent: {', '.join(words)}."
 
 
-def few_labels(dataset: str, curves: list[stats.Curve]) -> str:
-    """The accuracy of each curve at a data set's lowest label fraction, and whether pre-training paid there."""
-    lowest = min(curve.points[0][0] for curve in curves)
-    at_lowest = [(curve.name, curve.points[0][1]) for curve in curves if curve.points[0][0] == lowest]
-    found = show.listing([f"{show.percent(row.accuracy)} % ({name})" for name, row in at_lowest])
-    sentence = f"With {100 * lowest:g} % of the labels of {dataset_name(dataset)}, test accuracy is {found}."
-    scratch = next((row for name, row in at_lowest if name == "random initialisation, trained end to end"), None)
-    tuned = [row for name, row in at_lowest if name.endswith("fine-tuned")]
-    if scratch and tuned and max(row.accuracy for row in tuned) <= scratch.high:
-        sentence += " Starting from a learned encoder does not beat random weights there by more than chance."
-    return sentence
+def clusters(dataset: str, rows: Sequence[Row]) -> str:
+    """Whether classes are closer together on maps of latents than on maps of pixels."""
+    found = [(row_name(row), latents, pixels) for row in rows
+             if (latents := summary.mean_of(row.runs, "test/tsne_agreement")) is not None
+             and (pixels := summary.mean_of(row.runs, "test/pixel_tsne_agreement")) is not None]
+    if not found:
+        return ""
+    better = [name for name, latents, pixels in found if latents > pixels]
+    who = f"only {show.listing(better)}" if better else "none of these latents"
+    who = "each of these latents" if len(better) == len(found) > 1 else who if len(found) > 1 or not better else "it"
+    verb = "separate" if 1 < len(better) < len(found) else "separates"
+    each = [f"{show.percent(latents)} % for {name}" for name, latents, _ in found]
+    return (f"On {dataset_name(dataset)}, the agreement of the t-SNE map is {show.percent(found[0][2])} % for the "
+            f"pixels, and for the latents {show.listing(each)}: {who} {verb} the classes better than the pixels do.")
+
+
+def confusions(dataset: str, rows: Sequence[Row]) -> str:
+    """The two classes that each row confuses most often, over its seeds and both directions."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if pair := most_confused(row):
+            found.setdefault(pair, []).append(row_name(row))
+    words = [f"{pair} (in {show.listing(where)})" for pair, where in found.items()]
+    return f"On {dataset_name(dataset)}, the two classes confused most often are {', '.join(words)}." if words else ""
+
+
+def most_confused(row: Row) -> str:
+    """'cat and dog'; "" where there is no error, or where several pairs share the first place."""
+    counts = sum(np.array(run.record.confusion.counts) for run in row.runs if run.record.confusion)
+    both = np.triu(counts + np.transpose(counts), 1)
+    first = np.argwhere(both == both.max())
+    if both.max() == 0 or len(first) > 1:
+        return ""
+    classes = show.distinct([show.plain(name) for name in row.runs[0].record.data.classes], 24)
+    return f"{classes[first[0][0]]} and {classes[first[0][1]]}"
 
 
 def exceeds(row: Row, control: Row, pairs: list[stats.Pair]) -> bool:
@@ -110,9 +287,10 @@ def points(difference: float) -> str:
     return f"{100 * abs(difference):.2f} points"
 
 
-def side(difference: float) -> str:
-    """'above' or 'below'."""
-    return "above" if difference >= 0 else "below"
+def distance(row: Row, other: Row) -> str:
+    """'4.65 points above', '0.56 points below' or 'level with'."""
+    difference = row.accuracy - other.accuracy
+    return f"{points(difference)} {'above' if difference > 0 else 'below'}" if difference else "level with"
 
 
 def left_out(results: Results, rejected: list[Rejected]) -> list[str]:
@@ -123,20 +301,35 @@ def left_out(results: Results, rejected: list[Rejected]) -> list[str]:
     return [f"Not counted, but listed at the end: {show.listing(found)}."] if found else []
 
 
-def asked_rows(results: Results, default_methods: dict[tuple[str, str], str]) -> list[Row]:
-    """The rows of the results that the coursework asks for: the default method's with the most seeds, else the best."""
+def shown_rows(results: Results) -> list[Row]:
+    """For each data set and task, the row of the method that the command runs by default, else the best row.
+
+    Of a default method's rows the one with the most seeds counts; where several methods are default, as in the
+    controls, the best.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in results.rows:
+        groups.setdefault((row.dataset, row.task), []).append(row)
     found = []
-    for task, dataset in summary.REFERENCE:
-        rows = [row for row in results.headline if (row.task, row.dataset) == (task, dataset)]
-        method = default_methods.get((task, dataset))
-        rows = [row for row in rows if row.method == method] or sorted(rows, key=lambda row: -row.accuracy)[:1]
-        if rows:
-            found.append(max(rows, key=lambda row: (len(row.runs), row.accuracy)))
+    for (dataset, task), rows in groups.items():
+        methods = TASKS[task].default.get(dataset, TASKS[task].default[FOLDER_RECIPES]) if task in TASKS else ()
+        rows = [row for row in rows if row.default] or rows
+        rows = [row for row in rows if row.method in methods] or rows
+        seeds_count = len(methods) == 1
+        found.append(max(rows, key=lambda row: (len(row.runs) if seeds_count else 0, row.accuracy)))
     return found
 
 
-def asked_table_lines(rows: Sequence[Row]) -> list[list[str]]:
-    """One line a result: task, data set, method, accuracy, interval, over the best control, reference."""
-    return [[task_name(row.task), dataset_name(row.dataset), row.method_and_recipe, show.percent(row.accuracy),
-             show.interval(row.low, row.high), str(len(row.runs)), show.points(row.over_control),
-             show.percent(row.reference)] for row in rows]
+def asked_rows(results: Results) -> list[Row]:
+    """The rows of the results that the coursework asks for, as far as they are present."""
+    return [row for row in shown_rows(results) if row.default and row.reference is not None]
+
+
+def result_table(caption: str, rows: Sequence[Row]) -> dict[str, Any]:
+    """One line per result."""
+    return table(caption, ["Task", "Data set", "Method", "Test accuracy %", "95 % interval, images", "Seeds",
+                           "Over the best control (points)", "Reference %"],
+                 [[task_name(row.task), dataset_name(row.dataset), row.method_and_recipe, show.percent(row.accuracy),
+                   show.interval(row.low, row.high), str(len(row.runs)), show.points(row.over_control),
+                   show.percent(row.reference)] for row in rows],
+                 right=range(3, 8), heads=3, anchors=[row.anchor for row in rows])

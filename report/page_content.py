@@ -6,14 +6,13 @@ It holds strings, lists and dictionaries only and is written to JSON for the PDF
 from collections.abc import Iterator
 from typing import Any
 
-from report import charts, comparison_tables, figures_comparison, findings, pictures, prose, show, stats, summary
+from report import charts, comparison_tables, figures_comparison, findings, paper, pictures, prose, show, stats, summary
 from report.drawing import Drawing
 from report.elements import figure, figures, table
 from report.load import Loaded, Rejected
 from report.run_section import run_section
 from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 from report.verification import Verdict, verification_sentence, verification_table
-from training.tasks import TASKS
 
 HEADLINE_HEAD = ["Task", "Method", "Labels", "Learned dim.", "Test accuracy %", "SD (n)", "95 % interval, images",
                  "95 % interval, seeds", "Over the best control", "Reference %", "Difference (points)", "Linear %",
@@ -25,18 +24,21 @@ Chapter = tuple[list[dict[str, Any]], dict[str, Drawing]]  # sections, and their
 
 
 def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None = None,
-              verdicts: list[tuple[Loaded, Verdict]] | None = None) -> tuple[dict[str, Any], dict[str, Drawing]]:
+              verdicts: list[tuple[Loaded, Verdict]] | None = None, author: str = "", date: str = "",
+              ) -> tuple[dict[str, Any], dict[str, Drawing]]:
     """The report's content, and its drawings by file name.
 
-    theory: the chapter on theory, if there is one; verdicts: what scoring the checkpoints again gave, if it was done.
+    theory: the chapter on theory, if there is one; verdicts: what scoring the checkpoints again gave, if it was done;
+    date: YYYY-MM-DD, by default that of the newest run.
     """
     sections, drawings = ([], {}) if theory is None else (theory[0], dict(theory[1]))
     pairs = {dataset: stats.mcnemar_pairs(rows) for dataset, rows in by_dataset(results.headline)}
     curves = {dataset: found for dataset, rows in by_dataset(results.rows) if (found := stats.label_curves(rows))}
-    page = {
-        "title": prose.TITLE,
-        "verdict": [*findings.abstract(results, pairs, curves, rejected),
+    page: dict[str, Any] = {
+        "title": prose.TITLE, "author": show.plain(author), "date": paper.written(results, date),
+        "verdict": [*findings.abstract(results, curves, rejected),
                     *([] if verdicts is None else [verification_sentence(verdicts)])],
+        "discussion": findings.discussion(results, pairs, curves),
         "asked": asked_table(results),
         "headline": headline_table(results),
         "overview": figures("overview", [charts.overview(*one) for one in results.headline_and_missing], drawings),
@@ -62,18 +64,15 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
         "others": [other for other in other_tables(results, rejected) if other["rows"]],
         "limits": limits(results),
     }
+    page["paper"] = paper.paper(results, page["tasks"], drawings)
     return page, drawings
 
 
 def asked_table(results: Results) -> dict[str, Any] | None:
     """The results that the coursework asks for, one line each; None without any."""
-    methods = {(name, dataset): task.default_methods(dataset)[0] for name, task in TASKS.items()
-               for dataset in task.default}
-    rows = findings.asked_rows(results, methods)
-    return table("The results that the coursework asks for, by each task's default method.",
-                 ["Task", "Data set", "Method", "Test accuracy %", "95 % interval, images", "Seeds",
-                  "Over the best control (points)", "Reference %"], findings.asked_table_lines(rows),
-                 right=range(3, 8), heads=3, anchors=[row.anchor for row in rows]) if rows else None
+    rows = findings.asked_rows(results)
+    return findings.result_table("The results that the coursework asks for, by each task's default method.",
+                                 rows) if rows else None
 
 
 def headline_table(results: Results) -> dict[str, Any]:

@@ -234,15 +234,15 @@ def drawable(arrays: Arrays, key: str) -> bool:
 
 def class_names(record: Record, length: int) -> list[str]:
     """Names of the classes as they are written in a picture."""
-    return [show.shorten(show.plain(name), length) for name in record.data.classes]
+    return show.distinct([show.plain(name) for name in record.data.classes], length)
 
 
-def reconstructions(arrays: Arrays) -> Drawing | None:
+def reconstructions(arrays: Arrays, most: int = MOST_IMAGES) -> Drawing | None:
     """Test images with the decoder's output for each below it, and its error; None where the record has none."""
     if not drawable(arrays, "reconstruction_inputs"):
         return None
     inputs, outputs = arrays["reconstruction_inputs"], arrays["reconstruction_outputs"]  # (K, H, W, C)
-    chosen = np.unique(np.linspace(0, len(inputs) - 1, min(MOST_IMAGES, len(inputs))).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(inputs) - 1, min(most, len(inputs))).round().astype(int))
     errors = arrays.get("reconstruction_error")
     exact = np.abs(inputs.astype(np.float64) - outputs).mean((1, 2, 3)) / 255 if errors is None else errors
     by_error = errors is not None and len(chosen) >= 3
@@ -265,7 +265,7 @@ def reconstructions(arrays: Arrays) -> Drawing | None:
                    f"{exact[chosen].min():.4f} to {exact[chosen].max():.4f} of the pixel range.", caption)
 
 
-def interpolations(record: Record, arrays: Arrays) -> Drawing | None:
+def interpolations(record: Record, arrays: Arrays, most: int = MOST_STRIPS) -> Drawing | None:
     """Images decoded along straight lines in the latent, within a class and between classes; None without them."""
     if not drawable(arrays, "interpolation_images"):
         return None
@@ -277,7 +277,7 @@ def interpolations(record: Record, arrays: Arrays) -> Drawing | None:
     titles: list[str] = []  # of each row: of a group, or of a pair
     for title, kind, strips in (("within a class", "within", range(pairs // 2)),
                                 ("between classes", "between", range(pairs // 2, pairs))):
-        for pair in strips[:MOST_STRIPS // 2]:
+        for pair in strips[:most // 2]:
             if pair == strips[0]:
                 rows.append([])
                 titles.append(title + ratios[kind])
@@ -336,13 +336,13 @@ def plane(arrays: Arrays) -> Drawing | None:
                    "latent is in the middle.")
 
 
-def neighbours(record: Record, arrays: Arrays) -> Drawing | None:
+def neighbours(record: Record, arrays: Arrays, most: int = MOST_STRIPS, columns: int = 10) -> Drawing | None:
     """Some test images, each with its nearest training images, their classes and cosines; None without them."""
     if not drawable(arrays, "neighbour_images"):
         return None
-    queries, nearest = arrays["neighbour_inputs"][:MOST_STRIPS], arrays["neighbour_images"][:MOST_STRIPS]
+    queries, nearest = arrays["neighbour_inputs"][:most], arrays["neighbour_images"][:most]
     names, true = class_names(record, 9), arrays["test_labels"][arrays["neighbour_index"]]
-    columns, cell = min(nearest.shape[1], 10), 52.0
+    columns, cell = min(nearest.shape[1], columns), 52.0
     height, width = queries.shape[1:3]
     drawn = grid([[image, None, *others[:columns]] for image, others in zip(queries, nearest, strict=True)], cell,
                  (round(8 / cell * width), round(32 / cell * height)))  # below each row there are two lines of words
@@ -357,7 +357,8 @@ def neighbours(record: Record, arrays: Arrays) -> Drawing | None:
             words += [word(f"{'' if agrees else NOT_SAME}{names[label]}", centre, below + 10, 8,
                            INK if agrees else ORANGE, "middle"),
                       word(f"{arrays['neighbour_cosine'][i, j]:.3f}", centre, below + 19, 7.5, MUTED, "middle")]
-    data = svg(drawn.width, drawn.height + 22, drawn.image, (0, 0, drawn.width, drawn.height), words)
+    # a name may be wider than its image
+    data = svg(drawn.width + 6, drawn.height + 22, drawn.image, (0, 0, drawn.width, drawn.height), words)
     total = len(queries) * columns
     return Drawing("svg", data, f"{show.plural(len(queries), 'test image')}, {columns} nearest training images each: "
                    f"{same} of {total} are of the same class.",

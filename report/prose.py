@@ -12,30 +12,34 @@ HYBRIDS = ("cmc",)  # methods whose latent joins learned dimensions to frozen on
 
 
 class Task(NamedTuple):
-    """A task: its title in words, what is learned in two or three sentences, and a heading other than the title."""
+    """A task: its title in words, what is learned in two or three sentences, how a latent is learned ("learned by
+    ..."), and a heading other than the title.
+    """
 
     title: str
     about: str
+    way: str = ""
     heading: str = ""
 
 
 TASKS = {
     "1.2.1": Task("autoencoding",
                   "An encoder and a decoder learn to reconstruct an image through the latent, without labels. "
-                  "The encoder is then frozen."),
+                  "The encoder is then frozen.", "by reconstructing the image (1.2.1)"),
     "1.2.2": Task("classification-guided",
                   "An encoder and a classifier are trained together, with all labels and without a decoder. "
-                  "That classifier gives the headline accuracy."),
+                  "That classifier gives the headline accuracy.", "from the image's label (1.2.2)"),
     "1.2.3": Task("contrastive",
                   "An encoder learns to map two augmented views of one image to similar latents, without labels. "
-                  "The encoder is then frozen."),
+                  "The encoder is then frozen.", "by contrasting augmented views of the image (1.2.3)"),
     "rotation": Task("rotation prediction",
                      "An encoder learns to predict by how many quarter turns an image was rotated, without labels. "
-                     "The encoder is then frozen.", "Rotation prediction (beyond the coursework)"),
+                     "The encoder is then frozen.", "by predicting how the image was rotated",
+                     "Rotation prediction (beyond the coursework)"),
     "control": Task("control",
                     "The same scores for latents that were not learned: encoders with random weights, and the first "
                     "128 principal components of the pixels and of frozen patch features. The classifiers on top are "
-                    "trained as for every other latent.", "Controls"),
+                    "trained as for every other latent.", heading="Controls"),
 }
 
 READING = {  # term: explanation
@@ -49,11 +53,11 @@ READING = {  # term: explanation
         "Which labels shaped the latent, and how many of its dimensions training could change. A hybrid latent joins "
         "learned dimensions to frozen patch components; a control has none that were learned.",
     "95 % interval, images":
-        "Wilson's score interval (1927) of the mean accuracy, with the number of test images as its n: how much the "
+        "The score interval (Wilson 1927) of the mean accuracy, with the number of test images as its n: how much the "
         "result could vary with another test set of the same size and kind. It does not cover the seeds.",
     "95 % interval, seeds":
-        "Student's t interval of the mean over seeds, from three seeds on: how much it could vary if training were "
-        "repeated. It is wide, because three values say little about their spread.",
+        "The t interval (Student 1908) of the mean over seeds, from three seeds on: how much it could vary if training "
+        "were repeated. It is wide, because three values say little about their spread.",
     "Over the best control":
         "Test accuracy minus that of the best control on the same data set, in percentage points. Only this was "
         "learned.",
@@ -75,19 +79,30 @@ READING = {  # term: explanation
         "The mean squared distance between the normalised latents of two views of an image, and the log of the mean "
         "Gaussian potential over pairs of images (Wang and Isola 2020). Lower is better for both.",
     "Map agreement":
-        "The average share of a point's 10 nearest points on a 2-D map that are of its own class: 'well clustered' as "
-        "a number. The maps of the raw pixels are the baseline.",
+        "The average share of a point's 10 nearest points that are of its own class, on a 2-D map of test images by "
+        "t-SNE (van der Maaten and Hinton 2008) or by PCA. The maps of the raw pixels are the baseline.",
     "McNemar's test":
-        "Compares two rows on the same test images. If the two are equally good, an image that exactly one of them "
-        "classifies correctly is equally likely to be either's (exact, two-sided). Holm's correction covers all pairs "
-        "of the data set. The test compares two trained networks, one seed each, not the two methods over all seeds.",
+        "Compares two rows on the same test images (McNemar 1947). If the two are equally good, an image that exactly "
+        "one of them classifies correctly is equally likely to be either's (exact, two-sided). Holm's correction (Holm "
+        "1979) covers all pairs of the data set. The test compares two trained networks, one seed each, not the two "
+        "methods over all seeds.",
     "Selection":
         "Every selection of an epoch uses the validation images, and so does every selection of a recipe but two: "
         "BYOL's norms, momentum and heads, and the recipe of fine-tuning, were chosen on test images.",
     "Minutes":
-        "Wall time of a whole run, training and scoring, mean over seeds, where these ran on one kind of machine "
-        "with two threads or more. Other work on the machine is not known and may have made it longer.",
+        "Wall time of a whole run, training and scoring, mean over seeds, where these ran on one kind of machine with "
+        "two threads or more, and other programs left it idle. Runs whose record does not say so may have taken longer "
+        "than they need.",
 }
+
+SOURCES = {"mnist": "LeCun et al. 1998", "cifar10": "Krizhevsky 2009", "digits": "Alpaydin and Kaynak 1998"}
+
+PROBLEM = (
+    "A latent is a short vector that stands for an image. If images of one class lie close together in it, a simple "
+    "classifier can tell the classes apart from few labels. Autoencoders learn such vectors without labels, by "
+    "reconstructing the image (Hinton and Salakhutdinov 2006; Vincent et al. 2010). Contrastive methods learn them "
+    "without labels, too, by giving two augmented views of an image similar vectors (van den Oord et al. 2018; Chen et "
+    "al. 2020).")
 
 LIMITS = [
     "The interval covers the sampling of the test images, and the standard deviation covers the seeds of training. "

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import matplotlib
 import typst
 from markupsafe import Markup
 
+from report import findings
 from report.drawing import INK, Drawing, inline_svg
 from report.explorer import explorer, head, scripts
 from report.load import Loaded, Rejected, load_results
 from report.page_content import Chapter, make_page, readme_table
+from report.paper import FONTS, PREFIX, REFERENCES, drawable, with_drawable_classes
 from report.summary import Results, dataset_name, row_name, summarise
 from report.verification import Verdict
 from utils.errors import RunError
@@ -44,7 +45,7 @@ def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Mark
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     images = share_images({file: inline_svg(drawing.data, file.removesuffix("svg").replace(".", "-"), drawing.alt)
-                           for file, drawing in drawings.items()})
+                           for file, drawing in drawings.items() if not file.startswith(PREFIX)})
     formulas = draw_equations([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
     template, numbers = environment.get_template("report.html.j2"), dict[str, str]()
     given = {"page": page, "images": images, "formulas": formulas, "numbers": numbers, "explore": explore,
@@ -98,19 +99,21 @@ def share_shapes(elements: dict[str, str]) -> dict[str, Markup]:
 
 
 def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = False) -> bytes:
-    """The page as a PDF.  Text of records reaches Typst only through page.json, so none of it is read as markup.
+    """The page as a PDF.  Text of records reaches Typst only through page.json, so none of it is read as markup; what
+    the fonts cannot draw becomes an escape there, since two names of missing characters would look alike.
 
     check: whether it must conform to PDF/UA-1 (accessibility).  RunError where Typst refuses.
     """
     with tempfile.TemporaryDirectory(prefix="report-") as name:
         folder = Path(name)
-        (folder / "page.json").write_text(json.dumps(page), encoding="utf-8")
-        (folder / "report.typ").write_bytes((TEMPLATES / "report.typ").read_bytes())
+        (folder / "page.json").write_text(drawable(json.dumps(page, ensure_ascii=False), r"\\"), encoding="utf-8")
+        for source in (TEMPLATES / "report.typ", REFERENCES):
+            (folder / source.name).write_bytes(source.read_bytes())
         for file, drawing in drawings.items():
-            (folder / file).write_bytes(drawing.data)
-        fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+            svg = drawing.suffix == "svg"
+            (folder / file).write_bytes(drawable(drawing.data.decode()).encode() if svg else drawing.data)
         try:
-            return typst.compile(str(folder / "report.typ"), root=name, font_paths=[str(fonts)],
+            return typst.compile(str(folder / "report.typ"), root=name, font_paths=[str(FONTS)],
                                  ignore_system_fonts=True, pdf_standards=["ua-1"] if check else [])
         except typst.TypstError as error:
             raise RunError(f"the PDF could not be set: {' '.join(str(error).split())}") from None
@@ -119,24 +122,31 @@ def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = 
 def write_report(results_dir: Path, html: Path, pdf: Path,
                  verify: Callable[[list[Loaded]], list[tuple[Loaded, Verdict]]] | None = None,
                  theory_chapter: Callable[[Path, list[Loaded], Results], Chapter] | None = None,
-                 ) -> tuple[int, list[Rejected]]:
-    """Read the records and write both files.  Returns the number of valid records, and the rejected files.
+                 author: str = "", date: str = "") -> tuple[int, list[Rejected], str]:
+    """Read the records and write both files.  Returns the number of valid records, the rejected files and the first
+    finding.
 
     verify: scores the checkpoints again (grading/verify.py); theory_chapter: makes the chapter on theory from the
-    results folder, its records and their summary.  Raises RunError where a folder is missing or a file cannot be
-    written.
+    results folder, its records and their summary; author, date: as for make_page.  Raises RunError where a folder is
+    missing or a file cannot be written.
     """
     loaded, rejected = load_results(results_dir)
     verdicts = verify(loaded) if verify else None
     results = summarise(loaded)
     theory = theory_chapter(results_dir, loaded, results) if theory_chapter else None
-    page, drawings = make_page(results, rejected, theory, verdicts)
+    page, drawings = make_page(results, rejected, theory, verdicts, author, date)
     explore = explorer([(f"{dataset_name(row.dataset)}, {row_name(row)}", row.runs[0]) for row in results.headline])
     # both, before either is written
-    page_bytes, pdf_bytes = build_html(page, drawings, explore), build_pdf(page, drawings)
+    page_bytes = build_html(page, drawings, explore)
+    found = [with_drawable_classes(run) for run in loaded]
+    notes = sorted({note for _, note in found if note})
+    if notes:
+        page, drawings = make_page(summarise([run for run, _ in found]), rejected, theory, verdicts, author, date)
+        page["paper"]["renamed"] = notes
+    pdf_bytes = build_pdf(page, drawings)
     write_file(html, page_bytes)
     write_file(pdf, pdf_bytes)
-    return len(loaded), rejected
+    return len(loaded), rejected, findings.first(results)
 
 
 def write_file(path: Path, data: bytes) -> None:

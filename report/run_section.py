@@ -22,9 +22,6 @@ def run_section(row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
     drawn = {"curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
              "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
              "neighbours": pictures.neighbours(record, run.arrays) if row.default else None}
-    columns = [pictures.plane(run.arrays), pictures.traversals(run.arrays),
-               *([figures_errors.misclassified(record, run.arrays), figures_errors.reliability(record, run.arrays)]
-                 if row.default else [])]
     maps = pictures.maps(record, run.arrays)[:None if row.default else 1]
     readable = len(record.data.classes) <= MOST_NAMED
     return {
@@ -33,7 +30,7 @@ def run_section(row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
         "name": ", ".join(filter(None, about)), "lead": lead(row), "commands": repeat_commands(row),
         "recorded": show.plain(shlex.join(["python", *record.run.argv])),
         **{kind: figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in drawn.items()},
-        "columns": figures(f"{name}-column", columns, drawings),
+        "columns": figures(f"{name}-column", narrow(row), drawings),
         "maps": [one | {"folded": "yes" if kind.endswith("pca") else ""} for kind, drawing in maps
                  if (one := figure(f"{name}-{kind}", drawing, drawings))],
         "legend": pictures.legend(record), "map_settings": pictures.map_settings(run.arrays),
@@ -96,7 +93,7 @@ def confusion(record: Record) -> dict[str, Any]:
                                          for j, number in enumerate(row)]} for i, row in enumerate(counts)]
     return {"caption": f"Confusion matrix: true class down, predicted class across. {show.count(correct)} of "
                        f"{show.count(total)} test images are on the diagonal.{confused(errors, names)}",
-            "names": [show.shorten(name, 8) for name in names], "rows": rows}
+            "names": show.distinct(names, 8), "rows": rows}
 
 
 def confused(errors: dict[tuple[int, int], int], names: list[str]) -> str:
@@ -142,6 +139,13 @@ def recipe_table(record: Record) -> dict[str, Any]:
              "given on the command line" if name in record.recipe.overridden else "default"]
             for name, value in record.recipe.fields.items()]
     return table(f"Recipe (hash {record.recipe.hash}).", ["Field", "Value", "Set by"], rows, code=[0, 1])
+
+
+def narrow(row: Row) -> list[Drawing | None]:
+    """Figures one column wide: the latent's principal axes, decoded; of default rows also errors and calibration."""
+    run = row.runs[0]
+    errors = [figures_errors.misclassified(run.record, run.arrays), figures_errors.reliability(run.record, run.arrays)]
+    return [pictures.plane(run.arrays), pictures.traversals(run.arrays), *(errors if row.default else [])]
 
 
 def repeat_commands(row: Row) -> list[str]:

@@ -1,5 +1,7 @@
 """Numbers to strings, once.  The HTML, the PDF and the README show what these functions return and round nothing."""
 
+from collections import Counter
+
 from utils.records.schema import Metric
 
 MINUS = "\N{MINUS SIGN}"
@@ -18,6 +20,15 @@ def shorten(text: str, length: int) -> str:
         return text
     tail = (length - 1) // 3
     return text[: length - 1 - tail].rstrip() + "\N{HORIZONTAL ELLIPSIS}" + text[len(text) - tail:].lstrip()
+
+
+def distinct(names: list[str], length: int) -> list[str]:
+    """Names shortened to `length` characters that all differ: where two become the same, their positions are added."""
+    short = [shorten(name, length) for name in names]
+    again = Counter(short)
+    found = [cut if again[cut] == 1 else f"{shorten(name, length - 1 - len(str(i)))} {i}"
+             for i, (name, cut) in enumerate(zip(names, short, strict=True))]
+    return found if len(set(found)) == len(names) else [f"class {i}" for i in range(len(names))]
 
 
 def percent(fraction: float | None) -> str:

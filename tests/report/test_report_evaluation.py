@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import _report_evaluation
-from tests.report.pages import SCRIPT
+from tests.factory import make_record
+from tests.report.pages import SCRIPT, pdf_text
 from utils.command_line import exit_code
 
 
@@ -41,6 +42,8 @@ def test_the_command_writes_both_files_and_reports_rejected_ones(tmp_path: Path,
     (["--html", "a", "--pdf", "a"], 2, "name the same file"),
     (["--html", "results/run.json"], 2, "that is the name of a record"),
     (["--readme", "README.md", "--html", "a"], 2, "--readme writes neither a page nor a PDF"),
+    (["--readme", "README.md", "--author", "A"], 2, "--readme writes neither a page nor a PDF"),
+    (["--date", "28.11.2025"], 2, "'28.11.2025' is not a date like 2025-11-28"),
     (["--html", "no/such/folder/a.html"], 1, "cannot be written: No such file or directory"),
     (["--pdf", "."], 1, "cannot be written"),
     (["--readme", "absent.md"], 1, "cannot be read: No such file or directory"),
@@ -63,6 +66,28 @@ def test_help_is_quick_and_begins_with_examples() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("examples:\n  python _report_evaluation.py")
+
+
+def test_help_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch,
+                                            capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        _report_evaluation.parse(["--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_the_command_prints_the_first_finding_and_how_to_open_the_page(tmp_path: Path, synthetic: None,
+                                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    make_record(tmp_path / "my results", "1.2.2", "mnist", "joint", accuracy=0.9, n=100)
+    page = tmp_path / "a page.html"
+    assert main(["--results-dir", str(tmp_path / "my results"), "--html", str(page), "--pdf", str(tmp_path / "a.pdf"),
+                 "--author", "Ada <i>", "--date", "2024-02-29"]) == 0
+    out = capsys.readouterr().out
+    assert "found: On MNIST, with all labels, 1.2.2 joint reaches 90.00 %.\n" in out
+    assert f"open:  {page.as_uri()}\n" in out and "a%20page.html" in out
+    text = pdf_text((tmp_path / "a.pdf").read_bytes())
+    assert "Ada <i>" in text and "29 February 2024" in text
+    assert "Ada &lt;i&gt;, 29 February 2024" in page.read_text()
 
 
 @pytest.mark.parametrize("text", ["", "<!-- results:begin -->", "<!-- results:end --> <!-- results:begin -->",

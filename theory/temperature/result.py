@@ -35,5 +35,6 @@ def draw(figure: Figure, found: Temperature, _: object) -> None:
     axes.plot(at, [100 * row.nearest for row in rows], "o", linestyle="--", color=ORANGE, label="nearest one")
     axes.axhline(100 * found.hardest, color=MUTED, linestyle=":", linewidth=1)
     axes.set(xscale="log", xlabel="temperature", ylabel="share of the weight (%)", ylim=(0, 102))
+    axes.xaxis.set_major_formatter("{x:g}")  # exponents of powers would be too small to read in print
     axes.grid(axis="y")
     axes.legend()

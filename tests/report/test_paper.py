@@ -1,0 +1,184 @@
+"""The PDF as a paper: its parts, legible letters, references in the text, sources, names in any script."""
+
+import math
+import re
+import shutil
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader
+
+from report import findings, paper, prose
+from report.load import load_results
+from report.page_content import make_page
+from report.render import build_pdf, write_report
+from report.stats import mcnemar_pairs
+from report.summary import Results, summarise
+from tests.factory import edit, make_record
+from tests.report.pages import pdf_text, render
+
+INDEX_OF_INDEX = "NewCMMath"  # the font of formulas, whose second-order indices may be smaller
+PLANTS = ["Tomato___Tomato_Yellow_Leaf_Curl_Virus", "Tomato___Tomato_mosaic_virus"]
+
+
+def letters(pdf: bytes) -> list[tuple[float, str, str]]:
+    """Size in points, font and text of every piece of text."""
+    found = []
+
+    def visit(text: str, cm: list, tm: list, font: dict | None, size: float) -> None:
+        if text.strip():
+            width = math.hypot(tm[0] * cm[0] + tm[1] * cm[2], tm[0] * cm[1] + tm[1] * cm[3])
+            found.append((size * width, (font or {}).get("/BaseFont", ""), text))
+
+    for page in PdfReader(BytesIO(pdf)).pages:
+        page.extract_text(visitor_text=visit)
+    return found
+
+
+def links(pdf: bytes) -> tuple[list[str], int]:
+    """Addresses that the PDF links to, and how many links lead to a place within it."""
+    actions = [note.get_object().get("/A", {}) for page in PdfReader(BytesIO(pdf)).pages
+               for note in page.get("/Annots", [])]
+    return [action["/URI"] for action in actions if "/URI" in action], sum("/URI" not in one for one in actions)
+
+
+@pytest.fixture(scope="module")
+def plants(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The PDF on a folder data set with long names and names in other scripts."""
+    folder = tmp_path_factory.mktemp("plants")
+    classes = ["猫", "狗", "قطة", "חתול", "🎉", *PLANTS, "x" * 250]
+    for task, method in (("1.2.1", "masked"), ("1.2.2", "joint"), ("1.2.3", "dcl")):
+        make_record(folder, task, "folder-a", method, n=200, classes=classes, reconstructions=16 * (task == "1.2.1"),
+                    argv=["_main.py", "--dataset", "folder:花"])
+    make_record(folder, "1.2.2", "folder-many", "joint", n=300, classes=[f"{PLANTS[i % 2]}_{i}" for i in range(29)])
+    write_report(folder, folder / "a.html", folder / "a.pdf")
+    assert "猫" in (folder / "a.html").read_text(encoding="utf-8")
+    return (folder / "a.pdf").read_bytes()
+
+
+def test_no_letter_is_smaller_than_seven_points(pdf: bytes, plants: bytes) -> None:
+    for document in (pdf, plants):
+        found = letters(document)
+        assert len(found) > 1000
+        assert [one for one in found if one[0] < 6.99 and INDEX_OF_INDEX not in one[1]] == []
+
+
+def test_each_figure_and_table_has_a_number_and_is_referred_to(pdf: bytes, plants: bytes) -> None:
+    for document in (pdf, plants):
+        text = " ".join(pdf_text(document).split())
+        for kind in ("Figure", "Table"):
+            captions = [int(number) for number in re.findall(rf"{kind} (\d+)\. (?=[A-Z0-9])", text)]
+            last = max(captions)
+            assert set(captions) >= set(range(1, last + 1))
+            for number in range(1, last + 1):
+                assert len(re.findall(rf"{kind} {number}(?!\d)", text)) >= 2, (kind, number)
+        assert links(document)[1] > 40
+
+
+def test_the_paper_comes_first_and_is_at_most_twelve_pages(pdf: bytes) -> None:
+    document = PdfReader(BytesIO(pdf))
+    order = [entry for entry in document.outline if not isinstance(entry, list)]
+    titles = [entry.title for entry in order]
+    assert [title.lstrip("0123456789. ") for title in titles[:6]] == [
+        "Introduction", "Method", "Results", "Discussion", "Limits", "References"]
+    pages = [document.get_destination_page_number(entry) for entry in order]
+    assert all(one <= other for one, other in pairwise(pages))
+    assert pages[6] <= 12 and "All results" in titles[6]
+
+
+def test_every_source_in_the_texts_is_in_the_references_and_linked(pdf: bytes) -> None:
+    texts = [prose.PROBLEM, *prose.SOURCES.values(), *prose.READING.values(),
+             *(text for method in prose.METHODS.values() for text in (method.source, method.text)),
+             *(path.read_text() for path in (Path(__file__).parents[2] / "theory").glob("*/answer.md.j2"))]
+    cited = {name.lower() + year for text in texts
+             for name, year in re.findall(r"(\w+)(?:\s+and\s+\w+|\s+et\s+al\.)?\s+((?:19|20)\d\d)", text)}
+    keys = set(re.findall(r"^@\w+\{(\w+),", paper.REFERENCES.read_text(encoding="utf-8"), re.MULTILINE))
+    assert cited == keys
+    addresses, _ = links(pdf)
+    assert any("doi.org/10.1080/01621459.1927.10502953" in one for one in addresses)
+    assert any("arxiv.org/abs/2002.05709" in one for one in addresses)
+
+
+def test_names_that_the_fonts_lack_become_numbers_and_others_are_drawn(plants: bytes) -> None:
+    text = pdf_text(plants)
+    squeezed = "".join(text.split())
+    assert "class0is\\u732b,class1is\\u72d7,class4is\\U0001f389" in squeezed  # in the limits
+    assert "folder:\\u82b1" in squeezed  # any other text of a record
+    assert "猫" not in text and ("חתול" in squeezed or "חתול"[::-1] in squeezed)
+    assert not [font for _, font, _ in letters(plants) if "LastResort" in font]
+
+
+def test_a_class_that_is_called_like_a_number_keeps_its_name_to_itself(tmp_path: Path) -> None:
+    make_record(tmp_path, "1.2.2", "folder-a", "joint", n=60, classes=["class 1", "猫", "dog"])
+    run, note = paper.with_drawable_classes(load_results(tmp_path)[0][0])
+    assert run.record.data.classes == ["class 0", "class 1", "class 2"] and "class 0 is class 1" in note
+    assert "test/classifier_top1/class 2" in run.record.metrics
+
+
+def results_of(folder: Path) -> Results:
+    return summarise(load_results(folder)[0])
+
+
+def test_the_run_shown_is_the_default_methods_or_else_the_best(tmp_path: Path) -> None:
+    for task, dataset, method, accuracy in (
+            ("1.2.1", "cifar10", "patches", 0.9), ("1.2.1", "cifar10", "plain", 0.5),  # plain is the default
+            ("1.2.3", "cifar10", "simclr", 0.6), ("1.2.3", "cifar10", "vicreg", 0.7),  # neither is
+            ("control", "cifar10", "random", 0.3), ("control", "cifar10", "pca", 0.4),  # both are
+            ("1.2.1", "folder-a", "patches", 0.9), ("1.2.1", "folder-a", "plain", 0.6)):
+        make_record(tmp_path, task, dataset, method, accuracy=accuracy, n=100, epochs=2)
+    found = {(row.dataset, row.task): row.method for row in findings.shown_rows(results_of(tmp_path))}
+    assert found == {("cifar10", "1.2.1"): "plain", ("cifar10", "1.2.3"): "vicreg", ("cifar10", "control"): "pca",
+                     ("folder-a", "1.2.1"): "plain"}
+
+
+def test_no_best_is_named_where_rows_are_level(tmp_path: Path) -> None:
+    """Synthetic autoencoders have one reconstruction error, too."""
+    for task, method in (("1.2.1", "plain"), ("1.2.1", "masked"), ("1.2.2", "joint")):
+        make_record(tmp_path, task, "mnist", method, accuracy=0.9, n=100, epochs=2, reconstructions=4)
+    rows = results_of(tmp_path).headline
+    text = findings.best_latents("mnist", rows)
+    assert "is that of 1.2.1 plain and 1.2.1 masked: 90.00 % (n = 1)" in text and "90.00 %, level with that." in text
+    assert findings.reconstruction("mnist", rows) == ""
+    path = next(tmp_path.glob("*masked*.json"))
+    edit(path, "metrics", "test/reconstruction_mae", "value", value=0.01)
+    assert findings.reconstruction("mnist", results_of(tmp_path).headline) == ""  # the latents are level still
+
+
+def test_references_that_a_control_exceeds_are_named(tmp_path: Path) -> None:
+    for method, accuracy in (("pca", 0.98), ("random", 0.97), ("patch_pca", 0.9)):
+        make_record(tmp_path, "control", "mnist", method, accuracy=accuracy, n=100, epochs=0)
+    rows = results_of(tmp_path).headline
+    assert findings.against_references("mnist", rows) == (
+        "On MNIST, PCA of pixels (98.00 %) exceeds the references of 1.2.1 (97.35 %) and 1.2.3 (96.84 %) although "
+        "nothing was learned: to exceed them says little there.")
+    assert findings.against_control("mnist", rows, mcnemar_pairs(rows)) == (
+        "On MNIST, PCA of pixels, of which nothing was learned, reaches 98.00 %.")
+
+
+@pytest.mark.parametrize("records", [[], [("1.2.2", "digits", "joint")], [("control", "mnist", "pca")],
+                                     [("1.2.1", "folder-a", "plain")], [("rotation", "mnist", "rotnet")]])
+def test_a_paper_is_made_of_any_records(tmp_path: Path, records: list[tuple[str, str, str]]) -> None:
+    for task, dataset, method in records:
+        make_record(tmp_path, task, dataset, method, n=60, epochs=0 if task == "control" else 2)
+    _, pdf = render(tmp_path)
+    text = pdf_text(pdf)
+    assert "Abstract." in text and "References" in text
+    assert not re.search(r"On ,|\bNone\b|  ,|\(\)|\bof \.", text)
+
+
+def test_the_date_is_that_of_the_newest_run_unless_given(tmp_path: Path) -> None:
+    assert paper.written(results_of(tmp_path), "") == ""
+    make_record(tmp_path, "1.2.2", "mnist", "joint", 0, n=60, epochs=2, started="2025-11-03T09:30:00Z")
+    make_record(tmp_path, "1.2.2", "mnist", "joint", 1, n=60, epochs=2, started="2025-12-24T00:00:00Z")
+    assert paper.written(results_of(tmp_path), "") == "24 December 2025"
+    assert paper.written(results_of(tmp_path), "2024-02-29") == "29 February 2024"
+
+
+def test_the_pdf_is_accessible_with_an_author_and_maps(tmp_path: Path, folder: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    loaded, rejected = load_results(tmp_path)
+    content = make_page(summarise(loaded), rejected, author="Ada Example", date="2025-01-02")
+    document = PdfReader(BytesIO(build_pdf(*content, check=True)))
+    assert document.metadata.author == "Ada Example"
