@@ -30,14 +30,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
                         help="folder with the records, searched with its sub-folders (default: results)")
     parser.add_argument("--verify", type=Path, metavar="DIR", help="like --results-dir, and also score the checkpoint "
                         "next to each record again; the report shows both results")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="with --verify and --playground: the folder that holds the data "
-                        "sets, or that they are downloaded to (default: data)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="with --verify and --playground: the folder "
+                        "that holds the data sets, or that they are downloaded to (default: data)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="the page to write (default: report.html)")
     parser.add_argument("--pdf", type=Path, metavar="FILE", help="the PDF to write (default: report.pdf)")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the text between the lines "
                         "<!-- results:begin --> and <!-- results:end --> in FILE by the table, and do nothing else")
-    parser.add_argument("--playground", type=Path, metavar="FILE", help="write one HTML file in which the trained models "
-                        "run in the browser, on MNIST if its weights are there, and do nothing else")
+    parser.add_argument("--playground", type=Path, metavar="FILE", help="only write one HTML file in which the trained "
+                        "models run in the browser: those of MNIST, if most of their weights are there")
     parser.add_argument("--dataset", choices=("mnist", "digits"), help="with --playground: the data set of its models")
     args = parser.parse_args(argv)
     if args.readme and (args.html or args.pdf or args.verify):
@@ -77,8 +77,8 @@ def main(argv: list[str]) -> None:
     elif args.playground:
         from playground.build import write_playground  # here, since it needs torch, and the report does not
 
-        runs, rejected = write_playground(args.results_dir, args.data_dir or Path("data"), args.playground, args.dataset)
-        used = len(runs)
+        used, rejected = write_playground(args.results_dir, args.data_dir or Path("data"), args.playground,
+                                          args.dataset)
         print(f"playground: {args.playground}; open it in a browser, for example with\n"
               f"            python -m webbrowser {args.playground.resolve().as_uri()}")
     else:

@@ -37,16 +37,16 @@ TRAINING_IMAGES, TEST_IMAGES = 2000, 800  # at most, each with a latent per task
 AXES = 8  # principal axes of a latent that has a decoder
 
 
-def write_playground(results_dir: Path, data_dir: Path, path: Path, dataset: str | None = None) -> tuple[
-        list[Loaded], list[Rejected]]:
-    """Write the page.  Returns the runs that it holds, and the files that are no records.
+def write_playground(results_dir: Path, data_dir: Path, path: Path,
+                     dataset: str | None = None) -> tuple[int, list[Rejected]]:
+    """Write the page.  Returns the number of runs that it holds, and the files that are no records.
 
     dataset: one of PLAYED; None: the first for which most tasks have weights.  Raises RunError where none has any.
     """
     loaded, rejected = load_results(results_dir)
     runs = choose(loaded, results_dir, (dataset,) if dataset else PLAYED)
     write_file(path, build_page(runs, results_dir, load_dataset(runs[0].record.run.dataset, data_dir)))
-    return runs, rejected
+    return len(runs), rejected
 
 
 def choose(loaded: list[Loaded], folder: Path, datasets: tuple[str, ...]) -> list[Loaded]:
@@ -90,7 +90,7 @@ def build_page(runs: list[Loaded], folder: Path, data: Dataset) -> bytes:
     pixels = images.flatten(1) / 255
     facts: dict[str, Any] = {
         "shape": list(images.shape[1:]), "classes": list(data.classes), "colours": PALETTE, "pen": ink, "box": box,
-        "train": {"count": len(train), "images": store.put(images), "labels": store.put(data.train_labels[train].astype(np.uint8))},
+        "train": {"count": len(train), "images": store.put(images), "labels": store.put(labels.byte())},
         "test": {"images": store.put(test), "labels": store.put(data.test_labels[index[shown]].astype(np.uint8)),
                  "numbers": index[shown].tolist(), "places": shown.tolist()},
         "labels": store.put(data.test_labels[index].astype(np.uint8)),
@@ -127,11 +127,11 @@ def model(run: Loaded, folder: Path, store: Store, images: Tensor, labels: Tenso
 def decoder_of(saved: Saved, store: Store) -> list[dict[str, Any]] | None:
     """The layers of a run's decoder of pixels; None where it has none."""
     fields = saved.record.recipe.fields
-    if "decoder_widths" not in fields or saved.record.derived.parameters.get("decoder", 0) == 0:
+    widths, (channels, height, width) = fields.get("decoder_widths"), saved.record.data.image_shape
+    if not isinstance(widths, list):
         return None
-    widths, (channels, height, width) = fields["decoder_widths"], saved.record.data.image_shape
-    assert isinstance(widths, list)
-    decoder = build_decoder(str(fields["encoder"]), (channels, height, width), tuple(widths), int(fields["latent_dim"]))
+    decoder = build_decoder(str(fields["encoder"]), (channels, height, width), tuple(widths),
+                            int(saved.record.recipe.number("latent_dim")))
     fill(saved.checkpoint, "decoder", decoder)
     return decoder_layers(decoder.eval(), store)
 

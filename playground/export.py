@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from evaluation.scores import Standardised
 from models.decoders import ConvDecoder, MLPDecoder
-from models.encoders import ConvDepthsEncoder, ConvEncoder, MLPEncoder, Normalise
+from models.encoders import ConvBlock, ConvDepthsEncoder, ConvEncoder, MLPEncoder, Normalise
 from models.heads import LinearHead, MLPClassifier
 
 Layer = dict[str, Any]
@@ -101,7 +101,8 @@ def classifier_layers(classifier: nn.Module, store: Store) -> list[Layer]:
 
 
 def _normalise(module: Normalise, store: Store) -> list[Layer]:
-    return [{"kind": "affine", "shift": store.put(-module.mean)}, {"kind": "affine", "scale": store.put(1 / module.std)}]
+    return [{"kind": "affine", "shift": store.put(-module.mean)},
+            {"kind": "affine", "scale": store.put(1 / module.std)}]
 
 
 def _norm(norm: nn.Module, store: Store, bias: Tensor | float = 0.0) -> Layer:
@@ -140,6 +141,7 @@ def _conv_layers(encoder: ConvEncoder, store: Store, grids: list[int]) -> list[L
     """All layers of ConvEncoder.maps.  grids: of each block's output, the averages over such a grid are kept."""
     layers = [*_normalise(encoder.normalise, store), _filters(encoder.whitening.weight, store, padding=0, act="gelu")]
     for depth, block in enumerate(encoder.blocks):
+        assert isinstance(block, ConvBlock)
         layers += [_conv(block.conv1, store, pooled=True, act="gelu", **_norm(block.norm1, store)),
                    _conv(block.conv2, store, act="gelu", **_norm(block.norm2, store))]
         layers += [{"kind": "keep", "grid": grid} for grid in grids[depth:depth + 1]]

@@ -46,52 +46,53 @@ const ACTIVATIONS = {
 // scale, shift and activation, in place; both are per channel
 function finish({data}, {scale, shift, act}) {
   const f = ACTIVATIONS[act];
-  const a = scale, b = shift, channels = (a ?? b)?.length;
-  if (channels) for (let i = 0; i < data.length; i++) data[i] = data[i] * (a ? a[i % channels] : 1) + (b ? b[i % channels] : 0);
+  if (scale) for (let i = 0; i < data.length; i++) data[i] *= scale[i % scale.length];
+  if (shift) for (let i = 0; i < data.length; i++) data[i] += shift[i % shift.length];
   if (f) for (let i = 0; i < data.length; i++) data[i] = f(data[i]);
 }
 
-// out[to + o] = sum over i of weight[o, i] x[from + i]
-function multiply(weight, outputs, inputs, x, from, out, to) {
-  const even = inputs - inputs % 4;
-  for (let o = 0, w = 0; o < outputs; o++) {
-    let s0 = 0, s1 = 0, s2 = 0, s3 = 0, i = 0;
-    for (; i < even; i += 4, w += 4) {
-      s0 += weight[w] * x[from + i];
-      s1 += weight[w + 1] * x[from + i + 1];
-      s2 += weight[w + 2] * x[from + i + 2];
-      s3 += weight[w + 3] * x[from + i + 3];
+// Each of the rows of x times each row of the weight: (rows, inputs) and (outputs, inputs) -> (rows, outputs).
+// Two rows by four outputs at once, since reading numbers takes longer than multiplying them; the last may repeat.
+function multiply(weight, outputs, x, rows) {
+  const inputs = weight.length / outputs, out = new Float32Array(rows * outputs);
+  for (let row = 0; row < rows; row += 2) {
+    const next = Math.min(row + 1, rows - 1), x0 = row * inputs, x1 = next * inputs;
+    for (let o = 0; o < outputs; o += 4) {
+      const o1 = Math.min(o + 1, outputs - 1), o2 = Math.min(o + 2, outputs - 1), o3 = Math.min(o + 3, outputs - 1);
+      const w0 = o * inputs, w1 = o1 * inputs, w2 = o2 * inputs, w3 = o3 * inputs;
+      let a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+      for (let i = 0; i < inputs; i++) {
+        const a = x[x0 + i], b = x[x1 + i], p = weight[w0 + i], q = weight[w1 + i], r = weight[w2 + i], s = weight[w3 + i];
+        a0 += a * p; a1 += a * q; a2 += a * r; a3 += a * s;
+        b0 += b * p; b1 += b * q; b2 += b * r; b3 += b * s;
+      }
+      const to = row * outputs, then = next * outputs;
+      out[to + o] = a0; out[to + o1] = a1; out[to + o2] = a2; out[to + o3] = a3;
+      out[then + o] = b0; out[then + o1] = b1; out[then + o2] = b2; out[then + o3] = b3;
     }
-    for (; i < inputs; i++, w++) s0 += weight[w] * x[from + i];
-    out[to + o] = s0 + s1 + s2 + s3;
   }
+  return out;
 }
 
 const LAYERS = {
   affine: ({data, shape}) => ({data: data.slice(), shape}),
-  dense({data}, {weight, outputs}) {
-    const out = new Float32Array(outputs);
-    multiply(weight, outputs, data.length, data, 0, out, 0);
-    return {data: out, shape: [1, 1, outputs]};
-  },
+  dense: ({data}, {weight, outputs}) => ({data: multiply(weight, outputs, data, 1), shape: [1, 1, outputs]}),
   conv({data, shape: [height, width, channels]}, {weight, outputs, side, padding, pooled}) {
     let rows = height + 2 * padding - side + 1, columns = width + 2 * padding - side + 1;
     if (pooled) [rows, columns] = [rows - rows % 2, columns - columns % 2]; // pooling drops an odd last one
-    const patch = new Float32Array(side * side * channels), out = new Float32Array(rows * columns * outputs);
-    for (let y = 0; y < rows; y++) {
+    const patches = new Float32Array(rows * columns * side * side * channels); // 0 beyond the border
+    for (let y = 0, to = 0; y < rows; y++) {
       for (let x = 0; x < columns; x++) {
-        for (let dy = 0, to = 0; dy < side; dy++) {
-          for (let dx = 0; dx < side; dx++, to += channels) {
-            const v = y + dy - padding, u = x + dx - padding, from = (v * width + u) * channels;
-            if (v < 0 || u < 0 || v >= height || u >= width) patch.fill(0, to, to + channels);
-            else for (let c = 0; c < channels; c++) patch[to + c] = data[from + c];
+        for (let v = y - padding; v < y - padding + side; v++) {
+          for (let u = x - padding; u < x - padding + side; u++, to += channels) {
+            if (v < 0 || u < 0 || v >= height || u >= width) continue;
+            for (let c = 0, from = (v * width + u) * channels; c < channels; c++) patches[to + c] = data[from + c];
           }
         }
-        multiply(weight, outputs, patch.length, patch, 0, out, (y * columns + x) * outputs);
       }
     }
-    const map = {data: out, shape: [rows, columns, outputs]};
-    return pooled ? pooledOver(map, rows / 2, columns / 2, Math.max) : map;
+    const map = {data: multiply(weight, outputs, patches, rows * columns), shape: [rows, columns, outputs]};
+    return pooled ? pooledOver(map, rows / 2, columns / 2, true) : map;
   },
   double({data, shape: [height, width, channels]}) {
     const out = new Float32Array(4 * data.length);
@@ -103,7 +104,7 @@ const LAYERS = {
   },
   // torch orders a flattened map by channel, then row, then column
   pool({data, shape: [height, width, channels]}, {how}) {
-    if (how !== "flatten") return pooledOver({data, shape: [height, width, channels]}, 1, 1, how === "max" && Math.max);
+    if (how !== "flatten") return pooledOver({data, shape: [height, width, channels]}, 1, 1, how === "max");
     const pixels = height * width;
     return {data: data.map((_, i) => data[i % pixels * channels + Math.floor(i / pixels)]), shape: [1, 1, data.length]};
   },
@@ -121,7 +122,7 @@ const LAYERS = {
   },
 };
 
-// Maximum or, without a function, mean over the cells of a grid, whose borders are those of torch's adaptive pooling
+// Maximum or mean over the cells of a grid, whose borders are those of torch's adaptive pooling
 function pooledOver({data, shape: [height, width, channels]}, rows, columns, largest) {
   const out = new Float32Array(rows * columns * channels).fill(largest ? -Infinity : 0);
   for (let y = 0; y < rows; y++) {

@@ -283,8 +283,9 @@ function change() {
   const value = (id) => Number($(id).value);
   const image = changed(current.image, value("turn"), value("right"), value("down"), value("blur"), value("noise"));
   paint($("changed"), image);
+  const still = image.every((value, i) => value === current.image[i]);
   const moved = [[distance(image, current.image) / facts.pixels.distance, ""], ...models.map((model) => {
-    const {z, label, shares} = answer(model, image);
+    const {z, label, shares} = still ? model.answer : answer(model, image);
     return [distance(z, model.answer.z) / model.distance, `${name(label)}, ${percent(shares[label])}`];
   })];
   all(".moves li").forEach((item, i) => {
