@@ -62,7 +62,8 @@ function multiply(weight, outputs, x, rows) {
       const w0 = o * inputs, w1 = o1 * inputs, w2 = o2 * inputs, w3 = o3 * inputs;
       let a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
       for (let i = 0; i < inputs; i++) {
-        const a = x[x0 + i], b = x[x1 + i], p = weight[w0 + i], q = weight[w1 + i], r = weight[w2 + i], s = weight[w3 + i];
+        const a = x[x0 + i], b = x[x1 + i];
+        const p = weight[w0 + i], q = weight[w1 + i], r = weight[w2 + i], s = weight[w3 + i];
         a0 += a * p; a1 += a * q; a2 += a * r; a3 += a * s;
         b0 += b * p; b1 += b * q; b2 += b * r; b3 += b * s;
       }
@@ -104,8 +105,8 @@ const LAYERS = {
   },
   // torch orders a flattened map by channel, then row, then column
   pool({data, shape: [height, width, channels]}, {how}) {
-    if (how !== "flatten") return pooledOver({data, shape: [height, width, channels]}, 1, 1, how === "max");
     const pixels = height * width;
+    if (how !== "flatten") return pooledOver({data, shape: [height, width, channels]}, 1, 1, how === "max");
     return {data: data.map((_, i) => data[i % pixels * channels + Math.floor(i / pixels)]), shape: [1, 1, data.length]};
   },
   image({data}, {shape}) {

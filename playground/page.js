@@ -15,7 +15,7 @@ const imageSize = () => facts.shape.reduce((a, b) => a * b);
 const imageOf = (set, i) => Float32Array.from(
   facts[set].images.subarray(i * imageSize(), (i + 1) * imageSize()), (value) => value / 255);
 const indices = (count) => Array.from({length: count}, (_, i) => i);
-const percent = (share) => `${Math.round(100 * share)} %`;
+const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 const name = (label) => facts.classes[label];
 const mix = (a, b, t) => a.map((value, i) => value * (1 - t) + b[i] * t);
 
@@ -131,8 +131,9 @@ function paintDots(model, canvas) {
   const side = canvas.width, {points} = model, xs = [], ys = [];
   points.forEach((value, i) => (i % 2 ? ys : xs).push(value));
   const range = (values) => [Math.min(...values), Math.max(...values)];
-  const [left, right] = range(xs), [bottom, top] = range(ys), scale = 0.92 * side / Math.max(right - left, top - bottom, 1e-6);
-  model.at = (i) => [side / 2 + (xs[i] - (left + right) / 2) * scale, side / 2 - (ys[i] - (bottom + top) / 2) * scale];
+  const [left, right] = range(xs), [low, high] = range(ys);
+  const scale = 0.92 * side / Math.max(right - left, high - low, 1e-6);
+  model.at = (i) => [side / 2 + (xs[i] - (left + right) / 2) * scale, side / 2 - (ys[i] - (low + high) / 2) * scale];
   const dots = model.dots = document.createElement("canvas"), context = dots.getContext("2d");
   [dots.width, dots.height] = [side, side];
   xs.forEach((_, i) => {
@@ -199,7 +200,9 @@ function paintButtons(parent, set, chosen) {
   });
 }
 
-const matches = (near) => `${near.filter((i) => facts.train.labels[i] === current.truth).length} of ${near.length} right`;
+function matches(near) {
+  return `${near.filter((i) => facts.train.labels[i] === current.truth).length} of ${near.length} right`;
+}
 
 // ------------------------------------------------------------------------------------------------- the sections
 
@@ -230,7 +233,7 @@ function show(settled = true) {
   if (decoding) paint($("reconstruction"), run(decoding.decoder, decoding.answer.z));
   $("speed").textContent = `The last image was answered in ${Math.round(performance.now() - began)} ms on this device.`;
   if (!settled) return;
-  const origin = current.set === "test" ? `Test image ${current.index + 1}` : current.set ? "Training image" : "Drawing";
+  const origin = {test: `Test image ${current.index + 1}`, train: "Training image", "": "Drawing"}[current.set];
   $("said").textContent = `${origin}${current.set ? `, class ${name(current.truth)}` : ""}. ${said.join(" ")}`;
   if (current.set === "test") $("number").value = current.index + 1;
   paint($("here"), current.image);
@@ -308,7 +311,8 @@ function changed(image, degrees, right, down, blur, noise) {
       + b * ((1 - a) * at(image, x0, y0 + 1) + a * at(image, x0 + 1, y0 + 1));
   });
   if (blur) {
-    const reach = Math.ceil(3 * blur), taps = indices(2 * reach + 1).map((i) => Math.exp(-(((i - reach) / blur) ** 2) / 2));
+    const reach = Math.ceil(3 * blur);
+    const taps = indices(2 * reach + 1).map((i) => Math.exp(-(((i - reach) / blur) ** 2) / 2));
     const sum = taps.reduce((a, b) => a + b);
     for (const [dx, dy] of [[1, 0], [0, 1]]) {
       const before = out;
@@ -435,10 +439,11 @@ async function start() {
   pixels = bank(facts.train.images, facts.train.count);
   models = facts.models.map((model) => ({
     ...model, encoder: filled(model.encoder, get), classifier: filled(model.classifier, get),
-    decoder: model.decoder && filled(model.decoder, get), axes: model.axes && {...model.axes, vectors: get(model.axes.vectors)},
+    decoder: model.decoder && filled(model.decoder, get),
+    axes: model.axes && {...model.axes, vectors: get(model.axes.vectors)},
     train: bank(byteSigned(get(model.train)), facts.train.count),
     test: bank(byteSigned(get(model.test)), facts.test.numbers.length),
-    points: get(model.points), predicted: get(model.predicted), mean: get(model.mean), deviation: get(model.deviation)}));
+    ...Object.fromEntries(["points", "predicted", "mean", "deviation"].map((key) => [key, get(model[key])]))}));
   decoding = models.find((model) => model.decoder);
   $("main").hidden = false;
   const repaint = () => all(".map").forEach((canvas, m) => paintDots(models[m], canvas));
