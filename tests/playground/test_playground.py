@@ -153,7 +153,7 @@ def test_a_drawing_is_scaled_centred_and_classified(tab: Tab) -> None:
         images.append(image)
     assert np.abs(images[0] - images[1]).max() < 0.15  # wherever it is drawn and however large
     said = tab.run("$('said').textContent")
-    assert said.startswith("Drawing. 1.2.1 autoencoding: ") and said.count(" %.") == 3
+    assert said.startswith("Drawing. 1.2.1 autoencoding: ") and said.count("\xa0%.") == 3
     assert tab.run("all('.bars').map((bars) => all('b', bars).reduce((sum, b) => sum + Number(b.textContent), 0))"
                    ".every((sum) => Math.abs(sum - 100) <= 5)")
     assert tab.run("all('.near button.right, .near button.wrong').length") == 0  # until its class is given
