@@ -56,7 +56,7 @@ def choose(loaded: list[Loaded], folder: Path, datasets: tuple[str, ...]) -> lis
     dataset = max(found, key=lambda name: len(found[name]))  # the first of equals
     if not found[dataset]:
         raise RunError(f"{folder}: no weights (.safetensors) next to a complete record of {' or '.join(datasets)} that "
-                       "the page can run; `python _main.py --task all --dataset digits` trains some in two minutes")
+                       "the page can run; `python _main.py --task all --dataset digits` trains some")
     return found[dataset]
 
 
@@ -79,24 +79,22 @@ def best(loaded: list[Loaded], folder: Path, dataset: str, task: str) -> Loaded 
 
 def build_page(runs: list[Loaded], folder: Path, data: Dataset) -> bytes:
     """The page as UTF-16, whose byte order mark browsers believe before anything else."""
-    store = Store()
+    store, index = Store(), runs[0].arrays["map_index"]
+    runs = [run for run in runs if np.array_equal(run.arrays["map_index"], index)]
     train = data.subset(min(TRAINING_IMAGES, len(data.train_index))).train_index
-    index = runs[0].arrays["map_index"]
     shown = np.arange(len(index))[:: -(-len(index) // TEST_IMAGES)]  # positions on the maps
     images = torch.from_numpy(np.ascontiguousarray(data.train_images[train]))
     test = torch.from_numpy(np.ascontiguousarray(data.test_images[index[shown]]))
     labels = torch.from_numpy(data.train_labels[train])
     ink, box = pen(images)
-    pixels = images.flatten(1) / 255
     facts: dict[str, Any] = {
         "shape": list(images.shape[1:]), "classes": list(data.classes), "colours": PALETTE, "pen": ink, "box": box,
         "train": {"count": len(train), "images": store.put(images), "labels": store.put(labels.byte())},
         "test": {"images": store.put(test), "labels": store.put(data.test_labels[index[shown]].astype(np.uint8)),
                  "numbers": index[shown].tolist(), "places": shown.tolist()},
         "labels": store.put(data.test_labels[index].astype(np.uint8)),
-        "pixels": {"distance": class_distance(pixels, labels)},
-        "models": [model(run, folder, store, images, labels, test, shown) for run in runs if
-                   np.array_equal(run.arrays["map_index"], index)]}
+        "pixels": {"distance": class_distance(images.flatten(1) / 255, labels)},
+        "models": [model(run, folder, store, images, labels, test, shown) for run in runs]}
     text, facts["packed"] = store.text()
     facts["sizes"] = store.sizes
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True,
@@ -115,9 +113,9 @@ def model(run: Loaded, folder: Path, store: Store, images: Tensor, labels: Tenso
     fill(saved.checkpoint, "classifier", classifier)
     z = latents_of(saved.encoder, images)
     decoder = decoder_of(saved, store)
-    return {"task": run.record.run.task, "title": task_name(run.record.run.task),
-            "encoder": encoder_layers(saved.encoder, store), "classifier": classifier_layers(classifier, store),
-            "decoder": decoder, "axes": axes(z, store) if decoder else None, "distance": class_distance(z, labels),
+    return {"title": task_name(run.record.run.task), "encoder": encoder_layers(saved.encoder, store),
+            "classifier": classifier_layers(classifier, store), "decoder": decoder,
+            "axes": axes(z, store) if decoder else None, "distance": class_distance(z, labels),
             "mean": store.put(z.mean(0)), "deviation": store.put(z.std(0)),
             "train": store.put(in_bytes(z)), "test": store.put(in_bytes(latents_of(saved.encoder, test))),
             "points": store.put(run.arrays["map_points"]),

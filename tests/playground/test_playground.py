@@ -282,6 +282,18 @@ def test_it_fits_a_phone_in_light_and_dark(page: Path, tmp_path: Path, dark: boo
         assert small == 0 and troubles(tab) == []
 
 
+def test_without_an_autoencoder_the_rest_of_the_page_works(honest: Path, data: Dataset, tmp_path: Path) -> None:
+    runs = [run for run in load_results(honest)[0] if run.record.run.task != "1.2.1"]
+    (tmp_path / "page.html").write_bytes(build.build_page(runs, honest, data))
+    with Tab(tmp_path / "page.html", tmp_path / "profile") as tab:
+        tab.run("playground")
+        assert tab.run("all('h2').map((title) => title.id)") == ["draw-title", "alike-title", "change-title", ""]
+        tab.run("$('mistaken').click()")
+        label = tab.run("current.truth")
+        assert label in range(10) and tab.run("models.some((model) => model.answer.label !== current.truth)")
+        assert troubles(tab) == []
+
+
 def test_it_names_models_and_says_what_it_is_without_scripts(page: Path, honest: Path) -> None:
     text = page.read_text(encoding="utf-16")
     outline = Reader(re.sub(r"(?s)(<script[^>]*>).*?(</script>)", r"\1\2", text))
