@@ -31,16 +31,12 @@ function softmax(logits) {
 
 // The rows of largest cosine with x, without the row `except`
 function nearest(x, {rows, lengths}, count, except) {
-  const cosine = lengths.map((length, i) => {
-    let sum = 0;
-    for (let j = 0, from = i * x.length; j < x.length; j++) sum += x[j] * rows[from + j];
-    return i === except ? -Infinity : sum / length;
-  });
+  const cosine = multiply(rows, lengths.length, x, 1).map((dot, i) => i === except ? -Infinity : dot / lengths[i]);
   return indices(cosine.length).sort((a, b) => cosine[b] - cosine[a]).slice(0, count);
 }
 
-function bank(rows, count) {
-  const size = rows.length / count;
+function bank(bytes, count) {
+  const rows = Float32Array.from(bytes), size = rows.length / count; // one type of array keeps multiply() fast
   return {rows, lengths: Float32Array.from(indices(count),
     (i) => Math.hypot(...rows.subarray(i * size, (i + 1) * size)) || 1)};
 }
