@@ -4,7 +4,6 @@ They are skipped where it is not installed, unless the environment has REQUIRE_B
 """
 
 import base64
-import fcntl
 import json
 import os
 import shutil
@@ -45,6 +44,9 @@ class Tab:
 
     def __init__(self, page: Path, profile: Path, size: tuple[int, int] = (1200, 900), script: bool = True,
                  dark: bool = False) -> None:
+        program = [*command(profile), "--remote-debugging-pipe", "about:blank"]
+        import fcntl  # after Windows has skipped the test
+
         read, theirs_out = os.pipe()
         theirs_in, write = os.pipe()
 
@@ -52,8 +54,8 @@ class Tab:
             os.dup2(fcntl.fcntl(theirs_in, fcntl.F_DUPFD, 10), 3)
             os.dup2(fcntl.fcntl(theirs_out, fcntl.F_DUPFD, 10), 4)
 
-        self.process = subprocess.Popen([*command(profile), "--remote-debugging-pipe", "about:blank"], close_fds=False,
-                                        preexec_fn=rename, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(program, close_fds=False, preexec_fn=rename, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
         os.close(theirs_in)
         os.close(theirs_out)
         self.pipes = os.fdopen(read, "rb"), os.fdopen(write, "wb", buffering=0)
