@@ -37,7 +37,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the text between the lines "
                         "<!-- results:begin --> and <!-- results:end --> in FILE by the table, and do nothing else")
     parser.add_argument("--playground", type=Path, metavar="FILE", help="only write one HTML file in which the trained "
-                        "models run in the browser: those of MNIST, if most of their weights are there")
+                        "models run in the browser: those of MNIST, unless weights of more tasks are there for digits")
     parser.add_argument("--dataset", choices=("mnist", "digits"), help="with --playground: the data set of its models")
     args = parser.parse_args(argv)
     if args.readme and (args.html or args.pdf or args.verify):

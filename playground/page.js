@@ -349,7 +349,8 @@ function connectPad() {
   };
   pad.onpointermove = (event) => {
     if (!drawing) return;
-    for (const one of event.getCoalescedEvents?.() ?? [event]) strokes.at(-1).push(place(one));
+    const parts = event.getCoalescedEvents?.() ?? []; // some browsers have none, or return an empty list
+    strokes.at(-1).push(...(parts.length ? parts : [event]).map(place));
     paintPad();
     const now = performance.now();
     if (now - last < 3 * took) return; // a slow device draws first
