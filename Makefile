@@ -1,4 +1,4 @@
-# make report   train every task on the embedded digits, write report.html and report.pdf
+# make report   train every task on the embedded digits, write report.html, report.pdf and playground.html
 # make test     the tests
 # make check    lint and types
 # make faults   tests that kill commands, fill disks, train in several processes and grade a hostile class; some minutes
@@ -10,6 +10,7 @@ BIN := .venv/bin
 report: .venv/installed
 	$(BIN)/python _main.py --task all --dataset digits
 	$(BIN)/python _report_evaluation.py
+	$(BIN)/python _report_evaluation.py --playground playground.html --dataset digits
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest
@@ -32,4 +33,4 @@ faults: .venv/installed-test
 	touch $@
 
 clean:
-	rm -rf .venv report.html report.pdf
+	rm -rf .venv report.html report.pdf playground.html

@@ -16,8 +16,9 @@ EXAMPLES = """examples:
   python _report_evaluation.py --author "A. Name"   with an author in the PDF
   python _report_evaluation.py --verify results     score every checkpoint again
   python _report_evaluation.py --readme README.md   only rewrite README's table
+  python _report_evaluation.py --playground p.html  the trained models in a page
   python _report_evaluation.py grade --help         grade a class
-  python _report_evaluation.py grade --check mine  what a grader would accept
+  python _report_evaluation.py grade --check mine   what a grader would accept
 
 """
 
@@ -38,8 +39,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
                         help="folder with the records, searched with its sub-folders (default: results)")
     parser.add_argument("--verify", type=Path, metavar="DIR", help="like --results-dir, and also score the checkpoint "
                         "next to each record again; the report shows both results")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="with --verify: the folder that holds the data "
-                        "sets, or that they are downloaded to (default: data)")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="with --verify and --playground: the folder "
+                        "that holds the data sets, or that they are downloaded to (default: data)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="the page to write (default: report.html)")
     parser.add_argument("--pdf", type=Path, metavar="FILE", help="the PDF to write (default: report.pdf)")
     parser.add_argument("--author", default="", metavar="NAME", help="author line below the title (default: none)")
@@ -47,18 +48,25 @@ def parse(argv: list[str]) -> argparse.Namespace:
                         "the newest run, so that the same records give the same bytes)")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the text between the lines "
                         "<!-- results:begin --> and <!-- results:end --> in FILE by the table, and do nothing else")
+    parser.add_argument("--playground", type=Path, metavar="FILE", help="only write one HTML file in which the trained "
+                        "models run in the browser: those of MNIST, unless weights of more tasks are there for digits")
+    parser.add_argument("--dataset", choices=("mnist", "digits"), help="with --playground: the data set of its models")
     args = parser.parse_args(argv)
     if args.readme and (args.html or args.pdf or args.verify or args.author or args.date):
         raise UsageError("--readme writes neither a page nor a PDF; leave out --html, --pdf, --verify, --author and "
                          "--date")
     if args.verify and args.results_dir:
         raise UsageError("--verify names the folder with the records; leave out --results-dir")
-    if args.data_dir and not args.verify:
-        raise UsageError("--data-dir belongs to --verify")
+    if args.playground and (args.html or args.pdf or args.verify or args.readme):
+        raise UsageError("--playground only writes that page; leave out --html, --pdf, --verify and --readme")
+    if args.data_dir and not (args.verify or args.playground):
+        raise UsageError("--data-dir belongs to --verify and --playground")
+    if args.dataset and not args.playground:
+        raise UsageError("--dataset belongs to --playground")
     args.results_dir = args.verify or args.results_dir or Path("results")
     args.html, args.pdf = args.html or Path("report.html"), args.pdf or Path("report.pdf")
-    for path in (args.html, args.pdf):
-        if path.suffix in (".json", ".npz", ".safetensors"):
+    for path in (args.html, args.pdf, args.playground):
+        if path and path.suffix in (".json", ".npz", ".safetensors"):
             raise UsageError(f"{path}: that is the name of a record; a report must end in .html or .pdf")
     if os.path.realpath(args.html) == os.path.realpath(args.pdf):
         raise UsageError("--html and --pdf name the same file")
@@ -79,6 +87,13 @@ def main(argv: list[str]) -> None:
     if args.readme:
         used, rejected = write_readme(args.results_dir, args.readme)
         print(f"table: {args.readme}")
+    elif args.playground:
+        from playground.build import write_playground  # here, since it needs torch, and the report does not
+
+        used, rejected = write_playground(args.results_dir, args.data_dir or Path("data"), args.playground,
+                                          args.dataset)
+        print(f"playground: {args.playground}; open it in a browser, for example with\n"
+              f"            python -m webbrowser {args.playground.resolve().as_uri()}")
     else:
         verify = None
         if args.verify:

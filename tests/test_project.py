@@ -183,9 +183,10 @@ BELOW = {
     "training": {"evaluation", "models", "utils"},
     "report": {"training", "utils"},  # of training only the torch-free tables, as the test below ensures
     "theory": {"report", "training", "evaluation", "models", "utils"},
+    "playground": {"report", "training", "evaluation", "models", "utils"},
     "grading": {"report", "evaluation", "training", "models", "utils"},
     "_main": {"training", "evaluation", "utils"},
-    "_report_evaluation": {"theory", "grading", "report", "utils"},
+    "_report_evaluation": {"theory", "grading", "playground", "report", "utils"},
     "_theory": {"theory", "utils"},
 }
 
