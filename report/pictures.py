@@ -56,9 +56,12 @@ class Grid(NamedTuple):
 
 
 def same_images(named: list[Named], key: str) -> list[Named]:
-    """Those runs, whose arrays come last, that have an array, and in it the entries of the first of them."""
-    having = [one for one in named if key in one[-1]]
-    return [one for one in having if np.array_equal(one[-1][key], having[0][-1][key])]
+    """Those runs, whose arrays come last, that have the same entries in an array: the most that do."""
+    groups: dict[bytes, list[Named]] = {}
+    for one in named:
+        if key in one[-1]:
+            groups.setdefault(one[-1][key].tobytes(), []).append(one)
+    return max(groups.values(), key=len, default=[])
 
 
 def document(width: float, height: float, parts: Iterable[ElementTree.Element]) -> bytes:
@@ -326,7 +329,7 @@ def neighbours(record: Record, arrays: Arrays) -> Drawing | None:
 def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
     """The same test images as several decoders reconstruct them; None where fewer than two runs have them.
 
-    named: (a row's title, the arrays of a run).  Runs with other images than the first are left out.
+    named: (a row's title, the arrays of a run).  Runs with other images than most are left out.
     """
     named = same_images([one for one in named if drawable(one[1], "neighbour_outputs")], "neighbour_inputs")
     if len(named) < 2:
@@ -349,7 +352,7 @@ def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
 def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
     """The nearest training images of the same test images, one line per run; None for fewer than two runs.
 
-    named: (a row's title, the arrays of a run), of one data set.  Runs with other images than the first are left out.
+    named: (a row's title, the arrays of a run), of one data set.  Runs with other images than most are left out.
     """
     named = same_images([one for one in named if drawable(one[1], "neighbour_images")], "neighbour_inputs")
     if len(named) < 2:
