@@ -194,7 +194,8 @@ def dots(places: np.ndarray, labels: np.ndarray, classes: int) -> ElementTree.El
         steps = np.diff(own[np.lexsort(own.T[::-1])], axis=0, prepend=0).tolist()
         ElementTree.SubElement(paths, f"{SVG}path", {"id": f"c{label}", "d": "".join(f"m{x} {y}h0" for x, y in steps)})
         colour = class_colour(label, classes)
-        outline = matplotlib.colors.to_hex(0.6 * np.array(matplotlib.colors.to_rgb(colour)))
+        red, green, blue = matplotlib.colors.to_rgb(colour)
+        outline = matplotlib.colors.to_hex((0.6 * red, 0.6 * green, 0.6 * blue))
         for stroke, width in ((outline, size + 0.7), (colour, size)):
             ElementTree.SubElement(group, f"{SVG}use", {f"{XLINK}href": f"#c{label}", "stroke": stroke,
                                                         "stroke-width": f"{FINE * width:g}"})
@@ -249,7 +250,7 @@ def reconstructions(arrays: Arrays) -> Drawing | None:
               zip(("best", "median", "worst"), parts, strict=True)] if by_error else ["test images at even steps"]
     starts = np.cumsum([0, *[len(part) + 1 for part in parts[:-1]]])
     words = [word(title, start * drawn.right, 11, 10.5, **BOLD) for title, start in zip(titles, starts, strict=True)]
-    words += [word(f"{exact[k]:.4f}", column * drawn.right + 20, below, 8.5, MUTED, "middle")
+    words += [word(f"{exact[k]:.4f}", column * drawn.right + 20, below, 9.5, MUTED, "middle")
               for column, k in enumerate(columns) if k is not None]
     data = svg(max(drawn.width, 170), below + 4, drawn.image, (0, top, drawn.width, drawn.height), words)
     shown = show.plural(len(chosen), "test image")
@@ -390,7 +391,7 @@ def frame(x: float, y: float, drawn: Grid) -> ElementTree.Element:
 
 def map_grid(named: list[tuple[str, Record, Arrays]]) -> list[tuple[str, Drawing]]:
     """Small t-SNE maps of the same images without names on them, as (array's name, drawing): pixels, then each run."""
-    drawn = []
+    drawn: list[tuple[str, Drawing]] = []
     for title, record, arrays in same_images(named, "map_index"):
         for key, drawing in maps(record, arrays, named_on_map=False):
             if key == "map_points" or (key == "pixel_tsne" and not any(name == key for name, _ in drawn)):
