@@ -88,7 +88,9 @@ def explorer(runs: list[Titled]) -> Markup:
             images = index.tobytes(), run.arrays["test_labels"][index].tobytes()
             key = (run.record.run.dataset, *run.record.data.classes, *images)
             groups.setdefault(key, []).append((title, run))
-    headings = unique(show.shorten(dataset_name(dataset), 60) for dataset, *_ in groups)
+    names = [show.shorten(dataset_name(dataset), 60) for dataset, *_ in groups]
+    headings = unique(f"{name}{': runs that show other test images' if name in names[:i] else ''}"
+                      for i, name in enumerate(names))
     return Markup("\n").join(_fragment(f"explorer-{i}", heading, group)
                              for i, (heading, group) in enumerate(zip(headings, groups.values(), strict=True), start=1))
 

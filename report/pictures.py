@@ -57,9 +57,12 @@ class Grid(NamedTuple):
 
 
 def same_images(named: list[Named], key: str) -> list[Named]:
-    """Those runs, whose arrays come last, that have an array, and in it the entries of the first of them."""
-    having = [one for one in named if key in one[-1]]
-    return [one for one in having if np.array_equal(one[-1][key], having[0][-1][key])]
+    """Those runs, whose arrays come last, that have the same entries in an array: the most that do."""
+    groups: dict[bytes, list[Named]] = {}
+    for one in named:
+        if key in one[-1]:
+            groups.setdefault(one[-1][key].tobytes(), []).append(one)
+    return max(groups.values(), key=len, default=[])
 
 
 def document(width: float, height: float, parts: Iterable[ElementTree.Element]) -> bytes:
@@ -192,7 +195,8 @@ def dots(places: np.ndarray, labels: np.ndarray, classes: int) -> ElementTree.El
         steps = np.diff(own[np.lexsort(own.T[::-1])], axis=0, prepend=0).tolist()
         ElementTree.SubElement(paths, f"{SVG}path", {"id": f"c{label}", "d": "".join(f"m{x} {y}h0" for x, y in steps)})
         colour = class_colour(label, classes)
-        outline = matplotlib.colors.to_hex(0.6 * np.array(matplotlib.colors.to_rgb(colour)))
+        red, green, blue = matplotlib.colors.to_rgb(colour)
+        outline = matplotlib.colors.to_hex((0.6 * red, 0.6 * green, 0.6 * blue))
         for stroke, width in ((outline, size + 0.7), (colour, size)):
             ElementTree.SubElement(group, f"{SVG}use", {f"{XLINK}href": f"#c{label}", "stroke": stroke,
                                                         "stroke-width": f"{FINE * width:g}"})
@@ -254,7 +258,7 @@ def reconstructions(arrays: Arrays, most: int = MOST_IMAGES) -> Drawing | None:
               zip(("best", "median", "worst"), parts, strict=True)] if by_error else ["test images at even steps"]
     starts = np.cumsum([0, *[len(part) + 1 for part in parts[:-1]]])
     words = [word(title, start * drawn.right, 11, 10.5, **BOLD) for title, start in zip(titles, starts, strict=True)]
-    words += [word(f"{exact[k]:.4f}", column * drawn.right + 20, below, 8.5, MUTED, "middle")
+    words += [word(f"{exact[k]:.4f}", column * drawn.right + 20, below, 9.5, MUTED, "middle")
               for column, k in enumerate(columns) if k is not None]
     data = svg(max(drawn.width, 170), below + 4, drawn.image, (0, top, drawn.width, drawn.height), words)
     shown = show.plural(len(chosen), "test image")
@@ -369,7 +373,7 @@ def neighbours(record: Record, arrays: Arrays, most: int = MOST_STRIPS, columns:
 def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
     """The same test images as several decoders reconstruct them; None where fewer than two runs have them.
 
-    named: (a row's title, the arrays of a run).  Runs with other images than the first are left out.
+    named: (a row's title, the arrays of a run).  Runs with other images than most are left out.
     """
     named = same_images([one for one in named if drawable(one[1], "neighbour_outputs")], "neighbour_inputs")
     if len(named) < 2:
@@ -392,7 +396,7 @@ def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
 def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
     """The nearest training images of the same test images, one line per run; None for fewer than two runs.
 
-    named: (a row's title, the arrays of a run), of one data set.  Runs with other images than the first are left out.
+    named: (a row's title, the arrays of a run), of one data set.  Runs with other images than most are left out.
     """
     named = same_images([one for one in named if drawable(one[1], "neighbour_images")], "neighbour_inputs")
     if len(named) < 2:
@@ -430,7 +434,7 @@ def frame(x: float, y: float, drawn: Grid) -> ElementTree.Element:
 
 def map_grid(named: list[tuple[str, Record, Arrays]]) -> list[tuple[str, Drawing]]:
     """Small t-SNE maps of the same images without names on them, as (array's name, drawing): pixels, then each run."""
-    drawn = []
+    drawn: list[tuple[str, Drawing]] = []
     for title, record, arrays in same_images(named, "map_index"):
         for key, drawing in maps(record, arrays, named_on_map=False):
             if key == "map_points" or (key == "pixel_tsne" and not any(name == key for name, _ in drawn)):

@@ -124,7 +124,7 @@ def test_runs_with_other_test_images_get_an_explorer_of_their_own(runs: list) ->
     title, run = runs[0]
     other = dataclasses.replace(run, arrays=run.arrays | {"map_index": run.arrays["map_index"][::-1]})
     html = str(explorer([(title, run), (title, other)]))
-    assert re.findall(r"<h3[^>]*>(.*?)</h3>", html) == ["MNIST", "MNIST (2)"]
+    assert re.findall(r"<h3[^>]*>(.*?)</h3>", html) == ["MNIST", "MNIST: runs that show other test images"]
 
 
 def test_repeated_names_of_options_are_numbered() -> None:

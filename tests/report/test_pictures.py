@@ -92,6 +92,8 @@ def test_neighbours_are_compared_over_methods_with_their_counts(tmp_path: Path) 
         shown += (~same[:3]).sum()
     assert drawn.data.count(b"<rect") == shown
     assert pictures.neighbour_grid(list(arrays.items())[:1]) is None
+    other = arrays["plain"] | {"neighbour_inputs": arrays["plain"]["neighbour_inputs"][::-1]}
+    assert pictures.neighbour_grid([("old", other), *arrays.items()]) == drawn  # one old run does not displace the rest
 
 
 def test_the_perplexity_that_the_report_names_is_the_one_that_was_used() -> None:
