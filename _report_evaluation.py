@@ -48,8 +48,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
                         "<!-- results:begin --> and <!-- results:end --> in FILE by the table, and do nothing else")
     args = parser.parse_args(argv)
     if args.readme and (args.html or args.pdf or args.verify or args.author or args.date):
-        raise UsageError("--readme writes neither a page nor a PDF; leave out --html, --pdf, --verify, --author and "
-                         "--date")
+        raise UsageError("--readme writes neither a page nor a PDF; leave out --html, --pdf, --author, --date and "
+                         "--verify")
     if args.verify and args.results_dir:
         raise UsageError("--verify names the folder with the records; leave out --results-dir")
     if args.data_dir and not args.verify:
