@@ -53,8 +53,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--dataset", choices=("mnist", "digits"), help="with --playground: the data set of its models")
     args = parser.parse_args(argv)
     if args.readme and (args.html or args.pdf or args.verify or args.author or args.date):
-        raise UsageError("--readme writes neither a page nor a PDF; leave out --html, --pdf, --verify, --author and "
-                         "--date")
+        raise UsageError("--readme writes neither a page nor a PDF; leave out --html, --pdf, --author, --date and "
+                         "--verify")
     if args.verify and args.results_dir:
         raise UsageError("--verify names the folder with the records; leave out --results-dir")
     if args.playground and (args.html or args.pdf or args.verify or args.readme):

@@ -68,16 +68,16 @@ def test_a_loss_read_late_still_names_its_own_step(data: DeviceData, device: str
     assert (caught.value.step, caught.value.epoch, len(caught.value.history)) == (step, epoch, epoch - 1)
 
 
-def test_a_pipe_gets_every_tenth_epoch_and_the_last_and_one_estimate(digits: DeviceData, capsys) -> None:
-    train(digits, "cpu", epochs=12)
+def test_a_pipe_gets_every_tenth_epoch_and_the_last_and_one_estimate(data: DeviceData, capsys) -> None:
+    train(data, "cpu", epochs=12)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines if line.startswith("epoch")] == ["10/12", "12/12"]
     assert len([line for line in lines if line.startswith("estimated ")]) == 1
 
 
 @pytest.mark.parametrize("slowdown, words", [(1.0, "53.0 s"), (2.0, "1 min 33 s")])
-def test_the_estimate_is_time_so_far_steps_left_and_scoring(slowdown, words, digits, monkeypatch, capsys) -> None:
-    loop = Loop(TASKS["1.2.2"].default_recipe("digits"), digits, CPU, {"encoder": nn.Linear(64, 10)})
+def test_the_estimate_is_time_so_far_steps_left_and_scoring(slowdown, words, data, monkeypatch, capsys) -> None:
+    loop = Loop(TASKS["1.2.2"].default_recipe("digits"), data, CPU, {"encoder": nn.Linear(64, 10)})
     loop.steps, loop.step_done, loop.started, loop.slowdown = 100, 20, 100.0, slowdown
     monkeypatch.setattr("training.loop.time.monotonic", lambda: 105.0)
     monkeypatch.setattr("training.loop.expected_seconds", lambda *_: 4.0)
