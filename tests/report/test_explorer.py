@@ -179,8 +179,10 @@ async function hover(id, i) {
   const box = events.getBoundingClientRect();
   const clientX = box.left + left + width * (x[i] - x_range.start) / (x_range.end - x_range.start);
   const clientY = box.top + bottom - height * (y[i] - y_range.start) / (y_range.end - y_range.start);
-  events.dispatchEvent(new PointerEvent("pointermove", {clientX, clientY, isPrimary: true, view: window}));
-  await wait(300);
+  for (let k = 0; k < 40 && ![...deep(document, ".bk-tooltip-content")].some((one) => one.textContent); k++) {
+    events.dispatchEvent(new PointerEvent("pointermove", {clientX, clientY, isPrimary: true, view: window}));
+    await wait(100); // a frame can be late on a busy machine
+  }
 }
 async function drive() {
   for (let i = 0; i < 40 && !document.documentElement.dataset.explorers; i++) await wait();
