@@ -133,10 +133,13 @@ def shown_run(name: str, row: Row, drawings: dict[str, Drawing]) -> dict[str, An
 
 
 def legible_width(drawing: Drawing) -> str:
-    """The share of TEXT_WIDTH at which the smallest words of an SVG have SMALLEST points; the whole of it at most."""
+    """The share of TEXT_WIDTH at which the smallest words of an SVG have SMALLEST points; the whole of it at most.
+
+    A chart, whose words are large enough, keeps its size.
+    """
     sizes = [float(size) for size in re.findall(rb"font(?:-size=\"|: )([\d.]+)", drawing.data)]
     width = re.search(rb"width=\"([\d.]+)pt\"", drawing.data)
-    share = SMALLEST / min(sizes) * float(width[1]) / TEXT_WIDTH if width and sizes else 1.0
+    share = SMALLEST / min(sizes, default=SMALLEST) * float(width[1]) / TEXT_WIDTH if width else 1.0
     return f"{min(share, 1.0):.3f}"
 
 
