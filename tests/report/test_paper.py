@@ -69,7 +69,7 @@ def test_each_figure_and_table_has_a_number_and_is_referred_to(pdf: bytes, plant
     for document in (pdf, plants):
         text = " ".join(pdf_text(document).split())
         for kind in ("Figure", "Table"):
-            captions = [int(number) for number in re.findall(rf"{kind} (\d+)\. (?=[A-Z0-9])", text)]
+            captions = [int(number) for number in re.findall(rf"{kind} (\d+)\. (?=[A-Za-z0-9])", text)]
             last = max(captions)
             assert set(captions) >= set(range(1, last + 1))
             for number in range(1, last + 1):
