@@ -88,7 +88,7 @@ DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("plain",), "mnist": ("plain",
 # No flips on digits: a mirrored digit is another shape.  Where pixels are reconstructed, MNIST and digits have the
 # fully connected autoencoder that the task asks for.
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("cifar10", "plain"): {"epochs": 18, "muon_learning_rate": 0.05, "flip": True},
+    ("cifar10", "plain"): {"epochs": 4, "flip": True},
     ("cifar10", "denoising"): {"epochs": 4, "flip": True},
     ("cifar10", "masked"): {"epochs": 4, "flip": True},
     ("cifar10", "patches"): {
