@@ -207,9 +207,8 @@ def test_no_two_modules_import_each_other() -> None:
 
 
 def test_report_and_the_written_part_of_theory_load_no_torch() -> None:
-    written = [ROOT / "theory" / "chapter.py", *(ROOT / "theory").glob("*/form.py"),
-               *(ROOT / "theory").glob("*/figure.py")]
-    assert len(written) >= 17  # the chapter, and form and figure of eight questions
+    written = [ROOT / "theory" / "chapter.py", *(ROOT / "theory").glob("*/result.py")]
+    assert len(written) == 9  # the chapter, and form and figure of eight questions
     report = [name for name in MODULES if name.startswith("report.")]
     for name in [*report, *map(module_name, written)]:
         assert not {"torch", "torchvision"} & {module.split(".")[0] for module in loaded_with(name)}, name
