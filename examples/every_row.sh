@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Every row of the report's tables, made anew: estimated at ten minutes on a large GPU and at days on two cores.
+# Makes every row of the report's tables again: estimated at ten minutes on a large GPU and at days on two cores.
 # Arguments go to every run, such as --device cuda.  An interrupted run resumes; a command of several runs skips those
-# that have a complete record, and a command of one run makes another record beside it.
+# that have a complete record, and a command of one run makes another record next to it.
 set -euo pipefail
 run() { python _main.py "$@"; }
 for dataset in mnist cifar10; do
