@@ -75,16 +75,6 @@ def minutes(seconds: float | None) -> str:
     return NOTHING if seconds is None else f"{seconds / 60:.1f}"
 
 
-def duration(seconds: float) -> str:
-    """'6.4 s', '12 min 34 s' or '1 h 02 min'."""
-    if seconds < 59.95:  # what rounds to 60.0 is a minute
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
 def flops(number: float) -> str:
     """Floating-point operations with a decimal prefix: 3.21e15 -> '3.21 PFLOP'."""
     for limit, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
