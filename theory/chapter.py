@@ -24,6 +24,7 @@ from report.summary import Results
 from theory.answers import answer
 from theory.own_runs import own_runs
 from theory.results import QUESTIONS, TheoryResults, read_theory
+from utils.console import in_words
 from utils.records.schema import RecordError
 
 COMMAND = "python _theory.py"
@@ -73,7 +74,7 @@ def provenance(results: TheoryResults) -> dict[str, Any]:
     tree = {True: ", with changes that are not in the commit", False: "", None: ", no git"}[machine.dirty]
     versions = {"Python": machine.python, "torch": machine.torch, "numpy": machine.numpy, **results.libraries}
     facts = {"command": COMMAND, "seed": str(results.seed), "started": show.timestamp(results.started),
-             "processor time": show.duration(sum(results.seconds.values())), "commit": machine.commit + tree,
+             "processor time": in_words(sum(results.seconds.values())), "commit": machine.commit + tree,
              "processor": f"{machine.cpu}, {show.plural(machine.threads, 'thread')}",
              "versions": ", ".join(f"{name} {version}" for name, version in versions.items())}
     return table("Provenance of this chapter's experiments.", ["What", "Value"],
