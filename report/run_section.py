@@ -23,7 +23,7 @@ def run_section(row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
     drawn = {"curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
              "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
              "neighbours": pictures.neighbours(record, run.arrays) if row.default else None}
-    maps = pictures.maps(record, run.arrays)[:None if row.default else 1]
+    maps = pictures.maps(record, run.arrays) if row.default else []  # or the page gets heavy
     readable = len(record.data.classes) <= MOST_NAMED
     return {
         "id": name, "title": ", ".join(filter(None, [*about, f"seed {record.run.seed}"])),
@@ -143,10 +143,10 @@ def recipe_table(record: Record) -> dict[str, Any]:
 
 
 def narrow(row: Row) -> list[Drawing | None]:
-    """Figures one column wide: the latent's principal axes, decoded; of default rows also errors and calibration."""
+    """Figures one column wide: the latent's principal axes, decoded; of default rows that learned also errors."""
     run = row.runs[0]
     errors = [figures_errors.misclassified(run.record, run.arrays), figures_errors.reliability(run.record, run.arrays)]
-    return [pictures.plane(run.arrays), pictures.traversals(run.arrays), *(errors if row.default else [])]
+    return [pictures.plane(run.arrays), pictures.traversals(run.arrays), *(errors if row.default and row.task != "control" else [])]
 
 
 def repeat_commands(row: Row) -> list[str]:
