@@ -146,7 +146,8 @@ def narrow(row: Row) -> list[Drawing | None]:
     """Figures one column wide: the latent's principal axes, decoded; of default rows that learned also errors."""
     run = row.runs[0]
     errors = [figures_errors.misclassified(run.record, run.arrays), figures_errors.reliability(run.record, run.arrays)]
-    return [pictures.plane(run.arrays), pictures.traversals(run.arrays), *(errors if row.default and row.task != "control" else [])]
+    learned = row.default and row.task != "control"
+    return [pictures.plane(run.arrays), pictures.traversals(run.arrays), *(errors if learned else [])]
 
 
 def repeat_commands(row: Row) -> list[str]:
