@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.scores import CLASSIFIER_DROPOUT, CLASSIFIER_HIDDEN, Standardised, encode, predict
+from models.decoders import ConvDecoder, MLPDecoder, build_decoder
 from models.heads import LinearHead, MLPClassifier
-from models.saved import fill, load_saved
+from models.saved import Saved, fill, load_saved
+from utils.errors import RunError
 from utils.images.datasets import load_dataset
 from utils.images.on_device import DeviceData, Images
 from utils.records.environment import choose_device
@@ -58,3 +60,15 @@ def build_classifier(record: Record) -> nn.Module:
     if record.run.task == "1.2.2" or record.recipe.fields.get("finetune"):
         return LinearHead(latent_dim, classes)
     return Standardised(MLPClassifier(latent_dim, CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), latent_dim)
+
+
+def load_decoder(saved: Saved) -> ConvDecoder | MLPDecoder:
+    """The decoder of a record of task 1.2.1, in eval mode, from its checkpoint.  Raises RunError and UsageError."""
+    record, widths = saved.record, saved.record.recipe.fields.get("decoder_widths")
+    if not isinstance(widths, list) or not 0 < len(widths) < 10 or not all(0 < width < 10_000 for width in widths):
+        raise RunError("the recipe's decoder_widths are not those of a decoder")
+    channels, height, width = record.data.image_shape
+    decoder = build_decoder(str(record.recipe.fields["encoder"]), (channels, height, width), tuple(widths),
+                            int(record.recipe.number("latent_dim")))
+    fill(saved.checkpoint, "decoder", decoder)
+    return decoder.eval()

@@ -10,9 +10,8 @@ from torch import Generator, Tensor, nn
 
 from evaluation import figure_arrays, scores
 from models.encoders import ConvPatchEncoder
-from models.saved import round_as_saved
 from utils.compute.flops import forward_flops
-from utils.compute.precision import DTYPES
+from utils.compute.precision import DTYPES, round_as_saved
 from utils.console import in_words
 from utils.errors import RunError
 from utils.images.on_device import DeviceData

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, IMAGES_A_COMPONENT, PatchComponents, PatchFeatures
 from utils.compute.convolution import Conv3x3
-from utils.compute.precision import NORMS
+from utils.compute.precision import NORMS, round_as_saved
 from utils.errors import UsageError
 from utils.images.on_device import evaluation_batch
 from utils.recipe import check_widths, patch_dimensions, patch_filters, whitening_side
@@ -221,6 +221,7 @@ class ConvDepthsEncoder(Encoder):
     def fit_readout(self, batches: Iterable[Tensor]) -> None:
         was_training = self.training
         self.eval()
+        round_as_saved(self.conv)  # first, since components of low variance amplify every difference below them
         count, size = 0, len(self.mean)
         total, products = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
         for batch in batches:

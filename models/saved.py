@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from models.encoders import Encoder, build_encoder
+from utils.compute.precision import stored_type
 from utils.errors import RunError, UsageError
 from utils.files import sha256_file, write_bytes
 from utils.recipe import ENCODER_FIELDS, FIXED_ENCODERS, LatentRecipe
@@ -27,18 +28,6 @@ from utils.records.schema import Artifact, Record, RecordError, checkpoint_file,
 MOST_NUMBERS = 100_000_000  # in an encoder; the largest here has 11 million
 MOST_BLOCKS = 100  # of an encoder: building thousands takes minutes even without memory
 TYPES = {torch.float16: "F16", torch.float32: "F32", torch.int64: "I64"}  # safetensors' names of the types saved here
-
-
-def stored_type(value: Tensor) -> torch.dtype:
-    """The number format of a tensor in the file."""
-    return torch.float16 if value.is_floating_point() and value.ndim > 1 else value.dtype
-
-
-@torch.no_grad()
-def round_as_saved(module: nn.Module) -> None:
-    """Round the weights, in place, to the values that the file will hold."""
-    for value in module.state_dict().values():
-        value.copy_(value.to(stored_type(value)))
 
 
 def save_weights(path: Path, modules: Mapping[str, nn.Module]) -> Artifact:

@@ -11,7 +11,7 @@ import numpy as np
 
 from evaluation.scores import PROTOCOL
 from evaluation.scoring import NotFinite, score
-from models.saved import round_as_saved, save_weights
+from models.saved import save_weights
 from training.checkpoints import LAST
 from training.classification import finetune
 from training.contrastive import random_view
@@ -20,6 +20,7 @@ from training.loop import Diverged, Setup, Trained
 from training.resume import init_of
 from training.tasks import TASKS
 from utils.compute import distributed
+from utils.compute.precision import round_as_saved
 from utils.errors import RunError
 from utils.images.datasets import Dataset
 from utils.images.on_device import DeviceData

@@ -6,7 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.saved import fill, round_as_saved, save_weights
+from models.saved import fill, save_weights
+from utils.compute.precision import round_as_saved
 
 
 def network() -> nn.Sequential:

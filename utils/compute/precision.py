@@ -82,3 +82,15 @@ def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 def at_least_float32(x: Tensor) -> Tensor:
     """bfloat16 to float32, for example for a softmax over hundreds of terms; float64 stays."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def stored_type(value: Tensor) -> torch.dtype:
+    """The number format of a tensor in the file."""
+    return torch.float16 if value.is_floating_point() and value.ndim > 1 else value.dtype
+
+
+@torch.no_grad()
+def round_as_saved(module: nn.Module) -> None:
+    """Round the weights, in place, to the values that the file will hold."""
+    for value in module.state_dict().values():
+        value.copy_(value.to(stored_type(value)))
