@@ -29,7 +29,6 @@ from evaluation import rescore
 from evaluation.figure_arrays import to_uint8
 from evaluation.scores import predict
 from grading.score import LONGEST, SKETCH
-from models.decoders import build_decoder
 from models.saved import Saved, fill, load_saved
 from report.load import check_known
 from training.tasks import TASKS
@@ -241,7 +240,7 @@ def reconstructions_wrong(saved: Saved, z: torch.Tensor, images: torch.Tensor, a
     z: (N, D) latents of images, (N, H, W, C) uint8; arrays: of the record (utils.records.arrays).
     """
     try:
-        decoder = load_decoder(saved)
+        decoder = rescore.load_decoder(saved)
     except (RunError, UsageError) as error:
         return f"its reconstructions cannot be verified: {sentence(RunError(str(error)), saved.checkpoint.parent)}"
 
@@ -258,18 +257,6 @@ def reconstructions_wrong(saved: Saved, z: torch.Tensor, images: torch.Tensor, a
     if (decode(sample) - true).abs().mean() >= (true.mean(0) - true).abs().mean():
         return "its decoder is no closer to the test images than their mean image is"
     return ""
-
-
-def load_decoder(saved: Saved) -> torch.nn.Module:
-    """The decoder of a record of task 1.2.1, in eval mode.  Raises RunError and UsageError."""
-    record, widths = saved.record, saved.record.recipe.fields.get("decoder_widths")
-    if not isinstance(widths, list) or not 0 < len(widths) < 10 or not all(0 < width < 10_000 for width in widths):
-        raise RunError("the recipe's decoder_widths are not those of a decoder")
-    channels, height, width = record.data.image_shape
-    decoder = build_decoder(str(record.recipe.fields["encoder"]), (channels, height, width), tuple(widths),
-                            int(record.recipe.number("latent_dim")))
-    fill(saved.checkpoint, "decoder", decoder)
-    return decoder.eval()
 
 
 def sketch(z: torch.Tensor) -> list[float]:

@@ -17,9 +17,8 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from evaluation.rescore import build_classifier, latents_of
-from models.decoders import build_decoder
-from models.saved import Saved, fill, load_saved
+from evaluation.rescore import build_classifier, latents_of, load_decoder
+from models.saved import fill, load_saved
 from playground.export import Store, classifier_layers, decoder_layers, encoder_layers
 from report import show
 from report.drawing import PALETTE
@@ -112,7 +111,8 @@ def model(run: Loaded, folder: Path, store: Store, images: Tensor, labels: Tenso
     classifier = build_classifier(saved.record)
     fill(saved.checkpoint, "classifier", classifier)
     z = latents_of(saved.encoder, images)
-    decoder = decoder_of(saved, store)
+    has_decoder = isinstance(saved.record.recipe.fields.get("decoder_widths"), list)
+    decoder = decoder_layers(load_decoder(saved), store) if has_decoder else None
     return {"title": task_name(run.record.run.task), "encoder": encoder_layers(saved.encoder, store),
             "classifier": classifier_layers(classifier, store), "decoder": decoder,
             "axes": axes(z, store) if decoder else None, "distance": class_distance(z, labels),
@@ -120,18 +120,6 @@ def model(run: Loaded, folder: Path, store: Store, images: Tensor, labels: Tenso
             "train": store.put(in_bytes(z)), "test": store.put(in_bytes(latents_of(saved.encoder, test))),
             "points": store.put(run.arrays["map_points"]),
             "predicted": store.put(run.arrays["test_predictions"][run.arrays["map_index"][shown]].astype(np.uint8))}
-
-
-def decoder_of(saved: Saved, store: Store) -> list[dict[str, Any]] | None:
-    """The layers of a run's decoder of pixels; None where it has none."""
-    fields = saved.record.recipe.fields
-    widths, (channels, height, width) = fields.get("decoder_widths"), saved.record.data.image_shape
-    if not isinstance(widths, list):
-        return None
-    decoder = build_decoder(str(fields["encoder"]), (channels, height, width), tuple(widths),
-                            int(saved.record.recipe.number("latent_dim")))
-    fill(saved.checkpoint, "decoder", decoder)
-    return decoder_layers(decoder.eval(), store)
 
 
 def in_bytes(z: Tensor) -> np.ndarray:

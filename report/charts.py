@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from report import show
 from report.columns import WIDTH, error_scale, errors, foot, legend_below, narrow, rows_of_labels, styled
 from report.drawing import BLUE, MUTED, ORANGE, Drawing, save
+from report.findings import few_labels
 from report.stats import Curve
 from report.summary import Missing, Row, dataset_name, method_name, row_name, task_name
 from utils.records.schema import Record
@@ -225,17 +226,4 @@ def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
         f"{show.percent(row.accuracy)} % with {100 * share:g} % of the labels"
         for share, row in (curve.points[0], curve.points[-1])) for curve in found]
     return Drawing("svg", save(figure), f"{dataset_name(dataset)}: {'; '.join(words)}.",
-                   f"{few_labels_finding(dataset, found)} Lines are Wilson 95 % intervals, small markers single seeds.")
-
-
-def few_labels_finding(dataset: str, found: Sequence[Curve]) -> str:
-    """Which curve is highest at a data set's lowest fraction of labels, and whether by more than its interval."""
-    lowest = min(curve.points[0][0] for curve in found)
-    ranked = sorted(((curve.points[0][1], curve.name) for curve in found if curve.points[0][0] == lowest),
-                    key=lambda entry: -entry[0].accuracy)
-    text = (f"With {100 * lowest:g} % of {dataset_name(dataset)}'s labels the best is {ranked[0][1]}, "
-            f"{show.percent(ranked[0][0].accuracy)} %")
-    if len(ranked) == 1:
-        return text + "."
-    apart = "whose interval lies below" if ranked[1][0].high < ranked[0][0].low else "whose interval overlaps"
-    return f"{text}, before {ranked[1][1]}, {show.percent(ranked[1][0].accuracy)} %, {apart}."
+                   f"{few_labels(dataset, found)} Lines are Wilson 95 % intervals, small markers single seeds.")

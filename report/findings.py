@@ -10,8 +10,8 @@ from report.elements import table
 from report.load import Rejected
 from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 from training.tasks import TASKS
+from utils.images.datasets import recipe_family
 
-FOLDER_RECIPES = "cifar10"  # the data set whose default methods a folder of images has (utils/images/datasets.py)
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
 
 
@@ -124,7 +124,7 @@ def control_names(rows: Iterable[Row]) -> str:
     return show.listing([method_name("control", row.method) for row in rows])
 
 
-def few_labels(dataset: str, curves: list[stats.Curve]) -> str:
+def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
     """Which curve leads at a data set's lowest label fraction, by more than chance or not, and whether pre-training
     paid there.
     """
@@ -312,7 +312,7 @@ def shown_rows(results: Results) -> list[Row]:
         groups.setdefault((row.dataset, row.task), []).append(row)
     found = []
     for (dataset, task), rows in groups.items():
-        methods = TASKS[task].default.get(dataset, TASKS[task].default[FOLDER_RECIPES]) if task in TASKS else ()
+        methods = TASKS[task].default_methods(recipe_family(dataset)) if task in TASKS else ()
         rows = [row for row in rows if row.default] or rows
         rows = [row for row in rows if row.method in methods] or rows
         seeds_count = len(methods) == 1

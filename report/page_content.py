@@ -90,7 +90,6 @@ def headline_row(line: Row | Missing) -> dict[str, Any]:
     """The cells below HEADLINE_HEAD, or the command where the result is missing."""
     if isinstance(line, Missing):
         return {"task": task_name(line.task), "missing": line.command, "reference": show.percent(line.reference)}
-    before, after = cells(line)
     scores, others = cells(line)
     return {"task": task_name(line.task), "method": method_name(line.task, line.method), "recipe": line.recipe,
             "anchor": line.anchor,

@@ -7,6 +7,7 @@ page, so they show fewer images than those of the HTML.
 import datetime
 import functools
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # with DejaVu Sans, 
 REFERENCES = Path(__file__).parent / "templates" / "references.bib"
 MOST_DATASETS = 4  # in the figure of maps
 TEXT_WIDTH, SMALLEST = 493.2, 7.02  # points: report.typ's text width, and its smallest letters
-WORDS = re.compile(rb"<text\b.*?</text>", re.DOTALL)
 
 
 def written(results: Results, date: str) -> str:
@@ -94,7 +94,8 @@ def main_maps(rows: list[Row], drawings: dict[str, Drawing]) -> list[dict[str, A
     """For each data set one line of t-SNE maps: of the pixels, and of the latents of up to three rows."""
     lines = []
     for dataset, found in by_dataset(row for row in rows if row.task != "control")[:MOST_DATASETS]:
-        maps = [(row, dict(pictures.maps(row.runs[0].record, row.runs[0].arrays))) for row in found[:3]]
+        maps = [(row, dict(pictures.maps(row.runs[0].record, row.runs[0].arrays, named_on_map=False)))
+                for row in found[:3]]
         cells = [map_cell(row, "pixel_tsne", "pixels", one["pixel_tsne"], drawings) for row, one in maps
                  if "pixel_tsne" in one][:1]
         cells += [map_cell(row, "map_points", row_name(row), one["map_points"], drawings) for row, one in maps
@@ -106,11 +107,10 @@ def main_maps(rows: list[Row], drawings: dict[str, Drawing]) -> list[dict[str, A
 
 
 def map_cell(row: Row, key: str, name: str, drawing: Drawing, drawings: dict[str, Drawing]) -> dict[str, str]:
-    """A small map, on which names would be too small to read: without them, its title with the agreement."""
+    """A small map with its title and the agreement."""
     metric = row.runs[0].record.metrics.get(f"test/{pictures.MAPS[key][1]}")
     agreement = "" if metric is None else f", {show.percent(metric.value)} %"
-    bare = Drawing("svg", WORDS.sub(b"", drawing.data), drawing.alt, name + agreement)
-    return figure(f"{PREFIX}map-{len(drawings)}", bare, drawings) or {}
+    return figure(f"{PREFIX}map-{len(drawings)}", replace(drawing, caption=name + agreement), drawings) or {}
 
 
 def shown_run(name: str, row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
@@ -126,7 +126,8 @@ def shown_run(name: str, row: Row, drawings: dict[str, Drawing]) -> dict[str, An
             **{kind: one and (figure(f"{PREFIX}{name}-{kind}", one, drawings) or {}) | {"width": legible_width(one)}
                for kind, one in drawn.items()},
             "columns": figures(f"{PREFIX}{name}-column", narrow(row), drawings),
-            "maps": [map_cell(row, key, names[key], one, drawings) for key, one in pictures.maps(record, run.arrays)],
+            "maps": [map_cell(row, key, names[key], one, drawings)
+                     for key, one in pictures.maps(record, run.arrays, named_on_map=False)],
             "confusion": confusion(record) | {"names": show.distinct(
                 [show.plain(one) for one in record.data.classes], 16)} if readable else None,
             "classes": show.count(len(record.data.classes))}

@@ -9,26 +9,29 @@ from report.drawing import Drawing
 from report.elements import MOST_NAMED, figure, figures, table
 from report.load import Loaded
 from report.summary import Row, dataset_name, method_name
+from training.tasks import TASKS
 from utils.console import in_words
-from utils.records.schema import Metric, Record
+from utils.images.datasets import recipe_family
+from utils.recipe import as_json
+from utils.records.schema import Metric, Record, recipe_hash
 
 MOST_CONFUSED = 5  # pairs of classes that are named
 
 
 def run_section(row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
-    """Everything about a row's run of the lowest seed.  Variations have neither neighbours nor paths."""
+    """Everything about a row's run of the lowest seed.  Variations have neither maps nor paths."""
     run, name = row.runs[0], row.anchor
     record = run.record
     about = [dataset_name(record.run.dataset), method_name(record.run.task, record.run.method), row.recipe]
     drawn = {"curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
-             "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
-             "neighbours": pictures.neighbours(record, run.arrays) if row.default else None}
+             "interpolations": pictures.interpolations(record, run.arrays) if row.default else None}
     maps = pictures.maps(record, run.arrays) if row.default else []  # or the page gets heavy
     readable = len(record.data.classes) <= MOST_NAMED
     return {
         "id": name, "title": ", ".join(filter(None, [*about, f"seed {record.run.seed}"])),
         "dataset": dataset_name(record.run.dataset), "default": "yes" if row.default else "",
         "name": ", ".join(filter(None, about)), "lead": lead(row), "commands": repeat_commands(row),
+        "encoder_changed": "yes" if encoder_has_changed(record) else "",
         "recorded": show.plain(shlex.join(["python", *record.run.argv])),
         **{kind: figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in drawn.items()},
         "columns": figures(f"{name}-column", narrow(row), drawings),
@@ -161,12 +164,21 @@ def repeat_commands(row: Row) -> list[str]:
         words += ["--image-size", str(record.data.image_shape[-1])]
     if init:
         words += ["--init", f"results/{init.record}"]
-    for name in summary.overridden(record):
+    for name in summary.changed_fields(record):
         flag, value = name.replace("_", "-"), record.recipe.fields[name]
         values = value if isinstance(value, list) else [value]
         words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", *map(str, values)]
     first = [command_words(init.task, init.dataset, init.method, [init.seed])] if init else []
     return [show.plain(shlex.join(one)) for one in (*first, words)]
+
+
+def encoder_has_changed(record: Record) -> bool:
+    """Whether the encoder that a run started from was trained with another recipe than today's default."""
+    init = record.run.init
+    if init is None or init.task not in TASKS or init.method not in TASKS[init.task].all_methods:
+        return False
+    return init.recipe_hash != recipe_hash(as_json(TASKS[init.task].default_recipe(recipe_family(init.dataset),
+                                                                                  init.method)))
 
 
 def command_words(task: str, dataset: str, method: str, seeds: list[int]) -> list[str]:

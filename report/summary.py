@@ -13,10 +13,13 @@ from typing import TypeVar
 
 from scipy.special import stdtrit
 
+import training.tasks
 from report import show
 from report.load import Loaded
 from report.prose import CONTROLS, DATASETS, HYBRIDS, METHODS, TASKS
-from utils.recipe import patch_dimensions
+from utils.errors import UsageError
+from utils.images.datasets import recipe_family
+from utils.recipe import as_json, patch_dimensions
 from utils.records.schema import Record, setting_hash
 
 # Test accuracies to compare with, as fractions; they are not results of this repository
@@ -215,6 +218,25 @@ def overridden(record: Record) -> list[str]:
     return [name for name in record.recipe.overridden if name != "method"]
 
 
+def changed_fields(record: Record) -> list[str]:
+    """The recipe fields that differ from today's defaults, which may not be those that the run was trained with.
+
+    Where a run started from another one, they are those that its command changed: the encoder's have no flags there.
+    """
+    fields, task = record.recipe.fields, training.tasks.TASKS.get(record.run.task)
+    if task is None or record.run.method not in task.all_methods or record.run.init:
+        return overridden(record)
+    family, encoder = recipe_family(record.run.dataset), str(fields["encoder"])
+    default = task.default_recipe(family, record.run.method)
+    try:
+        alike = as_json(task.default_recipe(family, record.run.method, encoder)) | {"encoder": default.encoder}
+    except UsageError:  # today the method takes no such encoder
+        return overridden(record)
+    idle = () if fields.get("finetune") else ("finetune_epochs", "finetune_learning_rate")
+    return [name for name, value in fields.items()
+            if name in alike and name != "method" and name not in idle and default.uses(name) and alike[name] != value]
+
+
 def label_fraction(record: Record) -> float | None:
     """The share of the training labels that was used, in (0, 1]; None where the recipe's value is none."""
     share = record.recipe.fields.get("labels", 1.0)
@@ -334,6 +356,13 @@ def warnings_of(results: Results) -> list[str]:
         if len(versions) > 1:
             found.append(f"The rows on {dataset_name(dataset)} were scored by {len(versions)} versions of the "
                          f"classifier's protocol ({show.listing(list(map(str, versions)))}); no row mixes two.")
+    for dataset, rows in sorted(by_dataset(results.headline)):
+        earlier = [row_name(row) for row in rows
+                   if set(changed_fields(row.runs[0].record)) - set(overridden(row.runs[0].record))]
+        if earlier:
+            were = "was" if len(earlier) == 1 else "were"
+            found.append(f"On {dataset_name(dataset)}, {show.listing(earlier)} {were} trained with another recipe than "
+                         "today's default; the command at each row names the difference.")
     return found
 
 

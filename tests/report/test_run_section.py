@@ -13,6 +13,8 @@ from report.load import load_results
 from report.summary import summarise
 from tests.factory import make_record
 from tests.report.pages import close, expected_rows, parse, pdf_text, render, squeeze, table_of
+from training.plan import plan
+from utils.recipe import as_json
 from utils.records.arrays import write_arrays
 from utils.records.schema import HEADLINE
 
@@ -125,3 +127,22 @@ def test_records_without_the_newer_scores_are_shown_with_dashes(tmp_path: Path) 
     assert sum(title.startswith("t-SNE of the latents") for title in titles) == 2
     assert sum(title.startswith("PCA of the pixels") for title in titles) == 1
     assert "test images at even steps" in html and "Labelled" not in html
+
+
+def test_the_command_of_each_committed_row_gives_the_recipe_that_its_records_hold() -> None:
+    """Defaults may have changed since a run: its command must name every field that differs from today's."""
+    checked = 0
+    for row in summarise(load_results(Path(__file__).parents[2] / "results")[0]).rows:
+        record = row.runs[0].record
+        if record.run.init is None:
+            (command,) = run_section.repeat_commands(row)
+            arguments = _main.build_parser().parse_args(shlex.split(command)[2:])
+            planned, *_ = plan(arguments, _main.choose_tasks(arguments.task), arguments.dataset, None)
+            given = as_json(planned.recipe)
+            unused = {name for name in given if not planned.recipe.uses(name)}
+            if not record.recipe.fields.get("finetune"):
+                unused |= {"finetune_epochs", "finetune_learning_rate"}
+            shared = (set(record.recipe.fields) & set(given)) - unused
+            assert {name: record.recipe.fields[name] for name in shared} == {name: given[name] for name in shared}
+            checked += 1
+    assert checked > 20

@@ -9,6 +9,8 @@ from report import summary
 from report.load import load_results
 from report.summary import summarise
 from tests.factory import edit, make_record
+from training.tasks import TASKS
+from utils.recipe import as_json
 
 
 def test_an_encoder_from_another_run_makes_a_row_of_its_own(folder: Path) -> None:
@@ -63,3 +65,14 @@ def test_warnings_name_dirty_trees_and_differing_data(tmp_path: Path) -> None:
 def test_minutes_are_hidden_where_other_work_ran(tmp_path: Path, load: float | None, shown: bool) -> None:
     edit(make_record(tmp_path, n=50, seconds=600.0), "environment", "other_load", value=load)
     assert summarise(load_results(tmp_path)[0]).rows[0].comparable_seconds == (600.0 if shown else None)
+
+
+@pytest.mark.parametrize(("changed", "earlier"), [({}, []), ({"temperature": 0.7}, ["temperature"])])
+def test_rows_of_an_earlier_default_recipe_are_named(tmp_path: Path, changed: dict, earlier: list[str]) -> None:
+    fields = as_json(TASKS["1.2.3"].default_recipe("cifar10", "simclr")) | changed
+    edit(make_record(tmp_path, "1.2.3", "folder-a", "simclr", n=50, fields=fields, epochs=fields["epochs"]),
+         "recipe", "overridden", value=[])
+    results = summarise(load_results(tmp_path)[0])
+    assert summary.changed_fields(results.rows[0].runs[0].record) == earlier
+    words = [text for text in summary.warnings_of(results) if "today's default" in text]
+    assert len(words) == len(earlier) and all("1.2.3 simclr was trained with another recipe" in text for text in words)
