@@ -12,10 +12,11 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, IMAGES_A_COMPONENT, PatchComponents, PatchFeatures
 from utils.compute.convolution import Conv3x3
-from utils.compute.precision import NORMS, round_as_saved
+from utils.compute.precision import round_as_saved
 from utils.errors import UsageError
 from utils.images.on_device import evaluation_batch
 from utils.recipe import check_widths, patch_dimensions, patch_filters, whitening_side
@@ -165,18 +166,7 @@ class ConvEncoder(Encoder):
 
 def calibrate_norms(module: nn.Module, images: Tensor) -> None:
     """Set the norms' statistics to those of these images: an untrained network's are 0 and 1, whatever it computes."""
-    norms = [norm for norm in module.modules() if isinstance(norm, NORMS)]
-    before, was_training = [norm.momentum for norm in norms], module.training
-    module.train()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches
-    with torch.no_grad():
-        for batch in images.split(evaluation_batch(images.shape[1:])):
-            module(batch)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-    module.train(was_training)
+    update_bn(images.split(evaluation_batch(images.shape[1:])), module)
 
 
 class ConvDepthsEncoder(Encoder):
@@ -309,7 +299,6 @@ class ResNet18Encoder(Encoder):
 
         super().__init__()
         channels, height, width = image_shape
-        check_widths("resnet18", widths)
         self.pooling = pooling
         self.normalise = Normalise(channels)
         network = resnet18()
@@ -362,7 +351,6 @@ class VisionTransformerEncoder(Encoder):
         patch = 4 if min(height, width) >= 16 else 2
         if height % patch or width % patch:
             raise UsageError(f"--encoder vit: the images' sides must be multiples of {patch}, not {height} x {width}")
-        check_widths("vit", widths)
         self.pooling, self.grid, w = pooling, (height // patch, width // patch), widths[0]
         self.normalise = Normalise(channels)
         self.patches = nn.Conv2d(channels, w, patch, stride=patch)
@@ -458,5 +446,6 @@ ENCODERS: dict[str, type[Encoder]] = {
 
 def build_encoder(kind: str, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int,
                   pooling: str) -> Encoder:
-    """kind: a key of ENCODERS.  Raises UsageError where the widths do not fit the image."""
+    """kind: a key of ENCODERS.  Raises UsageError where the widths do not fit the encoder or the image."""
+    check_widths(kind, widths)
     return ENCODERS[kind](image_shape, widths, latent_dim, pooling)

@@ -45,21 +45,20 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
             return pixel_error(decoder(z), images, recipe.loss)
         return (features(z) - targets[index]).square().mean() + pixel_error(decoder(z.detach()), images, "l1")
 
-    def augmented_loss(index: Tensor, generator: Generator) -> Tensor:
+    def augmented_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         images = loop.augmented(index, generator)
         seen = corrupt(images, missing, recipe, generator)
-        return reconstruction_loss(seen, to_float(data.images[index]) if on_features else images, index)
+        return reconstruction_loss(seen, to_float(data.images[index]) if on_features else images, index), None
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         images = to_float(data.images[index])
         return reconstruction_loss(images, images, index), None
 
     loop.count_flops(augmented_loss, once=target_flops)
-    training_loss = loop.data_parallel(augmented_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss, index)
-        loop.end_epoch(loop.validate(validation_loss))
+            loop.step(augmented_loss, index)
+        loop.end_epoch(validation_loss)
     return loop.finished()
 
 

@@ -4,11 +4,10 @@ A training script stays one visible `train()`:
 
     loop = Loop(recipe, data, setup, modules)
     loop.count_flops(loss_function)
-    training_loss = loop.data_parallel(loss_function)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss, index)
-        loop.end_epoch(loop.validate(validation_loss))
+            loop.step(loss_function, index)
+        loop.end_epoch(validation_loss)
     return loop.finished()
 
 Under torchrun each process runs it (distributed.py): loop.batches() yields this process's share of a batch, and only
@@ -20,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ from utils.compute.precision import DTYPES, cast
 from utils.console import in_words
 from utils.errors import RunError
 from utils.images.on_device import DeviceData, evaluation_batch, to_float
-from utils.recipe import FrozenRecipe, LatentRecipe, Recipe, check_divides
+from utils.recipe import LatentRecipe, Recipe, check_divides
 from utils.records.schema import Epoch
 
 NOT_TRAINED = "none: the encoder was scored as it was"
@@ -48,7 +48,7 @@ ESTIMATE_AFTER = 5.0  # seconds whose steps the time estimate is made from, or o
 PRINTED_EPOCHS = 10  # where nobody watches, one line per so many epochs
 READ_EVERY = 50  # steps of a GPU between two readings of their losses, for which it has to be waited for
 # of (index, generator, *constants): mean loss, and where defined (B,) bool, which predictions are right
-LossFunction = Callable[..., Tensor | tuple[Tensor, Tensor | None]]
+LossFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,7 @@ class Loop:
         self.kept: dict[str, Tensor] = {}
         self.checkpoints = setup.checkpoints
         self.checkpoint_due = False  # agreed across processes at the last step
+        self.averaged = cache(partial(distributed.averaged, modules))  # a loss function, data-parallel
         self.replayed: Replayed | None = None
         if self.checkpoints:
             self.checkpoints.next_stage()
@@ -177,8 +178,7 @@ class Loop:
             module.eval()
         before = {key: value.clone() for key, value in self.kept.items()}
         with FlopCounterMode(display=False) as counter:
-            result = loss_function(self.data.train[:2], generator)
-            loss = result[0] if isinstance(result, tuple) else result
+            loss, _ = loss_function(self.data.train[:2], generator)
             weights = [weight for module in self.modules.values() for weight in module.parameters()]
             torch.autograd.grad(loss, weights, allow_unused=True)
         for key, value in before.items():
@@ -189,10 +189,6 @@ class Loop:
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
         """Let checkpoints hold further tensors that the next step depends on; they are restored in place."""
         self.kept |= {f"{name}.{key}": value for key, value in tensors.items()}
-
-    def data_parallel(self, loss_function: Callable[..., Any]) -> Callable[..., Any]:
-        """The loss function of the training steps, which takes this process's share of a batch."""
-        return distributed.averaged(self.modules, loss_function)
 
     def epochs(self) -> Iterator[int]:
         """Epoch numbers from 1; prints the size of the training first and shows a progress bar on a terminal."""
@@ -245,13 +241,15 @@ class Loop:
              then: Callable[[], None] | None = None) -> None:
         """One optimiser step on a batch, with the loss function of (index, generator, *constants).
 
-        then: what follows each step.  On a GPU the step is captured as a graph, so that loss function and `then` run
-        in Python only once for all steps with the same constants, which must be hashable.  Raises Diverged.
+        Under torchrun the loss is of this process's share of a batch.  then: what follows each step.  On a GPU the
+        step is captured as a graph, so that loss function and `then` run in Python only once for all steps with the
+        same constants, which must be hashable.  Raises Diverged.
         """
+        averaged = self.averaged(loss_function)
+
         def on_device(batch: Batch, *constants: Any) -> Outputs:
             self.data.hold(batch)
-            result = loss_function(batch[0], self.generator, *constants)
-            loss, right = result if isinstance(result, tuple) else (result, None)
+            loss, right = averaged(batch[0], self.generator, *constants)
             self.optimiser.step(loss)
             if then:
                 then()
@@ -279,13 +277,14 @@ class Loop:
         losses = torch.stack([loss for loss, _ in self.unread]).tolist()
         rights = [right for _, right in self.unread if right is not None]
         correct, seen = (int(torch.cat(rights).sum()), sum(map(len, rights))) if rights else (0, 0)
-        if distributed.world_size() > 1:
-            losses[0], correct = self._across_processes(losses[0], correct)
+        if distributed.world_size() > 1:  # which also agree on whether a checkpoint is due
+            due = bool(self.checkpoints and self.checkpoints.due())
+            loss_sum, right, processes_due = distributed.total([losses[0], correct, due], self.device)
+            losses[0], correct, self.checkpoint_due = loss_sum / distributed.world_size(), int(right), processes_due > 0
         first = self.step_done - len(losses) + 1
         self.unread = []
         for step, loss in enumerate(losses, first):
-            if not math.isfinite(loss):
-                raise Diverged(loss, self.epoch, step, self.history, self.to_lower())
+            self._check_finite(loss, step)
         self.losses += losses
         self.correct += correct
         self.seen += seen * distributed.world_size()
@@ -309,7 +308,7 @@ class Loop:
         self.estimated = True
         speed = (time.monotonic() - clock) / max(1, timed)  # seconds per step
         seconds = self.seconds() + left * speed * (1.0 if self.earlier_seconds else self.slowdown)
-        tuned = isinstance(self.recipe, FrozenRecipe) and self.recipe.finetune  # which has an estimate of its own
+        tuned = self.recipe.finetune  # which has an estimate of its own
         seconds += 0.0 if tuned else self.waiting * expected_seconds(self.modules, self.data, self.setup.quick)
         self._print(f"estimated {in_words(seconds)} in all, {'without fine-tuning and' if tuned else 'with'} scoring")
 
@@ -318,28 +317,18 @@ class Loop:
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
-    def to_lower(self) -> str:
-        """The flag to lower after a divergence: a decay of more than the whole weight per step is one cause."""
-        decays = self.recipe.learning_rate * self.recipe.weight_decay > 1
-        return "--learning-rate or --weight-decay" if decays else "--learning-rate"
-
-    def _across_processes(self, loss: float, right: int) -> tuple[float, int]:
-        """Mean loss and correct count over all processes, which also agree on whether a checkpoint is due."""
-        due = bool(self.checkpoints and self.checkpoints.due())
-        total_loss, total_right, processes_due = distributed.total([loss, right, due], self.device)
-        self.checkpoint_due = processes_due > 0
-        return total_loss / distributed.world_size(), int(total_right)
-
-    def validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
-        """See _validate(); only the first process computes it."""
-        return distributed.from_first(lambda: self._validate(loss_of))
+    def _check_finite(self, loss: float, step: int) -> None:
+        """Diverged, with the flag to lower: a decay of more than the whole weight per step is one cause."""
+        if not math.isfinite(loss):
+            decays = self.recipe.learning_rate * self.recipe.weight_decay > 1
+            flag = "--learning-rate or --weight-decay" if decays else "--learning-rate"
+            raise Diverged(loss, self.epoch, step, self.history, flag)
 
     @torch.no_grad()
-    def _validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
-        """Mean loss, and accuracy where defined, over the validation split, in eval mode.
+    def validate(self, loss_function: LossFunction) -> tuple[float, float | None]:
+        """Mean loss, and accuracy in [0, 1] or None, over the validation split, in eval mode.
 
-        loss_of(index, generator) returns a batch's mean loss and (B,) bool or None; the generator is the same in every
-        epoch, so all epochs are compared on the same augmented images.
+        The generator is the same in every epoch, so all epochs are compared on the same augmented images.
         """
         for module in self.modules.values():
             module.eval()
@@ -349,7 +338,7 @@ class Loop:
             if len(index) < 2:  # one image has nothing to be contrasted with
                 continue
             self.data.read_ahead(index)
-            loss, right = loss_of(index, generator)
+            loss, right = loss_function(index, generator)
             total += loss.item() * len(index)
             seen += len(index)
             if right is not None:
@@ -358,17 +347,17 @@ class Loop:
             module.train()
         if not seen:
             raise RunError("the validation split has fewer than two images: give each class more")
-        return Validation(total / seen, correct / seen if has_accuracy else None)
+        return total / seen, correct / seen if has_accuracy else None
 
-    def end_epoch(self, validation: "Validation") -> None:
-        """Add the epoch's row to the history.  Raises Diverged where a loss is not finite."""
+    def end_epoch(self, validation_loss: LossFunction) -> None:
+        """Validate, in the first process, and add the epoch's row to the history.  Raises Diverged."""
+        val_loss, val_accuracy = distributed.from_first(lambda: self.validate(validation_loss))
         self._read()
-        if not math.isfinite(validation.loss):
-            raise Diverged(validation.loss, self.epoch, self.step_done, self.history, self.to_lower())
+        self._check_finite(val_loss, self.step_done)
         self.history.append(Epoch(
             epoch=self.epoch, step=self.step_done, lr=self.learning_rate,
-            train_loss=sum(self.losses) / len(self.losses), val_loss=validation.loss,
-            train_accuracy=self.correct / self.seen if self.seen else None, val_accuracy=validation.accuracy,
+            train_loss=sum(self.losses) / len(self.losses), val_loss=val_loss,
+            train_accuracy=self.correct / self.seen if self.seen else None, val_accuracy=val_accuracy,
             seconds=self.seconds()))
         row = self.history[-1]
         accuracy = "" if row.val_accuracy is None else f", val accuracy {row.val_accuracy:.4f}"
@@ -442,13 +431,5 @@ class Loop:
         if not self.history:
             return Trained({"encoder": self.modules["encoder"]}, [], NOT_TRAINED, 0, 0.0)
         return Trained(self.modules, self.history, self.recipe.objective, self.steps, self.flops)
-
-
-@dataclass(frozen=True)
-class Validation:
-    """loss: mean over the validation split; accuracy: fraction in [0, 1], or None."""
-
-    loss: float
-    accuracy: float | None
 
 

@@ -30,9 +30,8 @@ def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
         return F.cross_entropy(logits, quarters), logits.argmax(1) == quarters
 
     loop.count_flops(rotation_loss)
-    training_loss = loop.data_parallel(rotation_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss, index)
-        loop.end_epoch(loop.validate(rotation_loss))
+            loop.step(rotation_loss, index)
+        loop.end_epoch(rotation_loss)
     return loop.finished()

@@ -124,8 +124,6 @@ def pretended_cuda() -> Iterator[None]:
         patch.setattr(Loop, "count_flops", lambda *arguments, **options: None)  # the same loss and its gradient
         patch.setattr(nn.init, "dirac_", lambda weight: weight)  # element by element: half of the time
         patch.setattr("training.momentum.copy", SimpleNamespace(deepcopy=copied))
-        for script in ("classification", "contrastive"):  # there it checks the size of images, on the device meta
-            patch.setattr(f"training.{script}.build_encoder", lambda *description: None)
         yield
 
 

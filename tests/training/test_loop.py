@@ -48,7 +48,7 @@ def train(data: DeviceData, device: str, broken_step: int = 0, epochs: int = 2) 
     for _ in loop.epochs():
         for index in loop.batches():
             loop.step(loss_of, index, then=lambda: followed.append(loop.step_done))
-        loop.end_epoch(loop.validate(lambda index, generator: (torch.zeros(()), None)))
+        loop.end_epoch(lambda index, generator: (torch.zeros(()), None))
     assert followed == list(range(9 * epochs))  # before the step is counted
     return loop.finished()
 
