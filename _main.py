@@ -1,7 +1,7 @@
 """Learn a 128-dimensional latent, score it, write a record.  `python _main.py --help` shows how.
 
-The way through the code: this file -> training/plan.py (which runs) -> training/run_all.py (all of them in turn) ->
-training/run.py (one run) -> training/<task>.py (its train() and loss) -> evaluation/scores.py (the scores).
+The way through the code: this file -> training/plan.py (which runs) -> training/run.py (trains and records them) ->
+training/<task>.py (its train() and loss) -> evaluation/scores.py (the scores).
 """
 
 from utils.command_line import MOST_COLUMNS, Parser, end_on_interrupt, exit_code, leave, raise_on_interrupt
@@ -142,7 +142,7 @@ def main(argv: list[str]) -> None:
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
     count = sum(map(len, plans.values()))
     print(f"loading PyTorch and {', '.join(plans)} for {count} run{'s' * (count > 1)}", flush=True)
-    from training.run_all import run_all  # imports torch, which --help and errors need not wait for
+    from training.run import run_all  # imports torch, which --help and errors need not wait for
 
     raise_on_interrupt()
     run_all(plans, Options(

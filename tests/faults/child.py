@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 import _main
 from evaluation import figure_arrays, scores
-from training import loop, resume, run, run_all
+from training import loop, resume, run
 from training.checkpoints import Checkpoints
 from training.tasks import TASKS
 from utils.images import datasets
@@ -47,7 +47,7 @@ def write_part(file: Path, array: np.ndarray) -> None:
 
 PLACES: dict[str, tuple[Any, str]] = {  # where a fault can strike: just before a call of these
     "replace": (os, "replace"), "fsync": (os, "fsync"), "unlink": (Path, "unlink"), "step": (loop.Loop, "step"),
-    "validate": (loop.Loop, "validate"), "restore": (loop.Loop, "_restore"), "load": (run_all, "load_dataset"),
+    "validate": (loop.Loop, "validate"), "restore": (loop.Loop, "_restore"), "load": (run, "load_dataset"),
     "fit": (loop, "build_encoder"), "score": (run, "score"), "arrays": (run, "write_arrays"),
     "record": (run, "write_record"), "remove": (Checkpoints, "remove"),
     "part": (sys.modules[__name__], "write_part"),
@@ -95,7 +95,7 @@ def quick_scores() -> None:
     figure_arrays.tsne = figure_arrays.first_components
     scores.CLASSIFIER_EPOCHS, scores.CLASSIFIER_STEPS = 1, 3
     scores.linear_probe = lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64)
-    run_all.measure_conv = lambda device, convolution: {"float32": 2.0, "bfloat16": 1.0}
+    run.measure_conv = lambda device, convolution: {"float32": 2.0, "bfloat16": 1.0}
     resume.commit_of = environment.commit_of = lambda: ("0" * 40, False)
 
 
