@@ -28,7 +28,7 @@ from torch import Tensor
 from utils.compute import distributed
 from utils.console import discard_output_without_reader, say
 from utils.errors import UsageError
-from utils.files import write_atomically, write_text
+from utils.files import write_bytes
 from utils.records.schema import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly
 
 KEPT = 2  # checkpoints per stage: the newest, and the previous one in case it is damaged
@@ -123,17 +123,14 @@ class Checkpoints:
                            progress=progress, tensors=hashlib.sha256(data).hexdigest())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(stem.with_suffix(".safetensors"), lambda file: file.write(data))
-            write_atomically(stem.with_suffix(".json"), lambda file: file.write(facts.model_dump_json().encode()))
+            write_bytes(stem.with_suffix(".safetensors"), data)
+            write_bytes(stem.with_suffix(".json"), facts.model_dump_json().encode())
         except OSError as error:
             say(f"checkpoint {stem.name} could not be written ({error.strerror}); the training continues without it")
         else:
-            self._drop_older()
-
-    def _drop_older(self) -> None:
-        for path in _newest_first(self.folder, self.stage)[KEPT:]:
-            path.unlink(missing_ok=True)  # the JSON first: tensors alone are not a checkpoint
-            path.with_suffix(".safetensors").unlink(missing_ok=True)
+            for path in _newest_first(self.folder, self.stage)[KEPT:]:
+                path.unlink(missing_ok=True)  # the JSON first: tensors alone are not a checkpoint
+                path.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def load(self) -> tuple[Progress, dict[str, Tensor]] | None:
         """The newest intact checkpoint of this stage; None without one.  Reports damaged ones and the one it uses."""
@@ -171,7 +168,7 @@ class Checkpoints:
                              f"{differences(found.identity, self.identity)}; --fresh starts over")
         self.started, self.resumed = found.started, found.resumed + 1
         with suppress(OSError):  # a full disk
-            write_text(path, found.model_copy(update={"resumed": self.resumed}).model_dump_json())
+            write_bytes(path, found.model_copy(update={"resumed": self.resumed}).model_dump_json().encode())
 
     def remove(self) -> None:
         """Remove them: the run is over, or starts over.  The newest JSON goes last, as it identifies the run.

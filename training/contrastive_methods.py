@@ -12,6 +12,7 @@ Departures from the papers: one head of two layers for every method (VICReg's ha
 as training is short, and BYOL's does not rise.
 """
 
+import copy
 from typing import ClassVar
 
 import torch
@@ -22,9 +23,9 @@ from models.heads import ProjectionHead
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Loop, Setup
 from training.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
-from training.momentum import MomentumEncoder
 from training.patch_targets import patch_targets
 from utils.compute import distributed
+from utils.compute.optimiser import MasterOptimiser
 from utils.images.on_device import DeviceData
 
 
@@ -74,6 +75,44 @@ class VICReg(TwoViews):
     def compare(self, z0: Tensor, z1: Tensor) -> Tensor:
         r = self.recipe
         return vicreg(z0, z1, r.invariance_weight, r.variance_weight, r.covariance_weight)
+
+
+class MomentumEncoder:
+    """An exponential moving average of a sequence of modules, without gradients (He et al. 2020, eq. 2).
+
+    The average is kept in float32 and rounded to the compute precision: bfloat16 would lose a hundredth of a step.
+    batch_statistics: the norms use the batch's mean and deviation, as in training; False: their running averages.
+    """
+
+    def __init__(self, modules: list[nn.Module], optimiser: MasterOptimiser, momentum: float,
+                 batch_statistics: bool) -> None:
+        self.momentum = momentum
+        self.online = nn.Sequential(*modules)
+        self.network = copy.deepcopy(self.online).train(batch_statistics).requires_grad_(False)
+        self.online_masters = optimiser.masters_of(modules)
+        self.masters = [master.detach().clone() for master in self.online_masters]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D), without a gradient."""
+        return self.network(images)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """One step towards the online network; to be called after each step of the optimiser."""
+        for parameter, master, online in zip(self.network.parameters(), self.masters, self.online_masters, strict=True):
+            master.lerp_(online.detach(), 1 - self.momentum)
+            parameter.copy_(master)
+        for mine, other in zip(self.network.buffers(), self.online.buffers(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(other, 1 - self.momentum)
+            else:
+                mine.copy_(other)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that the next step depends on, by name, live."""
+        masters = {f"master.{i}": master for i, master in enumerate(self.masters)}
+        return self.network.state_dict() | masters
 
 
 class WithTarget(TwoViews):

@@ -126,11 +126,11 @@ class Loop:
         self.dtype = DTYPES[setup.precision]
         # one generator for all randomness on the device: shuffling and augmentation
         self.generator = Generator(self.device).manual_seed(setup.seed)
-        for module in modules.values():
-            cast(module.to(self.device).to(memory_format=torch.channels_last), self.dtype)
-        self.optimiser = MasterOptimiser(modules.values(), recipe.learning_rate, recipe.weight_decay,
+        self.network = nn.ModuleDict(modules)
+        cast(self.network.to(self.device).to(memory_format=torch.channels_last), self.dtype)
+        self.optimiser = MasterOptimiser([self.network], recipe.learning_rate, recipe.weight_decay,
                                          recipe.muon_learning_rate)
-        distributed.share_norms(modules.values())
+        distributed.share_norms(self.network)
         self.batch_size = min(recipe.batch_size, len(data.train))  # summed over processes
         check_divides(self.batch_size, distributed.world_size())
         self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch is dropped
@@ -147,7 +147,7 @@ class Loop:
         self.kept: dict[str, Tensor] = {}
         self.checkpoints = setup.checkpoints
         self.checkpoint_due = False  # agreed across processes at the last step
-        self.averaged = cache(partial(distributed.averaged, modules))  # a loss function, data-parallel
+        self.averaged = cache(partial(distributed.averaged, self.network))  # a loss function, data-parallel
         self.replayed: Replayed | None = None
         if self.checkpoints:
             self.checkpoints.next_stage()
@@ -174,13 +174,11 @@ class Loop:
             return
         generator = Generator(self.device)
         generator.set_state(self.generator.get_state())
-        for module in self.modules.values():
-            module.eval()
+        self.network.eval()
         before = {key: value.clone() for key, value in self.kept.items()}
         with FlopCounterMode(display=False) as counter:
             loss, _ = loss_function(self.data.train[:2], generator)
-            weights = [weight for module in self.modules.values() for weight in module.parameters()]
-            torch.autograd.grad(loss, weights, allow_unused=True)
+            torch.autograd.grad(loss, list(self.network.parameters()), allow_unused=True)
         for key, value in before.items():
             self.kept[key].copy_(value)
         self.slowdown = share / first
@@ -202,8 +200,7 @@ class Loop:
         with keeping_freed_memory(), tqdm(total=self.steps, initial=self.step_done, unit="step", disable=None,
                                           file=sys.stderr, leave=False) as self.bar:
             while self.epoch <= self.recipe.epochs:
-                for module in self.modules.values():
-                    module.train()
+                self.network.train()
                 yield self.epoch
 
     def batches(self) -> Iterator[Tensor]:
@@ -330,8 +327,7 @@ class Loop:
 
         The generator is the same in every epoch, so all epochs are compared on the same augmented images.
         """
-        for module in self.modules.values():
-            module.eval()
+        self.network.eval()
         generator = Generator(self.device).manual_seed(0)
         total, correct, seen, has_accuracy = 0.0, 0, 0, False
         for index in self.data.val.split(min(evaluation_batch(self.data.image_shape), self.batch_size)):
@@ -343,8 +339,6 @@ class Loop:
             seen += len(index)
             if right is not None:
                 correct, has_accuracy = correct + int(right.sum()), True
-        for module in self.modules.values():
-            module.train()
         if not seen:
             raise RunError("the validation split has fewer than two images: give each class more")
         return total / seen, correct / seen if has_accuracy else None
@@ -376,8 +370,7 @@ class Loop:
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, live, except for the states of the random generators."""
-        tensors = {f"module.{name}.{key}": value for name, module in self.modules.items()
-                   for key, value in module.state_dict().items()}
+        tensors = {f"module.{key}": value for key, value in self.network.state_dict().items()}
         tensors |= {f"kept.{key}": value for key, value in self.kept.items()}
         return tensors | {f"optimiser.{key}": value for key, value in self.optimiser.tensors().items()}
 
@@ -425,9 +418,8 @@ class Loop:
     def finished(self) -> Trained:
         """The trained modules, in float32 and eval mode, with their history.  Without an epoch: only the encoder."""
         self.optimiser.restore_float32()
-        distributed.unshare_norms(self.modules.values())
-        for module in self.modules.values():
-            module.eval()
+        distributed.unshare_norms(self.network)
+        self.network.eval()
         if not self.history:
             return Trained({"encoder": self.modules["encoder"]}, [], NOT_TRAINED, 0, 0.0)
         return Trained(self.modules, self.history, self.recipe.objective, self.steps, self.flops)

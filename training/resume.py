@@ -7,6 +7,7 @@ from models.saved import Saved
 from training.checkpoints import Checkpoint, Checkpoints, differences, newest
 from training.loop import Setup
 from training.plan import Options, Planned
+from utils.command_line import processes
 from utils.compute import distributed
 from utils.errors import UsageError
 from utils.files import remove_temporary, sha256_file
@@ -41,7 +42,7 @@ def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: S
             checkpoints.remove()
             print(f"{title}: complete already in {done}", flush=True)
             return None
-    if distributed.launched():
+    if processes() > 1:
         checkpoints.folder.mkdir(exist_ok=True)  # tells torchrun's next attempt that the run is not done
     return checkpoints
 

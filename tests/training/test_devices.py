@@ -105,13 +105,11 @@ def moved(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> nn.Module:
     return module
 
 
-def copied(modules: list[nn.Module]) -> list[nn.Module]:
+def copied(network: nn.Module) -> nn.Module:
     """copy.deepcopy, which reads memory that fake tensors do not have."""
-    memo: dict[int, Any] = {}
-    for module in modules:
-        memo |= {id(weight): nn.Parameter(weight.detach().clone()) for weight in module.parameters()}
-        memo |= {id(buffer): buffer.clone() for buffer in module.buffers()}
-    return copy.deepcopy(modules, memo)
+    memo: dict[int, Any] = {id(weight): nn.Parameter(weight.detach().clone()) for weight in network.parameters()}
+    memo |= {id(buffer): buffer.clone() for buffer in network.buffers()}
+    return copy.deepcopy(network, memo)
 
 
 @contextmanager
@@ -123,7 +121,7 @@ def pretended_cuda() -> Iterator[None]:
         patch.setattr(nn.Module, "_apply", moved)
         patch.setattr(Loop, "count_flops", lambda *arguments, **options: None)  # the same loss and its gradient
         patch.setattr(nn.init, "dirac_", lambda weight: weight)  # element by element: half of the time
-        patch.setattr("training.momentum.copy", SimpleNamespace(deepcopy=copied))
+        patch.setattr("training.contrastive_methods.copy", SimpleNamespace(deepcopy=copied))
         yield
 
 

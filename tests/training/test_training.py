@@ -16,8 +16,8 @@ from evaluation import figure_arrays
 from models.encoders import MLPEncoder, build_encoder
 from tests.training.helpers import CPU, FEW_FILTERS, short_recipe, train
 from training import loop
+from training.contrastive_methods import MomentumEncoder
 from training.loop import Diverged, Loop, Setup
-from training.momentum import MomentumEncoder
 from training.run import train_and_score
 from training.tasks import TASKS
 from utils.compute.flops import forward_flops

@@ -39,11 +39,6 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def launched() -> bool:
-    """Whether torchrun, or a launcher that sets the same variables, started this process as one of several."""
-    return processes() > 1
-
-
 def restarts() -> int:
     """How often torchrun has restarted this command after a process died (--max-restarts)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
@@ -56,7 +51,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     Uses gloo on the CPU and NCCL on CUDA, with one GPU per process.  Raises UsageError for other devices and for
     restarts in which the processes could not find each other, RunError when another process has died.
     """
-    if not launched():
+    if processes() == 1:
         yield device
         return
     if device.type == "cuda":
@@ -268,36 +263,35 @@ class WholeBatchNorm2d(_WholeBatch, nn.BatchNorm2d):
 WHOLE: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: WholeBatchNorm1d, nn.BatchNorm2d: WholeBatchNorm2d}
 
 
-def share_norms(modules: Iterable[nn.Module]) -> None:
-    """Make the norms of these modules see the whole batch; in place, so that references to them stay valid."""
+def share_norms(network: nn.Module) -> None:
+    """Make the norms of a network see the whole batch; in place, so that references to them stay valid."""
     if world_size() > 1:
-        _change_classes(modules, WHOLE)
+        _change_classes(network, WHOLE)
 
 
-def unshare_norms(modules: Iterable[nn.Module]) -> None:
+def unshare_norms(network: nn.Module) -> None:
     """Make them torch's own norms again."""
-    _change_classes(modules, {whole: plain for plain, whole in WHOLE.items()})
+    _change_classes(network, {whole: plain for plain, whole in WHOLE.items()})
 
 
-def _change_classes(modules: Iterable[nn.Module], classes: dict[type[nn.Module], type[nn.Module]]) -> None:
-    for module in modules:
-        for child in module.modules():
-            child.__class__ = classes.get(type(child), type(child))  # the same attributes, another forward
+def _change_classes(network: nn.Module, classes: dict[type[nn.Module], type[nn.Module]]) -> None:
+    for child in network.modules():
+        child.__class__ = classes.get(type(child), type(child))  # the same attributes, another forward
 
 
 class _Loss(nn.Module):
-    """A loss function as a module that owns the modules it trains."""
+    """A loss function as a module that owns the network it trains."""
 
-    def __init__(self, modules: dict[str, nn.Module], function: Callable[..., Any]) -> None:
+    def __init__(self, network: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
-        self.trained, self.function = nn.ModuleDict(modules), function
+        self.network, self.function = network, function
 
     def forward(self, *arguments: Any) -> Any:
         return self.function(*arguments)
 
 
-def averaged(modules: dict[str, nn.Module], function: Callable[..., Any]) -> Callable[..., Any]:
-    """The loss function, such that its backward pass gives the modules' parameters the processes' mean gradient."""
+def averaged(network: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The loss function, such that its backward pass gives the network's parameters the processes' mean gradient."""
     if world_size() == 1:
         return function
-    return nn.parallel.DistributedDataParallel(_Loss(modules, function), forward_sync_buffers=False)
+    return nn.parallel.DistributedDataParallel(_Loss(network, function), forward_sync_buffers=False)

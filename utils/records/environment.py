@@ -70,6 +70,6 @@ def _processor() -> tuple[str, list[str]]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine(), []
-    fields = dict(part.split("\t:", 1) for part in (line.replace("\t\t:", "\t:") for line in lines) if "\t:" in part)
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     have = fields.get("flags", "").split()
-    return fields.get("model name", platform.machine()).strip(), [flag for flag in SPEED_FLAGS if flag in have]
+    return fields.get("model name", platform.machine()), [flag for flag in SPEED_FLAGS if flag in have]

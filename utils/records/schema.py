@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from utils.files import sha256_file, write_text
+from utils.files import sha256_file, write_bytes
 
 HEADLINE = "test/classifier_top1"
 REQUIRED_METRICS = (HEADLINE, "test/linear_top1", "test/knn_top1")
@@ -457,4 +457,5 @@ def _no_constant(name: str) -> float:
 
 def write_record(record: Record, path: Path) -> None:
     """Write a record as indented JSON, atomically."""
-    write_text(path, json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False) + "\n"
+    write_bytes(path, text.encode())
