@@ -154,11 +154,12 @@ def knn_predict(train: Latents, z: Tensor, classes: int, k: int = NEIGHBOURS) ->
     return torch.cat(out)
 
 
-def accuracy_metrics(name: str, protocol: str, predictions: dict[Split, Tensor],
-                     latents: dict[str, Latents]) -> dict[str, Metric]:
-    """`SPLIT/NAME` for every split predicted."""
+def accuracy_metrics(name: str, protocol: str, predict: Callable[[Tensor], Tensor], latents: dict[str, Latents],
+                     splits: tuple[Split, ...]) -> dict[str, Metric]:
+    """`SPLIT/NAME` for each of the splits.  predict: (N, latent_dim) -> (N,) classes."""
     out = {}
-    for split, predicted in predictions.items():
+    for split in splits:
+        predicted = predict(latents[split].z)
         correct, n = int((predicted == latents[split].labels).sum()), len(predicted)
         out[f"{split}/{name}"] = Metric(value=correct / n, n=n, correct=correct, split=split, protocol=protocol)
     return out

@@ -52,6 +52,10 @@ def method_knob(methods: dict[str, Method]) -> Any:
                 choices=tuple(methods))
 
 
+ENCODER_WIDTHS = {"conv": (32, 64), "conv_depths": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512),
+                  "vit": (128,) * 4, "patches": (512, 1024), "conv_patches": (32, 64)}
+
+
 @dataclass(frozen=True)
 class LatentRecipe:
     """What every latent has, trained or not: the encoder and its input.  UsageError for a value out of range."""
@@ -63,8 +67,7 @@ class LatentRecipe:
                         "torchvision's with a stem for small images; vit: a small vision transformer; patches: frozen "
                         "features of whitened patches and a hidden layer; conv_depths: conv, read at every depth "
                         "through principal components; conv_patches: conv together with the "
-                        "strongest components of such features",
-                        choices=("conv", "conv_depths", "mlp", "resnet18", "vit", "patches", "conv_patches"))
+                        "strongest components of such features", choices=tuple(ENCODER_WIDTHS))
     widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv and its kinds), units of "
                                    "its hidden layers (mlp) or of its equal blocks (vit), filters and hidden units "
                                    "(patches)", least=1, most=65536)
@@ -133,8 +136,6 @@ class FrozenRecipe(Recipe):
 
 
 ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # these describe an encoder; --init sets them
-ENCODER_WIDTHS = {"conv": (32, 64), "conv_depths": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512),
-                  "vit": (128,) * 4, "patches": (512, 1024), "conv_patches": (32, 64)}
 FIXED_ENCODERS = ("pca", "patch_pca")  # nothing in them can be trained
 # encoders that accept only images of the size they were built for
 ONE_SIZE = ("mlp", "vit", "patches", "conv_patches")

@@ -204,10 +204,9 @@ def score(data: DeviceData) -> None:
     decoder = build_decoder("conv", SHAPE, (8, 8, 8), 128).to(CUDA).eval()
     latents = scores.encode_splits(encoder, data)
     classifier, _ = scores.train_classifier(latents, 10, 0, 1)
-    predictions = {"test": scores.predict(classifier, latents["test"].z)}
-    predictions |= {"val": scores.knn_predict(latents["labelled"], latents["val"].z, 10)}
-    assert all(predicted.device.type == "cuda" for predicted in predictions.values())
-    scores.accuracy_metrics("accuracy", "", predictions, latents)
+    for predict in (lambda z: scores.predict(classifier, z), lambda z: scores.knn_predict(latents["labelled"], z, 10)):
+        assert predict(latents["val"].z).device.type == "cuda"
+        scores.accuracy_metrics("accuracy", "", predict, latents, ("val", "test"))
     views = TASKS["1.2.3"].default_recipe("digits")
     scores.geometry_metrics(encoder, latents["test"].z, data, lambda images, generator: random_view(
         images, views, generator))
