@@ -138,7 +138,6 @@ class Loop:
         self.flops = 0.0  # of the whole training, see count_flops()
         self.slowdown = 1.0  # of a mean step relative to the first ones
         self.timed_from: tuple[int, float, float] | None = None  # step, clock and CPU time; later steps are timed
-        self.waiting = 1.0  # clock seconds per CPU second since then, at least 1
         self.estimated = False
         self.step_done = 0
         self.history: list[Epoch] = []
@@ -286,27 +285,24 @@ class Loop:
         self.correct += correct
         self.seen += seen * distributed.world_size()
         self.bar.set_postfix(epoch=self.epoch, loss=f"{losses[-1]:.4f}", refresh=False)
-        clock, work = time.monotonic(), time.process_time()
-        if self.timed_from is None:  # the first steps are slower
-            self.timed_from = self.step_done, clock, work
-            return
-        self.waiting = max(1.0, (clock - self.timed_from[1]) / max(work - self.timed_from[2], 1e-3))
-        if clock - self.timed_from[1] > ESTIMATE_AFTER:
-            self._estimate(*self.timed_from[:2])
+        self._estimate()
 
-    def _estimate(self, step: int, clock: float) -> None:
-        """Print once how long the run takes: at the speed since a step and its clock, with a rule for the scoring.
+    def _estimate(self, after: float = ESTIMATE_AFTER) -> None:
+        """Print once, after so many seconds, how long the run takes: at the speed so far, with a rule for the scoring.
 
-        Other programs slow the scoring down as much as they made the steps wait.
+        Other programs slow the scoring down as much as they made the steps wait for the processor.
         """
-        left, timed = self.steps - self.step_done, self.step_done - step
-        if self.estimated or left and not timed:
+        now = self.step_done, time.monotonic(), time.process_time()
+        self.timed_from = self.timed_from or now  # not from the start: the first steps are slower
+        timed, clock, work = (here - there for here, there in zip(now, self.timed_from, strict=True))
+        left = self.steps - self.step_done
+        if self.estimated or clock < after or left and not timed:
             return
         self.estimated = True
-        speed = (time.monotonic() - clock) / max(1, timed)  # seconds per step
-        seconds = self.seconds() + left * speed * (1.0 if self.earlier_seconds else self.slowdown)
+        seconds = self.seconds() + left * clock / max(1, timed) * (1.0 if self.earlier_seconds else self.slowdown)
         tuned = self.recipe.finetune  # which has an estimate of its own
-        seconds += 0.0 if tuned else self.waiting * expected_seconds(self.modules, self.data, self.setup.quick)
+        waiting = max(1.0, clock / max(work, 1e-3))
+        seconds += 0.0 if tuned else waiting * expected_seconds(self.modules, self.data, self.setup.quick)
         self._print(f"estimated {in_words(seconds)} in all, {'without fine-tuning and' if tuned else 'with'} scoring")
 
     @staticmethod
@@ -361,8 +357,7 @@ class Loop:
         self._begin_epoch(self.epoch + 1)
         if self.checkpoints:
             self._save(self.checkpoints)
-        if self.timed_from:
-            self._estimate(*self.timed_from[:2])
+        self._estimate(after=0.0)
 
     def seconds(self) -> float:
         """Seconds since the training started, without the time between an interruption and its resumption."""
@@ -380,12 +375,12 @@ class Loop:
         progress = Progress(epoch=self.epoch, position=self.position, step=self.step_done, losses=self.losses,
                             correct=self.correct, seen=self.seen, learning_rate=self.learning_rate,
                             history=self.history, seconds=self.seconds())
-        tensors = self._tensors() | {f"random.{name}": state for name, state in self._random().items()}
-        checkpoints.save(progress, tensors | ({} if self.order is None else {"order": self.order}))
-
-    def _random(self) -> dict[str, Tensor]:
-        states = {"loop": self.generator.get_state(), "torch": torch.get_rng_state()}
-        return states | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
+        tensors = self._tensors() | {"random.loop": self.generator.get_state(), "random.torch": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.order is not None:
+            tensors["order"] = self.order
+        checkpoints.save(progress, tensors)
 
     def _restore(self) -> None:
         """Resume from the last checkpoint, if there is one.  Raises RunError where it does not fit the code."""
@@ -397,7 +392,10 @@ class Loop:
         progress, tensors = found
         self.optimiser.restore({key.removeprefix("optimiser."): value for key, value in tensors.items()
                                 if key.startswith("optimiser.")})
-        random = {key.removeprefix("random."): tensors.pop(key) for key in list(tensors) if key.startswith("random.")}
+        self.generator.set_state(tensors.pop("random.loop"))
+        torch.set_rng_state(tensors.pop("random.torch"))
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors.pop("random.cuda"), self.device)
         order, own = tensors.pop("order", None), self._tensors()
         if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in tensors.items()}:
             raise RunError(f"{self.checkpoints.folder}: its checkpoint is of another version of the code; --fresh "
@@ -405,10 +403,6 @@ class Loop:
         with torch.no_grad():
             for key, value in own.items():
                 value.copy_(tensors[key])
-        self.generator.set_state(random["loop"])
-        torch.set_rng_state(random["torch"])
-        if "cuda" in random:
-            torch.cuda.set_rng_state(random["cuda"], self.device)
         self.order = None if order is None else order.to(self.device)
         self.epoch, self.position, self.step_done = progress.epoch, progress.position, progress.step
         self.losses, self.correct, self.seen = list(progress.losses), progress.correct, progress.seen
