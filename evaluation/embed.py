@@ -9,7 +9,7 @@ from utils.console import say
 from utils.errors import RunError, UsageError, reason
 from utils.files import write_atomically
 from utils.images.folder_layout import find_files
-from utils.records.schema import RecordError, checkpoint_file, read_record
+from utils.records.schema import checkpoint_file, read_record
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +26,7 @@ def check_embedding(record: Path, folder: Path, out: Path) -> None:
         raise UsageError(f"--images: {folder} has no image files; left out: {found.left_out_in_words() or 'nothing'}")
     if out.exists():
         raise UsageError(f"--out {out}: is there already; name another file")
-    try:
-        checkpoint_file(record, read_record(record))
-    except RecordError as error:
-        raise RunError(f"--embed {record}: {error}") from None
+    checkpoint_file(record, read_record(record))
 
 
 def embed_folder(record: Path, folder: Path, out: Path, device: "torch.device") -> int:

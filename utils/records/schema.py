@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from utils.errors import RunError
 from utils.files import sha256_file, write_bytes
 
 HEADLINE = "test/classifier_top1"
@@ -68,7 +69,7 @@ SCORES = {
 }
 
 
-class RecordError(ValueError):
+class RecordError(RunError):
     """A record, or its array file, that cannot be trusted.  The message names the file and the field, in one line."""
 
 
