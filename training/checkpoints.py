@@ -91,11 +91,10 @@ class Checkpoints:
     stopped_by: int = signal.SIGINT
     written: float = field(default_factory=time.monotonic)
 
-    def next_stage(self) -> int:
-        """Number of the training that starts now: 1, then 2 for the one that follows it in the same run."""
+    def next_stage(self) -> None:
+        """Count the training that starts now: 1, then 2 for the one that follows it in the same run."""
         self.stage += 1
         self.written = time.monotonic()
-        return self.stage
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint, by the first process's clock, or the run was asked to stop."""

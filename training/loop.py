@@ -222,14 +222,14 @@ class Loop:
             yield batches[self.position]
             self.position += 1
 
-    def augmented(self, index: Tensor, generator: Generator | None = None, mirrored: Tensor | None = None,
+    def augmented(self, index: Tensor, generator: Generator, mirrored: Tensor | None = None,
                   size: tuple[int, int] | None = None) -> Tensor:
         """Images with the recipe's random crop, shift, rotation and flip: (B,) indices -> (B, C, H, W) in [0, 1].
 
         mirrored: (B,) bool, the images to mirror, instead of the recipe's flip; size: (H, W) of the result.
         """
         r = self.recipe
-        return random_affine(to_float(self.data.images[index]), generator or self.generator, crop_scale=r.crop_scale,
+        return random_affine(to_float(self.data.images[index]), generator, crop_scale=r.crop_scale,
                              translate=r.translate, degrees=r.rotate_degrees,
                              flip=r.flip if mirrored is None else mirrored, size=size)
 
