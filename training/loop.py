@@ -146,7 +146,7 @@ class Loop:
         self.kept: dict[str, Tensor] = {}
         self.checkpoints = setup.checkpoints
         self.checkpoint_due = False  # agreed across processes at the last step
-        self.averaged = cache(partial(distributed.averaged, self.network))  # a loss function, data-parallel
+        self.averaged = cache(partial(distributed.averaged, self.network))  # makes a loss function data-parallel, once
         self.replayed: Replayed | None = None
         if self.checkpoints:
             self.checkpoints.next_stage()
@@ -237,9 +237,9 @@ class Loop:
              then: Callable[[], None] | None = None) -> None:
         """One optimiser step on a batch, with the loss function of (index, generator, *constants).
 
-        Under torchrun the loss is of this process's share of a batch.  then: what follows each step.  On a GPU the
-        step is captured as a graph, so that loss function and `then` run in Python only once for all steps with the
-        same constants, which must be hashable.  Raises Diverged.
+        Under torchrun, gradients are averaged over the processes.  then: what follows each step.  On a GPU the step is
+        captured as a graph, so that loss function and `then` run in Python only once for all steps with the same
+        constants, which must be hashable.  Raises Diverged.
         """
         averaged = self.averaged(loss_function)
 
@@ -311,7 +311,7 @@ class Loop:
         sys.stdout.flush()
 
     def _check_finite(self, loss: float, step: int) -> None:
-        """Diverged, with the flag to lower: a decay of more than the whole weight per step is one cause."""
+        """Diverged, naming the flag to lower, unless it is finite: a decay above the whole weight is one cause."""
         if not math.isfinite(loss):
             decays = self.recipe.learning_rate * self.recipe.weight_decay > 1
             flag = "--learning-rate or --weight-decay" if decays else "--learning-rate"

@@ -168,6 +168,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     data = DeviceData.load(dataset, setup.device, recipe.labels)
 
     def write(record: Record, path: Path) -> None:
+        """The record is the end of a run: its checkpoints go."""
         with writing(path):
             write_record(record, path)
         if checkpoints:
