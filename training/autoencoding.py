@@ -15,11 +15,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.decoders import build_decoder
-from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents
+from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents, patch_targets
 from training.augment import colour_jitter
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import Loop, Setup, Trained, new_encoder
-from training.patch_targets import patch_targets
 from utils.compute import distributed
 from utils.images.on_device import DeviceData, to_float
 
@@ -33,7 +32,7 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
     if on_features:
         whitened = PatchComponents(data.image_shape, recipe.target_filters, recipe.target_components).to(setup.device)
         whitened.fit_to_data(data.sample(max(COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT * recipe.target_components)))
-        targets, target_flops = patch_targets(whitened, data, setup)
+        targets, target_flops = patch_targets(whitened, data, setup.precision)
         features = FeatureDecoder(recipe.latent_dim, recipe.feature_hidden_dim, recipe.target_components)
         modules["feature_decoder"] = features
     loop = Loop(recipe, data, setup, modules)

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from models.encoders import ConvPatchEncoder, Encoder
 from models.heads import ProjectionHead
+from models.patches import patch_targets
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Loop, Setup
 from training.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
-from training.patch_targets import patch_targets
 from utils.compute import distributed
 from utils.compute.optimiser import MasterOptimiser
 from utils.images.on_device import DeviceData
@@ -185,7 +185,7 @@ class CMC(TwoViews):
             return ProjectionHead(encoder.conv_dim, recipe.projection_hidden_dim, recipe.projection_dim)
         self.encoder, self.recipe = encoder.conv, recipe  # augmented views pass only the convolutional half
         self.head = head()
-        self.targets, self.flops_once = patch_targets(encoder.components, data, setup)
+        self.targets, self.flops_once = patch_targets(encoder.components, data, setup.precision)
         self.view_head = head()  # views meet features in another space than each other
         self.feature_head = nn.Linear(self.targets.shape[1], recipe.projection_dim)
         self.heads = {"pair_head": self.head, "view_head": self.view_head, "feature_head": self.feature_head}
