@@ -79,6 +79,8 @@ def quick_scores() -> Iterator[None]:
     (["--task", "1.2.2", "--dataset", "digits", "--epochs", "1" + "0" * 400], ["--epochs 1000", "at most 1000000"]),
     (["--task", "1.2.3", "--dataset", "digits", "--view-scale", "0.01"], ["--view-scale 0.01", "0 pixels", "needs 5"]),
     (["--task", "1.2.3", "--dataset", "digits", "--method", "cmc", "--view-scale", "0.01"], ["--view-scale 0.01"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--pooling", "flatten", "--view-scale", "0.75"],
+     ["--view-scale 0.75", "accepts only images of one size"]),
     (["--task", "1.2.2", "--dataset", "cifar10", "--resize-from", "0.2"], ["--resize-from 0.2", "6 pixels", "needs 9"]),
     (["--task", "1.2.2", "--dataset", "digits", "--cutout", "999"], ["--cutout 999", "below 8"]),
     (["--task", "1.2.2", "--dataset", "mnist", "--translate", "999999"], ["--translate 999999", "below 28"]),
