@@ -94,8 +94,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--quick", action="store_true",
-                        help="train one epoch on a few images, to check that everything works; the report's tables "
-                             "leave such runs out")
+                        help="train one epoch on a few images, to check that everything works; the report keeps "
+                             "such runs out of its results")
     parser.add_argument("--show-recipe", action="store_true",
                         help="print every hyper-parameter, its value and where it comes from; train nothing")
     resuming = parser.add_mutually_exclusive_group()
