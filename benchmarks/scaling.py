@@ -422,9 +422,9 @@ first section is measured; nothing was trained at the sizes of the other section
 
 ## How do time and memory grow?
 
-**Time is proportional to the number of images and to the batch size, so FLOPs predict it.** Measured on {cpu},
-{threads} threads, {precision}. A step of 1.2.3 on CIFAR-10 runs at {rate} GFLOP/s ({flops} GFLOP per image: two views,
-forward and backward).
+**Time is proportional to the number of images and to the batch size, so FLOPs predict it.** Measured on
+{cpu}, {threads} threads, {precision}. A step of 1.2.3 on CIFAR-10 runs at {rate} GFLOP/s
+({flops} GFLOP per image: two views, forward and backward).
 
 {exponents}
 
@@ -440,7 +440,8 @@ the exponent of its memory is below 2, buffers of fixed size still dominate at t
 
 ## What do larger runs cost?
 
-**One pass of a billion images takes {own_time} on the measured machine, and {own_h100} on one H100.**
+**One pass of this project's network over a billion CIFAR-10 images takes {own_time} on the measured machine, and
+{own_h100} on one H100.**
 
 {costs}
 
