@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from utils.errors import UsageError
 
-CONTRAST = 0.0154  # added to a patch's variance, pixels in [0, 1]: Coates and Ng's 10 for pixels in [0, 255], x 100
+CONTRAST = 0.0154  # added to a patch's variance, pixels in [0, 1]; 100 x Coates and Ng's 10 for pixels in [0, 255]
 WHITENING = 0.01  # added to the eigenvalues of the patches' covariance
 THRESHOLD = 1.0  # of the rectification, in standard deviations of a whitened patch along the filter
 GRID = 2  # responses are pooled over GRID x GRID cells

@@ -30,7 +30,7 @@ class MomentumEncoder:
 
     @torch.no_grad()
     def follow(self) -> None:
-        """One step towards the online network; to be called after each step of the optimiser."""
+        """Move one step towards the online network; call it after each optimiser step."""
         parameters = list(self.network.parameters())
         for parameter, master, online in zip(parameters, self.masters, self.online_masters, strict=True):
             master.lerp_(online.detach(), 1 - self.momentum)
@@ -43,6 +43,6 @@ class MomentumEncoder:
                 mine.copy_(other)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors that the next step depends on, by name, live."""
+        """The tensors that the next step depends on, by name, without a copy."""
         masters = {f"master.{i}": master for i, master in enumerate(self.masters)}
         return self.network.state_dict() | masters

@@ -1,4 +1,4 @@
-"""Frozen patch features of every image, computed once: the targets of two methods that use no labels.
+"""Frozen patch features of every image, computed once: the targets of two methods, both without labels.
 
 1.2.1 patches reconstructs them from the latent, 1.2.3 cmc contrasts views with them.
 """
