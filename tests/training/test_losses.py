@@ -33,7 +33,7 @@ def transcription(z0: Tensor, z1: Tensor, temperature: float) -> float:
 
 
 @pytest.mark.parametrize("n, d, temperature", [(2, 3, 1.0), (5, 8, 0.5), (9, 4, 0.1)])
-def test_equals_the_transcription(n: int, d: int, temperature: float) -> None:
+def test_nt_xent_equals_the_transcription_of_its_equation(n: int, d: int, temperature: float) -> None:
     z0, z1 = views(n, d)
     assert nt_xent(z0, z1, temperature).item() == pytest.approx(transcription(z0, z1, temperature), rel=1e-12)
 
@@ -89,7 +89,7 @@ def test_gradient_is_that_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, 0.5), (z0.requires_grad_(), z1.requires_grad_()))
 
 
-def test_agrees_with_lightly() -> None:
+def test_nt_xent_agrees_with_lightly() -> None:
     from lightly.loss import NTXentLoss
 
     z0, z1 = (z.float() for z in views(16, 32))
