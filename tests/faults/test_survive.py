@@ -105,7 +105,7 @@ def test_training_continues_without_room_for_a_checkpoint(small_disk: Path, expe
 
 
 @pytest.mark.parametrize("largest, checkpoints", [(1_000_000, True), (5_000, False)])
-def test_a_limit_on_file_sizes_is_one_clear_line(largest: int, checkpoints: bool, expected: dict, folder: Folder) -> None:
+def test_a_limit_on_file_sizes_gives_one_line(largest: int, checkpoints: bool, expected: dict, folder: Folder) -> None:
     """Simulates a full disk without root: a limit on file sizes that only the weights, or all files, exceed."""
     assert folder.run(RUN, largest=largest) == 1
     assert last_line(folder).startswith("error: ") and "File too large" in last_line(folder)
