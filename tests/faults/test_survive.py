@@ -40,7 +40,7 @@ def go_on(folder: Folder, expected: dict, **fault) -> None:
 # Ctrl-C and SIGTERM
 
 @pytest.mark.parametrize("place", ["load", "fit", "restore", "step", "validate", "score", "arrays", "record", "remove"])
-def test_ctrl_c_anywhere_says_how_to_go_on(place: str, expected: dict, folder: Folder) -> None:
+def test_ctrl_c_anywhere_says_how_to_resume(place: str, expected: dict, folder: Folder) -> None:
     assert folder.run(RUN, place=place, signal=signal.SIGINT) == 130
     assert last_line(folder).startswith("interrupted; ") and "the same command" in last_line(folder)
     go_on(folder, expected)
@@ -85,7 +85,7 @@ def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
 
 
-def test_a_full_disk_ends_in_one_line_and_then_it_goes_on(small_disk: Path, expected: dict, folder: Folder) -> None:
+def test_a_full_disk_ends_in_one_line_and_the_run_resumes_later(small_disk: Path, expected: dict, folder: Folder) -> None:
     assert folder.run(RUN) == 1
     assert last_line(folder).startswith("error: ") and "No space left on device" in last_line(folder)
     assert not [name for name in folder.names() if name.endswith((".tmp", ".json"))]

@@ -64,7 +64,7 @@ def test_the_transcription_catches_broken_variants(broken) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 7, 64])
-def test_is_log_of_2n_minus_1_when_all_rows_coincide(n: int) -> None:
+def test_nt_xent_is_log_of_2n_minus_1_when_all_rows_coincide(n: int) -> None:
     z = torch.ones(n, 5, dtype=torch.float64)
     assert nt_xent(z, z, 0.3).item() == pytest.approx(math.log(2 * n - 1), rel=1e-12)
 
@@ -77,14 +77,14 @@ def test_closed_form_for_orthogonal_pairs() -> None:
     assert nt_xent(z, z, temperature).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_does_not_change_with_scale_order_or_exchange_of_the_views() -> None:
+def test_nt_xent_does_not_change_with_scale_order_or_exchange_of_the_views() -> None:
     z0, z1 = views(6, 4)
     loss, order = nt_xent(z0, z1, 0.2), torch.randperm(6)
     for same in (nt_xent(3 * z0, 0.1 * z1, 0.2), nt_xent(z0[order], z1[order], 0.2), nt_xent(z1, z0, 0.2)):
         torch.testing.assert_close(same, loss)
 
 
-def test_gradient_is_that_of_finite_differences() -> None:
+def test_nt_xent_gradient_is_that_of_finite_differences() -> None:
     z0, z1 = views(4, 3)
     assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, 0.5), (z0.requires_grad_(), z1.requires_grad_()))
 
