@@ -85,7 +85,7 @@ def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
 
 
-def test_a_full_disk_ends_in_one_line_and_the_run_resumes_later(small_disk: Path, expected: dict, folder: Folder) -> None:
+def test_a_full_disk_ends_in_one_line_and_the_run_resumes(small_disk: Path, expected: dict, folder: Folder) -> None:
     assert folder.run(RUN) == 1
     assert last_line(folder).startswith("error: ") and "No space left on device" in last_line(folder)
     assert not [name for name in folder.names() if name.endswith((".tmp", ".json"))]
