@@ -1,4 +1,4 @@
-"""Latents of images of one's own: `python _main.py --embed RECORD --images folder:PATH --out latents.npz`."""
+"""Latents of your own images: `python _main.py --embed RECORD --images folder:PATH --out latents.npz`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ BATCH = 1000  # images that are decoded before they are encoded
 
 
 def check_embedding(record: Path, folder: Path, out: Path) -> None:
-    """Raise UsageError or RunError for what can be wrong before torch is imported."""
+    """Raise UsageError or RunError for all that can be checked before torch is imported."""
     if not folder.is_dir():
         raise UsageError(f"--images: there is no folder {folder}")
     found = find_files(folder)

@@ -1,4 +1,4 @@
-"""Score a record's checkpoint again: the predictions that its weights give, whatever the record says.
+"""Score a record's checkpoint again: predictions of its weights, independent of what the record claims.
 
 Encoder and classifier are built from the recipe by this project's own code, and filled from the .safetensors file after
 names, shapes, types and finiteness were checked (models/saved.py).  The images are this machine's own.
@@ -24,7 +24,7 @@ BATCH = 200  # images at once: with 500 each layer's activations are mapped and 
 
 
 def test_images(dataset: str, data_dir: Path) -> DeviceData:
-    """The data set on the fastest device that there is."""
+    """The data set on the fastest available device."""
     return DeviceData.load(load_dataset(dataset, data_dir), choose_device("auto"))
 
 

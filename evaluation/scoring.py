@@ -25,7 +25,7 @@ View = Callable[[Tensor, Generator], Tensor]  # (B, H, W, C) uint8 images -> (B,
 
 
 class NotFinite(RunError):
-    """Weights or latents are no finite numbers, so there is nothing to score."""
+    """Weights or latents are not finite, so they cannot be scored."""
 
 
 def expected_seconds(trained: dict[str, nn.Module], data: DeviceData, quick: bool) -> float:
@@ -121,7 +121,7 @@ def probe_metrics(latents: dict[str, scores.Latents], classes: int) -> dict[str,
 
 
 def projection_metrics(head: nn.Module, latents: dict[str, scores.Latents]) -> dict[str, Metric]:
-    """Linear accuracy on the output of the projection head, which is otherwise thrown away."""
+    """Linear accuracy on the output of the projection head, which is otherwise discarded."""
     print(", linear probe behind the head", end="", flush=True)
     with torch.no_grad():
         behind = {split: scores.Latents(head(part.z), part.labels) for split, part in latents.items()}

@@ -1,7 +1,7 @@
 """Encoders: images in, a latent out.  (B, C, H, W) floats in [0, 1] -> (B, latent_dim).
 
-Every encoder normalises its own input with the statistics of the training split, so that the weights are all one needs
-to use it.  Call `fit_to_data` once before training.  To add an encoder, write its class and its line in ENCODERS.
+Every encoder normalises its own input with the statistics of the training split, so using it needs nothing but its
+weights.  Call `fit_to_data` once before training.  To add an encoder, write its class and its line in ENCODERS.
 """
 
 import math
@@ -45,7 +45,7 @@ class Normalise(nn.Module):
 
 
 class Encoder(nn.Module):
-    """What all encoders share.  images_to_fit: number of training images for fit_to_data; None: all."""
+    """Base class of the encoders.  images_to_fit: number of training images for fit_to_data; None: all."""
 
     images_to_fit: ClassVar[int | None] = FITTED_TO
     normalise: Normalise
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         self.normalise.fit_to_data(images)
 
     def fit_before_training(self, images: Tensor) -> None:
-        """fit_to_data() without the readout, where that is fitted after the training."""
+        """fit_to_data() without the readout, for encoders whose readout is fitted after the training."""
         self.fit_to_data(images)
 
     def fit_readout(self, batches: Iterable[Tensor]) -> None:
@@ -165,7 +165,8 @@ class ConvEncoder(Encoder):
 
 
 def calibrate_norms(module: nn.Module, images: Tensor) -> None:
-    """Set the norms' statistics to those of these images: an untrained network's are 0 and 1, whatever it computes."""
+    """Set the norms' statistics to those of these images; in an untrained network they are 0 and 1, regardless of its
+    activations."""
     update_bn(images.split(evaluation_batch(images.shape[1:])), module)
 
 
@@ -175,7 +176,7 @@ class ConvDepthsEncoder(Encoder):
     The latent holds the first principal components, each divided by its standard deviation, of the pooled outputs of
     all blocks: the averages over a 3x3 grid of the first, over a 2x2 grid of the others, and the maximum of the last.
     Every number is standardised and divided by the root of its block's count, so that blocks weigh equally.  No label
-    is used.  In contrast, the last layers discard what tells two views of an image apart; earlier ones still have it.
+    is used.  Contrastive training makes the last layers discard what distinguishes two views; earlier ones keep it.
     """
 
     images_to_fit = COMPONENTS_FITTED_TO

@@ -14,7 +14,7 @@ from utils.compute.precision import DTYPES
 from utils.errors import UsageError
 from utils.images.on_device import DeviceData, evaluation_batch, to_float
 
-CONTRAST = 0.0154  # added to a patch's variance, pixels in [0, 1]: Coates and Ng's 10 for pixels in [0, 255], x 100
+CONTRAST = 0.0154  # added to a patch's variance, pixels in [0, 1]; 100 x Coates and Ng's 10 for pixels in [0, 255]
 WHITENING = 0.01  # added to the eigenvalues of the patches' covariance
 THRESHOLD = 1.0  # of the rectification, in standard deviations of a whitened patch along the filter
 GRID = 2  # responses are pooled over GRID x GRID cells
@@ -136,7 +136,7 @@ class PatchComponents(nn.Module):
 
 
 def patch_targets(fitted: PatchComponents, data: DeviceData, precision: str) -> tuple[Tensor, float]:
-    """Components of every image, computed once: the targets of two methods that use no labels.
+    """Components of every image, computed once: the targets of two methods, both without labels.
 
     1.2.1 patches reconstructs them from the latent, 1.2.3 cmc contrasts views with them.  Returns (N, components)
     float32, row i for data.images[i] without augmentation, and the FLOPs spent.

@@ -132,7 +132,7 @@ class Checkpoints:
                 path.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def load(self) -> tuple[Progress, dict[str, Tensor]] | None:
-        """The newest intact checkpoint of this stage; None without one.  Reports damaged ones and the one it uses."""
+        """The newest intact checkpoint of this stage, or None.  Reports damaged ones and the one that is used."""
         for path in _newest_first(self.folder, self.stage):
             try:
                 facts: Checkpoint = read_strictly(path, Checkpoint)
@@ -153,8 +153,8 @@ class Checkpoints:
     def adopt(self) -> None:
         """Adopt the start time of the existing checkpoint, and count the interruption in it.
 
-        Otherwise those while scoring, which writes no checkpoint, would not be counted.  UsageError where the
-        checkpoint is another run's.
+        Otherwise interruptions of the scoring, which writes no checkpoint, would not be counted.  UsageError if the
+        checkpoint belongs to another run.
         """
         path, found = newest_file(self.folder)
         if found is None:
@@ -170,9 +170,9 @@ class Checkpoints:
             write_bytes(path, found.model_copy(update={"resumed": self.resumed}).model_dump_json().encode())
 
     def remove(self) -> None:
-        """Remove them: the run is over, or starts over.  The newest JSON goes last, as it identifies the run.
+        """Remove the checkpoints: the run is over, or starts over.  The newest JSON goes last: it identifies the run.
 
-        Anything else in the folder is not ours and stays.
+        Files of other origin in the folder are kept.
         """
         if not distributed.is_first():
             return

@@ -3,8 +3,8 @@
     python _main.py --task 1.2.3 --dataset cifar10
     python _main.py --task 1.2.3 --dataset mnist --method vicreg
 
-Two views of each image should agree; the methods differ in what keeps the latent from collapsing to a point
-(contrastive_methods.py).  The heads are then thrown away; the 128-d latent below them is frozen and scored by
+Two views of each image should agree; the methods differ in what prevents the latent from collapsing to a point
+(contrastive_methods.py).  Afterwards the heads are discarded; the 128-d latent below them is frozen and scored by
 `evaluation/scores.py`.
 Departures from the papers: a small encoder whose latent is read at every depth (models/encoders.py,
 ConvDepthsEncoder), no blur at this resolution unless --blur-probability is given, AdamW.

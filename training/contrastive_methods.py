@@ -1,15 +1,15 @@
-"""The contrastive methods: each one's heads, its loss, and what follows a step.
+"""The contrastive methods: each one's heads, its loss, and its update after a step.
 
-A method is one class here and one entry in METHODS; its words, its equation and its hyper-parameters are in
+A method is one class here and one entry in METHODS; its texts, its equation and its hyper-parameters are in
 contrastive_recipe.py.  A class has
 
-    heads          what is trained along with the encoder, by name; made in this order, since making draws weights
-    start(loop)    what needs the optimiser or the loop's generator
-    loss(view0, view1, index)   mean loss of a batch of views, (B, C, H, W) each; index: (B,), the images they show
-    after_step()   what follows an optimiser step
+    heads          modules that are trained along with the encoder, by name, in the order of their initialisation
+    start(loop)    set-up that needs the optimiser or the loop's generator
+    loss(view0, view1, index)   mean loss of a batch of views, (B, C, H, W) each; index: (B,), their images
+    after_step()   called after each optimiser step
 
-Departures from the papers: one head of two layers for every method (VICReg's has three, of 8192); the momentum is 0.99,
-as training is short, and BYOL's does not rise.
+Departures from the papers: one head of two layers for every method (VICReg's has three, of 8192); the momentum is 0.99
+because training is short, and BYOL's momentum does not increase.
 """
 
 import copy
@@ -35,7 +35,7 @@ class TwoViews:
     def __init__(self, encoder: Encoder, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
         self.encoder, self.recipe = encoder.trunk, recipe
         self.head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
-        # a head that does not project the latent itself has another name, so that it is not scored behind it
+        # a head that does not project the latent itself has another name, so that its output is not scored
         self.heads: dict[str, nn.Module] = {"projection_head" if encoder.trunk is encoder else "pair_head": self.head}
         self.flops_once = 0.0  # spent before the first step
 
@@ -46,7 +46,7 @@ class TwoViews:
         """Nothing to update."""
 
     def loss(self, view0: Tensor, view1: Tensor, index: Tensor) -> Tensor:
-        """Mean loss over the whole batch, of all processes together."""
+        """Mean loss over the whole batch, across all processes."""
         z0, z1 = self.head(self.encoder(torch.cat([view0, view1]))).chunk(2)  # (B, projection_dim) each
         return self.compare(distributed.gather(z0), distributed.gather(z1))
 
@@ -99,7 +99,7 @@ class MomentumEncoder:
 
     @torch.no_grad()
     def follow(self) -> None:
-        """One step towards the online network; to be called after each step of the optimiser."""
+        """Move one step towards the online network; call it after each optimiser step."""
         for parameter, master, online in zip(self.network.parameters(), self.masters, self.online_masters, strict=True):
             master.lerp_(online.detach(), 1 - self.momentum)
             parameter.copy_(master)
@@ -110,7 +110,7 @@ class MomentumEncoder:
                 mine.copy_(other)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors that the next step depends on, by name, live."""
+        """The tensors that the next step depends on, by name, without a copy."""
         masters = {f"master.{i}": master for i, master in enumerate(self.masters)}
         return self.network.state_dict() | masters
 
@@ -152,8 +152,8 @@ class BYOL(WithTarget):
 class MoCo(WithTarget):
     """NT-Xent against a queue of earlier keys from a momentum encoder (He et al. 2020)."""
 
-    # with a batch's own, queries could recognise the keys of their batch by the common mean, against which the paper
-    # shuffles devices
+    # with the batch's own statistics, queries could recognise the keys of their batch by the common mean; to prevent
+    # this, the paper shuffles images between devices
     batch_statistics = False
 
     def start(self, loop: Loop) -> None:
@@ -186,7 +186,7 @@ class CMC(TwoViews):
         self.encoder, self.recipe = encoder.conv, recipe  # augmented views pass only the convolutional half
         self.head = head()
         self.targets, self.flops_once = patch_targets(encoder.components, data, setup.precision)
-        self.view_head = head()  # views meet features in another space than each other
+        self.view_head = head()  # views are compared with features in a different space than with each other
         self.feature_head = nn.Linear(self.targets.shape[1], recipe.projection_dim)
         self.heads = {"pair_head": self.head, "view_head": self.view_head, "feature_head": self.feature_head}
 

@@ -1,6 +1,6 @@
-"""What the training scripts share: epochs, batches, steps, validation, checkpoints, and their result.
+"""Shared by the training scripts: epochs, batches, steps, validation, checkpoints, and their result.
 
-A training script stays one visible `train()`:
+A training script remains one readable `train()`:
 
     loop = Loop(recipe, data, setup, modules)
     loop.count_flops(loss_function)
@@ -44,9 +44,9 @@ from utils.recipe import LatentRecipe, Recipe, check_divides
 from utils.records.schema import Epoch
 
 NOT_TRAINED = "none: the encoder was scored as it was"
-ESTIMATE_AFTER = 5.0  # seconds whose steps the time estimate is made from, or one epoch where that is shorter
-PRINTED_EPOCHS = 10  # where nobody watches, one line per so many epochs
-READ_EVERY = 50  # steps of a GPU between two readings of their losses, for which it has to be waited for
+ESTIMATE_AFTER = 5.0  # seconds of training from which the total time is estimated, or one epoch if shorter
+PRINTED_EPOCHS = 10  # without a terminal, every so many epochs are printed
+READ_EVERY = 50  # on a GPU, steps between two readings of the losses: reading waits for the GPU
 # of (index, generator, *constants): mean loss, and where defined (B,) bool, which predictions are right
 LossFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
@@ -100,8 +100,8 @@ class Diverged(RunError):
 def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup, readout: bool = True) -> Encoder:
     """The recipe's encoder on the device, with weights from the run's seed and statistics from training images.
 
-    With --init: the weights and statistics of that run's encoder.  readout: False where the training ends by
-    fitting what reads the latent from it.
+    With --init: the weights and statistics of that run's encoder.  readout: False if the training script itself fits
+    the readout after the training.
     """
     torch.manual_seed(setup.seed)
     encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
@@ -184,7 +184,7 @@ class Loop:
         self.flops = share * counter.get_total_flops() / 2 * self.batch_size * self.steps + once
 
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
-        """Let checkpoints hold further tensors that the next step depends on; they are restored in place."""
+        """Add further tensors that the next step depends on to the checkpoints; they are restored in place."""
         self.kept |= {f"{name}.{key}": value for key, value in tensors.items()}
 
     def epochs(self) -> Iterator[int]:
@@ -237,7 +237,7 @@ class Loop:
              then: Callable[[], None] | None = None) -> None:
         """One optimiser step on a batch, with the loss function of (index, generator, *constants).
 
-        Under torchrun, gradients are averaged over the processes.  then: what follows each step.  On a GPU the step is
+        Under torchrun, gradients are averaged over the processes.  then: called after each step.  On a GPU the step is
         captured as a graph, so that loss function and `then` run in Python only once for all steps with the same
         constants, which must be hashable.  Raises Diverged.
         """
@@ -327,7 +327,7 @@ class Loop:
         generator = Generator(self.device).manual_seed(0)
         total, correct, seen, has_accuracy = 0.0, 0, 0, False
         for index in self.data.val.split(min(evaluation_batch(self.data.image_shape), self.batch_size)):
-            if len(index) < 2:  # one image has nothing to be contrasted with
+            if len(index) < 2:  # one image alone has no negatives
                 continue
             self.data.read_ahead(index)
             loss, right = loss_function(index, generator)
@@ -364,7 +364,7 @@ class Loop:
         return self.earlier_seconds + time.monotonic() - self.started
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Everything that the next step depends on, live, except for the states of the random generators."""
+        """Every tensor that the next step depends on, without a copy; not the states of the random generators."""
         tensors = {f"module.{key}": value for key, value in self.network.state_dict().items()}
         tensors |= {f"kept.{key}": value for key, value in self.kept.items()}
         return tensors | {f"optimiser.{key}": value for key, value in self.optimiser.tensors().items()}

@@ -23,8 +23,8 @@ def nt_xent(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
 def dcl(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
     """Decoupled contrastive loss (Yeh et al. 2022, eq. 6, symmetric), mean over the 2N anchors, in nats.
 
-    NT-Xent without the positive pair in the denominator, which multiplies the gradient by a factor that vanishes as
-    soon as the positive is the nearest: small batches suffer from it.  Arguments and errors are those of nt_xent.
+    NT-Xent without the positive pair in the denominator.  With it, the gradient has a factor that vanishes as soon as
+    the positive is the nearest, which slows learning in small batches.  Arguments and errors are those of nt_xent.
     Departure: the weighting of the positives (DCLW) is left out.
     """
     similarity, positive = _similarities(z0, z1, temperature)

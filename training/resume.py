@@ -20,7 +20,7 @@ from utils.version import commit_of
 
 def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,
                             many_runs: bool) -> Checkpoints | None:
-    """The checkpoints that the run writes and resumes from; None, and a line, where its record is complete already.
+    """The checkpoints that the run writes and resumes from; or None, after a message, if its record is complete.
 
     many_runs: the command names several runs, so complete ones are skipped.
     """
@@ -102,7 +102,7 @@ def records_named(path: Path) -> list[tuple[Path, Record]]:
 
 
 def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None) -> tuple[Path | None, str]:
-    """A valid record of this run, complete, on the same images and with its files; without one, what a record lacks."""
+    """A valid, complete record of this run on the same images, with its files; or None, and what a record lacks."""
     wanted, lost = (setting_hash(as_json(planned.recipe)), sha256, "complete", init), ""
     for path, record in records_named(planned.path):
         if (setting_hash(record.recipe.fields), record.data.sha256, record.run.status, record.run.init) == wanted:
@@ -114,7 +114,7 @@ def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None)
 
 
 def lost_file(path: Path, record: Record) -> str:
-    """Why the report cannot use a record's files, or nobody its weights; "" where all is well.
+    """Why the report cannot use a record's files, or why its weights are not its own; "" if neither is so.
 
     Weights may be missing, because git ignores them.
     """

@@ -58,7 +58,7 @@ QUICK_IMAGES = {"train": 1000, "val": 200, "test": 500}  # what --quick trains a
 
 
 def run_all(plans: dict[str, list[Planned]], options: Options) -> None:
-    """Every planned run, data set by data set; where there are many, complete ones are skipped unless `fresh`.
+    """Every planned run, data set by data set; if there are several, complete ones are skipped unless `fresh`.
 
     A run that diverges, or that another process holds, does not stop the others; RunError at the end names those that
     diverged.  Where there is only one run, Held names its holder.
@@ -77,7 +77,7 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
         distributed.check_equal({f"{dataset.name}: {part}": digest for part, digest in dataset.sha256.items()})
         return dataset
 
-    loaded = {name: load(name) for name in list(plans)[:1]}  # its faults come before the measurement
+    loaded = {name: load(name) for name in list(plans)[:1]}  # before the measurement, to report errors early
     conv_gflops = distributed.from_first(lambda: measure_conv(device, conv3x3))
     precision = choose_precision(conv_gflops) if options.precision == "auto" else options.precision
     speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
@@ -118,7 +118,7 @@ def check_same_command(plans: dict[str, list[Planned]], options: Options) -> Non
 
 def run_unless_complete(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,
                         many_runs: bool) -> None:
-    """One run, which this process holds, and one line on its result."""
+    """Do one run, whose lock this process holds, and print one line with its result."""
     checkpoints = distributed.from_first(
         lambda: checkpoints_or_skip(title, planned, dataset, setup, options, many_runs))
     if checkpoints is None:

@@ -1,4 +1,4 @@
-"""What the entry points share: help that leads with examples, errors of one line, exit codes."""
+"""Shared by the entry points: help that starts with examples, one-line errors, exit codes."""
 
 import argparse
 import difflib
@@ -30,7 +30,7 @@ def processes() -> int:
 
 
 def end_on_interrupt() -> None:
-    """Let Ctrl-C end the process at once: during imports, where an exception may surface as anything."""
+    """Let Ctrl-C end the process at once during imports, where KeyboardInterrupt may turn into any other exception."""
     def end(number: int, frame: object) -> None:
         os.write(2, b"\ninterrupted before anything had started\n")
         os._exit(130)
@@ -101,7 +101,7 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
 
 
 def open_closed_streams() -> None:
-    """Let what is printed go nowhere where the caller has closed stdout or stderr, instead of into the next file."""
+    """If the caller has closed stdout or stderr, discard what is printed, instead of writing it to the next file."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)

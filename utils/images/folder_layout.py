@@ -25,7 +25,7 @@ SHOWN_CLASSES = 10  # of more, the line that describes a folder shows the first 
 
 @dataclass
 class Files:
-    """What a folder holds, its sub-folders included."""
+    """The files of a folder, including its sub-folders."""
 
     images: list[Path] = field(default_factory=list)  # sorted
     left_out: Counter[str] = field(default_factory=Counter)  # ".heic" or another kind of file -> how many
@@ -51,7 +51,7 @@ def find_files(folder: Path) -> Files:
     """All images below a folder, known by their suffix, and what else it holds except for hidden files and litter.
 
     The images include dead links, and sub-folders that have such a name or cannot be listed: decoding them reports the
-    problem.  Linked sub-folders are left out, since they may lead in a circle.
+    problem.  Linked sub-folders are left out, since they may form a loop.
     """
     found = Files()
     for place, folders, files in os.walk(folder, onerror=lambda error: found.images.append(Path(error.filename))):

@@ -74,7 +74,7 @@ class RecordError(RunError):
 
 
 class Strict(BaseModel):
-    """A JSON object whose types are exact and whose keys are all known."""
+    """A JSON object with exact types and no unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
