@@ -15,7 +15,7 @@ from utils.compute import distributed
 
 def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
     """(count,) floats, uniform in [low, high), on the generator's device."""
-    return distributed.rand((count,), generator) * (high - low) + low
+    return distributed.draw(torch.rand, (count,), generator) * (high - low) + low
 
 
 def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1.0, translate: float = 0.0,

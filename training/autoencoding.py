@@ -69,7 +69,7 @@ def pixel_error(decoded: Tensor, images: Tensor, loss: str) -> Tensor:
 def corrupt(images: Tensor, missing: Tensor, recipe: AutoencodingRecipe, generator: Generator) -> Tensor:
     """The encoder's input for (B, C, H, W) images.  missing: (C,), the value of a masked pixel."""
     if recipe.method == "denoising":
-        noise = distributed.randn(images.shape, generator)
+        noise = distributed.draw(torch.randn, images.shape, generator)
         return images + recipe.noise_std * noise
     if recipe.method == "masked":
         masked = random_squares(images, recipe.mask_ratio, recipe.mask_patch, generator)
@@ -83,5 +83,5 @@ def random_squares(images: Tensor, ratio: float, side: int, generator: Generator
     """(B, 1, H, W) bool: squares of `side` pixels on a fixed grid, each True with probability `ratio`."""
     b, _, height, width = images.shape
     grid = (b, 1, -(-height // side), -(-width // side))
-    chosen = (distributed.rand(grid, generator) < ratio).float()
+    chosen = (distributed.draw(torch.rand, grid, generator) < ratio).float()
     return F.interpolate(chosen, scale_factor=float(side))[:, :, :height, :width] > 0.5

@@ -7,6 +7,9 @@ scored by `evaluation/scores.py`.
 Departure from the paper: an image appears in one random rotation per epoch, not in all four in one batch.
 """
 
+from functools import partial
+
+import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
@@ -25,7 +28,7 @@ def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
     loop = Loop(recipe, data, setup, {"encoder": encoder, "rotation_head": head})
 
     def rotation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        quarters = distributed.randint(4, (len(index),), generator)
+        quarters = distributed.draw(partial(torch.randint, 4), (len(index),), generator)
         logits = head(encoder(rotate_quarters(loop.augmented(index, generator), quarters)))
         return F.cross_entropy(logits, quarters), logits.argmax(1) == quarters
 

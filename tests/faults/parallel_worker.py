@@ -50,14 +50,10 @@ CASES: dict[str, tuple[str, str, dict]] = {
 }
 
 
-def own_numbers(sampler: Callable[..., Tensor], *high: int) -> Callable[..., Tensor]:
+def own_numbers() -> Callable[..., Tensor]:
     """Broken: each process draws only for its share, from its own generator."""
     own = Generator().manual_seed(distributed.rank())
-
-    def draw(*arguments) -> Tensor:
-        shape, _ = arguments[-2:]
-        return sampler(*arguments[:-2], tuple(shape), generator=own)
-    return draw
+    return lambda sampler, shape, generator: sampler(tuple(shape), generator=own)
 
 
 # REVERSED only changes the order of additions: every batch, and the random numbers drawn for it, are reversed.  The
@@ -68,7 +64,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     REVERSED: lambda: patch.object(distributed, "share", lambda batch: batch.flip(0)),
     "local norms": lambda: patch.object(distributed, "share_norms", lambda modules: None),
     "ungathered": lambda: patch.object(contrastive_methods, "distributed", SimpleNamespace(gather=lambda x: x)),
-    "own numbers": lambda: patch.object(distributed, "rand", own_numbers(torch.rand)),
+    "own numbers": lambda: patch.object(distributed, "draw", own_numbers()),
     "own gradients": lambda: patch.object(distributed, "averaged", lambda modules, function: function),
 }
 

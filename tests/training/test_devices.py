@@ -284,7 +284,7 @@ def queue_on_the_cpu(patch: pytest.MonkeyPatch) -> None:
 
 
 def generator_on_the_cpu(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("utils.compute.distributed.rand", lambda shape, generator: torch.rand(
+    patch.setattr("utils.compute.distributed.draw", lambda sampler, shape, generator: sampler(
         list(shape), generator=generator, device="cpu"))
 
 

@@ -176,28 +176,14 @@ def share(batch: Tensor) -> Tensor:
     return batch[rank() * size: (rank() + 1) * size]
 
 
-def rand(shape: Iterable[int], generator: Generator) -> Tensor:
-    """torch.rand on the generator's device; shape: of this process's share.
+def draw(sampler: Callable[..., Tensor], shape: Iterable[int], generator: Generator) -> Tensor:
+    """Random numbers by a sampler such as torch.rand, on the generator's device; shape: of this process's share.
 
     Every process draws for the whole batch and keeps its rows, so that all generators stay in the same state and an
     image gets the numbers that it would get in a single process.
     """
-    return share(torch.rand(_whole(shape), generator=generator, device=generator.device))
-
-
-def randn(shape: Iterable[int], generator: Generator) -> Tensor:
-    """torch.randn for this process's share, see rand."""
-    return share(torch.randn(_whole(shape), generator=generator, device=generator.device))
-
-
-def randint(high: int, shape: Iterable[int], generator: Generator) -> Tensor:
-    """torch.randint for this process's share, see rand."""
-    return share(torch.randint(high, _whole(shape), generator=generator, device=generator.device))
-
-
-def _whole(shape: Iterable[int]) -> tuple[int, ...]:
     rows, *rest = shape
-    return rows * world_size(), *rest
+    return share(sampler((rows * world_size(), *rest), generator=generator, device=generator.device))
 
 
 class _Gather(torch.autograd.Function):
