@@ -1,6 +1,8 @@
 """Whether a run is skipped, resumed or started: its checkpoints, its complete records, other unfinished runs."""
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from models.saved import Saved
@@ -90,15 +92,11 @@ def other_unfinished(planned: Planned) -> list[tuple[Path, Checkpoint]]:
     return [(folder, begun) for folder in found if (begun := newest(folder))]
 
 
-def records_named(path: Path) -> list[tuple[Path, Record]]:
+def records_named(path: Path) -> Iterator[tuple[Path, Record]]:
     """The valid records under this name and under it with _run2, _run3, ..."""
-    found = []
     for candidate in [path, *sorted(path.parent.glob(f"{path.stem}_run*.json"))]:
-        try:
-            found.append((candidate, read_record(candidate)))
-        except RecordError:
-            continue
-    return found
+        with suppress(RecordError):
+            yield candidate, read_record(candidate)
 
 
 def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None) -> tuple[Path | None, str]:
