@@ -5,7 +5,6 @@ import dataclasses
 import gzip
 import json
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -125,13 +124,10 @@ def test_runs_with_other_test_images_get_an_explorer_of_their_own(runs: list) ->
     assert re.findall(r"<h3[^>]*>(.*?)</h3>", html) == ["MNIST", "MNIST: runs that show other test images"]
 
 
-def test_twenty_runs_take_little_time_and_space(tmp_path: Path) -> None:
+def test_twenty_runs_take_little_space(tmp_path: Path) -> None:
     grey = load(make_record(tmp_path, "1.2.3", "mnist", "simclr", 0, n=10_000))
     colour = load(make_record(tmp_path, "1.2.3", "cifar10", "simclr", 0, n=10_000))
-    explorer([("", grey)])
-    start = time.process_time()
     html = explorer([(f"seed {seed}", run) for seed in range(10) for run in (grey, colour)])
-    assert time.process_time() - start < 4  # about 0.7 s on a quiet machine
     sheets = sum(len(sheet) for sheet in re.findall(r"url\(([^)]*)\)", html))
     assert (len(html) - sheets) / 20 < 50_000  # bytes a run: two maps of its own, neighbours, predictions
     assert len(html) < 2_500_000
