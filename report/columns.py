@@ -114,14 +114,25 @@ def name_dots(axes: Axes, dots: Sequence[tuple[float, float]], names: Sequence[s
     for (x, y), name in zip(places, (show.shorten(name, 30) for name in names), strict=True):
         half = np.array([LETTER * SMALL * len(name), 1.2 * SMALL]) / 2
         middles = np.array([x, y]) + (distance[:, None] + half) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        boxes = np.hstack([middles - half, middles + half])  # (T, 4)
-        covered = sum(overlap(boxes, other) for other in taken) + overlap(boxes, boxes) - overlap(boxes, frame)
-        best = np.argmin(10 * covered + distance)
-        taken.append(boxes[best])
+        best, box, _ = best_place(middles, half, distance, taken, frame)
+        taken.append(box)
         axes.annotate(name, (x, y), middles[best], xycoords="figure points", textcoords="figure points", ha="center",
                       va="center", color=INK, fontsize=SMALL, parse_math=False,
                       arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
                       if distance[best] > 8 else None)
+
+
+def best_place(middles: np.ndarray, half: np.ndarray, distance: np.ndarray, taken: Iterable[np.ndarray],
+               frame: np.ndarray) -> tuple[int, np.ndarray, float]:
+    """Which of the boxes around middles (T, 2) covers least of what is taken, is within the frame, and is near.
+
+    half: (2,), half of a box's width and height; distance: (T,), from what it names; taken, frame: boxes (4,).  Returns
+    its position, the box (4,), and the area that is covered or outside, 0 of a free place.
+    """
+    boxes = np.hstack([middles - half, middles + half])  # (T, 4)
+    covered = overlap(boxes, boxes) - overlap(boxes, frame) + sum(overlap(boxes, other) for other in taken)
+    best = int(np.argmin(10 * covered + distance))
+    return best, boxes[best], float(covered[best])
 
 
 def overlap(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:

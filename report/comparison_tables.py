@@ -130,7 +130,7 @@ def balance_tables(results: Results) -> list[dict[str, Any]]:
 
 def splits_of(rows: list[Row]) -> list[tuple[str, list[int]]]:
     """The different splits of one data set: a heading such as 'Labelled (10 %)', and the images of each class."""
-    found = {}
+    found: dict[tuple[int, ...], tuple[str, list[int]]] = {}
     for record in (run.record for row in rows for run in row.runs):
         for name, counts in record.data.class_counts.items():
             share = summary.label_fraction(record) if name == "labelled" else None

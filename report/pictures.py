@@ -7,7 +7,6 @@ be searched.  This takes milliseconds where matplotlib takes a tenth of a second
 import base64
 import functools
 import io
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
@@ -18,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from report import show
-from report.columns import WIDTH
+from report.columns import WIDTH, best_place
 from report.drawing import INK, MUTED, ORANGE, PALETTE, PAPER, SVG, XLINK, Drawing
 from report.elements import MOST_NAMED
 from utils.records.schema import Record
@@ -157,26 +156,18 @@ def map_svg(points_bytes: bytes, labels_bytes: bytes, names: tuple[str, ...], na
 
 
 def place_names(names: list[str], middles: np.ndarray) -> list[tuple[str, float, float, float]]:
-    """Names (text, x, y, font size) near their middles (K, 2), moved apart; none that covers another or is far off."""
-    sizes = [15.0 if len(name) < 3 else 12.0 for name in names]
-    half = np.array([[0.36 * size * len(name), 0.6 * size] for name, size in zip(names, sizes, strict=True)])
-    centres = middles.copy()
-    for _ in range(50):
-        for i, j in itertools.combinations(range(len(centres)), 2):
-            apart = centres[j] - centres[i]
-            covered = half[i] + half[j] - np.abs(apart)
-            if (covered > 0).all():
-                axis = int(covered[1] < covered[0])  # the shorter way
-                step = np.copysign(covered[axis] / 2 + 0.1, apart[axis])
-                centres[i, axis] -= step
-                centres[j, axis] += step
-        centres = np.clip(centres, np.minimum(half, MAP / 2), np.maximum(MAP - half, MAP / 2))
-    kept: list[int] = []
-    for i, centre in enumerate(centres):
-        free = all((np.abs(centres[j] - centre) > half[i] + half[j] - 0.5).any() for j in kept)
-        if free and np.hypot(*(centre - middles[i])) <= FARTHEST:
-            kept.append(i)
-    return [(names[i], *centres[i], sizes[i]) for i in kept]
+    """Names (text, x, y, font size) near their middles (K, 2), except those without a free place within FARTHEST."""
+    distance, angle = np.repeat(np.arange(0, FARTHEST + 1, 3), 24), np.arange(24) * np.pi / 12  # (T,), (24,)
+    around = distance[:, None] * np.tile(np.stack([np.cos(angle), np.sin(angle)], axis=1), (len(distance) // 24, 1))
+    placed, taken = [], list[np.ndarray]()
+    for name, middle in zip(names, middles, strict=True):
+        size = 15.0 if len(name) < 3 else 12.0
+        half = np.array([0.36 * size * len(name), 0.6 * size])
+        best, box, covered = best_place(middle + around, half, distance, taken, np.array([0, 0, MAP, MAP]))
+        if covered == 0:
+            placed.append((name, *(middle + around[best]), size))
+            taken.append(box)
+    return placed
 
 
 def dots(places: np.ndarray, labels: np.ndarray, classes: int) -> ElementTree.Element:

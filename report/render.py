@@ -107,8 +107,8 @@ def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = 
              "page.json": drawable(json.dumps(page, ensure_ascii=False), r"\\").encode()}
     files |= {file: drawable(drawing.data.decode()).encode() for file, drawing in drawings.items()}
     try:
-        return typst.compile(files, font_paths=[str(FONTS)], ignore_system_fonts=True,  # type: ignore[type-var]  # stub
-                             pdf_standards=["ua-1"] if check else [])
+        return typst.compile(  # type: ignore[call-overload]  # its stub does not list dictionaries
+            files, font_paths=[str(FONTS)], ignore_system_fonts=True, pdf_standards=["ua-1"] if check else [])
     except typst.TypstError as error:
         raise RunError(f"the PDF could not be set: {' '.join(str(error).split())}") from None
 
