@@ -15,7 +15,7 @@ def test_a_check_says_what_would_be_accepted_and_why_the_rest_would_not(honest: 
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 4 and out[-1] == "3 of 3 records accepted"
     assert out[0].startswith(f"accepted: {HONEST['1.2.1']}.json: 1.2.1 on digits, plain, seed 0: ")
-    assert "test images correct, as the record says; its reconstructions are verified" in out[0]
+    assert "test images correct; the claim holds; its reconstructions are verified" in out[0]
     (tmp_path / "s" / f"{HONEST['1.2.3']}.safetensors").unlink()
     (tmp_path / "s" / "notes.docx").write_text("notes")
     assert exit_code(lambda: main(words), "") == 3

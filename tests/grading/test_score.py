@@ -19,7 +19,7 @@ from utils.images.datasets import load_dataset
 
 def test_a_job_that_takes_too_long_is_ended_and_scored_again_by_the_next_grading(
         honest: Path, rubric_file: Path, tmp_path: Path) -> None:
-    truth = load_truth(read_yaml(rubric_file, Rubric).datasets, honest, None, tmp_path)
+    truth = load_truth(read_yaml(rubric_file, Rubric)[0].datasets, honest, None, tmp_path)
     with Scorer(0.02) as scorer:
         slow = evidence_of([honest], truth, scorer, None)
         assert (slow.trouble, slow.settled) == ("could not be scored: it took longer than 0.02 s", False)
