@@ -46,7 +46,7 @@ class Submitted(Strict):
     def _from_gradescope(cls, entry: Any) -> Any:
         if not isinstance(entry, dict) or ":created_at" not in entry:
             return entry
-        time, names = entry[":created_at"], [str(one.get(":name")) for one in entry.get(":submitters", [])]
+        time, names = entry[":created_at"], [one[":name"] or "" for one in entry.get(":submitters") or []]
         return {"submitted": time.get("utc") if isinstance(time, dict) else time, "name": ", ".join(names)[:200]}
 
     @model_validator(mode="after")
@@ -148,9 +148,9 @@ def read_manifest(path: Path) -> tuple[dict[str, Submitted | None], Where]:
     if path.suffix.lower() in (".csv", ".tsv"):
         return read_table(path)
     text = read_text(path, METADATA_BYTES)
-    # without what nobody asks for: parsing megabytes takes minutes
-    kept = NOT_ASKED.sub("", text) if ":created_at:" in text else None
-    return read_yaml(path, dict[str, Submitted | None], kept)
+    if ":created_at:" in text:
+        text = NOT_ASKED.sub("", text)  # of megabytes, whose parsing takes minutes
+    return read_yaml(path, dict[str, Submitted | None], text)
 
 
 def read_table(path: Path) -> tuple[dict[str, Submitted | None], Where]:

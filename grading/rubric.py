@@ -118,11 +118,10 @@ class Rubric(Strict):
 
     @model_validator(mode="after")
     def _same_clock(self) -> "Rubric":
-        offset = self.deadline.utcoffset() if self.deadline else None
-        local = self.deadline.astimezone(ZoneInfo(self.timezone)) if self.deadline and self.timezone else None
-        if local and offset and local.utcoffset() != offset:  # UTC may be meant; an offset of the other season is not
-            raise ValueError(f"the deadline's UTC offset is not that of {self.timezone} on this day: there it is "
-                             f"{local.isoformat()}")
+        if self.timezone and self.deadline and self.deadline.utcoffset():  # UTC itself is meant as such
+            local = self.deadline.astimezone(ZoneInfo(self.timezone))
+            if local.utcoffset() != self.deadline.utcoffset():  # of the other half of the year, for example
+                raise ValueError(f"the deadline is not in {self.timezone}'s time: there, it is {local.isoformat()}")
         return self
 
     @field_validator("criteria")

@@ -6,17 +6,15 @@ text, and the type of the field that it is for decides what it means.
 
 import re
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
 
 import yaml
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BeforeValidator, TypeAdapter, ValidationError
 
 from utils.errors import UsageError
 
 MAX_BYTES = 1_000_000
-YEARS = range(2000, 2100)
 TIME = "2026-12-01T23:59:00+01:00"  # an example of one
 PLAIN = {"extra_forbidden": "there is no such field", "missing": "is missing"}  # for a kind of pydantic's errors
 Where = Callable[..., str]  # file and line of the value that these keys and indices lead to
@@ -24,21 +22,15 @@ Shape = TypeVar("Shape")
 
 
 def as_time(value: Any) -> str:
-    """The time as ISO 8601 writes it.  ValueError for a number, which pydantic would read as seconds since 1970."""
+    """A time of this century as ISO 8601 writes it.  ValueError for a number: pydantic reads it as seconds since 1970."""
     text = re.sub(r"\s*(Z|UTC|[-+]\d\d:?\d\d)$", r"\1", value).replace("UTC", "Z") if isinstance(value, str) else ""
-    if not re.match(r"\d{4}-\d\d-\d\d([Tt ]|$)", text):
+    if not re.match(r"20\d\d-\d\d-\d\d([Tt ]|$)", text):
         guess = re.fullmatch(r"(20\d\d)\W?([01]\d)\W?([0-3]\d)", text)
         raise ValueError(f"should be a time, for example {'-'.join(guess.groups()) + TIME[10:] if guess else TIME}")
     return text
 
 
-def in_this_century(value: datetime) -> datetime:
-    if value.year not in YEARS:
-        raise ValueError(f"is in the year {value.year}")
-    return value
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(as_time), AfterValidator(in_this_century)]
+Moment = Annotated[AwareDatetime, BeforeValidator(as_time)]
 
 
 class TextLoader(yaml.BaseLoader):
@@ -65,7 +57,8 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
             raise UsageError(f"{path}: larger than {most} bytes")
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None
+        reason = getattr(error, "strerror", None) or "not UTF-8 text; save it as UTF-8"
+        raise UsageError(f"{path}: cannot be read: {reason}") from None
 
 
 def read_yaml(path: Path, shape: type[Shape], text: str | None = None) -> tuple[Shape, Where]:

@@ -120,36 +120,33 @@ def listed(place: Path) -> list[tuple[str, bool, Source]]:
     try:
         if place.is_dir():
             return [(path.name, path.is_dir(), path) for path in place.iterdir()]
-        entries = [(parts_of(path), opened) for path, opened in entries_in(zipfile.ZipFile(place))]
+        entries = list(entries_in(zipfile.ZipFile(place)))
     except Exception as error:  # zipfile raises many kinds
         raise UsageError(f"{place}: cannot be read: {why(error)}") from None
     while True:
-        tops: dict[str, list[tuple[tuple[str, ...], Opener | str | None]]] = {}
-        for (top, *inside), opened in entries:
+        tops: dict[str, list[Entry]] = {}
+        for path, opened in entries:
+            top = path.split("/")[0]
             if top and top not in PASSED_OVER:
-                tops.setdefault(top, []).append((tuple(inside), opened))
-        entries = [entry for own in tops.values() for entry in own if entry[0] and entry[0][0]]
+                tops.setdefault(top, []).append((path, opened))
+        entries = [(path.partition("/")[2], opened) for own in tops.values() for path, opened in own]
         if len(tops) != 1 or MOODLE.fullmatch(shown(min(tops))) or not any(
-                len(inside) > 1 or is_archive(inside[0]) or CANVAS.fullmatch(inside[0]) for inside, _ in entries):
+                "/" in path or is_archive(path) or CANVAS.fullmatch(path) for path, _ in entries):
             break
-    return [(top, any(inside for inside, _ in own), [("/".join(inside or [top]), opened) for inside, opened in own])
-            for top, own in tops.items()]
+    return [(top, any("/" in path for path, _ in own),
+             [(path.partition("/")[2] or path, opened) for path, opened in own]) for top, own in tops.items()]
 
 
 def name_of(entry: zipfile.ZipInfo) -> str:
-    """An entry's path with slashes: macOS writes UTF-8 without saying so, which zipfile takes for code page 437, and
-    some archivers on Windows write backslashes.
+    """An entry's path with slashes, the last of them at the end of a folder's.
+
+    macOS writes UTF-8 without saying so, which zipfile takes for code page 437, and some on Windows write backslashes.
     """
     name = entry.filename
     with suppress(UnicodeError):
         name = name if entry.flag_bits & 0x800 else name.encode("cp437").decode()
-    return name.replace("\\", "/")
-
-
-def parts_of(path: str) -> tuple[str, ...]:
-    """Parts of an entry's path, the last one "" for a folder."""
-    *folders, last = path.split("/")
-    return (*(part for part in folders if part not in ("", ".")), last)
+    *folders, last = name.replace("\\", "/").split("/")
+    return "/".join([*(part for part in folders if part not in ("", ".")), last])
 
 
 def is_archive(name: str) -> bool:

@@ -11,7 +11,7 @@ from grading.batch import notes
 from grading.manifest import Assignment
 from grading.rubric import Late
 from grading.score import Evidence
-from tests.grading.helpers import evidence_with, rubric_of, run_grading
+from tests.grading.helpers import evidence_with, rubric_of, run_grading, scored
 from utils.command_line import exit_code
 from utils.errors import UsageError
 
@@ -36,6 +36,12 @@ def test_what_may_be_a_slip_of_the_teacher_s_is_noted() -> None:
     assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {}, None) == []
     assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {"subs": evidence_with()}, None) == [
         "one submission only, subs: is this the folder of the whole class?"]
+
+
+def test_few_hidden_images_are_noted() -> None:
+    evidence = {name: evidence_with(scored(900, holdout_n=8, correct_holdout=7)) for name in "ab"}
+    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), evidence, None) == [
+        "there are only 8 hidden images of digits; each is 12.5 percentage points"]
 
 
 def test_grades_never_go_into_the_folder_with_the_submissions(rubric_file: Path, tmp_path: Path) -> None:

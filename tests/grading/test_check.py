@@ -1,5 +1,6 @@
 """What students learn before they hand in."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,16 @@ def test_a_check_says_what_would_be_accepted_and_why_the_rest_would_not(honest: 
     assert f"NOT accepted: {HONEST['1.2.3']}.json: {HONEST['1.2.3']}.safetensors is missing" in out.out
     assert "left out: notes.docx: not one of" in out.out
     assert "2 of 3 records accepted" in out.out and "1 record would not be accepted" in out.err
+
+
+def test_a_check_says_which_runs_are_one_seed(honest: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(honest, tmp_path / "s")
+    again = json.loads((honest / f"{HONEST['1.2.2']}.json").read_text())
+    again["run"]["seed"] = 1  # the same weights
+    (tmp_path / "s" / "again.json").write_text(json.dumps(again))
+    assert exit_code(lambda: main(["--check", str(tmp_path / "s"), "--data-dir", str(tmp_path)]), "") == 0
+    out = capsys.readouterr().out
+    assert f"count as one seed: {HONEST['1.2.2']}.json and again.json\n" in out and out.count("one seed") == 1
 
 
 def test_a_check_of_nothing_is_one_line(tmp_path: Path, capsys) -> None:

@@ -1,12 +1,13 @@
 """The class list, its times and extensions, Gradescope's metadata, and the teacher's decisions."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from grading.manifest import read_assignment
 from grading.submission import METADATA
-from tests.grading.helpers import EXAMPLE, run_grading
+from tests.grading.helpers import EXAMPLE, ROOT, run_grading
 from utils.errors import UsageError
 
 BERLIN = EXAMPLE.read_text().replace("2026-12-01T23:59:00+01:00", "2026-10-24T23:59:00+02:00")
@@ -125,6 +126,17 @@ def test_a_mistake_in_a_table_is_named_with_its_line(tmp_path: Path, text: str, 
     (tmp_path / "class.csv").write_text(text)
     with pytest.raises(UsageError, match=expected):
         read_assignment(EXAMPLE, tmp_path / "class.csv", None, ["0012345"])
+
+
+def test_the_class_lists_in_the_documentation_say_the_same(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "grading.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    for suffix, begin in (("csv", "student,"), ("yaml", "Ada Lovelace_")):
+        (tmp_path / f"class.{suffix}").write_text(next(block for block in blocks if block.startswith(begin)))
+    students = ["Ada Lovelace_1234567", "bob", "doejane_22"]
+    found = read_assignment(EXAMPLE, tmp_path / "class.csv", None, students)
+    assert found == read_assignment(EXAMPLE, tmp_path / "class.yaml", None, students)
+    assert found.days_late == {"Ada Lovelace_1234567": 1, "doejane_22": 0, "bob": 0, "zoe": 0}
 
 
 @pytest.mark.parametrize("name", [METADATA, "submission_metadata (1).yml"])

@@ -88,7 +88,7 @@ def test_a_mistake_in_the_rubric_is_reported_with_line_and_field(tmp_path: Path,
     ("title: t\ndeadline: '1e9'", "line 2: deadline: should be a time"), ("title: t\ndeadline: 1.12.2026", "be a time"),
     ("title: t\ndeadline: 12/02/2026 23:59", "line 2: deadline: should be a time"),
     ("title: t\ndeadline: 2026-12-01 23:59 CET", "unexpected extra characters at the end of the input, for example 20"),
-    ("title: t\ndeadline: 1970-08-23T00:00:00Z", "line 2: deadline: is in the year 1970"),
+    ("title: t\ndeadline: 1970-08-23T00:00:00Z", "line 2: deadline: should be a time, for example"),
     ("title: t\ndeadline: 2026-12-01", "line 2: deadline: should have timezone info, for example 2026-12-01T23:59"),
     ("title: t\ndeadline: 2026-12-01T24:00:00Z", "line 2: deadline: should be a valid datetime"),
     ("title: t\nlate: {percent_a_day: 0.9}", "is less than one percent; write 90 for"),
@@ -100,9 +100,9 @@ def test_a_mistake_in_the_rubric_is_reported_with_line_and_field(tmp_path: Path,
     ("title: t\ncriteria: [{id: a, points: 0x10}]", "should be a valid number"),
     ("title: t\ncriteria: [{id: a, points: .inf, manual: true}]", "should be a valid number"),
     ("title: t\ncriteria: [{id: a, points: nan, manual: true}]", "should be a finite number"),
-    ("title: t\ncriteria:\n- {id: a, points: 1,\n  scale: [[0.5, no], [0.9, yes]]}", "line 4: criteria.1.scale.1.2: should"),
+    ("title: t\ncriteria:\n- {id: a, points: 1,\n  scale: [[0.5, no], [0.9, yes]]}", "line 4: criteria.1.scale.1.2: "),
     ("title: t\ncriteria:\n- {id: a, points: 1,\n  scale: [0.5, 0]}", "line 4: criteria.1.scale.1: should be a valid"),
-    ("title: t\ncriteria:\n- {id: a, points: 1,\n  scale: [[0,5, 0]]}", "line 4: criteria.1.scale.1: List should have at"),
+    ("title: t\ncriteria:\n- {id: a, points: 1,\n  scale: [[0,5, 0]]}", "line 4: criteria.1.scale.1: List should have"),
     ("title: t\ncriteria: [{id: a, points: true, manual: true}]", "points: should be a valid number"),
     ("title: t\ncriteria: [{id: a, points: 1, manual: maybe}]", "criteria.1.manual: should be a valid boolean"),
     ("title: t\ncriteria: {id: a}", "line 2: criteria: should be a valid list"),
@@ -149,5 +149,5 @@ def test_the_deadline_s_offset_is_that_of_the_time_zone_on_that_day(tmp_path, zo
     if fits:
         assert read_yaml(tmp_path / "r.yaml", Rubric)[0].timezone == zone
         return
-    with pytest.raises(UsageError, match=f"the deadline's UTC offset is not that of {zone}"):
+    with pytest.raises(UsageError, match=f"the deadline is not in {zone}'s time: there, it is 2026-12-01T"):
         read_yaml(tmp_path / "r.yaml", Rubric)
