@@ -22,7 +22,7 @@ Shape = TypeVar("Shape")
 
 
 def as_time(value: Any) -> str:
-    """A time of this century as ISO 8601 writes it.  ValueError for a number: pydantic reads it as seconds since 1970."""
+    """The time as ISO 8601 writes it.  ValueError for a number, which pydantic would read as seconds since 1970."""
     text = re.sub(r"\s*(Z|UTC|[-+]\d\d:?\d\d)$", r"\1", value).replace("UTC", "Z") if isinstance(value, str) else ""
     if not re.match(r"20\d\d-\d\d-\d\d([Tt ]|$)", text):
         guess = re.fullmatch(r"(20\d\d)\W?([01]\d)\W?([0-3]\d)", text)
