@@ -114,7 +114,7 @@ def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Pa
                     students: list[str]) -> Assignment:
     """Read the teacher's files and check them against each other and the students.  Raises UsageError."""
     rubric, _ = read_yaml(rubric_file, Rubric)
-    entries, where = read_manifest(manifest) if manifest else (dict[str, Submitted | None](), str)
+    entries, where = read_manifest(manifest)
     listed: dict[str, Submitted] = {}
     days: dict[str, int] = {}
     for key, entry in entries.items():
@@ -143,8 +143,10 @@ def nearest(name: str, names: Sequence[str]) -> str:
     return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
-def read_manifest(path: Path) -> tuple[dict[str, Submitted | None], Where]:
+def read_manifest(path: Path | None) -> tuple[dict[str, Submitted | None], Where]:
     """The manifest's entries by student, and their lines.  Raises UsageError."""
+    if path is None:
+        return {}, str
     if path.suffix.lower() in (".csv", ".tsv"):
         return read_table(path)
     text = read_text(path, METADATA_BYTES)
@@ -182,9 +184,11 @@ def read_table(path: Path) -> tuple[dict[str, Submitted | None], Where]:
 
 def read_overrides(path: Path | None, rubric: Rubric, students: list[str]) -> dict[str, list[Override]]:
     """The teacher's decisions by student.  Raises UsageError."""
+    if path is None:
+        return {}
     most = {criterion.id: criterion.points for criterion in rubric.criteria}
     found: dict[str, list[Override]] = {}
-    entries, where = read_yaml(path, list[Override]) if path else (list[Override](), str)
+    entries, where = read_yaml(path, list[Override])
     for i, one in enumerate(entries):
         student = shown(one.student)
         own = found.setdefault(student, [])

@@ -102,13 +102,15 @@ def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[st
         if exported:
             found.setdefault("_".join(exported.groupdict().values()), []).append(source)
         elif not name.startswith(".") and (is_folder or is_archive(name)):
-            if isinstance(source, Path) and is_folder and not source.is_symlink() and holds_export(source):
-                raise UsageError(f"{source}: holds the submissions of a class; give this folder instead of {place}")
             student = name if is_folder else name[:-len(".zip")]
             names = chain((student, name), (f"{name} ({i})" for i in count(2)))
             found[next(one for one in names if one not in found)] = [source]
         else:
             others.append(f"{name}: {'hidden' if name.startswith('.') else 'neither a folder nor a .zip file'}")
+    # all of them: one student's folder may look like an export without stopping the others
+    around = [source for sources in found.values() for source in sources if holds_export(source)]
+    if around and len(around) == len(found):
+        raise UsageError(f"{around[0]}: holds the submissions of a class; give this folder instead of {place}")
     return dict(sorted(found.items())), others
 
 
@@ -153,13 +155,12 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(".zip")
 
 
-def holds_export(folder: Path) -> bool:
+def holds_export(source: Source) -> bool:
     """Whether a folder looks like the export of a class and not like the submission of a student."""
-    try:
-        names = [path.name for path in folder.iterdir()]
-    except OSError:
-        return False
-    return METADATA in names or any(MOODLE.fullmatch(name) for name in names)
+    with suppress(OSError):  # of a link, or of what is no folder
+        names = [] if isinstance(source, list) or source.is_symlink() else os.listdir(source)
+        return METADATA in names or any(MOODLE.fullmatch(name) for name in names)
+    return False
 
 
 def shown(name: str) -> str:

@@ -181,6 +181,8 @@ def test_exports_of_moodle_canvas_and_gradescope_are_read_as_they_come(tmp_path,
     with pytest.raises(UsageError, match="holds the submissions of a class") if "doejane" not in str(names) else (
             pytest.MonkeyPatch.context()):
         find_submissions(tmp_path)
+    write(tmp_path, "eve/a.json")  # next to a student it is a submission, since a student may have written these names
+    assert set(find_submissions(tmp_path)[0]) == {"class", "eve"}
 
 
 def test_loose_files_of_one_student_are_one_submission(tmp_path: Path) -> None:
