@@ -73,7 +73,7 @@ def test_a_hostile_submission_affects_only_its_own_student(honest: Path, tmp_pat
         if shown(name) not in named:
             kept = rows[name]["autoencoder"] == full["autoencoder"] > "0.00"
             assert kept or name == "arrays-gone", (name, rows[name])
-        target = [run for run in evidence.runs if run.file == f"{TARGET}.json"]
+        target = [run for run in evidence.runs if run.file.split("/")[-1] == f"{TARGET}.json"]
         assert shown(name) in named or not target or target[0].correct_verified is not None or target[0].reason, name
     for name in ("claims-everything", "other-weights"):  # valid to read, found out by scoring
         assert "does not hold" in (out / name / "grade.html").read_text()
