@@ -89,8 +89,8 @@ def line_of(node: yaml.Node | None, place: tuple[str | int, ...]) -> int:
         if isinstance(node, yaml.MappingNode):
             found = next((pair for pair in node.value if pair[0].value == part), None)
         else:
-            items = node.value if isinstance(node, yaml.SequenceNode) and isinstance(part, int) else []
-            found = (items[part], items[part]) if items else None
+            items = node.value if isinstance(node, yaml.SequenceNode) else []
+            found = (items[part], items[part]) if items and isinstance(part, int) else None
         if found is None:
             break
         line, node = found[0].start_mark.line + 1, found[1]
