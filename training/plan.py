@@ -65,8 +65,10 @@ def choose_tasks(name: str) -> dict[str, Task]:
     if name == "all":
         return TASKS
     if name not in TASKS:
-        close = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.3)
-        hint = f"did you mean {close[0]}? " if close else ""
+        words = {"all": "all"} | {word: key for key, task in TASKS.items() for word in (key, task.title,
+                                                                                     *task.all_methods)}
+        close = difflib.get_close_matches(name.strip().lower(), words, n=1, cutoff=0.3)
+        hint = f"did you mean {words[close[0]]}? " if close else ""
         raise UsageError(f"--task {name}: no such task; {hint}choose from {', '.join(TASKS)}, all")
     return {name: TASKS[name]}
 

@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import io
 import json
 import os
 import shutil
@@ -52,11 +53,17 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def not_empty(text: str) -> Path:
-    """A flag's path.  An empty one, which an unset variable gives, would mean the current folder."""
+def flag_path(text: str) -> Path:
+    """A flag's path.  An empty one, which an unset variable gives, would mean the current folder.
+
+    No shell expands the ~ of --results-dir=~/results, which would make a folder called ~.
+    """
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")
-    return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # an unknown ~user
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,7 +76,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options, formatter_class=lambda prog: (
             argparse.RawDescriptionHelpFormatter(prog, width=width)))
         self.examples = examples
-        self.register("type", Path, not_empty)
+        self.register("type", Path, flag_path)
         self.add_argument("--version", action="version", version=project_version(), help="print the version and exit")
 
     def format_help(self) -> str:
@@ -100,8 +107,11 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     return _exit_code(work, on_interrupt)
 
 
-def open_closed_streams() -> None:
-    """Let what is printed go nowhere where the caller has closed stdout or stderr, instead of into the next file."""
+def prepare_streams() -> None:
+    """Let what is printed go nowhere where the caller has closed stdout or stderr, instead of into the next file.
+
+    Characters that the terminal or file cannot hold, as of a folder's name, are escaped instead of ending the run.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -110,6 +120,8 @@ def open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def report_end(text: str) -> None:
@@ -122,7 +134,7 @@ def report_end(text: str) -> None:
 
 
 def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
-    open_closed_streams()
+    prepare_streams()
     try:
         work()
     except (UsageError, RunError) as error:

@@ -240,10 +240,33 @@ def check_subset(name: str, count: int) -> None:
         _check_subset(name, count, DATASETS[name].training_images)
 
 
-def check_folder(name: str) -> None:
-    """UsageError where folder:PATH is no folder with enough images of each class; that they decode shows later."""
-    if name not in DATASETS:
-        image_folder.listed(folder_path(name))
+def check_folder(name: str, *ours: Path) -> None:
+    """UsageError where folder:PATH is no folder with enough images of each class; that they decode shows later.
+
+    ours: the folders that we write to, which must not become classes.
+    """
+    if name in DATASETS:
+        return
+    for folder in ours:
+        if Path(os.path.realpath(folder)).is_relative_to(folder_path(name)):
+            raise UsageError(f"{folder} is within {folder_path(name)} and would become a class of it; name another "
+                             "--data-dir or --results-dir")
+    image_folder.listed(folder_path(name))
+
+
+def fetch(name: str, data_dir: Path, image_size: int | None = None) -> None:
+    """Have the cache of a data set in data_dir, unless it needs none.  Raises the same errors as load_dataset()."""
+    if name in DATASETS and not DATASETS[name].cached or _cache(name, data_dir, image_size).exists():
+        return
+    load_dataset(name, data_dir, image_size)
+
+
+def _cache(name: str, data_dir: Path, image_size: int | None) -> Path:
+    """The cache of a data set: a file, or a folder for a folder of images."""
+    if name in DATASETS:
+        return data_dir / f"{name}.cache"
+    digest = hashlib.sha256(os.fsencode(folder_path(name))).hexdigest()[:12]
+    return data_dir / f"{short_name(name, image_size)}-{digest}"
 
 
 def image_shape(name: str, image_size: int | None = None) -> tuple[int, int, int]:
@@ -260,12 +283,17 @@ def recipe_family(name: str) -> str:
 def short_name(name: str, image_size: int | None = None) -> str:
     """The name in records and file names: a key of DATASETS, or folder-NAME with only safe characters.
 
-    A folder's images in a size other than the default are another data set: folder-NAME-64px.
+    Where that loses letters, a digest keeps two names apart.  A folder's images in a size other than the default are
+    another data set: folder-NAME-64px.
     """
     if name in DATASETS:
         return name
+    whole = folder_path(name).name
+    safe = re.sub("[^A-Za-z0-9._-]+", "-", whole)[:60] or "images"
+    if not whole.isascii() or len(whole) > 60:
+        safe += f"-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]}"
     size = "" if image_size in (None, image_folder.FOLDER_SIDE) else f"-{image_size}px"
-    return f"folder-{re.sub('[^A-Za-z0-9._-]+', '-', folder_path(name).name)[:60] or 'images'}{size}"
+    return f"folder-{safe}{size}"
 
 
 def folder_path(name: str) -> Path:
@@ -286,15 +314,14 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
     spec, validation = DATASETS.get(name), 0
     if spec is None:
         side = image_size or image_folder.FOLDER_SIDE
-        path, name = folder_path(name), short_name(name, side)
+        path, name, cache = folder_path(name), short_name(name, side), _cache(name, data_dir, side)
         layout, key = image_folder.scan(path, side)
-        cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
         with _locked(data_dir, name, lambda: image_folder.is_current(cache, key)):
             arrays, validation, sha256 = image_folder.read_or_build(path, layout, key, side, cache)
         classes, image_shape, recipes, source = layout.classes, (3, side, side), FOLDER_RECIPES, "folder"
     else:
         if spec.cached:
-            arrays, source = _read_or_obtain(name, spec, data_dir)
+            arrays, source = _read_or_obtain(name, spec, data_dir, _cache(name, data_dir, None))
         else:
             with tempfile.TemporaryDirectory() as temporary:
                 arrays, source = _obtain(name, spec, Path(temporary))
@@ -336,12 +363,11 @@ def _locked(data_dir: Path, name: str, finished: Callable[[], bool] = lambda: Fa
         raise RunError(f"the data folder {data_dir} cannot be used: {reason(error)}") from error
 
 
-def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
+def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path, cache: Path) -> tuple[Arrays, str]:
     """The arrays, from the cache or else from a source and then cached, and where they came from.
 
     A finished cache is read without the lock, because it appears whole; a damaged one stays until it can be replaced.
     """
-    cache = data_dir / f"{name}.cache"
     with contextlib.suppress(Exception):  # whatever is wrong with it is reported below
         return _read_cache(cache, spec), "cache"
     with _locked(data_dir, name):

@@ -25,6 +25,9 @@ FOLDER_SIDE = 32  # pixels, unless --image-size is given
 FOLDER_SIDES = range(8, 257, 4)  # decoders and transformers need multiples of 4; a sheet of thumbnails has a maximum
 UNREADABLE = "unreadable.txt"  # in the cache: one line per image, with the reason
 MIN_TRAINING = 8  # images per class; one more for each of validation and test that is taken from them
+DARK = 32  # data sets without a brighter value than this are noted
+NEARLY_EQUAL = 0.998  # correlation of the thumbnails of two images: the same picture saved again, perhaps smaller
+COMPARED = 2000  # most images of a split that are compared so with all training images, since that takes a second
 
 
 def listed(path: Path) -> Layout:
@@ -75,8 +78,9 @@ def _check_counts(path: Path, layout: Layout, images: list[Listed], note: str = 
             why = layout.left_out[split, label] and f"; not read there: {layout.left_out[split, label]}"
             if not why and not any((split, label) == image[:2] for image in layout.images):
                 why = "; its folder is empty"
-            raise UsageError(f"{path}: class {layout.classes[label]!r} has {counts[split, label]} readable images"
-                             f"{where}, but at least {least} are needed{why}{note and '; '}{note}")
+            has = in_numbers(counts[split, label], "readable image")
+            raise UsageError(f"{path}: class {layout.classes[label]!r} has {has}{where}, but at least {least} are "
+                             f"needed{why}{note and '; '}{note}")
 
 
 def _unreadable_text(names: list[str]) -> str:
@@ -211,20 +215,29 @@ def _write_splits(folder: Path, layout: Layout, readable: np.ndarray, files: lis
 
 
 def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> list[str]:
-    """One line for each sign that the images are not what the user believes: copies, images of one colour.
+    """One line for each sign that the images are not what the user believes: copies, dark images, images of one colour.
 
-    Images are equal if all their pixels are, at the side of the arrays.  validation: how many of the last training
+    Images are equal if all their pixels are, at the side of the arrays.  Few nearly equal ones are no sign, since 1 %
+    of MNIST's test images, all of them ones, are that near to a training image.  validation: how many of the last training
     images are a validation split that the folder names.
     """
-    marks, plain = zip(*(_marks(arrays[f"{split}_images"]) for split in ("train", "test")), strict=True)
+    first = len(arrays["train_images"]) - validation
+    images = {"training": arrays["train_images"][:first], "validation": arrays["train_images"][first:],
+              "test": arrays["test_images"]}
+    marks, plain, brightest = zip(*map(_marks, images.values()), strict=True)
     lines = []
-    pairs = [("test", marks[1], marks[0])]
-    if validation:
-        pairs.append(("validation", marks[0][-validation:], marks[0][:-validation]))
-    for name, part, training in pairs:
-        if equal := int(np.isin(part, training).sum()):
-            lines.append(f"{equal:,} of {len(part):,} {name} images are equal to a training image, so that the {name} "
-                         "accuracy is too high")
+    for name, mark in (("test", marks[2]), ("validation", marks[1])):
+        equal = np.isin(mark, marks[0])
+        others = np.flatnonzero(~equal)
+        others = others[::max(1, -(-len(others) // COMPARED))]
+        near = _nearly_equal(images[name][others], images["training"])
+        for how, count, total, least in (("equal", int(equal.sum()), len(mark), 1),
+                                         ("nearly equal", near, len(others), len(others) / 50)):
+            if count >= least and count:
+                lines.append(f"{count:,} of {total:,} {name} images are {how} to a training image, so that the {name} "
+                             "accuracy is too high")
+    if (most := np.concatenate(brightest).max()) < DARK:
+        lines.append(f"no image is brighter than {most} of 255; scale the pixels to 0 to 255")
     mark, one_colour = np.concatenate(marks), np.concatenate(plain)
     label = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
     images_by_mark, number = np.unique(mark, return_inverse=True, return_counts=True)[1:]
@@ -242,10 +255,28 @@ def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> lis
     return lines
 
 
-def _marks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of (N, H, W, 3) images: (N,) uint64, equal where all pixels are equal, and (N,) bool: whether of one colour."""
-    marks, plain = np.empty(len(images), np.uint64), np.empty(len(images), bool)
+def _marks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of (N, H, W, 3) images, (N,) each: a uint64, equal where all pixels are; whether of one colour; the maximum."""
+    marks, plain, largest = np.empty(len(images), np.uint64), np.empty(len(images), bool), np.empty(len(images), int)
     for row, image in enumerate(images):
         marks[row] = int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
         plain[row] = (image[0] == image[0, 0]).all() and (image == image[0, 0]).all()
-    return marks, plain
+        largest[row] = image.max()
+    return marks, plain, largest
+
+
+def _nearly_equal(images: np.ndarray, training: np.ndarray) -> int:
+    """How many of (N, H, W, 3) images have a training image whose thumbnail correlates above NEARLY_EQUAL."""
+    thumbnails, best = _thumbnails(images), np.zeros(len(images))
+    for start in range(0, len(training) * bool(len(images)), 5000):
+        best = np.maximum(best, (thumbnails @ _thumbnails(training[start:start + 5000]).T).max(1))
+    return int((best > NEARLY_EQUAL).sum())
+
+
+def _thumbnails(images: np.ndarray) -> np.ndarray:
+    """(N, S, S, 3) images, 8 (or 4) by 8 each, as (N, 192) rows of mean 0 and norm 1; below 1 for low contrast."""
+    cells = 8 if images.shape[1] % 8 == 0 else 4
+    blocks = images.reshape(len(images), cells, images.shape[1] // cells, cells, -1, 3)
+    rows = blocks.mean((2, 4), dtype=np.float32).reshape(len(images), -1)
+    rows -= rows.mean(1, keepdims=True)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 4 * cells)  # 4 levels of 255 are no picture
