@@ -191,11 +191,11 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
     if arguments.out.suffix != ".npz":
         raise UsageError(f"--out {arguments.out}: name it FILE.npz")
     check_embedding(arguments.embed, folder_path(arguments.images), arguments.out)
+    check_writable(arguments.out.absolute().parent, "--out")
     print(f"loading PyTorch and the encoder of {arguments.embed}", flush=True)
     from utils.records.environment import choose_device  # imports torch
 
     raise_on_interrupt()
-    check_writable(arguments.out.absolute().parent, "--out")
     count = embed_folder(arguments.embed, folder_path(arguments.images), arguments.out,
                          choose_device(arguments.device))
     print(f"latents of {count} images -> {arguments.out}")

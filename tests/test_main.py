@@ -32,6 +32,12 @@ def quick_scores() -> Iterator[None]:
     (["--task", "1.2.4", "--dataset", "digits"], ["1.2.4", "did you mean 1.2.",
                                                   "1.2.1, 1.2.2, 1.2.3, rotation, control, all"]),
     (["--task", "rotations", "--dataset", "digits"], ["did you mean rotation?"]),
+    (["--task", "Contrastive", "--dataset", "digits"], ["did you mean 1.2.3?"]),
+    (["--task", "simclr", "--dataset", "digits"], ["did you mean 1.2.3?"]),
+    (["--task", "ALL", "--dataset", "digits"], ["did you mean all?"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--method", ""], ["--method :", "choose from simclr"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--data-dir=~no-such-user/x"], ["--data-dir", "~no-such-user/x"]),
+    (["--task", "1.2.3", "--dataset", "folder:.", "--data-dir", "x/../data"], ["x/../data is within", "a class of it"]),
     (["--task", "1.2.3", "--dataset", "cifar"], ["did you mean cifar10?", "folder:PATH"]),
     (["--task", "1.2.3", "--dataset", "digits", "--temprature", "1"], ["--temprature", "did you mean --temperature?"]),
     (["--task", "1.2.1", "--dataset", "digits", "--temperature", "1"], ["--temperature", "not part", "1.2.1"]),
@@ -114,7 +120,7 @@ def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, argv: l
 @pytest.mark.parametrize("folder, words", [
     ("few", ["class 'dog' has 9 readable images, but at least 10"]),
     ("split", ["class 'cat' has 0 readable images in test", "its folder is empty"]),
-    ("one", ["has 1 class folders"])])
+    ("one", ["has 1 class folder;"])])
 def test_a_folder_that_does_not_fit_is_refused_before_torch_is_imported(capsys, tmp_path, monkeypatch, folder: str,
                                                                        words: list[str]) -> None:
     for place, count in {"few/cat": 10, "few/dog": 9, "split/train/cat": 20, "split/train/dog": 20,
@@ -152,6 +158,32 @@ def test_an_unwritable_results_folder_is_reported_before_training(capsys, tmp_pa
     code, out, err = call(capsys, "--task", "1.2.3", "--dataset", "digits", "--results-dir", str(tmp_path / "file"))
     assert (code, out) == (1, [])
     assert "cannot write there" in err[0]
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "folder:set"])
+@pytest.mark.parametrize("data_dir, words", [("file", "Not a directory"), ("file/data", "Not a directory"),
+                                             ("a" * 300, "File name too long")])
+def test_a_data_folder_that_cannot_be_used_is_reported_before_torch_is_imported(
+        capsys, tmp_path, monkeypatch, dataset: str, data_dir: str, words: str) -> None:
+    monkeypatch.setitem(sys.modules, "training.run_all", None)
+    (tmp_path / "file").write_text("in the way")
+    for name in ("cat", "dog"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(10):
+            (tmp_path / "set" / name / f"{number}.png").touch()
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, "--task", "1.2.2", "--dataset", dataset, "--data-dir", data_dir)
+    assert (code, out) == (1, [])
+    assert f"the data folder {data_dir} cannot be used: " in err[-1] and words in err[-1]
+
+
+def test_a_tilde_is_the_home_folder(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "training.run_all", None)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ImportError):
+        call(capsys, "--task", "1.2.2", "--dataset", "digits", "--results-dir=~/results")
+    assert [path.name for path in tmp_path.rglob("*")] == ["home", "results"]
 
 
 def test_latents_that_are_not_finite_are_one_line_and_a_failed_record(capsys, tmp_path, monkeypatch) -> None:

@@ -217,9 +217,9 @@ def _write_splits(folder: Path, layout: Layout, readable: np.ndarray, files: lis
 def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> list[str]:
     """One line for each sign that the images are not what the user believes: copies, dark images, images of one colour.
 
-    Images are equal if all their pixels are, at the side of the arrays.  Few nearly equal ones are no sign, since 1 %
-    of MNIST's test images, all of them ones, are that near to a training image.  validation: how many of the last training
-    images are a validation split that the folder names.
+    Images are equal if all their pixels are, at the side of the arrays.  Few nearly equal ones are no sign: of MNIST's
+    test images, 1 % have such a training image.  validation: how many of the last training images are a validation
+    split that the folder names.
     """
     first = len(arrays["train_images"]) - validation
     images = {"training": arrays["train_images"][:first], "validation": arrays["train_images"][first:],
