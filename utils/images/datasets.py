@@ -81,7 +81,7 @@ class Dataset:
 
         Raises UsageError if the training split has fewer.
         """
-        _check_subset(self.name, count, len(self.train_index))
+        check_subset(self.name, count, len(self.train_index))
         return replace(self, train_index=self.train_index[_some(self.train_labels[self.train_index], count)])
 
     def labelled(self, fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -106,11 +106,6 @@ class Dataset:
             self, train_images=np.asarray(self.train_images[rows]), train_labels=self.train_labels[rows],
             test_images=np.asarray(self.test_images[test_rows]), test_labels=self.test_labels[test_rows],
             train_index=np.searchsorted(rows, train_rows), val_index=np.searchsorted(rows, val_rows))
-
-
-def _check_subset(name: str, count: int, images: int) -> None:
-    if count > images:
-        raise UsageError(f"--subset {count}: the training split of {name} has {images} images")
 
 
 def _some(labels: np.ndarray, count: int) -> np.ndarray:
@@ -234,10 +229,11 @@ def check_dataset(name: str, image_size: int | None = None) -> None:
     raise UsageError(f"unknown data set {name[:80]!r}{hint}  Choose from {', '.join(choices)}.")
 
 
-def check_subset(name: str, count: int) -> None:
-    """UsageError where the data set's training split is known to have fewer images."""
-    if name in DATASETS and DATASETS[name].training_images:
-        _check_subset(name, count, DATASETS[name].training_images)
+def check_subset(name: str, count: int, images: int = 0) -> None:
+    """UsageError where the training split has fewer images.  images: how many, if it is loaded."""
+    images = images or (DATASETS[name].training_images if name in DATASETS else 0)
+    if images and count > images:
+        raise UsageError(f"--subset {count}: the training split of {name} has {images} images")
 
 
 def check_folder(name: str, *ours: Path) -> None:

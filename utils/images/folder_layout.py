@@ -48,6 +48,11 @@ class Files:
         """'3 images, 1 .zip', or ""."""
         return ", ".join(filter(None, [in_numbers(len(self.images)) * bool(self.images), self.left_out_in_words()]))
 
+    def why_few(self) -> str:
+        """'; not read there: 90 .heic', or ""."""
+        words = self.left_out_in_words()
+        return f"; not read there: {words}" if words else "" if self.images else "; its folder is empty"
+
     def left_out_in_words(self) -> str:
         """'90 .heic, 2 linked folders', or ""."""
         sorted_kinds = sorted(self.left_out.items(), key=lambda item: (-item[1], item[0]))
@@ -61,7 +66,7 @@ class Layout:
 
     classes: tuple[str, ...]
     images: list[Listed]  # sorted by split (training, validation, test), class and file name
-    left_out: dict[tuple[str, int], str]  # split, label -> what the folder of the class holds that is no image
+    why_few: dict[tuple[str, int], str]  # split, label -> the likely cause if the class has too few images there
     summary: str  # one line: the classes and their counts, where the splits come from, what is left out and why
 
 
@@ -105,7 +110,7 @@ def read_layout(path: Path) -> Layout:
                         "followed)")
     images = [(split, label, file) for (split, label), files in found.items() for file in files.images]
     counts = Counter(label for _, label, _ in images)
-    return Layout(classes, images, {key: files.left_out_in_words() for key, files in found.items()},
+    return Layout(classes, images, {key: files.why_few() for key, files in found.items()},
                   f"{_classes_in_words(classes, [counts[label] for label in range(len(classes))])}{inner}; "
                   f"{_splits_in_words(trees)}; left out: {', '.join(left_out) or 'nothing'}")
 

@@ -57,7 +57,7 @@ def read_or_build(path: Path, layout: Layout, key: str, side: int, cache: Path) 
     if not is_current(cache, key):
         _build(path, layout, side, cache, key)
     for chunks in cache.parent.glob(f".{cache.name}.*.chunks"):  # the cache has replaced them
-        shutil.rmtree(chunks)
+        shutil.rmtree(chunks, ignore_errors=True)  # the folder may be read-only by now
     facts = _read_facts(cache)
     if facts["unreadable"]:
         say(f"{path.name}: {_unreadable_text(list(facts['unreadable']))}; all of them, and why: {cache / UNREADABLE}")
@@ -69,15 +69,12 @@ def read_or_build(path: Path, layout: Layout, key: str, side: int, cache: Path) 
 def _check_counts(path: Path, layout: Layout, images: list[Listed], note: str = "") -> None:
     """Raises UsageError, ending with the note, unless each class has enough images in each split."""
     counts = Counter((split, label) for split, label, _ in images)
-    splits = {split for split, _ in layout.left_out}
+    splits = {split for split, _ in layout.why_few}
     training = MIN_TRAINING + ("val" not in splits) + ("test" not in splits)
-    for split, label in layout.left_out:
+    for (split, label), why in layout.why_few.items():
         least = 1 if split in ("val", "test") else training
         if counts[split, label] < least:
             where = f" in {split}" if split else ""
-            why = layout.left_out[split, label] and f"; not read there: {layout.left_out[split, label]}"
-            if not why and not any((split, label) == image[:2] for image in layout.images):
-                why = "; its folder is empty"
             has = in_numbers(counts[split, label], "readable image")
             raise UsageError(f"{path}: class {layout.classes[label]!r} has {has}{where}, but at least {least} are "
                              f"needed{why}{note and '; '}{note}")
