@@ -22,6 +22,7 @@ OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size 
                  "failed to map segment", "bad_alloc", "start new thread")
 OTHERS_WAIT = 3.0  # seconds; torchrun ends all processes once one has ended, and only the first one reports errors
 MOST_COLUMNS = 80  # of help
+DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"  # what word processors make of the hyphens of a flag
 RENDEZVOUS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun for each process
 
 
@@ -66,6 +67,16 @@ def flag_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(f"{text}: {error}") from None
 
 
+class StoreOnce(argparse._StoreAction):
+    """argparse's default action, except that a flag of many values may not be repeated: the last would replace all."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Arguments, values: Any,
+                 option_string: str | None = None) -> None:
+        if self.nargs == "+" and getattr(namespace, self.dest, self.default) is not self.default:
+            raise argparse.ArgumentError(self, "given twice; name all its values after one")
+        super().__call__(parser, namespace, values, option_string)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse with examples before everything else, exact flags only, --version, no empty path, and UsageError in
     place of the long usage.
@@ -77,6 +88,7 @@ class Parser(argparse.ArgumentParser):
             argparse.RawDescriptionHelpFormatter(prog, width=width)))
         self.examples = examples
         self.register("type", Path, flag_path)
+        self.register("action", None, StoreOnce)
         self.add_argument("--version", action="version", version=project_version(), help="print the version and exit")
 
     def format_help(self) -> str:
@@ -85,7 +97,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         hint = ""
         if message.startswith("unrecognized arguments"):
-            flags, known = [word for word in message.split() if word.startswith("-")], self._option_string_actions
+            flags = ["--" + word.strip(DASHES) for word in message.split() if word[0] in DASHES]
+            known = self._option_string_actions
             near = [match for flag in flags for match in difflib.get_close_matches(flag, known, n=1)]
             hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"{message}{hint} (see --help)")

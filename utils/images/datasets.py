@@ -81,7 +81,7 @@ class Dataset:
 
         Raises UsageError if the training split has fewer.
         """
-        check_subset(self.name, count, len(self.train_index))
+        check_subset(self.name, count, len(self.train_index), len(self.classes))
         return replace(self, train_index=self.train_index[_some(self.train_labels[self.train_index], count)])
 
     def labelled(self, fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -229,11 +229,14 @@ def check_dataset(name: str, image_size: int | None = None) -> None:
     raise UsageError(f"unknown data set {name[:80]!r}{hint}  Choose from {', '.join(choices)}.")
 
 
-def check_subset(name: str, count: int, images: int = 0) -> None:
-    """UsageError where the training split has fewer images.  images: how many, if it is loaded."""
-    images = images or (DATASETS[name].training_images if name in DATASETS else 0)
+def check_subset(name: str, count: int, images: int = 0, classes: int = 0) -> None:
+    """UsageError unless the training split has that many images, of `classes` classes: 0 if that is not known yet."""
+    if name in DATASETS:
+        images, classes = images or DATASETS[name].training_images, len(DATASETS[name].classes)
     if images and count > images:
         raise UsageError(f"--subset {count}: the training split of {name} has {images} images")
+    if 0 < count < classes:
+        raise UsageError(f"--subset {count}: {name} has {classes} classes, and each needs an image")
 
 
 def check_folder(name: str, *ours: Path) -> None:
