@@ -254,10 +254,17 @@ def check_folder(name: str, *ours: Path) -> None:
 
 
 def fetch(name: str, data_dir: Path, image_size: int | None = None) -> None:
-    """Have the cache of a data set in data_dir, unless it needs none.  Raises the same errors as load_dataset()."""
+    """Download a data set into data_dir unless it is there; of a folder, only check that data_dir can hold its cache.
+
+    Raises the same errors as load_dataset().
+    """
     if name in DATASETS and not DATASETS[name].cached or _cache(name, data_dir, image_size).exists():
         return
-    load_dataset(name, data_dir, image_size)
+    if name in DATASETS:
+        load_dataset(name, data_dir)
+    else:
+        with _locked(data_dir, short_name(name, image_size)):
+            pass
 
 
 def _cache(name: str, data_dir: Path, image_size: int | None) -> Path:
