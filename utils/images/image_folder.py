@@ -272,8 +272,9 @@ def _nearly_equal(images: np.ndarray, training: np.ndarray) -> int:
 
 def _thumbnails(images: np.ndarray) -> np.ndarray:
     """(N, S, S, 3) images, 8 (or 4) by 8 each, as (N, 192) rows of mean 0 and norm 1; below 1 for low contrast."""
-    cells = 8 if images.shape[1] % 8 == 0 else 4
-    blocks = images.reshape(len(images), cells, images.shape[1] // cells, cells, -1, 3)
-    rows = blocks.mean((2, 4), dtype=np.float32).reshape(len(images), -1)
+    count, side = images.shape[:2]
+    cells = 8 if side % 8 == 0 else 4
+    blocks = images.reshape(count, cells, side // cells, cells, side // cells, 3)
+    rows = blocks.mean((2, 4), dtype=np.float32).reshape(count, cells * cells * 3)
     rows -= rows.mean(1, keepdims=True)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 4 * cells)  # 4 levels of 255 are no picture
