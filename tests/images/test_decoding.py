@@ -20,8 +20,8 @@ def test_every_suffix_and_mode_becomes_rgb(tmp_path: Path) -> None:
     for folder in (tmp_path / "set" / "a" / "nested", tmp_path / "set" / "b"):
         folder.mkdir(parents=True)
         for i, (mode, suffix) in enumerate(kinds):
-            Image.new(mode, (50, 40)).save(folder / f"{i}{suffix}")
-        colours = Image.new("P", (50, 40))
+            Image.new("RGB", (50, 40)).convert(mode).save(folder / f"{i}{suffix}")
+        colours = Image.new("P", (50, 40), 1)
         colours.putpalette(list(range(256)) * 3)
         colours.save(folder / "see-through.png", transparency=bytes(range(256)))  # Pillow warns of such files
     assert load_folder(tmp_path / "set", tmp_path / "data").class_counts() == {

@@ -218,19 +218,19 @@ def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> lis
     test images, 1 % have such a training image.  validation: how many of the last training images are a validation
     split that the folder names.
     """
-    first = len(arrays["train_images"]) - validation
-    images = {"training": arrays["train_images"][:first], "validation": arrays["train_images"][first:],
-              "test": arrays["test_images"]}
-    marks, plain, brightest = zip(*map(_marks, images.values()), strict=True)
+    training = len(arrays["train_images"]) - validation
+    marks, plain, brightest = zip(*(_marks(arrays[f"{split}_images"]) for split in ("train", "test")), strict=True)
     lines = []
-    for name, mark in (("test", marks[2]), ("validation", marks[1])):
-        equal = np.isin(mark, marks[0])
-        others = np.flatnonzero(~equal)
-        others = others[::max(1, -(-len(others) // COMPARED))]
-        near = _nearly_equal(images[name][others], images["training"])
+    for name, images, mark, others in (  # a split, and how many of the first images it is compared with
+            ("test", arrays["test_images"], marks[1], len(marks[0])),
+            ("validation", arrays["train_images"][training:], marks[0][training:], training)):
+        equal = np.isin(mark, marks[0][:others])
+        left = np.flatnonzero(~equal)
+        left = left[::max(1, -(-len(left) // COMPARED))]
+        near = _nearly_equal(images[left], arrays["train_images"][:others])
         for how, count, total, least in (("equal", int(equal.sum()), len(mark), 1),
-                                         ("nearly equal", near, len(others), len(others) / 50)):
-            if count >= least and count:
+                                         ("nearly equal", near, len(left), max(1, len(left) / 50))):
+            if count >= least:
                 lines.append(f"{count:,} of {total:,} {name} images are {how} to a training image, so that the {name} "
                              "accuracy is too high")
     if (most := np.concatenate(brightest).max()) < DARK:
