@@ -107,7 +107,7 @@ def quick_scores() -> Iterator[None]:
     (["--task", "1.2.3", "--dataset", "digits", "--data-dir="], ["--data-dir", "the path is empty"]),
     (["--task", "1.2.3", "--dataset", "digits", "--init", ""], ["--init", "the path is empty"]),
     (["--embed", "a.json", "--images", "", "--out", "b.npz"], ["--images", "folder:PATH"]),
-    (["--task", "1.2.3", "--dataset", "digits", "--init", __file__], ["--init", "test_main.py: is not a JSON file"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--init", __file__], [f"--init {__file__}: is not a JSON file"]),
 ])
 def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, argv: list[str], words: list[str]) -> None:
     monkeypatch.setitem(sys.modules, "training.run_all", None)  # found out before torch is imported

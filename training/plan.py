@@ -209,7 +209,7 @@ def read_init(path: Path, quick: bool) -> Record:
     try:
         record = read_record(path)
     except RecordError as error:
-        raise UsageError(f"--init {path}: {error}") from None
+        raise UsageError(f"--init {path}: {str(error).removeprefix(f'{path.name}: ')}") from None
     if record.run.status == "quick" and not quick:
         raise UsageError(f"--init {path}: this was a quick run; start from a complete run, or add --quick")
     if "checkpoint" not in record.artifacts:
