@@ -247,7 +247,7 @@ def check_folder(name: str, *ours: Path) -> None:
     if name in DATASETS:
         return
     for folder in ours:
-        if Path(os.path.realpath(folder)).is_relative_to(folder_path(name)):
+        if any(Path(path(folder)).is_relative_to(folder_path(name)) for path in (os.path.abspath, os.path.realpath)):
             raise UsageError(f"{folder} is within {folder_path(name)} and would become a class of it; name another "
                              "--data-dir or --results-dir")
     image_folder.listed(folder_path(name))
@@ -258,7 +258,7 @@ def fetch(name: str, data_dir: Path, image_size: int | None = None) -> None:
 
     Raises the same errors as load_dataset().
     """
-    if name in DATASETS and not DATASETS[name].cached or _cache(name, data_dir, image_size).exists():
+    if name in DATASETS and not DATASETS[name].cached or os.path.exists(_cache(name, data_dir, image_size)):
         return
     if name in DATASETS:
         load_dataset(name, data_dir)
