@@ -110,7 +110,7 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     An interruption with its own `exit_code`, such as SIGTERM's, ends with that code.  Under torchrun only the first
     process prints; the others show nothing except the traceback of a bug.
     """
-    if os.environ.get("RANK", "0") != "0":
+    if processes() > 1 and os.environ["RANK"] != "0":  # other programs set RANK alone
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             code = _exit_code(work, on_interrupt)
         if code:

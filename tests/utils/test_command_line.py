@@ -68,6 +68,12 @@ def test_running_out_of_memory_is_one_line(capsys) -> None:
             exit_code(partial(fail, bug), "")
 
 
+def test_a_stray_rank_in_the_environment_hides_no_error(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert exit_code(partial(fail, UsageError("--seed -1: must be 0 or more")), "") == 2
+    assert capsys.readouterr().err == "error: --seed -1: must be 0 or more\n"
+
+
 def fail(error: Exception) -> None:
     raise error
 
