@@ -135,17 +135,17 @@ def _is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not _is_litter(child.name))
-
-
-def _loose(folder: Path) -> Files:
-    """The files in the folder itself."""
-    found = Files(folder)
+def _contents(folder: Path) -> tuple[Files, list[Path]]:
+    """The files in the folder itself, and its sub-folders, sorted."""
+    found, folders = Files(folder), []
     for child in sorted(folder.iterdir()):
-        if not _is_litter(child.name) and not child.is_dir():
+        if _is_litter(child.name):
+            continue
+        if child.is_dir():
+            folders.append(child)
+        else:
             found.add(child)
-    return found
+    return found, folders
 
 
 def _by_name(folders: list[Path]) -> dict[str, Files]:
@@ -164,7 +164,8 @@ def _by_name(folders: list[Path]) -> dict[str, Files]:
 
 
 def _tree(folder: Path) -> _Tree:
-    return _Tree(folder, _loose(folder), _by_name(_subfolders(folder)))
+    loose, folders = _contents(folder)
+    return _Tree(folder, loose, _by_name(folders))
 
 
 def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
@@ -173,8 +174,8 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
     Raises UsageError if folders may be splits as well as classes.
     """
     named: dict[str, _Tree] = {}  # split -> its folder, if that holds images
-    folders = _subfolders(path)
-    loose, others = _loose(path), _by_name([folder for folder in folders if folder.name.lower() not in SPLITS])
+    loose, folders = _contents(path)
+    others = _by_name([folder for folder in folders if folder.name.lower() not in SPLITS])
     left_out = [f"{words} outside the class folders" for words in [loose.in_words()] if words]
     for folder in folders:
         name, split = folder.name, SPLITS.get(folder.name.lower())
