@@ -262,7 +262,8 @@ def test_images_saved_again_in_another_split_are_counted(tmp_path: Path, capfd: 
             copy = pictures[number].resize((120, 120))
             copy.save(tmp_path / "set" / "test" / name / f"again{number}.jpg", quality=80)
     assert notes_on(tmp_path / "set", tmp_path, capfd) == [
-        "6 of 26 test images are nearly equal to a training image, so that the test accuracy is too high"]
+        "6 of 26 test images are nearly equal to a training image; if they are copies of it, the test accuracy is too "
+        "high"]
 
 
 def test_images_that_use_a_fraction_of_the_range_are_noted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -228,11 +228,12 @@ def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> lis
         left = np.flatnonzero(~equal)
         left = left[::max(1, -(-len(left) // COMPARED))]
         near = _nearly_equal(images[left], arrays["train_images"][:others])
-        for how, count, total, least in (("equal", int(equal.sum()), len(mark), 1),
-                                         ("nearly equal", near, len(left), max(1, len(left) / 50))):
-            if count >= least:
-                lines.append(f"{count:,} of {total:,} {name} images are {how} to a training image, so that the {name} "
-                             "accuracy is too high")
+        if equal.any():
+            lines.append(f"{equal.sum():,} of {len(mark):,} {name} images are equal to a training image, so that the "
+                         f"{name} accuracy is too high")
+        if near >= max(1, len(left) / 50):
+            lines.append(f"{near:,} of {len(left):,} {name} images are nearly equal to a training image; if they are "
+                         f"copies of it, the {name} accuracy is too high")
     if (most := np.concatenate(brightest).max()) < DARK:
         lines.append(f"no image is brighter than {most} of 255; scale the pixels to 0 to 255")
     mark, one_colour = np.concatenate(marks), np.concatenate(plain)
