@@ -1,7 +1,7 @@
-"""Learn a 128-dimensional latent, score it, write a record.  `python _main.py --help` shows how.
+"""Learn a 128-dimensional latent, score it and write a record.  `python _main.py --help` shows how.
 
-The way through the code: this file -> training/plan.py (which runs) -> training/run_all.py (all of them in turn) ->
-training/run.py (one run) -> training/<task>.py (its train() and loss) -> evaluation/scores.py (the scores).
+To follow a run through the code: this file -> training/plan.py (which runs) -> training/run.py (trains and records
+them) -> training/<task>.py (its train() and loss) -> evaluation/scores.py (its scores).
 """
 
 from utils.command_line import MOST_COLUMNS, Parser, end_on_interrupt, exit_code, leave, processes, raise_on_interrupt
@@ -25,11 +25,11 @@ from utils.recipe import add_flags
 
 
 def task_in_words(name: str, task: Task) -> str:
-    """A task's methods and, on a line of its own, those that run on each data set when none is named."""
+    """A task's methods with their help and, on a separate line, the methods that run by default on each data set."""
     def line(text: str, indent: str) -> str:
         return textwrap.fill(text, MOST_COLUMNS, initial_indent=indent, subsequent_indent=12 * " ")
 
-    words = line(f"{name:10}{task.title}: {', '.join(task.all_methods)}", "  ")
+    words = line(f"{name:10}{task.title}.  {task.recipe.__dataclass_fields__['method'].metadata['help']}", "  ")
     families: dict[tuple[str, ...], list[str]] = {}
     for family, methods in task.default.items():
         families.setdefault(methods, []).append(family)
@@ -39,33 +39,32 @@ def task_in_words(name: str, task: Task) -> str:
 
 EXAMPLES = f"""\
 examples:
-  learn, score and record one latent; first its hyper-parameters; then the same
-  in seconds, on a few images:
+  print a run's hyper-parameters; try it in seconds on a few images; run it:
     python _main.py --task 1.2.3 --dataset cifar10 --show-recipe
-    python _main.py --task 1.2.3 --dataset cifar10
     python _main.py --task 1.2.3 --dataset cifar10 --quick
-  every task, three times; every contrastive method in turn:
+    python _main.py --task 1.2.3 --dataset cifar10
+  every task with three seeds; every contrastive method:
     python _main.py --task all --dataset digits --seed 0 1 2
     python _main.py --task 1.2.3 --dataset mnist --method all
-  your own images, a sub-folder per class; other hyper-parameters:
+  your own images, one sub-folder per class; other hyper-parameters:
     python _main.py --task 1.2.2 --dataset folder:PATH
     python _main.py --task 1.2.3 --dataset mnist --temperature 0.5 --epochs 20
-  train further with 1 % of the labels; start from the encoder of another run:
+  fine-tune with 1 % of the labels; start from the encoder of another run:
     python _main.py --task 1.2.3 --dataset mnist --labels 0.01 --finetune
     python _main.py --task 1.2.1 --dataset mnist --init RECORD.json
-  latents of your own images:
+  write the latents of your own images:
     python _main.py --embed RECORD.json --images folder:PATH --out z.npz
 
 tasks and their methods:
 {chr(10).join(task_in_words(name, task) for name, task in TASKS.items())}
-  all       every one of them
+  all       all of these tasks
 
 data sets:
   {', '.join(DATASETS)}, folder:PATH, all ({', '.join(DATASETS)})
 
 defaults of the hyper-parameters:
-  "by recipe" means that they differ between data sets, methods or encoders, as
-  training/*_recipe.py lists them; --show-recipe prints those of a run.
+  "by recipe" means that the default depends on data set, method or encoder.
+  training/*_recipe.py lists them all; --show-recipe prints those of a run.
 """
 
 
@@ -75,12 +74,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", help=f"{', '.join(TASKS)} or all")
     parser.add_argument("--dataset", help=f"{', '.join(DATASETS)}, folder:PATH or all")
     parser.add_argument("--image-size", type=int, metavar="N",
-                        help="for folder:PATH: side to which its images are scaled, pixels (default 32)")
+                        help="for folder:PATH: scale its images to N x N pixels (default 32)")
     parser.add_argument("--method", nargs="+", metavar="METHOD",
                         help="one or more methods of the task, or all; the defaults are listed above")
     parser.add_argument("--recipe", default="default", choices=("default", "long"),
                         help=f"long: published settings for hours on a fast GPU, with a ResNet18, not measured here; "
-                             f"for {in_words()}. Other flags change it further")
+                             f"exists for {in_words()}. Other flags change it further")
     parser.add_argument("--init", type=Path, metavar="RECORD",
                         help="start from the encoder of this record's run instead of random weights; this also sets "
                              "--encoder, --widths, --pooling and --latent-dim")
@@ -89,28 +88,28 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
                         help="auto: CUDA, else MPS, else the CPU")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"),
-                        help="number format of the training; auto: the faster one in a start-up measurement")
+                        help="number format of the training; auto: measure at the start which is faster")
     parser.add_argument("--cuda-graph", action=argparse.BooleanOptionalAction, default=True,
-                        help="CUDA: launch all kernels of a training step at once, as a captured graph (default)")
+                        help="on CUDA, launch all kernels of a training step at once, as a captured graph (default)")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--quick", action="store_true",
-                        help="a few images, one epoch: shows that everything works; never part of a headline")
+                        help="train one epoch on a few images, to check that everything works; the report keeps "
+                             "such runs out of its results")
     parser.add_argument("--show-recipe", action="store_true",
                         help="print every hyper-parameter, its value and where it comes from; train nothing")
     resuming = parser.add_mutually_exclusive_group()
     resuming.add_argument("--resume", action="store_true",
-                          help="resume the unfinished run, which is also the default; refuse if its recipe differs")
+                          help="resume the unfinished run, as by default, but stop if its recipe differs")
     resuming.add_argument("--fresh", action="store_true",
-                          help="start unfinished runs over; of several runs, also train those again that have a "
-                               "complete record")
+                          help="start unfinished runs over; of several runs, also repeat those with a complete record")
     parser.add_argument("--checkpoint-minutes", type=float, default=5.0, metavar="M",
-                        help="time between checkpoints within an epoch; each epoch also ends with one (default 5)")
+                        help="minutes between checkpoints; each epoch also ends with one (default 5)")
     parser.add_argument("--embed", type=Path, metavar="RECORD",
-                        help="no run: write the latents of --images, by this record's encoder, to --out")
-    parser.add_argument("--images", metavar="folder:PATH", help="for --embed: all images below a folder")
+                        help="instead of a run, write the latents of --images from this record's encoder to --out")
+    parser.add_argument("--images", metavar="folder:PATH", help="for --embed: use all images below this folder")
     parser.add_argument("--out", type=Path, metavar="FILE.npz",
-                        help="for --embed: latents (N, 128) float32 and files (N,), their paths below the folder")
+                        help="for --embed: the output, with latents (N, 128) float32 and files (N,), their paths")
     add_flags(parser, {name: task.recipe for name, task in TASKS.items()}, {
         field for task in TASKS.values() for values in (*task.recipes.values(), *task.encoders.values())
         for field in values})
@@ -144,7 +143,7 @@ def main(argv: list[str]) -> None:
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
     count = sum(map(len, plans.values()))
     print(f"loading PyTorch and {', '.join(plans)} for {count} run{'s' * (count > 1)}", flush=True)
-    from training.run_all import run_all  # imports torch, which --help and errors need not wait for
+    from training.run import run_all  # imports torch, which --help and errors need not wait for
 
     raise_on_interrupt()
     run_all(plans, Options(
@@ -169,7 +168,7 @@ def check_run_flags(arguments: argparse.Namespace) -> None:
 
 
 def check_writable(folder: Path, flag: str) -> None:
-    """RunError, before anything is trained, unless files can be made in the folder that the flag names."""
+    """RunError, before anything is trained, unless files can be created in the folder that the flag names."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -202,7 +201,7 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
 
 
 def command(argv: list[str]) -> int:
-    """The command line with its exit code; errors that a user can cause end in one line."""
+    """Run the command line and return its exit code; errors that a user can cause print one line."""
     return exit_code(lambda: main(argv), "the same command resumes from the last checkpoint")
 
 

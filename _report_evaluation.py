@@ -1,4 +1,4 @@
-"""Turn the result records into one HTML page and one PDF: see --help for examples."""
+"""Turn result records into one HTML page and one PDF.  `python _report_evaluation.py --help` shows how."""
 
 import argparse
 import datetime
@@ -11,13 +11,13 @@ from utils.errors import UsageError
 
 EXAMPLES = """examples:
   python _report_evaluation.py                      report.html and report.pdf
-  python _report_evaluation.py --results-dir other  another folder's records
-  python _report_evaluation.py --author "A. Name"   with an author in the PDF
+  python _report_evaluation.py --results-dir other  use another folder's records
+  python _report_evaluation.py --author "A. Name"   name an author
   python _report_evaluation.py --verify results     score every checkpoint again
   python _report_evaluation.py --readme README.md   only rewrite README's table
-  python _report_evaluation.py --playground p.html  the trained models in a page
+  python _report_evaluation.py --playground p.html  a page that runs the models
   python _report_evaluation.py grade --help         grade a class
-  python _report_evaluation.py grade --check mine   what a grader would accept
+  python _report_evaluation.py grade --check mine   check your own submission
 
 """
 
@@ -33,22 +33,22 @@ def iso_date(text: str) -> str:
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python _report_evaluation.py [options]", description="Turn the result records "
-                    "into one HTML page and one PDF.\nFiles that are not valid records are listed with the reason.")
+                    "into one HTML page and one PDF.\nFiles that are not valid records are listed, with the reason.")
     parser.add_argument("--results-dir", type=Path, metavar="DIR",
-                        help="folder with the records, searched with its sub-folders (default: results)")
-    parser.add_argument("--verify", type=Path, metavar="DIR", help="like --results-dir, and also score the checkpoint "
-                        "next to each record again; the report shows both results")
+                        help="folder with the records, including its sub-folders (default: results)")
+    parser.add_argument("--verify", type=Path, metavar="DIR", help="like --results-dir, but also score the checkpoint "
+                        "next to each record again; the report shows both accuracies")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="with --verify and --playground: the folder "
-                        "that holds the data sets, or that they are downloaded to (default: data)")
+                        "with the data sets; missing ones are downloaded to it (default: data)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="the page to write (default: report.html)")
     parser.add_argument("--pdf", type=Path, metavar="FILE", help="the PDF to write (default: report.pdf)")
     parser.add_argument("--author", default="", metavar="NAME", help="author line below the title (default: none)")
-    parser.add_argument("--date", type=iso_date, metavar="YYYY-MM-DD", help="date below the title (default: that of "
+    parser.add_argument("--date", type=iso_date, metavar="YYYY-MM-DD", help="date below the title (default: date of "
                         "the newest run, so that the same records give the same bytes)")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="replace the text between the lines "
-                        "<!-- results:begin --> and <!-- results:end --> in FILE by the table, and do nothing else")
-    parser.add_argument("--playground", type=Path, metavar="FILE", help="only write one HTML file in which the trained "
-                        "models run in the browser: those of MNIST, unless weights of more tasks are there for digits")
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="write the table between the lines "
+                        "<!-- results:begin --> and <!-- results:end --> of FILE, and do nothing else")
+    parser.add_argument("--playground", type=Path, metavar="FILE", help="only write one HTML file that runs trained "
+                        "models in the browser: those of MNIST, unless more tasks have weights for digits")
     parser.add_argument("--dataset", choices=("mnist", "digits"), help="with --playground: the data set of its models")
     args = parser.parse_args(argv)
     if args.readme and (args.html or args.pdf or args.verify or args.author or args.date):

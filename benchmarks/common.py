@@ -15,7 +15,7 @@ from utils.recipe import Recipe
 
 
 def even_recipe(task: str, family: str = "cifar10", encoder: str | None = None) -> Recipe:
-    """The default recipe, changed so that every image is equal work, and as much as for the others it is compared with.
+    """The default recipe, changed so that every image costs equal work, the same as in the loops it is compared with.
 
     In 1.2.2 all images have full size from the start; 1.2.3 encodes both of its two views.
     family: the data set whose recipe is used.
@@ -47,7 +47,7 @@ class Contestant:
 
 
 def round_robin(contestants: list[Contestant], rounds: int) -> dict[str, list[Timed]]:
-    """Time each contestant once per round, in turn, so that a busy minute of the machine affects all of them.
+    """Time each contestant once per round, alternating, so that a busy minute of the machine affects all of them.
 
     Returns the timings by name.  An additional first round warms up and is dropped.
     """

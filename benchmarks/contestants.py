@@ -109,8 +109,8 @@ def this_project(task: str, recipe: Recipe, data: DeviceData, setup: Setup) -> C
     """The project's training: batches augmented as tensors, channels last, and the format that is faster here.
 
     The third epoch is timed, because a training allocates new memory during its first ten steps.  It runs in a separate
-    process: the freed memory that it keeps (utils/compute/allocator.py) would otherwise speed up the others, who do
-    without in a program of their own (CIFAR-10, tutorial loop: 43 -> 55 images/s).
+    process: the freed memory that it keeps (utils/compute/allocator.py) would otherwise speed up the other loops, which
+    would not have it in their own program (CIFAR-10, tutorial loop: 43 -> 55 images/s).
     """
     apart, stored = process_apart(setup.device), on(data, torch.device("cpu"))  # not every GPU's memory can be shared
     return Contestant(f"this project ({recipe.method}, {setup.precision})",
@@ -207,7 +207,7 @@ class Conventional:
 
 @contextlib.contextmanager
 def torchs_defaults() -> Iterator[None]:
-    """On CUDA, convolutions in TF32 and by any algorithm, which choose_device() rules out and a user has."""
+    """On CUDA, allow TF32 and any algorithm for convolutions: torch's defaults, which choose_device() turns off."""
     cudnn = torch.backends.cudnn
     before, (cudnn.allow_tf32, cudnn.deterministic) = (cudnn.allow_tf32, cudnn.deterministic), (True, False)
     try:
@@ -225,7 +225,7 @@ def normalisation(data: DeviceData) -> transforms.Normalize:
 def encoder_for(recipe: Recipe, data: DeviceData, setup: Setup, normalise: transforms.Normalize) -> nn.Module:
     """The project's encoder in float32 and the default memory format, for images that are already normalised.
 
-    Its convolutions are torch's, which is what a user would have, not this project's.
+    Its convolutions are torch's, not this project's, because a user of a tutorial would have those.
     """
     encoder = new_encoder(recipe, data, setup)
     for module in encoder.modules():
@@ -324,7 +324,7 @@ def coursework_contrastive(data: DeviceData, setup: Setup) -> Conventional:
 
     A residual encoder of 64, 128 and 256 channels, each of stride 2, with SiLU and dropout; NT-Xent at temperature 0.1
     on the 128-d latent itself; AdamW at 1e-3, batches of 64.  The number of blocks and the augmentation's strength are
-    this project's choice: speeds are alike, not equal.
+    this project's choice, so its speed is similar, not equal.
     """
     torch.manual_seed(setup.seed)
     normalise, channels = normalisation(data), data.image_shape[0]
@@ -346,7 +346,7 @@ def coursework_contrastive(data: DeviceData, setup: Setup) -> Conventional:
 
 
 def tutorial_nt_xent(z: Tensor, temperature: float) -> Tensor:
-    """NT-Xent in its most copied form: boolean masks select positives and negatives from the similarities.
+    """NT-Xent in its most widespread form: boolean masks select positives and negatives from the similarities.
 
     z: (2N, D) projections, row i and row i + N from the same image.
     """

@@ -1,25 +1,26 @@
-"""Whether this project computes the same on a device as on the CPU, repeats itself there, and how fast it is.
+"""Check that this project computes the same on a device as on the CPU, with equal bytes when repeated; and time it.
 
     python benchmarks/device.py --device cuda --json device.json     under five minutes on a current GPU
     python benchmarks/device.py --device cpu --smallest              what tests run
 
-On the embedded digits, for every method of every task, the table says
+The table has these lines for every method of every task, on the digits:
 
     losses   50 steps in float32 on the device and on the CPU, from the same weights, batches and random numbers, all
              drawn on the CPU (benchmarks/same_numbers.py): the largest relative difference of a step's loss, in the
              first ten steps and in all
-    bytes    in the device's own precision: whether weights and losses of a run are equal to those of its repetition,
-             of a run that was interrupted and resumed and, on CUDA, of one without the CUDA graph
-    scored   a run of three tasks is scored and then embeds images there: the share of test images that its weights
-             classify differently on the CPU, and the largest difference of a latent, relative to the largest number
+    bytes    in the device's own precision: whether weights and losses of a run equal those of a repeated run, of an
+             interrupted and resumed run and, on CUDA, of runs without the CUDA graph and with streamed images
+    scored   a run of each of three tasks is scored and then embeds images on the device: the share of test images that
+             its weights classify differently on the CPU, and the largest difference of a latent, relative to the
+             largest number in any latent
 
-and for every task, on noise of CIFAR-10's size
+and these for every task, on noise of CIFAR-10's size:
 
-    speed    images/s in the device's own precision; how many times those of a tutorial loop and, if it is installed,
-             lightly; the share of the speed of a product of two matrices (8192 rows on a GPU, 2048 on a CPU) in that
-             precision; the most memory used
+    speed    images/s in the device's own precision; the ratio to a tutorial loop and, if it is installed, to lightly;
+             the share of the speed of a product of two matrices (8192 rows on a GPU, 2048 on a CPU) in that precision;
+             peak memory
 
-Exit code 1 where something differs by more than the table allows, 2 where there is no such device.
+The exit code is 1 if something differs by more than the table allows, and 2 if there is no such device.
 """
 
 import argparse
@@ -46,7 +47,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = Parser(EXAMPLES, usage="python benchmarks/device.py [options]", description="Check this project's "
                     "training and scoring on a device against the CPU, and time it.")
     parser.add_argument("--smallest", action="store_true",
-                        help="a few steps and tiny networks, to try it out; its speeds mean nothing")
+                        help="a few steps and tiny networks, to try it out; ignore its speeds")
     add_run_flags(parser)
     add_json_flag(parser)
     arguments = parser.parse_args(argv)

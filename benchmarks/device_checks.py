@@ -84,7 +84,7 @@ def trainings(size: Size) -> Iterator[tuple[str, Recipe]]:
 
 
 def checked(name: str, allowed: str, work: Callable[[], tuple[str, bool, dict[str, Any]]]) -> Line:
-    """A line from (measured, differs, values); an error is a difference, too."""
+    """A line from (measured, differs, values); an error counts as a difference."""
     print(f"  {name}", flush=True)
     try:
         with quiet():
@@ -96,7 +96,7 @@ def checked(name: str, allowed: str, work: Callable[[], tuple[str, bool, dict[st
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without what a training prints."""
+    """Suppress what a training prints."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 
@@ -187,9 +187,9 @@ def resumed(task: str, recipe: Recipe, data: DeviceData, setup: Setup, after: in
 
 
 def compare_runs(dataset: Dataset, setup: Setup, size: Size) -> list[Line]:
-    """Two epochs of every task in the device's own precision: twice, interrupted, and on CUDA in two other ways.
+    """Two epochs of every task in the device's own precision must give the same bytes: repeated, and interrupted.
 
-    These are without the CUDA graph, and with images that stay in the host's memory.
+    On CUDA also without the CUDA graph, and with images that stay in the host's memory.
     """
     data, lines = DeviceData.load(dataset, setup.device), []
     streamed = replace(data, images=StreamedImages(shared(dataset.train_images), setup.device))

@@ -12,11 +12,11 @@ Four sweeps vary one size each, on noise in CIFAR-10's shape, since the content 
 
 Every point is measured in a fresh process, because the peak memory of a process never falls.  Memory is the growth of
 that peak (ru_maxrss of getrusage) after all imports.  An exponent is the slope of a least-squares line through the
-logarithms, with its standard error: 1 is linear, 2 quadratic, 0 constant.  Where a fixed and a growing cost add up, the
-points bend, so the slope between the last two is given as well.
+logarithms, with its standard error: 1 is linear, 2 quadratic, 0 constant.  If a constant and a growing cost add up, the
+slope changes with the size, so the slope between the last two points is given as well.
 
 --extrapolate trains nothing: it computes from an earlier measurement what larger runs cost.  Everything that was not
-measured (another network, another machine, a network link) is in ASSUMED with its source, and on the page.
+measured (another network, another machine, a network link) is listed in ASSUMED with its source, and on the page.
 """
 
 import argparse
@@ -401,7 +401,8 @@ def page(measured: dict[str, Any]) -> str:
                    [f"processes at a global batch of {batch:,}", *(number(batch / images) for images in least)]]
     return PAGE.format(
         cpu=machine["cpu"], threads=machine["threads"], precision=machine["precision"], rate=number(own.rate / 1e9),
-        flops=number(own.flops / 1e9), each=f"{each:.1f}", pairs=f"{pairs['x']:,}",
+        flops=number(own.flops / 1e9), each=f"{each:.1f}", pairs=f"{pairs['x']:,}", own_time=costs[1][2],
+        own_h100=costs[1][3], most=memory[-1][0], most_size=memory[-1][1],
         exponents=table(["", "sizes", "exponent of time", "exponent of memory"], exponents),
         assumed=table(["what", "figure", "source"], [
             [what, number(value), source] for what, (value, source) in ASSUMED.items()]),
@@ -416,57 +417,68 @@ def page(measured: dict[str, Any]) -> str:
 PAGE = """\
 # What a run costs at other sizes
 
-Written by `python benchmarks/scaling.py --extrapolate benchmarks/scaling.json --out benchmarks/SCALING.md`.
-Nothing below "Measured" was trained at these sizes.
+Written by `python benchmarks/scaling.py --extrapolate benchmarks/scaling.json --out benchmarks/SCALING.md`. Only the
+first section is measured; nothing was trained at the sizes of the other sections.
 
-## Measured
+## How do time and memory grow?
 
-{cpu}, {threads} threads, {precision}. A step of 1.2.3 on CIFAR-10 runs at {rate} GFLOP/s ({flops} GFLOP per image: two
-views, forward and backward).
+**Time is proportional to the number of images and to the batch size, so FLOPs predict it.** Measured on
+{cpu}, {threads} threads, {precision}. A step of 1.2.3 on CIFAR-10 runs at {rate} GFLOP/s
+({flops} GFLOP per image: two views, forward and backward).
 
 {exponents}
 
-Time is proportional to the number of images and to the batch size, so FLOPs predict both. Memory does not grow with
-the number of images beyond the images themselves (memory-mapped, they stay on the disk). It grows with the batch size
-through the activations. NT-Xent's similarities have (2N)² entries, which its time shows. Where the exponent of its
-memory is below 2, buffers of fixed size still dominate at these sizes.
+Memory does not grow with the number of images, except for the images themselves; memory-mapped images stay on disk. It
+grows with the batch size, because of the activations. NT-Xent's similarities have (2N)² entries, as its time shows. If
+the exponent of its memory is below 2, buffers of fixed size still dominate at these sizes.
 
-## Assumed
+## What is assumed?
+
+**Another network, another machine, and the share of its speed that a training reaches.**
 
 {assumed}
 
-## FLOPs and time
+## What do larger runs cost?
+
+**One pass of this project's network over a billion CIFAR-10 images takes {own_time} on the measured machine, and
+{own_h100} on one H100.**
 
 {costs}
 
-## The 2N x 2N matrix of NT-Xent
+## Does NT-Xent's 2N x 2N matrix fit into memory?
+
+**Yes at this project's batch sizes. With {most} images in the batch it needs {most_size}.** Measured at N = {pairs}:
+{each} bytes for each of the (2N)² entries.
 
 {memory}
 
-Measured: {each} bytes for each of the (2N)² entries at N = {pairs}.
+Two reductions can be combined. Each of P processes needs only the rows of its own views, 1/P of the matrix. And the
+loss of a row is a log-sum-exp, so rows can be computed in blocks and recomputed in the backward pass. Memory then falls
+to 2N x block, at the cost of one more product of the projections. The projections themselves (last column) must still
+be exchanged. VICReg needs D x D covariances instead, and MoCo N x K similarities to a queue; neither is quadratic in
+the batch size. This project uses neither reduction: at its batch sizes the matrix is small, and each process computes
+all of it.
 
-Two reductions can be combined. Each of P processes needs only the rows of its own views: 1/P of the matrix. And the
-loss of a row is a log-sum-exp, so rows can be computed in blocks and recomputed in the backward pass: memory falls to
-2N x block, for one more product of the projections. The exchange of the projections themselves (last column) remains.
-VICReg needs D x D covariances instead, MoCo N x K similarities to a queue; neither is quadratic in the batch size.
-This project uses neither reduction: at its batch sizes the matrix is small, and each process computes all of it.
+## How much does a process send per step?
 
-## Bytes sent per step
+**Mostly gradients, whose size does not depend on the batch size.**
 
 {traffic}
 
-Gradients do not depend on the batch size; projections grow with it and exceed the gradients only for very large
-batches. The norms send few bytes, but each norm waits for an exchange of its own, forward and backward, so latency is
-what they cost.
+Projections grow with the batch and exceed the gradients only in very large batches. The norms send few bytes, but each
+norm waits for its own exchange, forward and backward, so their cost is latency.
 
-## Where data parallelism stops paying
+## When does data parallelism stop paying?
+
+**When a process has fewer images per step than the first or third row says.** With that number, sending the gradients
+takes as long as computing them. With fewer, a step spends more time on the network than on computation, even if the two
+overlap fully.
 
 {paying}
 
-Images per process: the number for which sending the gradients takes as long as computing them. Below it a step spends
-more time on the network than on computation, even if the two overlap fully. At a fixed global batch this bounds the
-number of processes (second and fourth row; below 2, even two do not pay). Beyond it, larger batches help, which cost
-epochs, or fewer bytes: bfloat16 gradients halve them, and so does exchanging them every second step.
+At a fixed global batch this limits the number of processes (second and fourth row; below 2, even two do not pay).
+Beyond this limit, larger batches help, at the cost of more epochs. Sending fewer bytes also helps: bfloat16 gradients
+halve them, and so does exchanging gradients every second step.
 """
 
 

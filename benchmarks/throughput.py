@@ -1,8 +1,8 @@
-"""Images per second of this project's training, and of what a user would write or install instead, on CIFAR-10.
+"""Images per second on CIFAR-10: this project's training against a tutorial loop and lightly.
 
     python benchmarks/throughput.py --json throughput.json     about twenty minutes on two cores
     python benchmarks/throughput.py --images 500 --rounds 2    a first look
-    python benchmarks/throughput.py --recipe                   time to equal accuracy, against two rivals
+    python benchmarks/throughput.py --recipe                   time to equal accuracy, against two other recipes
 
 The first form alternates between three training loops on the same network with the same number of threads:
 
@@ -11,11 +11,11 @@ The first form alternates between three training loops on the same network with 
     tutorial loop  torchvision transforms of one PIL image at a time, DataLoader, float32, AdamW
     lightly        (1.2.3) its SimCLR transform, head and loss in such a loop; omitted if it is not installed
 
-The other two use torch's convolutions and whichever of 0, 1 and 2 worker processes is fastest.  All are warmed up; for
-this project the third epoch counts.  Epochs are short here, so with workers the first batch, which cannot be prepared
-during an earlier step, weighs more than in a long epoch (1 of 6 or 12 batches by default).
+The other two use torch's convolutions, and the fastest of 0, 1 and 2 worker processes.  All are warmed up; for this
+project the third epoch is timed.  With workers, the first batch cannot be prepared during an earlier step.  Epochs are
+short here, so this batch has more weight than in a long epoch (1 of 6 or 12 batches by default).
 
---recipe compares whole recipes.  All seconds are measured here, this project's accuracy comes from its records.
+--recipe compares whole recipes.  All seconds are measured here; this project's accuracy comes from its records.
 
     resnet18    SimCLR with a ResNet18; the number of epochs that it needs for an accuracy comes from published figures
                 (PUBLISHED, below)

@@ -1,4 +1,4 @@
-"""Latents of images of one's own: `python _main.py --embed RECORD --images folder:PATH --out latents.npz`."""
+"""Latents of your own images: `python _main.py --embed RECORD --images folder:PATH --out latents.npz`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from utils.console import say
 from utils.errors import RunError, UsageError, reason
 from utils.files import write_atomically
 from utils.images.folder_layout import find_files
-from utils.records.schema import RecordError, checkpoint_file, read_record
+from utils.records.schema import checkpoint_file, read_record
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ BATCH = 1000  # images that are decoded before they are encoded
 
 
 def check_embedding(record: Path, folder: Path, out: Path) -> None:
-    """Raise UsageError or RunError for what can be wrong before torch is imported."""
+    """Raise UsageError or RunError for all that can be checked before torch is imported."""
     if not folder.is_dir():
         raise UsageError(f"--images: there is no folder {folder}")
     found = find_files(folder)
@@ -26,10 +26,7 @@ def check_embedding(record: Path, folder: Path, out: Path) -> None:
         raise UsageError(f"--images: {folder} has no image files; left out: {found.left_out_in_words() or 'nothing'}")
     if out.exists():
         raise UsageError(f"--out {out}: is there already; name another file")
-    try:
-        checkpoint_file(record, read_record(record))
-    except RecordError as error:
-        raise RunError(f"--embed {record}: {error}") from None
+    checkpoint_file(record, read_record(record))
 
 
 def embed_folder(record: Path, folder: Path, out: Path, device: "torch.device") -> int:

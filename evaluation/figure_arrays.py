@@ -1,6 +1,6 @@
-"""What the report's figures show of a latent: 2-D maps, neighbours, reconstructions, interpolations.
+"""Arrays that the report's figures draw: 2-D maps, neighbours, reconstructions, interpolations.
 
-Each function returns arrays under the names of `ARRAYS` in utils/records, and where there is one the figure's number.
+Each function returns arrays under the names of `ARRAYS` in utils/records and, if there is one, the figure's metric.
 """
 
 import numpy as np
@@ -69,9 +69,9 @@ def first_components(x: np.ndarray) -> np.ndarray:
 
 
 def alike(x: np.ndarray) -> bool:
-    """Whether the rows of (M, D) differ by rounding only, or hold a number that is not finite.
+    """Whether the rows of (M, D) differ only by rounding, or contain a number that is not finite.
 
-    Nothing can be drawn of them: t-SNE would start from axes divided by 0, and scikit-learn's then ends the process.
+    Such rows cannot be drawn: t-SNE would divide its initial axes by 0, and scikit-learn's then ends the process.
     """
     deviation, largest = x.std(0, dtype=np.float64).max(), np.abs(x).max()
     return not (np.isfinite(x).all() and deviation > ALIKE * largest)

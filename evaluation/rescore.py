@@ -1,4 +1,4 @@
-"""Score a record's checkpoint again: the predictions that its weights give, whatever the record says.
+"""Score a record's checkpoint again: predictions of its weights, independent of what the record claims.
 
 Encoder and classifier are built from the recipe by this project's own code, and filled from the .safetensors file after
 names, shapes, types and finiteness were checked (models/saved.py).  The images are this machine's own.
@@ -24,7 +24,7 @@ BATCH = 200  # images at once: with 500 each layer's activations are mapped and 
 
 
 def test_images(dataset: str, data_dir: Path) -> DeviceData:
-    """The data set on the fastest device that there is."""
+    """The data set on the fastest available device."""
     return DeviceData.load(load_dataset(dataset, data_dir), choose_device("auto"))
 
 
@@ -32,7 +32,7 @@ def predict_again(path: Path, data: DeviceData) -> np.ndarray:
     """(N,) classes of the test images by the checkpoint of the record at `path`.  Raises RunError where it has none."""
     device = data.test_images.device
     encoder, classifier = load_scorer(path)
-    return predict_with(encoder.to(device), classifier.to(device), data.test_images)
+    return predict(classifier.to(device), latents_of(encoder.to(device), data.test_images)).cpu().numpy()
 
 
 def load_scorer(path: Path) -> tuple[nn.Module, nn.Module]:
@@ -41,11 +41,6 @@ def load_scorer(path: Path) -> tuple[nn.Module, nn.Module]:
     classifier = build_classifier(saved.record)
     fill(saved.checkpoint, "classifier", classifier)
     return saved.encoder, classifier
-
-
-def predict_with(encoder: nn.Module, classifier: nn.Module, images: Images) -> np.ndarray:
-    """(N, H, W, C) uint8 -> (N,) classes."""
-    return predict(classifier, latents_of(encoder, images)).cpu().numpy()
 
 
 def latents_of(encoder: nn.Module, images: Images) -> Tensor:

@@ -17,7 +17,7 @@ from utils.compute.precision import cast
 from utils.images.on_device import EVALUATION_BATCH, DeviceData, Images, evaluation_batch, evenly_spaced, to_float
 from utils.records.schema import SCORES, Confusion, Metric, Split
 
-# version of this scoring, to be raised when a score of the same latent may change.  The classifier of version 1 had 25
+# version of this scoring; raise it when the score of the same latent may change.  The classifier of version 1 had 25
 # epochs, that of version 2 kept the first of equally good epochs; no code here computes those any more
 PROTOCOL = 3
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -79,7 +79,7 @@ class Standardised(nn.Module):
 
 
 def classifier_epochs(labelled: int) -> int:
-    """Epochs of the classifier with so many labelled images."""
+    """Epochs of the classifier for this number of labelled images."""
     return max(CLASSIFIER_EPOCHS, -(-CLASSIFIER_STEPS // max(1, labelled // CLASSIFIER_BATCH)))
 
 
@@ -87,7 +87,7 @@ def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epoch
                      dtype: torch.dtype = torch.float32) -> tuple[nn.Module, int]:
     """The MLP classifier on frozen latents, from the epoch that is best on validation; returns it and that epoch.
 
-    dtype: what it computes in while it is trained; it is handed over in float32.
+    dtype: number format of its training; it is returned in float32.
     """
     torch.manual_seed(seed)
     train, val = latents["labelled"], latents["selection"]
@@ -149,16 +149,17 @@ def knn_predict(train: Latents, z: Tensor, classes: int, k: int = NEIGHBOURS) ->
     for batch in F.normalize(z, dim=1).split(EVALUATION_BATCH):
         cosine, index = (batch @ bank.T).topk(k, dim=1)  # (B, k)
         votes = F.one_hot(train.labels[index], classes).float()  # (B, k, classes)
-        # the second term is below one vote in all: it only breaks ties
+        # the second term sums to less than one vote: it only breaks ties
         out.append((votes.sum(1) + (votes * (cosine[:, :, None] + 1) / (4 * k)).sum(1)).argmax(1))
     return torch.cat(out)
 
 
-def accuracy_metrics(name: str, protocol: str, predictions: dict[Split, Tensor],
-                     latents: dict[str, Latents]) -> dict[str, Metric]:
-    """`SPLIT/NAME` for every split predicted."""
+def accuracy_metrics(name: str, protocol: str, predict: Callable[[Tensor], Tensor], latents: dict[str, Latents],
+                     splits: tuple[Split, ...]) -> dict[str, Metric]:
+    """`SPLIT/NAME` for each of the splits.  predict: (N, latent_dim) -> (N,) classes."""
     out = {}
-    for split, predicted in predictions.items():
+    for split in splits:
+        predicted = predict(latents[split].z)
         correct, n = int((predicted == latents[split].labels).sum()), len(predicted)
         out[f"{split}/{name}"] = Metric(value=correct / n, n=n, correct=correct, split=split, protocol=protocol)
     return out

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from utils.compute.precision import DTYPES, round_as_saved
 from utils.console import in_words
 from utils.errors import RunError
 from utils.images.on_device import DeviceData
-from utils.records.schema import HEADLINE, Confusion, Metric, Split
+from utils.records.schema import HEADLINE, Confusion, Metric
 
 QUICK_CLASSIFIER_EPOCHS = 5
 LOWER = "try a lower --learning-rate"
@@ -24,7 +25,7 @@ View = Callable[[Tensor, Generator], Tensor]  # (B, H, W, C) uint8 images -> (B,
 
 
 class NotFinite(RunError):
-    """Weights or latents are no finite numbers, so there is nothing to score."""
+    """Weights or latents are not finite, so they cannot be scored."""
 
 
 def expected_seconds(trained: dict[str, nn.Module], data: DeviceData, quick: bool) -> float:
@@ -79,9 +80,10 @@ def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int
             metrics.update(learned_metrics(encoder, latents, data, seed, epochs, precision))
         protocol = (f"MLP of two hidden layers of {scores.CLASSIFIER_HIDDEN} units on the frozen latent, "
                     f"epoch {kept} of {epochs} by validation accuracy")
-    predictions = {split: scores.predict(modules["classifier"], latents[split].z) for split in scores.SPLITS}
-    metrics.update(scores.accuracy_metrics("classifier_top1", protocol, predictions, latents))
-    confusion, per_class = scores.confusion_of(HEADLINE, predictions["test"], data.test_labels, data.classes, protocol)
+    predict = partial(scores.predict, modules["classifier"])
+    metrics.update(scores.accuracy_metrics("classifier_top1", protocol, predict, latents, scores.SPLITS))
+    predicted = predict(latents["test"].z)
+    confusion, per_class = scores.confusion_of(HEADLINE, predicted, data.test_labels, data.classes, protocol)
     metrics.update(per_class)
     metrics.update(probe_metrics(latents, len(data.classes)))
     if "projection_head" in modules:
@@ -89,7 +91,7 @@ def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int
     metrics.update(scores.geometry_metrics(encoder, latents["test"].z, data, view))
     arrays, more = figures(modules, latents, data)
     arrays["test_labels"] = data.test_labels.cpu().numpy().astype(np.uint16)
-    arrays["test_predictions"] = predictions["test"].cpu().numpy().astype(np.uint16)
+    arrays["test_predictions"] = predicted.cpu().numpy().astype(np.uint16)
     arrays["test_confidence"] = scores.confidence(modules["classifier"], latents["test"].z).cpu().numpy().astype(
         np.float16)
     print(f" ({in_words(time.monotonic() - clock)})", flush=True)
@@ -101,34 +103,30 @@ def learned_metrics(encoder: ConvPatchEncoder, latents: dict[str, scores.Latents
     """Accuracy of the same classifier on the learned dimensions of a hybrid latent alone."""
     learned = {name: scores.Latents(part.z[:, : encoder.conv_dim], part.labels) for name, part in latents.items()}
     classifier, kept = scores.train_classifier(learned, len(data.classes), seed, epochs, DTYPES[precision])
-    predictions: dict[Split, Tensor] = {"test": scores.predict(classifier, learned["test"].z)}
-    return scores.accuracy_metrics("learned_top1", f"the headline's classifier on the {encoder.conv_dim} dimensions "
-                                   f"that are not patch features, epoch {kept} of {epochs}", predictions, learned)
+    protocol = (f"the headline's classifier on the {encoder.conv_dim} dimensions that are not patch features, epoch "
+                f"{kept} of {epochs}")
+    return scores.accuracy_metrics("learned_top1", protocol, partial(scores.predict, classifier), learned, ("test",))
 
 
 def probe_metrics(latents: dict[str, scores.Latents], classes: int) -> dict[str, Metric]:
     """Linear and kNN accuracy on validation and test."""
-    held_out: tuple[Split, ...] = ("val", "test")
     print(", linear probe", end="", flush=True)
-    probe = scores.linear_probe(latents)
-    linear = {split: probe(latents[split].z) for split in held_out}
+    linear = scores.accuracy_metrics("linear_top1", "logistic regression on the frozen latent, standardised",
+                                     scores.linear_probe(latents), latents, ("val", "test"))
     print(", kNN", end="", flush=True)
-    k = min(scores.NEIGHBOURS, len(latents["labelled"].z))
-    nearest = {split: scores.knn_predict(latents["labelled"], latents[split].z, classes) for split in held_out}
-    return {**scores.accuracy_metrics("linear_top1", "logistic regression on the frozen latent, standardised",
-                                          linear, latents),
-            **scores.accuracy_metrics("knn_top1", f"k = {k} nearest labelled training latents by cosine, majority",
-                                          nearest, latents)}
+    labelled = latents["labelled"]
+    protocol = f"k = {min(scores.NEIGHBOURS, len(labelled.z))} nearest labelled training latents by cosine, majority"
+    return linear | scores.accuracy_metrics(
+        "knn_top1", protocol, lambda z: scores.knn_predict(labelled, z, classes), latents, ("val", "test"))
 
 
 def projection_metrics(head: nn.Module, latents: dict[str, scores.Latents]) -> dict[str, Metric]:
-    """Linear accuracy on the output of the projection head, which is otherwise thrown away."""
+    """Linear accuracy on the output of the projection head, which is otherwise discarded."""
     print(", linear probe behind the head", end="", flush=True)
     with torch.no_grad():
         behind = {split: scores.Latents(head(part.z), part.labels) for split, part in latents.items()}
-    predictions: dict[Split, Tensor] = {"test": scores.linear_probe(behind)(behind["test"].z)}
     return scores.accuracy_metrics("projection_linear_top1", "logistic regression on the projection head's output, "
-                                   "standardised", predictions, behind)
+                                   "standardised", scores.linear_probe(behind), behind, ("test",))
 
 
 def figures(modules: dict[str, nn.Module], latents: dict[str, scores.Latents], data: DeviceData,

@@ -1,7 +1,7 @@
 """Encoders: images in, a latent out.  (B, C, H, W) floats in [0, 1] -> (B, latent_dim).
 
-Every encoder normalises its own input with the statistics of the training split, so that the weights are all one needs
-to use it.  Call `fit_to_data` once before training.  To add an encoder, write its class and its line in ENCODERS.
+Every encoder normalises its own input with the statistics of the training split, so using it needs nothing but its
+weights.  Call `fit_to_data` once before training.  To add an encoder, write its class and its line in ENCODERS.
 """
 
 import math
@@ -12,10 +12,11 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, IMAGES_A_COMPONENT, PatchComponents, PatchFeatures
 from utils.compute.convolution import Conv3x3
-from utils.compute.precision import NORMS, round_as_saved
+from utils.compute.precision import round_as_saved
 from utils.errors import UsageError
 from utils.images.on_device import evaluation_batch
 from utils.recipe import check_widths, patch_dimensions, patch_filters, whitening_side
@@ -44,7 +45,7 @@ class Normalise(nn.Module):
 
 
 class Encoder(nn.Module):
-    """What all encoders share.  images_to_fit: number of training images for fit_to_data; None: all."""
+    """Base class of the encoders.  images_to_fit: number of training images for fit_to_data; None: all."""
 
     images_to_fit: ClassVar[int | None] = FITTED_TO
     normalise: Normalise
@@ -59,7 +60,7 @@ class Encoder(nn.Module):
         self.normalise.fit_to_data(images)
 
     def fit_before_training(self, images: Tensor) -> None:
-        """fit_to_data() without the readout, where that is fitted after the training."""
+        """fit_to_data() without the readout, for encoders whose readout is fitted after the training."""
         self.fit_to_data(images)
 
     def fit_readout(self, batches: Iterable[Tensor]) -> None:
@@ -164,19 +165,9 @@ class ConvEncoder(Encoder):
 
 
 def calibrate_norms(module: nn.Module, images: Tensor) -> None:
-    """Set the norms' statistics to those of these images: an untrained network's are 0 and 1, whatever it computes."""
-    norms = [norm for norm in module.modules() if isinstance(norm, NORMS)]
-    before, was_training = [norm.momentum for norm in norms], module.training
-    module.train()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches
-    with torch.no_grad():
-        for batch in images.split(evaluation_batch(images.shape[1:])):
-            module(batch)
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-    module.train(was_training)
+    """Set the norms' statistics to those of these images; in an untrained network they are 0 and 1, regardless of its
+    activations."""
+    update_bn(images.split(evaluation_batch(images.shape[1:])), module)
 
 
 class ConvDepthsEncoder(Encoder):
@@ -185,7 +176,7 @@ class ConvDepthsEncoder(Encoder):
     The latent holds the first principal components, each divided by its standard deviation, of the pooled outputs of
     all blocks: the averages over a 3x3 grid of the first, over a 2x2 grid of the others, and the maximum of the last.
     Every number is standardised and divided by the root of its block's count, so that blocks weigh equally.  No label
-    is used.  In contrast, the last layers discard what tells two views of an image apart; earlier ones still have it.
+    is used.  Contrastive training makes the last layers discard what distinguishes two views; earlier ones keep it.
     """
 
     images_to_fit = COMPONENTS_FITTED_TO
@@ -309,7 +300,6 @@ class ResNet18Encoder(Encoder):
 
         super().__init__()
         channels, height, width = image_shape
-        check_widths("resnet18", widths)
         self.pooling = pooling
         self.normalise = Normalise(channels)
         network = resnet18()
@@ -362,7 +352,6 @@ class VisionTransformerEncoder(Encoder):
         patch = 4 if min(height, width) >= 16 else 2
         if height % patch or width % patch:
             raise UsageError(f"--encoder vit: the images' sides must be multiples of {patch}, not {height} x {width}")
-        check_widths("vit", widths)
         self.pooling, self.grid, w = pooling, (height // patch, width // patch), widths[0]
         self.normalise = Normalise(channels)
         self.patches = nn.Conv2d(channels, w, patch, stride=patch)
@@ -458,5 +447,6 @@ ENCODERS: dict[str, type[Encoder]] = {
 
 def build_encoder(kind: str, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int,
                   pooling: str) -> Encoder:
-    """kind: a key of ENCODERS.  Raises UsageError where the widths do not fit the image."""
+    """kind: a key of ENCODERS.  Raises UsageError where the widths do not fit the encoder or the image."""
+    check_widths(kind, widths)
     return ENCODERS[kind](image_shape, widths, latent_dim, pooling)

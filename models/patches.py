@@ -1,4 +1,4 @@
-"""Frozen features of whitened patches, their principal components, and a decoder for those.
+"""Frozen features of whitened patches, their principal components as targets, and a decoder for those.
 
 The features use no label and no gradient: the filters are patches of the training images themselves (Coates and Ng
 2012, "Learning feature representations with k-means"; departure: random patches instead of centroids).
@@ -8,9 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from utils.compute import distributed
+from utils.compute.flops import forward_flops
+from utils.compute.precision import DTYPES
 from utils.errors import UsageError
+from utils.images.on_device import DeviceData, evaluation_batch, to_float
 
-CONTRAST = 0.0154  # added to a patch's variance, pixels in [0, 1]: Coates and Ng's 10 for pixels in [0, 255], x 100
+CONTRAST = 0.0154  # added to a patch's variance, pixels in [0, 1]; 100 x Coates and Ng's 10 for pixels in [0, 255]
 WHITENING = 0.01  # added to the eigenvalues of the patches' covariance
 THRESHOLD = 1.0  # of the rectification, in standard deviations of a whitened patch along the filter
 GRID = 2  # responses are pooled over GRID x GRID cells
@@ -129,6 +133,21 @@ class PatchComponents(nn.Module):
     def forward(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Components of mean 0 and variance 1 over the training images.  dtype: see PatchFeatures.raw."""
         return (self.features(images, dtype) - self.mean) @ self.components
+
+
+def patch_targets(fitted: PatchComponents, data: DeviceData, precision: str) -> tuple[Tensor, float]:
+    """Components of every image, computed once: the targets of two methods, both without labels.
+
+    1.2.1 patches reconstructs them from the latent, 1.2.3 cmc contrasts views with them.  Returns (N, components)
+    float32, row i for data.images[i] without augmentation, and the FLOPs spent.
+    """
+    distributed.copy_first(fitted.buffers())  # the sign of an eigenvector may differ between machines
+    print(f"patch features of {len(data.images):,} images, once", flush=True)  # minutes, before the training's estimate
+    targets = torch.empty(len(data.images), fitted.components.shape[1], device=fitted.components.device)
+    batch = evaluation_batch(data.image_shape)
+    for part, target in zip(data.images.split(batch), targets.split(batch), strict=True):
+        target.copy_(fitted(to_float(part), DTYPES[precision]))
+    return targets, len(targets) * forward_flops(fitted.features, *data.image_shape)
 
 
 class FeatureDecoder(nn.Module):

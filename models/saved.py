@@ -23,7 +23,7 @@ from utils.compute.precision import stored_type
 from utils.errors import RunError, UsageError
 from utils.files import sha256_file, write_bytes
 from utils.recipe import ENCODER_FIELDS, FIXED_ENCODERS, LatentRecipe
-from utils.records.schema import Artifact, Record, RecordError, checkpoint_file, read_record
+from utils.records.schema import Artifact, Record, checkpoint_file, read_record
 
 MOST_NUMBERS = 100_000_000  # in an encoder; the largest here has 11 million
 MOST_BLOCKS = 100  # of an encoder: building thousands takes minutes even without memory
@@ -55,14 +55,8 @@ def load_encoder(record: str | Path) -> Encoder:
 
 def load_saved(path: Path) -> Saved:
     """Record and encoder of a finished run.  Raises RunError where either is missing or does not match."""
-    try:
-        record = read_record(path)
-    except RecordError as error:
-        raise RunError(f"{path}: no record to start from: {error}") from None
-    try:
-        checkpoint = checkpoint_file(path, record)
-    except RecordError as error:
-        raise RunError(str(error)) from None
+    record = read_record(path)
+    checkpoint = checkpoint_file(path, record)
     try:
         encoder = _described_encoder(record)
     except (KeyError, TypeError, UsageError) as error:

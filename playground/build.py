@@ -3,7 +3,7 @@
     python _report_evaluation.py --playground playground.html
 
 The page holds the weights of one record per task, some images with their latents, and the code that runs them
-(network.js, page.js).  It fetches nothing.  docs/playground.md says how it was chosen and what it costs.
+(network.js, page.js).  It fetches nothing.  docs/playground.md explains the design and its size.
 """
 
 import codecs
@@ -32,15 +32,15 @@ from utils.images.datasets import Dataset, load_dataset
 FOLDER = Path(__file__).parent
 PLAYED = ("mnist", "digits")  # in order of preference: grey images of things that can be drawn
 TASKS_PLAYED = ("1.2.1", "1.2.2", "1.2.3")
-TRAINING_IMAGES, TEST_IMAGES = 2000, 800  # at most, each with a latent per task: half a kilobyte an image
+TRAINING_IMAGES, TEST_IMAGES = 2000, 800  # at most; with a latent per task, half a kilobyte per image
 AXES = 8  # principal axes of a latent that has a decoder
 
 
 def write_playground(results_dir: Path, data_dir: Path, path: Path,
                      dataset: str | None = None) -> tuple[int, list[Rejected]]:
-    """Write the page.  Returns the number of runs that it holds, and the files that are no records.
+    """Write the page.  Returns the number of runs that it contains, and the files that are not valid records.
 
-    dataset: one of PLAYED; None: the first for which most tasks have weights.  Raises RunError where none has any.
+    dataset: one of PLAYED; None: the one with weights for most tasks.  Raises RunError if none has any.
     """
     loaded, rejected = load_results(results_dir)
     runs = choose(loaded, results_dir, (dataset,) if dataset else PLAYED)
@@ -49,7 +49,7 @@ def write_playground(results_dir: Path, data_dir: Path, path: Path,
 
 
 def choose(loaded: list[Loaded], folder: Path, datasets: tuple[str, ...]) -> list[Loaded]:
-    """One run per task, of the data set for which most tasks have weights here.  RunError where there are none."""
+    """One run per task, from the data set with weights for most tasks.  RunError if there are no weights."""
     found = {dataset: [run for task in TASKS_PLAYED if (run := best(loaded, folder, dataset, task))]
              for dataset in datasets}
     dataset = max(found, key=lambda name: len(found[name]))  # the first of equals
@@ -60,7 +60,7 @@ def choose(loaded: list[Loaded], folder: Path, datasets: tuple[str, ...]) -> lis
 
 
 def best(loaded: list[Loaded], folder: Path, dataset: str, task: str) -> Loaded | None:
-    """The run of a task with its weights here: the default method and recipe first, then the lowest seed."""
+    """The best run of a task with weights: prefers the default method and recipe, then the lowest seed."""
     default = TASKS[task].default_methods(dataset)
 
     def order(run: Loaded) -> tuple:
@@ -77,7 +77,7 @@ def best(loaded: list[Loaded], folder: Path, dataset: str, task: str) -> Loaded 
 
 
 def build_page(runs: list[Loaded], folder: Path, data: Dataset) -> bytes:
-    """The page as UTF-16, whose byte order mark browsers believe before anything else."""
+    """The page as UTF-16: browsers give its byte order mark precedence over any other declared encoding."""
     store, index = Store(), runs[0].arrays["map_index"]
     runs = [run for run in runs if np.array_equal(run.arrays["map_index"], index)]
     train = data.subset(min(TRAINING_IMAGES, len(data.train_index))).train_index
@@ -123,7 +123,7 @@ def model(run: Loaded, folder: Path, store: Store, images: Tensor, labels: Tenso
 
 
 def in_bytes(z: Tensor) -> np.ndarray:
-    """(N, D) -> (N, D) int8: each row divided by its largest entry, which leaves its direction; for cosines only."""
+    """(N, D) -> (N, D) int8: each row divided by its largest entry, which keeps its direction; for cosines only."""
     return (z / z.abs().amax(1, keepdim=True).clamp(min=1e-30) * 127).round().to(torch.int8).numpy()
 
 
@@ -133,7 +133,7 @@ def class_distance(x: Tensor, labels: Tensor) -> float:
 
 
 def axes(z: Tensor, store: Store) -> dict[str, Any]:
-    """The principal axes of latents, (N, D), each as long as its standard deviation, and their shares of variance."""
+    """Principal axes of latents (N, D), scaled to one standard deviation each, and their shares of the variance."""
     _, singular, directions = torch.linalg.svd(z - z.mean(0), full_matrices=False)
     return {"vectors": store.put(directions[:AXES] * (singular[:AXES, None] / len(z) ** 0.5)),
             "shares": (singular.square() / singular.square().sum())[:AXES].tolist()}
@@ -142,7 +142,7 @@ def axes(z: Tensor, store: Store) -> dict[str, Any]:
 def pen(images: Tensor) -> tuple[float, int]:
     """Width of the strokes and the longer side of the digits in (N, H, W, 1) images, both in pixels.
 
-    A stroke of width w and length L has the area w L and two edges of length L, which are the image's total variation.
+    A stroke of width w and length L has area w L and two edges of length L; the image's total variation measures edges.
     """
     x = images[..., 0] / 255
     down, right = torch.diff(x, dim=1)[:, :, :-1], torch.diff(x, dim=2)[:, :-1]

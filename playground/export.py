@@ -1,4 +1,4 @@
-"""Trained modules as lists of layers for network.js, and arrays as text of the page.
+"""Export trained modules as lists of layers for network.js, and arrays as text for the page.
 
 A layer is a dict of its kind, its sizes, and references to its arrays in the Store.  Images are (H, W, C) in the page.
 Nothing is rounded: the page computes with the weights of the checkpoint.
@@ -29,7 +29,7 @@ class Store:
         self.sizes = dict.fromkeys(self.parts, 0)
 
     def put(self, array: Tensor | np.ndarray) -> tuple[str, int, int]:
-        """Add an array: whole numbers of 8 bits as they are, others in float16 where that rounds none of them."""
+        """Add an array: 8-bit integers unchanged, others as float16 if this rounds none of them, else as float32."""
         flat = np.ascontiguousarray(array.detach().numpy() if isinstance(array, Tensor) else array).reshape(-1)
         part = "bytes"
         if flat.dtype.itemsize > 1:
@@ -51,7 +51,7 @@ class Store:
         parts["half"] = parts["half"].reshape(-1, 2).T.reshape(-1)
         packed = zlib.compress(b"".join(part.tobytes() for part in parts.values()), 9)
         words = np.frombuffer(packed + b"\0" * (len(packed) % 2), "<u2")
-        # surrogates, and what the parser would replace or take for markup
+        # surrogates, and characters that the HTML parser would replace or interpret as markup
         escaped = (words >> 11 == 0xD800 >> 11) | np.isin(words, [0, ord("\r"), ord("<"), ESCAPE])
         ends = np.cumsum(1 + escaped) - 1
         out = np.full(ends[-1] + 1, ESCAPE, "<u2")

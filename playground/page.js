@@ -1,5 +1,5 @@
 "use strict";
-// The page: draws, asks the networks (network.js) and shows what they answer.
+// The page: takes drawings, runs the networks (network.js) and shows their outputs.
 
 const $ = (id) => document.getElementById(id);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -48,7 +48,7 @@ function answer(model, image) {
 
 // ------------------------------------------------------------------------------------------- from strokes to an image
 
-// MNIST's way: scale the longer side to the box, then move the centre of mass to the centre; strokes have one width
+// As in MNIST: scale the longer side to the box, then move the centre of mass to the centre; strokes have one width
 function normalised() {
   const [height, width] = facts.shape, xs = strokes.flat().map(([x]) => x), ys = strokes.flat().map(([, y]) => y);
   const low = [Math.min(...xs), Math.min(...ys)], high = [Math.max(...xs), Math.max(...ys)];
@@ -227,7 +227,7 @@ function show(settled = true) {
     said.push(`${model.title}: ${name(label)}, ${percent(shares[label])}.`);
   });
   if (decoding) paint($("reconstruction"), run(decoding.decoder, decoding.answer.z));
-  $("speed").textContent = `The last image was answered in ${Math.round(performance.now() - began)} ms on this device.`;
+  $("speed").textContent = `The last image took ${Math.round(performance.now() - began)} ms on this device.`;
   if (!settled) return;
   const origin = {test: `Test image ${current.index + 1}`, train: "Training image", "": "Drawing"}[current.set];
   $("said").textContent = `${origin}${current.set ? `, class ${name(current.truth)}` : ""}. ${said.join(" ")}`;
@@ -294,7 +294,7 @@ function change() {
   });
 }
 
-// Turned about the centre, shifted (bilinear), blurred by a Gaussian, with the same noise each time
+// Rotated about the centre, shifted (bilinear), blurred by a Gaussian, with the same noise each time
 function changed(image, degrees, right, down, blur, noise) {
   const [height, width] = facts.shape, angle = degrees * Math.PI / 180;
   const at = (source, x, y) => x < 0 || y < 0 || x >= width || y >= height ? 0 : source[y * width + x];

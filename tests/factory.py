@@ -2,7 +2,7 @@
 
     python -m tests.factory results-demo       # writes a varied set of records into that folder
 
-The numbers are drawn, not measured; only their form is that of a real run.
+The numbers are random, not measured; only their structure is that of a real run.
 """
 
 import json

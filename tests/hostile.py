@@ -1,4 +1,4 @@
-"""A generated corpus of hostile and broken submissions, as a careless or a clever student might submit them.
+"""A generated corpus of hostile and broken submissions, such as a sloppy or a clever student might submit.
 
 Each entry of CORPUS changes a copy of an honest submission in place; see tests/faults/test_hostile.py.
 """

@@ -18,13 +18,13 @@ from utils.records.schema import read_record, recipe_hash
 def quick_scores() -> Iterator[None]:
     """A short classifier, no t-SNE and one speed measurement for all runs: no assertion here depends on them."""
     from evaluation import figure_arrays, scores
-    from training import run_all
+    from training import run
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scores, "CLASSIFIER_EPOCHS", 3)
         patch.setattr(scores, "CLASSIFIER_STEPS", 6)
         patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
-        patch.setattr(run_all, "measure_conv", cache(run_all.measure_conv))
+        patch.setattr(run, "measure_conv", cache(run.measure_conv))
         yield
 
 
@@ -85,6 +85,8 @@ def quick_scores() -> Iterator[None]:
     (["--task", "1.2.2", "--dataset", "digits", "--epochs", "1" + "0" * 400], ["--epochs 1000", "at most 1000000"]),
     (["--task", "1.2.3", "--dataset", "digits", "--view-scale", "0.01"], ["--view-scale 0.01", "0 pixels", "needs 5"]),
     (["--task", "1.2.3", "--dataset", "digits", "--method", "cmc", "--view-scale", "0.01"], ["--view-scale 0.01"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--pooling", "flatten", "--view-scale", "0.75"],
+     ["--view-scale 0.75", "accepts only images of one size"]),
     (["--task", "1.2.2", "--dataset", "cifar10", "--resize-from", "0.2"], ["--resize-from 0.2", "6 pixels", "needs 9"]),
     (["--task", "1.2.2", "--dataset", "digits", "--cutout", "999"], ["--cutout 999", "below 8"]),
     (["--task", "1.2.2", "--dataset", "mnist", "--translate", "999999"], ["--translate 999999", "below 28"]),
@@ -110,7 +112,7 @@ def quick_scores() -> Iterator[None]:
     (["--task", "1.2.3", "--dataset", "digits", "--init", __file__], [f"--init {__file__}: is not a JSON file"]),
 ])
 def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, argv: list[str], words: list[str]) -> None:
-    monkeypatch.setitem(sys.modules, "training.run_all", None)  # found out before torch is imported
+    monkeypatch.setitem(sys.modules, "training.run", None)  # found out before torch is imported
     monkeypatch.setitem(sys.modules, "utils.records.environment", None)
     results = [] if not argv or "--embed" in argv else ["--results-dir", str(tmp_path / "results")]
     code, out, err = call(capsys, *argv, *results)
@@ -134,7 +136,7 @@ def test_a_folder_that_does_not_fit_is_refused_before_torch_is_imported(capsys, 
         (tmp_path / place).mkdir(parents=True)
         for number in range(count):
             (tmp_path / place / f"{number}.png").touch()
-    monkeypatch.setitem(sys.modules, "training.run_all", None)
+    monkeypatch.setitem(sys.modules, "training.run", None)
     code, out, err = call(capsys, "--task", "1.2.2", "--dataset", f"folder:{tmp_path / folder}", "--results-dir",
                           str(tmp_path / "results"))
     assert (code, out, len(err)) == (2, [], 1)
@@ -143,7 +145,7 @@ def test_a_folder_that_does_not_fit_is_refused_before_torch_is_imported(capsys, 
 
 
 def test_what_is_loaded_is_said_before_torch_is_imported(capsys, tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "training.run_all", None)
+    monkeypatch.setitem(sys.modules, "training.run", None)
     with pytest.raises(ImportError):
         call(capsys, "--task", "1.2.2", "--dataset", "digits", "--seed", "0", "1", "--results-dir", str(tmp_path))
     assert capsys.readouterr().out == "loading PyTorch and digits for 2 runs\n"

@@ -54,7 +54,7 @@ def test_every_training_command_in_the_documents_is_accepted(argv: list[str], tm
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     run_all, embed_folder = Mock(), Mock(return_value=0)
     monkeypatch.chdir(ROOT)  # --init names committed records
-    monkeypatch.setattr("training.run_all.run_all", run_all)
+    monkeypatch.setattr("training.run.run_all", run_all)
     monkeypatch.setattr(_main, "embed_folder", embed_folder)
     for name in ("_main.check_embedding", "_main.check_folder", "training.plan.checkpoint_file"):
         monkeypatch.setattr(name, Mock())  # neither the images nor the weights of the examples are here

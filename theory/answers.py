@@ -1,12 +1,12 @@
-"""From the template of an answer, theory/<question>/answer.md.j2, to a section of the report.
+"""Render the template of an answer, theory/<question>/answer.md.j2, as a section of the report.
 
-A template is Markdown of a few forms, set apart by empty lines; the first paragraph is the answer itself:
+A template is Markdown with blank lines between blocks, of these kinds only; the first paragraph is the answer itself:
     # title
-    $ equation in Typst $ and then the same in words
-    ![alternative text](result.py) and then the caption
-    caption of a table, and in the lines below it | cells |
-Numbers go through the filters of report/show.py.  The text of a file never acts as Markdown or as more than one line
-(`shown`).  What comes out is plain text, which the report's own templates escape.
+    $ equation in Typst $ followed by the same in words
+    ![alternative text](result.py) followed by the caption
+    caption of a table, followed by lines of | cells |
+Numbers go through the filters of report/show.py.  Text from a file is never interpreted as Markdown or as several lines
+(`shown`).  The result is plain text, which the report's own templates escape.
 """
 
 import re
@@ -38,9 +38,9 @@ for function in (show.count, show.percent, show.points, show.shorten, show.signi
 
 
 def answer(name: str, found: Strict | None, runs: Sequence[OwnRun]) -> dict[str, Any]:
-    """The section on a question as the report reads it, with its figures as (alternative text, caption).
+    """The section on a question as a dictionary for the report; figures are (alternative text, caption).
 
-    found: the experiment's result, None where there is none.
+    found: the experiment's result, or None.
     """
     section: dict[str, Any] = {"id": name.replace("_", "-"), "title": "", "paragraphs": [], "equations": [],
                                "figures": [], "tables": []}
@@ -61,7 +61,7 @@ def answer(name: str, found: Strict | None, runs: Sequence[OwnRun]) -> dict[str,
 
 
 def read_table(lines: list[str]) -> dict[str, Any]:
-    """A table from its caption, head, the line that aligns its columns (---: is right), and rows."""
+    """A table from the lines of its caption, head, alignment (---: means right) and rows."""
     caption = " ".join(line for line in lines if not line.startswith("|"))
     head, alignment, *rows = [[cell.strip().replace(BAR, "|") for cell in line[1:].removesuffix("|").split("|")]
                               for line in lines if line.startswith("|")]

@@ -1,12 +1,12 @@
 """The chapter on theory: questions, each with its answer, its equation and what a small experiment measured.
 
-A question is a folder of theory/:
+Each question is a folder of theory/:
     experiment.py  computes the result: run(seed)
-    result.py      its form in theory.json, and its figure: draw(figure, found, runs)
+    result.py      the result's schema in theory.json, and its figure: draw(figure, found, runs)
     answer.md.j2   the answer and the captions, in Markdown (answers.py)
-Every number comes from theory.json (`python _theory.py`) or from the records; without that file, or with an invalid
-one, the answers appear without numbers and say so.  To add a question: its folder, and its line in results.py.  Nothing
-here imports torch.
+Every number comes from theory.json (`python _theory.py`) or from the records.  If that file is missing or invalid, the
+answers appear without numbers and say so.  To add a question, add its folder and a line in results.py.  Nothing here
+imports torch.
 """
 
 from importlib import import_module
@@ -58,13 +58,13 @@ def draw(name: str, found: Any, runs: list[Any]) -> bytes:
 
 
 def read_results(results_dir: Path) -> tuple[TheoryResults | None, list[str]]:
-    """theory.json, or None and the sentence that says why not and which command makes it."""
+    """theory.json, or None and a sentence that says why not and which command writes it."""
     try:
         results = read_theory(results_dir / THEORY)
     except RecordError as error:
         reason = show.shorten(show.plain(str(error)), LONGEST_REASON)
-        return None, [f"The experiment's numbers are left out, as they cannot be trusted: {reason}. {COMMAND} writes "
-                      "them again."]
+        return None, [f"The experiment's numbers are left out, because they cannot be trusted: {reason}. {COMMAND} "
+                      "writes them again."]
     return results, [] if results else [f"The experiment behind this answer has not been run here: {COMMAND} runs it."]
 
 

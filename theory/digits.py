@@ -1,4 +1,4 @@
-"""What the experiments share: the embedded digits, their augmentation, PCA, a small network, a linear probe."""
+"""Shared by the experiments: the digits of scikit-learn, their augmentation, PCA, a small network, a linear probe."""
 
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from utils.images.datasets import load_dataset
 SIDE = 8  # pixels
 PIXELS = SIDE * SIDE
 NOISE = 0.1  # standard deviation of the augmentation's noise, for pixels in [0, 1]
-FLAT = 1e-9  # variance below which a direction is constant: some corner pixels are never inked
+FLAT = 1e-9  # a direction of lower variance is constant: some corner pixels are blank in every image
 
 
 @cache
@@ -28,7 +28,7 @@ def load() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def random_view(images: Tensor, generator: Generator) -> Tensor:
-    """A shift by up to one pixel each way and Gaussian noise, drawn for each image.  images: (B, 64)."""
+    """Shift each image at random by up to one pixel each way and add Gaussian noise.  images: (B, 64)."""
     padded = F.pad(images.view(-1, SIDE, SIDE), (1, 1, 1, 1))  # (B, 10, 10)
     down, right = torch.randint(0, 3, (2, len(images), 1), generator=generator)  # (B, 1) each
     rows, columns = torch.arange(SIDE) + down, torch.arange(SIDE) + right  # (B, 8)
@@ -44,13 +44,13 @@ def turn(images: Tensor, quarters: Tensor) -> Tensor:
 
 
 def principal_directions(images: np.ndarray) -> np.ndarray:
-    """PCA's directions of (N, D) images that vary at all, as orthonormal columns (D, K), by falling variance."""
+    """Non-constant principal directions of (N, D) images: orthonormal columns (D, K), by falling variance."""
     _, singular, rows = np.linalg.svd(images - images.mean(axis=0), full_matrices=False)
     return rows[singular**2 / len(images) > FLAT].T
 
 
 def missed(images: np.ndarray, mean: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """What (N, D) images lose, (N, D), by a projection on orthonormal directions (D, k) through the mean (D,)."""
+    """What projecting images (N, D) on orthonormal directions (D, k) through the mean (D,) leaves out: (N, D)."""
     centred = images - mean
     return centred - centred @ directions @ directions.T
 

@@ -1,4 +1,4 @@
-"""This report's own runs, as far as two answers show them."""
+"""The report's own runs, with the scores that two of the answers show."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from report.summary import Results, dataset_name, mean_of, method_name, task_nam
 
 
 class OwnRun(NamedTuple):
-    """A row of the headline table: names as they are shown, and means over seeds, None where a run lacks the score."""
+    """A row of the headline table: names as shown, and means over seeds; None if a run does not have the score."""
 
     dataset: str
     task: str
@@ -20,12 +20,12 @@ class OwnRun(NamedTuple):
 
     @property
     def head_loss(self) -> float | None:
-        """What the linear probe loses behind the projection head."""
+        """Accuracy that the linear probe loses from before to after the projection head."""
         return None if self.after_head is None else self.linear - self.after_head
 
 
 def own_runs(summary: Results) -> list[OwnRun]:
-    """One for each row of the headline table, in its order."""
+    """One per row of the headline table, in its order."""
     runs = []
     for row in summary.headline:
         dataset, method = dataset_name(row.dataset), method_name(row.task, row.method)

@@ -1,4 +1,4 @@
-"""The form of theory.json: what each experiment measured, read as strictly as a record.  No torch here.
+"""The schema of theory.json: what each experiment measured, read as strictly as a record.  No torch here.
 
     results = read_theory(Path("results/theory.json"))
     results.experiments.linear_autoencoder.cosines
@@ -38,12 +38,12 @@ class TheoryResults(Strict):
     schema_version: Annotated[Literal[2], Field(alias="schema")]
     seed: Count
     started: UTC
-    seconds: dict[Text, Seconds]  # processor time by experiment, which other work on the machine hardly changes
+    seconds: dict[Text, Seconds]  # by experiment; processor time, because other work on the machine hardly changes it
     environment: Environment
-    libraries: dict[Text, Text]  # versions of scikit-learn and SciPy, which the environment does not name
+    libraries: dict[Text, Text]  # versions of scikit-learn and SciPy, which the environment does not contain
     experiments: Experiments
 
 
 def read_theory(path: Path) -> TheoryResults | None:
-    """theory.json, or None where there is none.  Raises RecordError, in one line, where it is invalid."""
+    """theory.json, or None if it does not exist.  Raises RecordError, in one line, if it is invalid."""
     return read_strictly(path, TheoryResults) if path.exists() or path.is_symlink() else None

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches, on the device, from one generator.  (B, C, H, W) floats in [0, 1], and out again.
+"""Augmentation of whole batches, on the device, from one generator: (B, C, H, W) floats in [0, 1] -> the same.
 
 One affine resampling (crop, shift, rotation and flip together, so that an image is interpolated once) and one colour
 transformation (brightness, contrast, saturation, hue, grey).  No Python loop runs over images.
@@ -15,7 +15,7 @@ from utils.compute import distributed
 
 def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
     """(count,) floats, uniform in [low, high), on the generator's device."""
-    return distributed.rand((count,), generator) * (high - low) + low
+    return distributed.draw(torch.rand, (count,), generator) * (high - low) + low
 
 
 def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1.0, translate: float = 0.0,
@@ -63,9 +63,9 @@ def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1
 
 
 def cutout(images: Tensor, generator: Generator, side: int, fill: Tensor) -> Tensor:
-    """Hide a square of `side` pixels in each image (DeVries and Taylor 2017, section 3.2).
+    """Blank a square of `side` pixels in each image (DeVries and Taylor 2017, section 3.2).
 
-    Its centre is uniform over the pixels, so that part of it may lie outside.  fill: (C,), what is put there.
+    Its centre is uniform over the pixels, so that part of it may lie outside.  fill: (C,), the colour of the square.
     """
     if side == 0:
         return images
@@ -83,8 +83,8 @@ def colour_jitter(images: Tensor, generator: Generator, *, strength: float, prob
     """Random brightness, contrast, saturation and hue (SimCLR's colour distortion), then random grey.
 
     strength s: brightness, contrast and saturation factors are uniform in [1 - s, 1 + s], the hue turns by up to s / 4
-    of a full turn (the proportions of lightly's SimCLR transform: 0.4, 0.4, 0.4, 0.1).  An image is left as it is with
-    1 - probability.  Greyscale images get brightness and contrast alone.
+    of a full turn (the proportions of lightly's SimCLR transform: 0.4, 0.4, 0.4, 0.1).  An image is unchanged with
+    probability 1 - `probability`.  Greyscale images get only brightness and contrast.
     Departures from torchvision's ColorJitter: the order is fixed, saturation and hue are one 3 x 3 matrix per image
     (the hue is a rotation about the grey axis of RGB rather than HSV's angle), and values are clipped once, at the end.
     """

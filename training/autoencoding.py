@@ -15,11 +15,10 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.decoders import build_decoder
-from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents
+from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents, patch_targets
 from training.augment import colour_jitter
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import Loop, Setup, Trained, new_encoder
-from training.patch_targets import patch_targets
 from utils.compute import distributed
 from utils.images.on_device import DeviceData, to_float
 
@@ -33,7 +32,7 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
     if on_features:
         whitened = PatchComponents(data.image_shape, recipe.target_filters, recipe.target_components).to(setup.device)
         whitened.fit_to_data(data.sample(max(COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT * recipe.target_components)))
-        targets, target_flops = patch_targets(whitened, data, setup)
+        targets, target_flops = patch_targets(whitened, data, setup.precision)
         features = FeatureDecoder(recipe.latent_dim, recipe.feature_hidden_dim, recipe.target_components)
         modules["feature_decoder"] = features
     loop = Loop(recipe, data, setup, modules)
@@ -45,21 +44,20 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
             return pixel_error(decoder(z), images, recipe.loss)
         return (features(z) - targets[index]).square().mean() + pixel_error(decoder(z.detach()), images, "l1")
 
-    def augmented_loss(index: Tensor, generator: Generator) -> Tensor:
+    def augmented_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         images = loop.augmented(index, generator)
         seen = corrupt(images, missing, recipe, generator)
-        return reconstruction_loss(seen, to_float(data.images[index]) if on_features else images, index)
+        return reconstruction_loss(seen, to_float(data.images[index]) if on_features else images, index), None
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         images = to_float(data.images[index])
         return reconstruction_loss(images, images, index), None
 
     loop.count_flops(augmented_loss, once=target_flops)
-    training_loss = loop.data_parallel(augmented_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss, index)
-        loop.end_epoch(loop.validate(validation_loss))
+            loop.step(augmented_loss, index)
+        loop.end_epoch(validation_loss)
     return loop.finished()
 
 
@@ -71,7 +69,7 @@ def pixel_error(decoded: Tensor, images: Tensor, loss: str) -> Tensor:
 def corrupt(images: Tensor, missing: Tensor, recipe: AutoencodingRecipe, generator: Generator) -> Tensor:
     """The encoder's input for (B, C, H, W) images.  missing: (C,), the value of a masked pixel."""
     if recipe.method == "denoising":
-        noise = distributed.randn(images.shape, generator)
+        noise = distributed.draw(torch.randn, images.shape, generator)
         return images + recipe.noise_std * noise
     if recipe.method == "masked":
         masked = random_squares(images, recipe.mask_ratio, recipe.mask_patch, generator)
@@ -85,5 +83,5 @@ def random_squares(images: Tensor, ratio: float, side: int, generator: Generator
     """(B, 1, H, W) bool: squares of `side` pixels on a fixed grid, each True with probability `ratio`."""
     b, _, height, width = images.shape
     grid = (b, 1, -(-height // side), -(-width // side))
-    chosen = (distributed.rand(grid, generator) < ratio).float()
+    chosen = (distributed.draw(torch.rand, grid, generator) < ratio).float()
     return F.interpolate(chosen, scale_factor=float(side))[:, :, :height, :width] > 0.5

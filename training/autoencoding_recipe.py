@@ -7,7 +7,7 @@ from utils.recipe import ENCODER_WIDTHS, FrozenRecipe, Method, knob, method_knob
 
 METHODS = {  # in the order of --help and the report
     "plain": Method(
-        help="reconstruct the input",
+        help="reconstruct the image",
         objective="{r.loss_in_words} (validation: from intact images)",
         title="1.2.1 plain: L1 reconstruction",
         source="Bourlard and Kamp 1988; Hinton and Salakhutdinov 2006",
@@ -17,7 +17,7 @@ METHODS = {  # in the order of --help and the report
         typst="cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(x_i)) ||)_1",
         alt="the loss is the mean over N images and D values of the absolute difference of x and g of f of x"),
     "denoising": Method(
-        help="from a noisy copy (Vincent et al. 2010)",
+        help="reconstruct it from a noisy copy (Vincent et al. 2010)",
         objective="{r.loss_in_words} (validation: from intact images)",
         title="1.2.1 denoising",
         source="Vincent et al. 2010",
@@ -26,7 +26,7 @@ METHODS = {  # in the order of --help and the report
               "sigma^2 I)",
         alt="as L1 reconstruction, but the encoder receives x plus Gaussian noise of standard deviation sigma"),
     "masked": Method(
-        help="from a copy with squares missing (He et al. 2022)",
+        help="reconstruct it from a copy with masked squares (He et al. 2022)",
         objective="{r.loss_in_words} (validation: from intact images)",
         title="1.2.1 masked",
         source="He et al. 2022, MAE; here with all pixels in the loss",
@@ -34,7 +34,7 @@ METHODS = {  # in the order of --help and the report
         typst="cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(m_i dot.o x_i)) ||)_1, quad m_i in {0, 1}^D",
         alt="as L1 reconstruction, but the encoder receives x times a random mask of zeros and ones"),
     "patches": Method(
-        help="reconstruct its whitened patch features from a crop with changed colours",
+        help="reconstruct the image's whitened patch features from a crop with changed colours",
         objective="mean squared error of the whitened patch features, plus the pixels' L1 for the decoder alone "
                   "(validation: from intact images)",
         title="1.2.1 patches: reconstruction of whitened patch features",
@@ -56,8 +56,8 @@ class AutoencodingRecipe(FrozenRecipe):
 
     methods_in_words: ClassVar[dict[str, Method]] = METHODS
     method: str = method_knob(METHODS)
-    pooling: str = knob("flatten", "how the last feature map becomes a vector: a maximum loses positions, which a "
-                        "decoder needs", choices=("max", "mean", "flatten"))
+    pooling: str = knob("flatten", "how the last feature map becomes a vector; a maximum or mean loses positions, "
+                        "which a decoder needs", choices=("max", "mean", "flatten"))
     decoder_widths: tuple[int, ...] = knob((128, 64, 32), "channels of the decoder's three resolutions (conv), or "
                                            "units of its hidden layers (mlp)", least=1,
                                            most=65536)
@@ -65,16 +65,16 @@ class AutoencodingRecipe(FrozenRecipe):
                      methods=("plain", "denoising", "masked"))
     noise_std: float = knob(0.3, "standard deviation of the Gaussian noise, as a fraction of the pixel range", above=0,
                             most=10, methods=("denoising",))
-    mask_ratio: float = knob(0.5, "expected fraction of the squares that are missing", above=0, most=0.95,
+    mask_ratio: float = knob(0.5, "expected fraction of the squares that are masked", above=0, most=0.95,
                              methods=("masked",))
-    mask_patch: int = knob(4, "side of those squares, pixels", least=1, methods=("masked",))
+    mask_patch: int = knob(4, "side of the squares, pixels", least=1, methods=("masked",))
     colour_noise: float = knob(0.4, "largest relative change of brightness, contrast, saturation of the encoder's "
                                "input; the hue changes by a quarter of it", least=0, most=1, methods=("patches",))
-    target_filters: int = knob(512, "whitened patches whose responses are the features that are reconstructed",
+    target_filters: int = knob(512, "number of whitened patches; the responses to them are reconstructed",
                                least=1, most=65536, methods=("patches",))
-    target_components: int = knob(512, "principal components of those features, all of variance 1", least=1,
-                                  most=65536, methods=("patches",))
-    feature_hidden_dim: int = knob(1024, "hidden units of the decoder of the features", least=1, most=65536,
+    target_components: int = knob(512, "number of principal components of these responses, each scaled to variance 1",
+                                  least=1, most=65536, methods=("patches",))
+    feature_hidden_dim: int = knob(1024, "hidden units of the feature decoder", least=1, most=65536,
                                    methods=("patches",))
 
     @property
@@ -85,8 +85,8 @@ class AutoencodingRecipe(FrozenRecipe):
 
 
 DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("plain",), "mnist": ("plain",), "digits": ("plain",)}
-# No flips on digits: a mirrored digit is another shape.  Where pixels are reconstructed, MNIST and digits have the
-# fully connected autoencoder that the task asks for.
+# No flips on digits: a mirrored digit is a different shape.  To reconstruct pixels, MNIST and digits use the fully
+# connected autoencoder that the task asks for.
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "plain"): {"epochs": 20, "muon_learning_rate": 0.05, "flip": True},
     ("cifar10", "denoising"): {"epochs": 20, "muon_learning_rate": 0.05, "flip": True},
@@ -103,7 +103,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("mnist", "masked"): {
         "encoder": "mlp", "widths": (1024, 512), "decoder_widths": (512, 1024), "epochs": 20, "learning_rate": 1e-3,
         "translate": 2},
-    # milder crops and colours than for photographs: a digit cut in half may be another digit
+    # milder crops and colours than for photographs: half a digit may look like another digit
     ("mnist", "patches"): {
         "encoder": "patches", "widths": (512, 1024), "epochs": 7, "batch_size": 500, "learning_rate": 1e-3,
         "weight_decay": 0.05, "crop_scale": 0.6, "rotate_degrees": 10, "colour_noise": 0.2},

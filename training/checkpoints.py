@@ -28,7 +28,7 @@ from torch import Tensor
 from utils.compute import distributed
 from utils.console import discard_output_without_reader, say
 from utils.errors import UsageError
-from utils.files import write_atomically, write_text
+from utils.files import write_bytes
 from utils.records.schema import Count, Digest, Epoch, RecordError, Seconds, Strict, Text, read_strictly
 
 KEPT = 2  # checkpoints per stage: the newest, and the previous one in case it is damaged
@@ -91,11 +91,10 @@ class Checkpoints:
     stopped_by: int = signal.SIGINT
     written: float = field(default_factory=time.monotonic)
 
-    def next_stage(self) -> int:
-        """Number of the training that starts now: 1, then 2 for the one that follows it in the same run."""
+    def next_stage(self) -> None:
+        """Count the training that starts now: 1, then 2 for the one that follows it in the same run."""
         self.stage += 1
         self.written = time.monotonic()
-        return self.stage
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint, by the first process's clock, or the run was asked to stop."""
@@ -123,20 +122,17 @@ class Checkpoints:
                            progress=progress, tensors=hashlib.sha256(data).hexdigest())
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(stem.with_suffix(".safetensors"), lambda file: file.write(data))
-            write_atomically(stem.with_suffix(".json"), lambda file: file.write(facts.model_dump_json().encode()))
+            write_bytes(stem.with_suffix(".safetensors"), data)
+            write_bytes(stem.with_suffix(".json"), facts.model_dump_json().encode())
         except OSError as error:
             say(f"checkpoint {stem.name} could not be written ({error.strerror}); the training continues without it")
         else:
-            self._drop_older()
-
-    def _drop_older(self) -> None:
-        for path in _newest_first(self.folder, self.stage)[KEPT:]:
-            path.unlink(missing_ok=True)  # the JSON first: tensors alone are not a checkpoint
-            path.with_suffix(".safetensors").unlink(missing_ok=True)
+            for path in _newest_first(self.folder, self.stage)[KEPT:]:
+                path.unlink(missing_ok=True)  # the JSON first: tensors alone are not a checkpoint
+                path.with_suffix(".safetensors").unlink(missing_ok=True)
 
     def load(self) -> tuple[Progress, dict[str, Tensor]] | None:
-        """The newest intact checkpoint of this stage; None without one.  Reports damaged ones and the one it uses."""
+        """The newest intact checkpoint of this stage, or None.  Reports damaged ones and the one that is used."""
         for path in _newest_first(self.folder, self.stage):
             try:
                 facts: Checkpoint = read_strictly(path, Checkpoint)
@@ -157,8 +153,8 @@ class Checkpoints:
     def adopt(self) -> None:
         """Adopt the start time of the existing checkpoint, and count the interruption in it.
 
-        Otherwise those while scoring, which writes no checkpoint, would not be counted.  UsageError where the
-        checkpoint is another run's.
+        Otherwise interruptions of the scoring, which writes no checkpoint, would not be counted.  UsageError if the
+        checkpoint belongs to another run.
         """
         path, found = newest_file(self.folder)
         if found is None:
@@ -174,12 +170,12 @@ class Checkpoints:
                              f"{differences(found.identity, self.identity)}; {remedy}")
         self.started, self.resumed = found.started, found.resumed + 1
         with suppress(OSError):  # a full disk
-            write_text(path, found.model_copy(update={"resumed": self.resumed}).model_dump_json())
+            write_bytes(path, found.model_copy(update={"resumed": self.resumed}).model_dump_json().encode())
 
     def remove(self) -> None:
-        """Remove them: the run is over, or starts over.  The newest JSON goes last, as it identifies the run.
+        """Remove the checkpoints: the run is over, or starts over.  The newest JSON goes last: it identifies the run.
 
-        Anything else in the folder is not ours and stays.
+        Files of other origin in the folder are kept.
         """
         if not distributed.is_first():
             return

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from models.encoders import build_encoder
 from models.heads import LinearHead
 from training.augment import cutout
 from training.classification_recipe import GROWING, RECIPES, ClassificationRecipe
@@ -25,11 +24,6 @@ from utils.recipe import FrozenRecipe
 
 def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and classifier; returns both."""
-    if recipe.resize_from < 1:
-        channels, height, width = data.image_shape
-        with torch.device("meta"):  # UsageError where the network is too deep for the smallest images
-            build_encoder(recipe.encoder, (channels, *size_after(0, (height, width), recipe.resize_from)),
-                          recipe.widths, recipe.latent_dim, recipe.pooling)
     return train_jointly(new_encoder(recipe, data, setup), recipe, data, setup)
 
 
@@ -71,12 +65,11 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
     hidden, full = data.mean_colour(), data.image_shape[1:]
     loop.count_flops(lambda index, generator: smoothed_loss(index, generator, full, False),
                      mean_area(recipe.resize_from), first=recipe.resize_from ** 2)
-    training_loss = loop.data_parallel(smoothed_loss)
     for _ in loop.epochs():
         for index in loop.batches():
             size = size_after(loop.step_done / loop.steps, full, recipe.resize_from)
-            loop.step(training_loss, index, size, loop.epoch % 2 == 0)
-        loop.end_epoch(loop.validate(validation_loss))
+            loop.step(smoothed_loss, index, size, loop.epoch % 2 == 0)
+        loop.end_epoch(validation_loss)
     return loop.finished()
 
 

@@ -11,7 +11,7 @@ GROWING = 0.75  # fraction of the steps after which images have their full size 
 
 METHODS = {
     "joint": Method(
-        help="encoder and classifier are trained end to end",
+        help="train encoder and classifier end to end",
         objective="cross-entropy with label smoothing {r.label_smoothing}, nats (validation: without smoothing)",
         title="1.2.2 joint: cross-entropy with label smoothing",
         source="Szegedy et al. 2016",
@@ -30,12 +30,12 @@ class ClassificationRecipe(Recipe):
     method: str = method_knob(METHODS)
     label_smoothing: float = knob(0.1, "probability mass taken from the true class (Szegedy et al. 2016)", least=0,
                                   most=0.9)
-    alternating_flip: bool = knob(False, "augmentation: mirror each image in every other epoch, half of them in the "
-                                  "first, instead of at random (Jordan 2024, cifar10-airbench)")
-    cutout: int = knob(0, "augmentation: side of the square that is hidden in each image, pixels (DeVries and Taylor "
+    alternating_flip: bool = knob(False, "augmentation: mirror each image in every other epoch instead of at random; "
+                                  "half of the images start mirrored (Jordan 2024, cifar10-airbench)")
+    cutout: int = knob(0, "augmentation: side of the square that is blanked in each image, pixels (DeVries and Taylor "
                        "2017); 0: none", least=0)
     resize_from: float = knob(1.0, "progressive resizing: initial side of the images as a fraction of the full side, "
-                              f"reached after {GROWING:.0%} of the steps (Howard 2018); 1: no resizing",
+                              f"which is reached after {GROWING:.0%} of the steps (Howard 2018); 1: no resizing",
                               above=0, most=1)
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "joint"): {
         "widths": (128, 384, 384), "epochs": 16, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 4,
         "alternating_flip": True, "resize_from": 0.625, "label_smoothing": 0.2},
-    # small shifts and rotations, as between writers; no flips: a mirrored digit is another shape
+    # small shifts and rotations, as between writers; no flips: a mirrored digit is a different shape
     ("mnist", "joint"): {
         "widths": (32, 64, 128), "epochs": 16, "translate": 2, "rotate_degrees": 10, "cutout": 8},
     ("digits", "joint"): {"widths": (32, 64), "epochs": 30, "batch_size": 64, "translate": 1},

@@ -3,17 +3,15 @@
     python _main.py --task 1.2.3 --dataset cifar10
     python _main.py --task 1.2.3 --dataset mnist --method vicreg
 
-Two views of each image should agree; the methods differ in what keeps the latent from collapsing to a point
-(contrastive_methods.py).  The heads are then thrown away; the 128-d latent below them is frozen and scored by
+Two views of each image should agree; the methods differ in what prevents the latent from collapsing to a point
+(contrastive_methods.py).  Afterwards the heads are discarded; the 128-d latent below them is frozen and scored by
 `evaluation/scores.py`.
 Departures from the papers: a small encoder whose latent is read at every depth (models/encoders.py,
 ConvDepthsEncoder), no blur at this resolution unless --blur-probability is given, AdamW.
 """
 
-import torch
 from torch import Generator, Tensor
 
-from models.encoders import build_encoder
 from training.augment import colour_jitter, gaussian_blur, random_affine
 from training.contrastive_methods import METHODS
 from training.contrastive_recipe import ContrastiveRecipe
@@ -29,16 +27,15 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     loop = Loop(recipe, data, setup, {"encoder": encoder, **method.heads})
     method.start(loop)
 
-    def contrastive_loss(index: Tensor, generator: Generator) -> Tensor:
+    def contrastive_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         view0, view1 = (random_view(data.images[index], recipe, generator, size) for _ in range(2))
-        return method.loss(view0, view1, index)
+        return method.loss(view0, view1, index), None
 
     loop.count_flops(contrastive_loss, once=method.flops_once)
-    training_loss = loop.data_parallel(contrastive_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss, index, then=method.after_step)
-        loop.end_epoch(loop.validate(lambda index, generator: (contrastive_loss(index, generator), None)))
+            loop.step(contrastive_loss, index, then=method.after_step)
+        loop.end_epoch(contrastive_loss)
     trained = loop.finished()
     if trained.history:
         encoder.fit_readout(data.train_batches())
@@ -46,16 +43,13 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
 
 
 def view_size(recipe: ContrastiveRecipe, data: DeviceData) -> tuple[int, int]:
-    """(H, W) of the views.  Raises UsageError where the encoder does not accept images of this size.
+    """(H, W) of the views; check_fits() refuses those that are too small for the encoder.
 
     A crop enlarged to the image's size shows its object larger than the whole images that are scored, and costs more;
     views of three quarters of the side show it equally large (Touvron et al. 2019, FixRes).
     """
-    channels, height, width = data.image_shape
-    size = round(recipe.view_scale * height), round(recipe.view_scale * width)
-    with torch.device("meta"):  # shapes only: no memory, no random numbers
-        build_encoder(recipe.view_encoder, (channels, *size), recipe.widths, recipe.latent_dim, recipe.pooling)
-    return size
+    _, height, width = data.image_shape
+    return round(recipe.view_scale * height), round(recipe.view_scale * width)
 
 
 def random_view(images: Tensor, recipe: ContrastiveRecipe, generator: Generator,

@@ -1,17 +1,18 @@
-"""The contrastive methods: each one's heads, its loss, and what follows a step.
+"""The contrastive methods: each one's heads, its loss, and its update after a step.
 
-A method is one class here and one entry in METHODS; its words, its equation and its hyper-parameters are in
+A method is one class here and one entry in METHODS; its texts, its equation and its hyper-parameters are in
 contrastive_recipe.py.  A class has
 
-    heads          what is trained along with the encoder, by name; made in this order, since making draws weights
-    start(loop)    what needs the optimiser or the loop's generator
-    loss(view0, view1, index)   mean loss of a batch of views, (B, C, H, W) each; index: (B,), the images they show
-    after_step()   what follows an optimiser step
+    heads          modules that are trained along with the encoder, by name, in the order of their initialisation
+    start(loop)    set-up that needs the optimiser or the loop's generator
+    loss(view0, view1, index)   mean loss of a batch of views, (B, C, H, W) each; index: (B,), their images
+    after_step()   called after each optimiser step
 
-Departures from the papers: one head of two layers for every method (VICReg's has three, of 8192); the momentum is 0.99,
-as training is short, and BYOL's does not rise.
+Departures from the papers: one head of two layers for every method (VICReg's has three, of 8192); the momentum is 0.99
+because training is short, and BYOL's momentum does not increase.
 """
 
+import copy
 from typing import ClassVar
 
 import torch
@@ -19,12 +20,12 @@ from torch import Tensor, nn
 
 from models.encoders import ConvPatchEncoder, Encoder
 from models.heads import ProjectionHead
+from models.patches import patch_targets
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Loop, Setup
 from training.losses import byol_regression, cross_view_info_nce, dcl, info_nce, nt_xent, vicreg
-from training.momentum import MomentumEncoder
-from training.patch_targets import patch_targets
 from utils.compute import distributed
+from utils.compute.optimiser import MasterOptimiser
 from utils.images.on_device import DeviceData
 
 
@@ -34,7 +35,7 @@ class TwoViews:
     def __init__(self, encoder: Encoder, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
         self.encoder, self.recipe = encoder.trunk, recipe
         self.head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
-        # a head that does not project the latent itself has another name, so that it is not scored behind it
+        # a head that does not project the latent itself has another name, so that its output is not scored
         self.heads: dict[str, nn.Module] = {"projection_head" if encoder.trunk is encoder else "pair_head": self.head}
         self.flops_once = 0.0  # spent before the first step
 
@@ -45,7 +46,7 @@ class TwoViews:
         """Nothing to update."""
 
     def loss(self, view0: Tensor, view1: Tensor, index: Tensor) -> Tensor:
-        """Mean loss over the whole batch, of all processes together."""
+        """Mean loss over the whole batch, across all processes."""
         z0, z1 = self.head(self.encoder(torch.cat([view0, view1]))).chunk(2)  # (B, projection_dim) each
         return self.compare(distributed.gather(z0), distributed.gather(z1))
 
@@ -74,6 +75,44 @@ class VICReg(TwoViews):
     def compare(self, z0: Tensor, z1: Tensor) -> Tensor:
         r = self.recipe
         return vicreg(z0, z1, r.invariance_weight, r.variance_weight, r.covariance_weight)
+
+
+class MomentumEncoder:
+    """An exponential moving average of a sequence of modules, without gradients (He et al. 2020, eq. 2).
+
+    The average is kept in float32 and rounded to the compute precision: bfloat16 would lose a hundredth of a step.
+    batch_statistics: the norms use the batch's mean and deviation, as in training; False: their running averages.
+    """
+
+    def __init__(self, modules: list[nn.Module], optimiser: MasterOptimiser, momentum: float,
+                 batch_statistics: bool) -> None:
+        self.momentum = momentum
+        self.online = nn.Sequential(*modules)
+        self.network = copy.deepcopy(self.online).train(batch_statistics).requires_grad_(False)
+        self.online_masters = optimiser.masters_of(modules)
+        self.masters = [master.detach().clone() for master in self.online_masters]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D), without a gradient."""
+        return self.network(images)
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Move one step towards the online network; call it after each optimiser step."""
+        for parameter, master, online in zip(self.network.parameters(), self.masters, self.online_masters, strict=True):
+            master.lerp_(online.detach(), 1 - self.momentum)
+            parameter.copy_(master)
+        for mine, other in zip(self.network.buffers(), self.online.buffers(), strict=True):
+            if mine.is_floating_point():
+                mine.lerp_(other, 1 - self.momentum)
+            else:
+                mine.copy_(other)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that the next step depends on, by name, without a copy."""
+        masters = {f"master.{i}": master for i, master in enumerate(self.masters)}
+        return self.network.state_dict() | masters
 
 
 class WithTarget(TwoViews):
@@ -113,8 +152,8 @@ class BYOL(WithTarget):
 class MoCo(WithTarget):
     """NT-Xent against a queue of earlier keys from a momentum encoder (He et al. 2020)."""
 
-    # with a batch's own, queries could recognise the keys of their batch by the common mean, against which the paper
-    # shuffles devices
+    # with the batch's own statistics, queries could recognise the keys of their batch by the common mean; to prevent
+    # this, the paper shuffles images between devices
     batch_statistics = False
 
     def start(self, loop: Loop) -> None:
@@ -146,8 +185,8 @@ class CMC(TwoViews):
             return ProjectionHead(encoder.conv_dim, recipe.projection_hidden_dim, recipe.projection_dim)
         self.encoder, self.recipe = encoder.conv, recipe  # augmented views pass only the convolutional half
         self.head = head()
-        self.targets, self.flops_once = patch_targets(encoder.components, data, setup)
-        self.view_head = head()  # views meet features in another space than each other
+        self.targets, self.flops_once = patch_targets(encoder.components, data, setup.precision)
+        self.view_head = head()  # views are compared with features in a different space than with each other
         self.feature_head = nn.Linear(self.targets.shape[1], recipe.projection_dim)
         self.heads = {"pair_head": self.head, "view_head": self.view_head, "feature_head": self.feature_head}
 

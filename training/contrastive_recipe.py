@@ -19,7 +19,7 @@ METHODS = {  # in the order of --help and the report
         alt="the mean over 2N anchors of minus the log of the softmax, over the other projections, of the cosine "
             "similarity to the partner divided by the temperature tau"),
     "dcl": Method(
-        help="decoupled (Yeh et al. 2022)",
+        help="decoupled contrastive loss (Yeh et al. 2022)",
         objective="decoupled contrastive loss at temperature {r.temperature}, nats per anchor",
         title="1.2.3 dcl: decoupled contrastive loss",
         source="Yeh et al. 2022, eq. 6",
@@ -29,7 +29,7 @@ METHODS = {  # in the order of --help and the report
               "z_k) \\/ tau))",
         alt="as NT-Xent, but the sum in the denominator leaves out the partner"),
     "vicreg": Method(
-        help="variance, invariance, covariance (Bardes et al. 2022)",
+        help="invariance, variance and covariance terms (Bardes et al. 2022)",
         objective="VICReg, {r.invariance_weight} invariance + {r.variance_weight} variance + {r.covariance_weight} "
                   "covariance",
         title="1.2.3 vicreg",
@@ -41,7 +41,7 @@ METHODS = {  # in the order of --help and the report
         alt="a weighted sum of the squared distance of the views, a hinge on each dimension's standard deviation and "
             "the squared off-diagonal covariances"),
     "byol": Method(
-        help="predict a momentum target (Grill et al. 2020)",
+        help="predict the output of a momentum target network (Grill et al. 2020)",
         objective="BYOL, 2 - 2 cosine of prediction and target, mean of both directions",
         title="1.2.3 byol",
         source="Grill et al. 2020, eq. 2",
@@ -52,7 +52,7 @@ METHODS = {  # in the order of --help and the report
         alt="two minus two times the cosine of the prediction and the target's projection; the target's weights are "
             "a moving average with momentum m"),
     "moco": Method(
-        help="a queue of negatives (He et al. 2020)",
+        help="InfoNCE with a queue of negatives (He et al. 2020)",
         objective="InfoNCE at temperature {r.temperature} against {r.queue_size} queued keys, nats per query",
         title="1.2.3 moco: InfoNCE with a queue",
         source="He et al. 2020, eq. 1; van den Oord et al. 2018",
@@ -88,27 +88,29 @@ class ContrastiveRecipe(FrozenRecipe):
     method: str = method_knob(METHODS)
     temperature: float = knob(0.2, "softmax temperature, unitless", least=0.001, most=100,
                               methods=("simclr", "dcl", "moco", "cmc"))
-    view_scale: float = knob(1.0, "side of the views, as a fraction of the images'", above=0, most=1)
+    view_scale: float = knob(1.0, "side of the views, as a fraction of the images' side", above=0, most=1)
     projection_hidden_dim: int = knob(512, "hidden units of the projection head", least=1, most=65536)
-    projection_dim: int = knob(128, "dimensions in which views are compared", least=1, most=65536)
-    colour_strength: float = knob(0.4, "largest relative change of brightness, contrast, saturation; hue changes by a "
-                                  "quarter of it", least=0, most=1)
+    projection_dim: int = knob(128, "dimensions of the projection head's output, where views are compared", least=1,
+                               most=65536)
+    colour_strength: float = knob(0.4, "largest relative change of brightness, contrast and saturation; the hue "
+                                  "changes by a quarter of it", least=0, most=1)
     colour_probability: float = knob(0.8, "fraction of the views whose colours change", least=0, most=1)
     grey_probability: float = knob(0.2, "fraction of the views that become grey", least=0, most=1)
-    blur_probability: float = knob(0.0, "fraction of the views that are blurred by a Gaussian of 0.1 to 2 pixels' "
-                                   "deviation (Chen et al. 2020, appendix A; they leave it out on CIFAR-10)",
+    blur_probability: float = knob(0.0, "fraction of the views that are blurred by a Gaussian with a standard "
+                                   "deviation of 0.1 to 2 pixels (Chen et al. 2020, appendix A; not used on CIFAR-10)",
                                    least=0, most=1)
     invariance_weight: float = knob(25.0, "weight of the views' mean squared distance", least=0, most=1e6,
                                     methods=("vicreg",))
-    variance_weight: float = knob(25.0, "weight of the hinge on each dimension's deviation", least=0, most=1e6,
-                                  methods=("vicreg",))
+    variance_weight: float = knob(25.0, "weight of the hinge loss on each dimension's standard deviation", least=0,
+                                  most=1e6, methods=("vicreg",))
     covariance_weight: float = knob(1.0, "weight of the squared covariances", least=0, most=1e6,
                                     methods=("vicreg",))
     prediction_hidden_dim: int = knob(512, "hidden units of the prediction head", least=1, most=65536,
                                       methods=("byol",))
     target_momentum: float = knob(0.99, "decay of the momentum encoder's moving average per step", least=0, most=1,
                                   methods=("byol", "moco"))
-    queue_size: int = knob(4096, "keys of earlier batches, the negatives", least=1, most=10**7, methods=("moco",))
+    queue_size: int = knob(4096, "number of keys from earlier batches that serve as negatives", least=1, most=10**7,
+                           methods=("moco",))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,9 +127,9 @@ class ContrastiveRecipe(FrozenRecipe):
 
 DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("dcl",), "mnist": ("simclr",), "digits": ("simclr",)}
 # CIFAR-10: views of three quarters of the side, see view_size() in contrastive.py.  MNIST and digits: milder crops than
-# for photographs, since a digit cut in half may be another digit; rotations instead of flips.  dcl and cmc: temperature
-# 0.1, as the authors of DCL have it; NT-Xent in small batches wants a higher one.  vicreg: its covariance term needs
-# more dimensions than a comparison of cosines.
+# for photographs, since half a digit may look like another digit; rotations instead of flips.  dcl and cmc: temperature
+# 0.1, as in the DCL paper; NT-Xent in small batches needs a higher one.  vicreg: its covariance term needs more
+# dimensions than a comparison of cosines.
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "simclr"): {
         "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,

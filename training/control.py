@@ -2,7 +2,7 @@
 
     python _main.py --task control --dataset mnist
 
-A method has learned only what it adds to the strongest of them.  control_recipe.py describes each one.
+A method has learned only what exceeds the strongest control.  control_recipe.py describes each one.
 """
 
 from models.encoders import calibrate_norms

@@ -1,4 +1,4 @@
-"""Settings of the controls, which train nothing: the encoder and the images.  No torch here."""
+"""Hyper-parameters of the controls, which train nothing: the encoder and its images.  No torch here."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,16 +15,16 @@ class Control(NamedTuple):
 
 
 METHODS = {
-    "random": Control("frozen random encoder", "frozen random weights"),
+    "random": Control("frozen random encoder", "random initial weights"),
     "calibrated": Control("random encoder, norms calibrated",
-                          "the same, with the norms' statistics taken from training images"),
+                          "the same, with the norms' statistics set from training images"),
     "depths": Control("random encoder, read at every depth",
-                      "that network read at every depth, as the encoder conv_depths is"),
+                      "the calibrated network with encoder conv_depths, read at every depth"),
     "pca": Control("PCA of pixels", "principal components of the pixels"),
-    "patch_pca": Control("PCA of patch features", "principal components of frozen patch features, which 1.2.1 patches "
-                         "and 1.2.3 cmc start from"),
+    "patch_pca": Control("PCA of patch features", "principal components of frozen patch features, from which 1.2.1 "
+                         "patches and 1.2.3 cmc start"),
     "hybrid": Control("cmc without training",
-                      "cmc without training: calibrated random weights beside the patch components")}
+                      "calibrated random weights together with the patch components")}
 RANDOM = ("random", "calibrated")  # methods that take any encoder with weights
 
 
@@ -34,7 +34,8 @@ class ControlRecipe(LatentRecipe):
 
     method: str = knob("random", "; ".join(f"{name}: {control.help}" for name, control in METHODS.items()),
                        choices=tuple(METHODS))
-    encoder: str = knob("conv", "methods random and calibrated: any but pca and patch_pca; the others have their own",
+    encoder: str = knob("conv", "methods random and calibrated: any encoder except pca and patch_pca; each other "
+                        "method has its own",
                         choices=(*ENCODER_DEFAULTS, *FIXED_ENCODERS), methods=RANDOM)
     widths: tuple[int, ...] = knob((64, 256, 256), "as in every task", least=1, most=65536,
                                    methods=(*RANDOM, "depths", "hybrid"))

@@ -1,16 +1,16 @@
-"""`--recipe long`: published settings of long training, for a device some hundred times as fast as two CPU cores.
+"""`--recipe long`: published settings of long trainings, for a device about a hundred times as fast as two CPU cores.
 
-Each entry replaces the task's default entry for its data set and method; its network is a ResNet18 with the stem for
-small images.  Departures from every source: the latent has 128 dimensions and 45,000 images are trained on (the
-published figures have 512 and 50,000); AdamW, and Muon on the filters, take the place of SGD, at the rates of the
-default recipes.  Nothing here has been measured by this project until results/ has a record of it.  No torch here.
+Each entry replaces the task's default entry for its data set and method.  The network is a ResNet18 with the stem for
+small images.  Departures from every source: the latent has 128 dimensions instead of 512; training uses 45,000 images
+instead of 50,000; AdamW, and Muon for the filters, replace SGD, with the learning rates of the default recipes.  A
+long recipe counts as measured by this project only if results/ has a record of it.  No torch here.
 """
 
 from typing import Any, NamedTuple
 
 
 class LongRecipe(NamedTuple):
-    """values: what differs from the recipe's own defaults; source: of the settings; published: what they reached."""
+    """values: what differs from the recipe's own defaults; source: of these settings; published: their accuracy."""
 
     values: dict[str, Any]
     source: str
@@ -28,11 +28,11 @@ LONG: dict[str, dict[tuple[str, str], LongRecipe]] = {
     "1.2.1": {
         ("cifar10", "plain"): LongRecipe(
             RESNET18 | {"pooling": "flatten"},  # a mean loses positions, which a decoder needs
-            "none: the default recipe's loss, with the length and batch of the other entries",
-            "nothing for a reconstruction of pixels from 128 dimensions by a ResNet18"),
+            "none: the loss of the default recipe, with the epochs and batch size of the other entries",
+            "none for reconstructing pixels from 128 dimensions with a ResNet18"),
     },
     "1.2.2": {
-        # departures: a batch of 128 would leave a fast device idle, and the rate falls as a cosine, not in three steps
+        # departures: batch 512, as 128 would leave a fast device idle; the rate falls as a cosine, not in three steps
         ("cifar10", "joint"): LongRecipe(
             RESNET18 | {"pooling": "mean", "translate": 4, "cutout": 16, "label_smoothing": 0.0},
             "DeVries and Taylor 2017 (github.com/uoguelph-mlrg/Cutout): 200 epochs, shifts of 4 pixels, cutout 16; "
@@ -49,7 +49,7 @@ LONG: dict[str, dict[tuple[str, str], LongRecipe]] = {
 
 
 def in_words() -> str:
-    """Where there is a long recipe: "1.2.1 plain, 1.2.2 joint, ... on cifar10"."""
+    """The runs that have a long recipe: "1.2.1 plain, 1.2.2 joint, ... on cifar10"."""
     families: dict[str, list[str]] = {}
     for task, recipes in LONG.items():
         for family, method in recipes:

@@ -1,14 +1,13 @@
-"""What the training scripts share: epochs, batches, steps, validation, checkpoints, and their result.
+"""Shared by the training scripts: epochs, batches, steps, validation, checkpoints, and their result.
 
-A training script stays one visible `train()`:
+A training script remains one readable `train()`:
 
     loop = Loop(recipe, data, setup, modules)
     loop.count_flops(loss_function)
-    training_loss = loop.data_parallel(loss_function)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss, index)
-        loop.end_epoch(loop.validate(validation_loss))
+            loop.step(loss_function, index)
+        loop.end_epoch(validation_loss)
     return loop.finished()
 
 Under torchrun each process runs it (distributed.py): loop.batches() yields this process's share of a batch, and only
@@ -20,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -40,15 +40,15 @@ from utils.compute.precision import DTYPES, cast
 from utils.console import in_words
 from utils.errors import RunError
 from utils.images.on_device import DeviceData, evaluation_batch, to_float
-from utils.recipe import FrozenRecipe, LatentRecipe, Recipe, check_divides
+from utils.recipe import LatentRecipe, Recipe, check_divides
 from utils.records.schema import Epoch
 
 NOT_TRAINED = "none: the encoder was scored as it was"
-ESTIMATE_AFTER = 5.0  # seconds whose steps the time estimate is made from, or one epoch where that is shorter
-PRINTED_EPOCHS = 10  # where nobody watches, one line per so many epochs
-READ_EVERY = 50  # steps of a GPU between two readings of their losses, for which it has to be waited for
+ESTIMATE_AFTER = 5.0  # seconds of training from which the total time is estimated, or one epoch if shorter
+PRINTED_EPOCHS = 10  # without a terminal, every so many epochs are printed
+READ_EVERY = 50  # on a GPU, steps between two readings of the losses: reading waits for the GPU
 # of (index, generator, *constants): mean loss, and where defined (B,) bool, which predictions are right
-LossFunction = Callable[..., Tensor | tuple[Tensor, Tensor | None]]
+LossFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class Diverged(RunError):
 def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup, readout: bool = True) -> Encoder:
     """The recipe's encoder on the device, with weights from the run's seed and statistics from training images.
 
-    With --init: the weights and statistics of that run's encoder.  readout: False where the training ends by
-    fitting what reads the latent from it.
+    With --init: the weights and statistics of that run's encoder.  readout: False if the training script itself fits
+    the readout after the training.
     """
     torch.manual_seed(setup.seed)
     encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
@@ -126,11 +126,11 @@ class Loop:
         self.dtype = DTYPES[setup.precision]
         # one generator for all randomness on the device: shuffling and augmentation
         self.generator = Generator(self.device).manual_seed(setup.seed)
-        for module in modules.values():
-            cast(module.to(self.device).to(memory_format=torch.channels_last), self.dtype)
-        self.optimiser = MasterOptimiser(modules.values(), recipe.learning_rate, recipe.weight_decay,
+        self.network = nn.ModuleDict(modules)
+        cast(self.network.to(self.device).to(memory_format=torch.channels_last), self.dtype)
+        self.optimiser = MasterOptimiser([self.network], recipe.learning_rate, recipe.weight_decay,
                                          recipe.muon_learning_rate)
-        distributed.share_norms(modules.values())
+        distributed.share_norms(self.network)
         self.batch_size = min(recipe.batch_size, len(data.train))  # summed over processes
         check_divides(self.batch_size, distributed.world_size())
         self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch is dropped
@@ -138,7 +138,6 @@ class Loop:
         self.flops = 0.0  # of the whole training, see count_flops()
         self.slowdown = 1.0  # of a mean step relative to the first ones
         self.timed_from: tuple[int, float, float] | None = None  # step, clock and CPU time; later steps are timed
-        self.waiting = 1.0  # clock seconds per CPU second since then, at least 1
         self.estimated = False
         self.step_done = 0
         self.history: list[Epoch] = []
@@ -147,6 +146,7 @@ class Loop:
         self.kept: dict[str, Tensor] = {}
         self.checkpoints = setup.checkpoints
         self.checkpoint_due = False  # agreed across processes at the last step
+        self.averaged = cache(partial(distributed.averaged, self.network))  # makes a loss function data-parallel, once
         self.replayed: Replayed | None = None
         if self.checkpoints:
             self.checkpoints.next_stage()
@@ -173,26 +173,19 @@ class Loop:
             return
         generator = Generator(self.device)
         generator.set_state(self.generator.get_state())
-        for module in self.modules.values():
-            module.eval()
+        self.network.eval()
         before = {key: value.clone() for key, value in self.kept.items()}
         with FlopCounterMode(display=False) as counter:
-            result = loss_function(self.data.train[:2], generator)
-            loss = result[0] if isinstance(result, tuple) else result
-            weights = [weight for module in self.modules.values() for weight in module.parameters()]
-            torch.autograd.grad(loss, weights, allow_unused=True)
+            loss, _ = loss_function(self.data.train[:2], generator)
+            torch.autograd.grad(loss, list(self.network.parameters()), allow_unused=True)
         for key, value in before.items():
             self.kept[key].copy_(value)
         self.slowdown = share / first
         self.flops = share * counter.get_total_flops() / 2 * self.batch_size * self.steps + once
 
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
-        """Let checkpoints hold further tensors that the next step depends on; they are restored in place."""
+        """Add further tensors that the next step depends on to the checkpoints; they are restored in place."""
         self.kept |= {f"{name}.{key}": value for key, value in tensors.items()}
-
-    def data_parallel(self, loss_function: Callable[..., Any]) -> Callable[..., Any]:
-        """The loss function of the training steps, which takes this process's share of a batch."""
-        return distributed.averaged(self.modules, loss_function)
 
     def epochs(self) -> Iterator[int]:
         """Epoch numbers from 1; prints the size of the training first and shows a progress bar on a terminal."""
@@ -206,8 +199,7 @@ class Loop:
         with keeping_freed_memory(), tqdm(total=self.steps, initial=self.step_done, unit="step", disable=None,
                                           file=sys.stderr, leave=False) as self.bar:
             while self.epoch <= self.recipe.epochs:
-                for module in self.modules.values():
-                    module.train()
+                self.network.train()
                 yield self.epoch
 
     def batches(self) -> Iterator[Tensor]:
@@ -230,14 +222,14 @@ class Loop:
             yield batches[self.position]
             self.position += 1
 
-    def augmented(self, index: Tensor, generator: Generator | None = None, mirrored: Tensor | None = None,
+    def augmented(self, index: Tensor, generator: Generator, mirrored: Tensor | None = None,
                   size: tuple[int, int] | None = None) -> Tensor:
         """Images with the recipe's random crop, shift, rotation and flip: (B,) indices -> (B, C, H, W) in [0, 1].
 
         mirrored: (B,) bool, the images to mirror, instead of the recipe's flip; size: (H, W) of the result.
         """
         r = self.recipe
-        return random_affine(to_float(self.data.images[index]), generator or self.generator, crop_scale=r.crop_scale,
+        return random_affine(to_float(self.data.images[index]), generator, crop_scale=r.crop_scale,
                              translate=r.translate, degrees=r.rotate_degrees,
                              flip=r.flip if mirrored is None else mirrored, size=size)
 
@@ -245,13 +237,15 @@ class Loop:
              then: Callable[[], None] | None = None) -> None:
         """One optimiser step on a batch, with the loss function of (index, generator, *constants).
 
-        then: what follows each step.  On a GPU the step is captured as a graph, so that loss function and `then` run
-        in Python only once for all steps with the same constants, which must be hashable.  Raises Diverged.
+        Under torchrun, gradients are averaged over the processes.  then: called after each step.  On a GPU the step is
+        captured as a graph, so that loss function and `then` run in Python only once for all steps with the same
+        constants, which must be hashable.  Raises Diverged.
         """
+        averaged = self.averaged(loss_function)
+
         def on_device(batch: Batch, *constants: Any) -> Outputs:
             self.data.hold(batch)
-            result = loss_function(batch[0], self.generator, *constants)
-            loss, right = result if isinstance(result, tuple) else (result, None)
+            loss, right = averaged(batch[0], self.generator, *constants)
             self.optimiser.step(loss)
             if then:
                 then()
@@ -279,38 +273,36 @@ class Loop:
         losses = torch.stack([loss for loss, _ in self.unread]).tolist()
         rights = [right for _, right in self.unread if right is not None]
         correct, seen = (int(torch.cat(rights).sum()), sum(map(len, rights))) if rights else (0, 0)
-        if distributed.world_size() > 1:
-            losses[0], correct = self._across_processes(losses[0], correct)
+        if distributed.world_size() > 1:  # which also agree on whether a checkpoint is due
+            due = bool(self.checkpoints and self.checkpoints.due())
+            loss_sum, right, processes_due = distributed.total([losses[0], correct, due], self.device)
+            losses[0], correct, self.checkpoint_due = loss_sum / distributed.world_size(), int(right), processes_due > 0
         first = self.step_done - len(losses) + 1
         self.unread = []
         for step, loss in enumerate(losses, first):
-            if not math.isfinite(loss):
-                raise Diverged(loss, self.epoch, step, self.history, self.to_lower())
+            self._check_finite(loss, step)
         self.losses += losses
         self.correct += correct
         self.seen += seen * distributed.world_size()
         self.bar.set_postfix(epoch=self.epoch, loss=f"{losses[-1]:.4f}", refresh=False)
-        clock, work = time.monotonic(), time.process_time()
-        if self.timed_from is None:  # the first steps are slower
-            self.timed_from = self.step_done, clock, work
-            return
-        self.waiting = max(1.0, (clock - self.timed_from[1]) / max(work - self.timed_from[2], 1e-3))
-        if clock - self.timed_from[1] > ESTIMATE_AFTER:
-            self._estimate(*self.timed_from[:2])
+        self._estimate()
 
-    def _estimate(self, step: int, clock: float) -> None:
-        """Print once how long the run takes: at the speed since a step and its clock, with a rule for the scoring.
+    def _estimate(self, after: float = ESTIMATE_AFTER) -> None:
+        """Print once, after so many seconds, how long the run takes: at the speed so far, with a rule for the scoring.
 
-        Other programs slow the scoring down as much as they made the steps wait.
+        Other programs slow the scoring down as much as they made the steps wait for the processor.
         """
-        left, timed = self.steps - self.step_done, self.step_done - step
-        if self.estimated or left and not timed:
+        now = self.step_done, time.monotonic(), time.process_time()
+        self.timed_from = self.timed_from or now  # not from the start: the first steps are slower
+        timed, clock, work = (here - there for here, there in zip(now, self.timed_from, strict=True))
+        left = self.steps - self.step_done
+        if self.estimated or clock < after or left and not timed:
             return
         self.estimated = True
-        speed = (time.monotonic() - clock) / max(1, timed)  # seconds per step
-        seconds = self.seconds() + left * speed * (1.0 if self.earlier_seconds else self.slowdown)
-        tuned = isinstance(self.recipe, FrozenRecipe) and self.recipe.finetune  # which has an estimate of its own
-        seconds += 0.0 if tuned else self.waiting * expected_seconds(self.modules, self.data, self.setup.quick)
+        seconds = self.seconds() + left * clock / max(1, timed) * (1.0 if self.earlier_seconds else self.slowdown)
+        tuned = self.recipe.finetune  # which has an estimate of its own
+        waiting = max(1.0, clock / max(work, 1e-3))
+        seconds += 0.0 if tuned else waiting * expected_seconds(self.modules, self.data, self.setup.quick)
         self._print(f"estimated {in_words(seconds)} in all, {'without fine-tuning and' if tuned else 'with'} scoring")
 
     @staticmethod
@@ -318,57 +310,44 @@ class Loop:
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
 
-    def to_lower(self) -> str:
-        """The flag to lower after a divergence: a decay of more than the whole weight per step is one cause."""
-        decays = self.recipe.learning_rate * self.recipe.weight_decay > 1
-        return "--learning-rate or --weight-decay" if decays else "--learning-rate"
-
-    def _across_processes(self, loss: float, right: int) -> tuple[float, int]:
-        """Mean loss and correct count over all processes, which also agree on whether a checkpoint is due."""
-        due = bool(self.checkpoints and self.checkpoints.due())
-        total_loss, total_right, processes_due = distributed.total([loss, right, due], self.device)
-        self.checkpoint_due = processes_due > 0
-        return total_loss / distributed.world_size(), int(total_right)
-
-    def validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
-        """See _validate(); only the first process computes it."""
-        return distributed.from_first(lambda: self._validate(loss_of))
+    def _check_finite(self, loss: float, step: int) -> None:
+        """Diverged, naming the flag to lower, unless it is finite: a decay above the whole weight is one cause."""
+        if not math.isfinite(loss):
+            decays = self.recipe.learning_rate * self.recipe.weight_decay > 1
+            flag = "--learning-rate or --weight-decay" if decays else "--learning-rate"
+            raise Diverged(loss, self.epoch, step, self.history, flag)
 
     @torch.no_grad()
-    def _validate(self, loss_of: Callable[[Tensor, Generator], tuple[Tensor, Tensor | None]]) -> "Validation":
-        """Mean loss, and accuracy where defined, over the validation split, in eval mode.
+    def validate(self, loss_function: LossFunction) -> tuple[float, float | None]:
+        """Mean loss, and accuracy in [0, 1] or None, over the validation split, in eval mode.
 
-        loss_of(index, generator) returns a batch's mean loss and (B,) bool or None; the generator is the same in every
-        epoch, so all epochs are compared on the same augmented images.
+        The generator is the same in every epoch, so all epochs are compared on the same augmented images.
         """
-        for module in self.modules.values():
-            module.eval()
+        self.network.eval()
         generator = Generator(self.device).manual_seed(0)
         total, correct, seen, has_accuracy = 0.0, 0, 0, False
         for index in self.data.val.split(min(evaluation_batch(self.data.image_shape), self.batch_size)):
-            if len(index) < 2:  # one image has nothing to be contrasted with
+            if len(index) < 2:  # one image alone has no negatives
                 continue
             self.data.read_ahead(index)
-            loss, right = loss_of(index, generator)
+            loss, right = loss_function(index, generator)
             total += loss.item() * len(index)
             seen += len(index)
             if right is not None:
                 correct, has_accuracy = correct + int(right.sum()), True
-        for module in self.modules.values():
-            module.train()
         if not seen:
             raise RunError("the validation split has fewer than two images: give each class more")
-        return Validation(total / seen, correct / seen if has_accuracy else None)
+        return total / seen, correct / seen if has_accuracy else None
 
-    def end_epoch(self, validation: "Validation") -> None:
-        """Add the epoch's row to the history.  Raises Diverged where a loss is not finite."""
+    def end_epoch(self, validation_loss: LossFunction) -> None:
+        """Validate, in the first process, and add the epoch's row to the history.  Raises Diverged."""
+        val_loss, val_accuracy = distributed.from_first(lambda: self.validate(validation_loss))
         self._read()
-        if not math.isfinite(validation.loss):
-            raise Diverged(validation.loss, self.epoch, self.step_done, self.history, self.to_lower())
+        self._check_finite(val_loss, self.step_done)
         self.history.append(Epoch(
             epoch=self.epoch, step=self.step_done, lr=self.learning_rate,
-            train_loss=sum(self.losses) / len(self.losses), val_loss=validation.loss,
-            train_accuracy=self.correct / self.seen if self.seen else None, val_accuracy=validation.accuracy,
+            train_loss=sum(self.losses) / len(self.losses), val_loss=val_loss,
+            train_accuracy=self.correct / self.seen if self.seen else None, val_accuracy=val_accuracy,
             seconds=self.seconds()))
         row = self.history[-1]
         accuracy = "" if row.val_accuracy is None else f", val accuracy {row.val_accuracy:.4f}"
@@ -378,17 +357,15 @@ class Loop:
         self._begin_epoch(self.epoch + 1)
         if self.checkpoints:
             self._save(self.checkpoints)
-        if self.timed_from:
-            self._estimate(*self.timed_from[:2])
+        self._estimate(after=0.0)
 
     def seconds(self) -> float:
         """Seconds since the training started, without the time between an interruption and its resumption."""
         return self.earlier_seconds + time.monotonic() - self.started
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Everything that the next step depends on, live, except for the states of the random generators."""
-        tensors = {f"module.{name}.{key}": value for name, module in self.modules.items()
-                   for key, value in module.state_dict().items()}
+        """Every tensor that the next step depends on, without a copy; not the states of the random generators."""
+        tensors = {f"module.{key}": value for key, value in self.network.state_dict().items()}
         tensors |= {f"kept.{key}": value for key, value in self.kept.items()}
         return tensors | {f"optimiser.{key}": value for key, value in self.optimiser.tensors().items()}
 
@@ -398,12 +375,12 @@ class Loop:
         progress = Progress(epoch=self.epoch, position=self.position, step=self.step_done, losses=self.losses,
                             correct=self.correct, seen=self.seen, learning_rate=self.learning_rate,
                             history=self.history, seconds=self.seconds())
-        tensors = self._tensors() | {f"random.{name}": state for name, state in self._random().items()}
-        checkpoints.save(progress, tensors | ({} if self.order is None else {"order": self.order}))
-
-    def _random(self) -> dict[str, Tensor]:
-        states = {"loop": self.generator.get_state(), "torch": torch.get_rng_state()}
-        return states | ({"cuda": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {})
+        tensors = self._tensors() | {"random.loop": self.generator.get_state(), "random.torch": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        if self.order is not None:
+            tensors["order"] = self.order
+        checkpoints.save(progress, tensors)
 
     def _restore(self) -> None:
         """Resume from the last checkpoint, if there is one.  Raises RunError where it does not fit the code."""
@@ -415,7 +392,10 @@ class Loop:
         progress, tensors = found
         self.optimiser.restore({key.removeprefix("optimiser."): value for key, value in tensors.items()
                                 if key.startswith("optimiser.")})
-        random = {key.removeprefix("random."): tensors.pop(key) for key in list(tensors) if key.startswith("random.")}
+        self.generator.set_state(tensors.pop("random.loop"))
+        torch.set_rng_state(tensors.pop("random.torch"))
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors.pop("random.cuda"), self.device)
         order, own = tensors.pop("order", None), self._tensors()
         if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in tensors.items()}:
             raise RunError(f"{self.checkpoints.folder}: its checkpoint is of another version of the code; --fresh "
@@ -423,10 +403,6 @@ class Loop:
         with torch.no_grad():
             for key, value in own.items():
                 value.copy_(tensors[key])
-        self.generator.set_state(random["loop"])
-        torch.set_rng_state(random["torch"])
-        if "cuda" in random:
-            torch.cuda.set_rng_state(random["cuda"], self.device)
         self.order = None if order is None else order.to(self.device)
         self.epoch, self.position, self.step_done = progress.epoch, progress.position, progress.step
         self.losses, self.correct, self.seen = list(progress.losses), progress.correct, progress.seen
@@ -436,19 +412,10 @@ class Loop:
     def finished(self) -> Trained:
         """The trained modules, in float32 and eval mode, with their history.  Without an epoch: only the encoder."""
         self.optimiser.restore_float32()
-        distributed.unshare_norms(self.modules.values())
-        for module in self.modules.values():
-            module.eval()
+        distributed.unshare_norms(self.network)
+        self.network.eval()
         if not self.history:
             return Trained({"encoder": self.modules["encoder"]}, [], NOT_TRAINED, 0, 0.0)
         return Trained(self.modules, self.history, self.recipe.objective, self.steps, self.flops)
-
-
-@dataclass(frozen=True)
-class Validation:
-    """loss: mean over the validation split; accuracy: fraction in [0, 1], or None."""
-
-    loss: float
-    accuracy: float | None
 
 

@@ -23,8 +23,8 @@ def nt_xent(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
 def dcl(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
     """Decoupled contrastive loss (Yeh et al. 2022, eq. 6, symmetric), mean over the 2N anchors, in nats.
 
-    NT-Xent without the positive pair in the denominator, which multiplies the gradient by a factor that vanishes as
-    soon as the positive is the nearest: small batches suffer from it.  Arguments and errors are those of nt_xent.
+    NT-Xent without the positive pair in the denominator.  With it, the gradient has a factor that vanishes as soon as
+    the positive is the nearest, which slows learning in small batches.  Arguments and errors are those of nt_xent.
     Departure: the weighting of the positives (DCLW) is left out.
     """
     similarity, positive = _similarities(z0, z1, temperature)
@@ -34,8 +34,7 @@ def dcl(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
 
 def _similarities(z0: Tensor, z1: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """(2N, 2N) cosines over temperature, -inf where an anchor meets itself, and (2N,) the column of each positive."""
-    check_pair(z0, z1)
-    check_temperature(temperature)
+    check_pair(z0, z1, temperature)
     n = len(z0)
     z = F.normalize(at_least_float32(torch.cat([z0, z1])), dim=1)  # (2N, D)
     similarity = z @ z.T / temperature  # (2N, 2N)
@@ -49,10 +48,9 @@ def info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -
     queries, keys: (N, D), row i of each from image i; queue: (K, D) keys of earlier batches, the negatives.  None is
     normalised yet.  temperature: > 0, unitless.  Raises ValueError on shapes that do not fit or a bad temperature.
     """
-    check_pair(queries, keys)
+    check_pair(queries, keys, temperature)
     if queue.ndim != 2 or queue.shape[1] != queries.shape[1] or len(queue) < 1:
         raise ValueError(f"a queue of (K, {queries.shape[1]}) expected, got {tuple(queue.shape)}")
-    check_temperature(temperature)
     q, k, negatives = (F.normalize(at_least_float32(t), dim=1) for t in (queries, keys, queue))
     logits = torch.cat([(q * k).sum(1, keepdim=True), q @ negatives.T], dim=1) / temperature  # (N, 1 + K)
     return F.cross_entropy(logits, torch.zeros(len(q), dtype=torch.int64, device=q.device))
@@ -65,8 +63,7 @@ def cross_view_info_nce(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
     compared, since the two kinds come from different encoders.  Arguments and errors are those of nt_xent.
     Departure: the negatives are those of the batch, not of a memory bank.
     """
-    check_pair(z0, z1)
-    check_temperature(temperature)
+    check_pair(z0, z1, temperature)
     z0, z1 = (F.normalize(at_least_float32(z), dim=1) for z in (z0, z1))
     similarity, partner = z0 @ z1.T / temperature, torch.arange(len(z0), device=z0.device)  # (N, N)
     return (F.cross_entropy(similarity, partner) + F.cross_entropy(similarity.T, partner)) / 2
@@ -103,17 +100,11 @@ def vicreg(z0: Tensor, z1: Tensor, invariance: float, variance: float, covarianc
     return invariance * agree + variance * spread + covariance * decorrelation
 
 
-def check_temperature(temperature: float) -> None:
-    """ValueError unless it is above 0."""
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
-
-
-def check_pair(z0: Tensor, z1: Tensor) -> None:
-    """ValueError unless both are (N, D) with the same N of at least 2: with one image there is nothing to contrast."""
+def check_pair(z0: Tensor, z1: Tensor, temperature: float = 1.0) -> None:
+    """ValueError unless both are (N, D) with the same N of at least 2 and the temperature is above 0."""
     if z0.shape != z1.shape or z0.ndim != 2:
         raise ValueError(f"two (N, D) tensors expected, got {tuple(z0.shape)} and {tuple(z1.shape)}")
     if len(z0) < 2:
         raise ValueError("at least two images are needed: one alone has no negatives")
-
-
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}")

@@ -1,12 +1,15 @@
 """Whether a run is skipped, resumed or started: its checkpoints, its complete records, other unfinished runs."""
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from models.saved import Saved
 from training.checkpoints import Checkpoint, Checkpoints, differences, newest
 from training.loop import Setup
 from training.plan import Options, Planned
+from utils.command_line import processes
 from utils.compute import distributed
 from utils.errors import UsageError
 from utils.files import remove_temporary, sha256_file
@@ -19,7 +22,7 @@ from utils.version import commit_of
 
 def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,
                             many_runs: bool) -> Checkpoints | None:
-    """The checkpoints that the run writes and resumes from; None, and a line, where its record is complete already.
+    """The checkpoints that the run writes and resumes from; or None, after a message, if its record is complete.
 
     many_runs: the command names several runs, so complete ones are skipped.
     """
@@ -41,7 +44,7 @@ def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: S
             checkpoints.remove()
             print(f"{title}: complete already in {done}", flush=True)
             return None
-    if distributed.launched():
+    if processes() > 1:
         checkpoints.folder.mkdir(exist_ok=True)  # tells torchrun's next attempt that the run is not done
     return checkpoints
 
@@ -89,19 +92,15 @@ def other_unfinished(planned: Planned) -> list[tuple[Path, Checkpoint]]:
     return [(folder, begun) for folder in found if (begun := newest(folder))]
 
 
-def records_named(path: Path) -> list[tuple[Path, Record]]:
+def records_named(path: Path) -> Iterator[tuple[Path, Record]]:
     """The valid records under this name and under it with _run2, _run3, ..."""
-    found = []
     for candidate in [path, *sorted(path.parent.glob(f"{path.stem}_run*.json"))]:
-        try:
-            found.append((candidate, read_record(candidate)))
-        except RecordError:
-            continue
-    return found
+        with suppress(RecordError):
+            yield candidate, read_record(candidate)
 
 
 def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None) -> tuple[Path | None, str]:
-    """A valid record of this run, complete, on the same images and with its files; without one, what a record lacks."""
+    """A valid, complete record of this run on the same images, with its files; or None, and what a record lacks."""
     wanted, lost = (setting_hash(as_json(planned.recipe)), sha256, "complete", init), ""
     for path, record in records_named(planned.path):
         if (setting_hash(record.recipe.fields), record.data.sha256, record.run.status, record.run.init) == wanted:
@@ -113,7 +112,7 @@ def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None)
 
 
 def lost_file(path: Path, record: Record) -> str:
-    """Why the report cannot use a record's files, or nobody its weights; "" where all is well.
+    """Why the report cannot use a record's files, or why its weights are not its own; "" if neither is so.
 
     Weights may be missing, because git ignores them.
     """

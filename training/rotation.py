@@ -7,6 +7,9 @@ scored by `evaluation/scores.py`.
 Departure from the paper: an image appears in one random rotation per epoch, not in all four in one batch.
 """
 
+from functools import partial
+
+import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
@@ -25,14 +28,13 @@ def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
     loop = Loop(recipe, data, setup, {"encoder": encoder, "rotation_head": head})
 
     def rotation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        quarters = distributed.randint(4, (len(index),), generator)
+        quarters = distributed.draw(partial(torch.randint, 4), (len(index),), generator)
         logits = head(encoder(rotate_quarters(loop.augmented(index, generator), quarters)))
         return F.cross_entropy(logits, quarters), logits.argmax(1) == quarters
 
     loop.count_flops(rotation_loss)
-    training_loss = loop.data_parallel(rotation_loss)
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(training_loss, index)
-        loop.end_epoch(loop.validate(rotation_loss))
+            loop.step(rotation_loss, index)
+        loop.end_epoch(rotation_loss)
     return loop.finished()

@@ -7,7 +7,7 @@ from utils.recipe import FrozenRecipe, Method, method_knob
 
 METHODS = {
     "rotnet": Method(
-        help="predict 0, 90, 180 or 270 degrees (Gidaris et al. 2018)",
+        help="predict a rotation of 0, 90, 180 or 270 degrees (Gidaris et al. 2018)",
         objective="cross-entropy of four rotations, nats; accuracy is that of the rotation",
         title="rotation: cross-entropy of four rotations",
         source="Gidaris et al. 2018",

@@ -1,4 +1,4 @@
-"""What the entry points share: help that leads with examples, errors of one line, exit codes."""
+"""Shared by the entry points: help that starts with examples, one-line errors, exit codes."""
 
 import argparse
 import difflib
@@ -32,7 +32,7 @@ def processes() -> int:
 
 
 def end_on_interrupt() -> None:
-    """Let Ctrl-C end the process at once: during imports, where an exception may surface as anything."""
+    """Let Ctrl-C end the process at once during imports, where KeyboardInterrupt may turn into any other exception."""
     def end(number: int, frame: object) -> None:
         os.write(2, b"\ninterrupted before anything had started\n")
         os._exit(130)
@@ -121,9 +121,9 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
 
 
 def prepare_streams() -> None:
-    """Let what is printed go nowhere where the caller has closed stdout or stderr, instead of into the next file.
+    """If the caller has closed stdout or stderr, discard what is printed, instead of writing it to the next file.
 
-    Characters that the terminal or file cannot hold, as of a folder's name, are escaped instead of ending the run.
+    Characters that the terminal or file cannot represent, as in a folder's name, are escaped; they do not end the run.
     """
     for number in (0, 1, 2):
         try:

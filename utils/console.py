@@ -11,7 +11,7 @@ def say(text: str) -> None:
 
 
 def discard_output_without_reader() -> None:
-    """Let further output go nowhere where its terminal or pipe is closed, so that printing raises no error."""
+    """Discard further output if its terminal or pipe is closed, so that printing raises no error."""
     for number in (1, 2) if hasattr(select, "poll") else ():  # Windows has no poll
         poller = select.poll()
         poller.register(number, 0)

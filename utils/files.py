@@ -43,11 +43,6 @@ def write_bytes(path: Path, data: bytes) -> None:
     write_atomically(path, lambda file: file.write(data))
 
 
-def write_text(path: Path, text: str, errors: str = "strict") -> None:
-    """Write a whole UTF-8 file atomically.  errors: as in str.encode.  Raises OSError."""
-    write_bytes(path, text.encode("utf-8", errors))
-
-
 def flush_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that a rename in it survives a crash, where the system can do so."""
     if os.name == "posix":

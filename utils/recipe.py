@@ -22,7 +22,7 @@ def knob(default: Any, help: str, *, above: float | None = None, least: float | 
     """A recipe's field: its default, its help text with unit and source, and the values that make sense.
 
     above: exclusive lower bound; least, most: inclusive bounds; choices: the only valid strings; methods: the methods
-    that use the field, where not all do.
+    that use the field, if not all do.
     """
     if methods:
         help = f"{', '.join(methods)}: {help}"
@@ -31,7 +31,7 @@ def knob(default: Any, help: str, *, above: float | None = None, least: float | 
 
 
 class Method(NamedTuple):
-    """One way in which a task learns, in words: the one place for what --help, record and report say of a method.
+    """The texts about a method: the only place for what --help, record and report say about it.
 
     help: for --help, with the source; objective: the loss with its unit, for the record, where {r.NAME} is a field of
     the recipe; title, source, text: for the report; typst, alt: the loss as Typst mathematics and as a sentence.
@@ -52,27 +52,30 @@ def method_knob(methods: dict[str, Method]) -> Any:
                 choices=tuple(methods))
 
 
+ENCODER_WIDTHS = {"conv": (32, 64), "conv_depths": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512),
+                  "vit": (128,) * 4, "patches": (512, 1024), "conv_patches": (32, 64)}
+
+
 @dataclass(frozen=True)
 class LatentRecipe:
-    """What every latent has, trained or not: the encoder and its input.  UsageError for a value out of range."""
+    """Fields of every latent, trained or not: the encoder and its input.  UsageError for a value out of range."""
 
     methods_in_words: ClassVar[dict[str, Method]] = {}
     method: str = knob("", "one of the task's methods")
     latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
-                        "torchvision's with a stem for small images; vit: a small vision transformer; patches: frozen "
-                        "features of whitened patches and a hidden layer; conv_depths: conv, read at every depth "
-                        "through principal components; conv_patches: conv together with the "
-                        "strongest components of such features",
-                        choices=("conv", "conv_depths", "mlp", "resnet18", "vit", "patches", "conv_patches"))
-    widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv and its kinds), units of "
-                                   "its hidden layers (mlp) or of its equal blocks (vit), filters and hidden units "
-                                   "(patches)", least=1, most=65536)
-    pooling: str = knob("max", "how the last feature map becomes a vector (all but mlp and patches)",
+                        "torchvision's with a stem for small images; vit: a small vision transformer; patches: a "
+                        "hidden layer on frozen features of whitened patches; conv_depths: principal components "
+                        "of conv's outputs at every depth; conv_patches: conv together with the strongest "
+                        "principal components of patch features", choices=tuple(ENCODER_WIDTHS))
+    widths: tuple[int, ...] = knob((64, 256, 256), "channels of the encoder's blocks (conv, conv_depths, "
+                                   "conv_patches), units of its hidden layers (mlp) or of its blocks, all equal (vit), "
+                                   "filters and hidden units (patches)", least=1, most=65536)
+    pooling: str = knob("max", "how the last feature map becomes a vector (all encoders except mlp and patches)",
                         choices=("max", "mean", "flatten"))
     subset: int = knob(0, "use only this many images of the training split, always the same ones; 0: all", least=0)
-    labels: float = knob(1.0, "classify with the labels of this fraction of the training images, always the same ones; "
-                         "1: all", above=0, most=1)
+    labels: float = knob(1.0, "train classifiers with the labels of only this fraction of the training images, always "
+                         "the same ones; 1: all", above=0, most=1)
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -102,19 +105,19 @@ class LatentRecipe:
 
 @dataclass(frozen=True)
 class Recipe(LatentRecipe):
-    """What every training has: its length, its optimiser, its augmentation."""
+    """Fields of every training: its length, optimiser and augmentation."""
 
-    epochs: int = knob(10, "passes over the training split; 0 with --init: score that encoder as it is", least=0,
-                       most=10**6)
+    epochs: int = knob(10, "passes over the training split; 0 with --init: score that encoder without training it",
+                       least=0, most=10**6)
     batch_size: int = knob(250, "images per step", least=2, most=10**7)
     learning_rate: float = knob(2e-3, "peak learning rate of AdamW", above=0, most=1e30)
-    muon_learning_rate: float = knob(0.0, "peak learning rate of Muon on the filters of convolutions, as a relative "
-                                     "change per step (Jordan 2024); 0: AdamW there too", least=0, most=1)
-    weight_decay: float = knob(0.02, "decoupled weight decay (Loshchilov and Hutter 2019); none on biases and norms",
+    muon_learning_rate: float = knob(0.0, "peak learning rate of Muon for convolution filters, as a relative change "
+                                     "per step (Jordan 2024); 0: use AdamW for these too", least=0, most=1)
+    weight_decay: float = knob(0.02, "decoupled weight decay (Loshchilov and Hutter 2019); not for biases and norms",
                                least=0, most=100)
-    warmup: float = knob(0.1, "fraction of the steps in which the learning rate rises linearly; cosine to 0 after",
-                         least=0, most=0.9)
-    crop_scale: float = knob(1.0, "augmentation: smallest fraction of the area that a random crop keeps; 1 is no crop",
+    warmup: float = knob(0.1, "fraction of the steps in which the learning rate rises linearly; then it falls to 0 as "
+                         "a cosine", least=0, most=0.9)
+    crop_scale: float = knob(1.0, "augmentation: smallest fraction of the area that a random crop keeps; 1: no crop",
                              least=0.01, most=1)
     translate: int = knob(0, "augmentation: largest random shift, pixels", least=0)
     rotate_degrees: float = knob(0.0, "augmentation: largest random rotation, degrees", least=0, most=180)
@@ -123,34 +126,32 @@ class Recipe(LatentRecipe):
 
 @dataclass(frozen=True)
 class FrozenRecipe(Recipe):
-    """What a task has that freezes its encoder before scoring it."""
+    """Fields of tasks that freeze the encoder before scoring it."""
 
-    finetune: bool = knob(False, "score the encoder unfrozen: train it further with a linear classifier and the "
-                          "labels, as task 1.2.2 does")
-    finetune_epochs: int = knob(4, "epochs of --finetune, each as long as one over the whole training split", least=1,
-                                most=10**6)
+    finetune: bool = knob(False, "before scoring, train the encoder further with the labels and a linear classifier, "
+                          "as task 1.2.2 does")
+    finetune_epochs: int = knob(4, "epochs of --finetune; each has as many steps as one over the whole training "
+                                "split", least=1, most=10**6)
     finetune_learning_rate: float = knob(1e-3, "peak learning rate of --finetune", above=0, most=1e30)
 
 
 ENCODER_FIELDS = ("encoder", "widths", "pooling", "latent_dim")  # these describe an encoder; --init sets them
-ENCODER_WIDTHS = {"conv": (32, 64), "conv_depths": (32, 64), "mlp": (1024, 512), "resnet18": (64, 128, 256, 512),
-                  "vit": (128,) * 4, "patches": (512, 1024), "conv_patches": (32, 64)}
-FIXED_ENCODERS = ("pca", "patch_pca")  # nothing in them can be trained
+FIXED_ENCODERS = ("pca", "patch_pca")  # without trainable weights
 # encoders that accept only images of the size they were built for
 ONE_SIZE = ("mlp", "vit", "patches", "conv_patches")
-# what `--encoder` changes when it names another encoder than the data set's own
+# what changes when `--encoder` names an encoder other than the recipe's
 ENCODER_DEFAULTS: dict[str, dict[str, Any]] = {
     kind: {"widths": widths, "pooling": "mean" if kind in ("resnet18", "vit") else "max"}
     for kind, widths in ENCODER_WIDTHS.items()}
 
 
 def patch_dimensions(encoder: str, latent_dim: int, image_shape: Sequence[int]) -> int:
-    """How many dimensions of a latent are frozen patch components, which no training touches.  image_shape: C, H, W."""
+    """How many dimensions of a latent are frozen patch components, which are never trained.  image_shape: C, H, W."""
     return min(patch_filters(image_shape), latent_dim * 5 // 8) if encoder == "conv_patches" else 0
 
 
 def patch_filters(image_shape: Sequence[int]) -> int:
-    """The number of patches that images of this size are compared with: small images have patches of 9 pixels."""
+    """The number of patches with which images of this size are compared: small images have patches of 9 pixels."""
     return 512 if min(image_shape[1:]) >= 16 else 128
 
 
@@ -166,19 +167,19 @@ def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
 
 
 def check_takes_sizes(encoder: str, pooling: str, flag: str, fraction: float) -> None:
-    """UsageError where this flag, a fraction of the images' side, needs smaller images than the encoder accepts."""
+    """UsageError if this flag, a fraction of the images' side, needs sizes that the encoder does not accept."""
     if fraction < 1 and (encoder in ONE_SIZE or pooling == "flatten"):
         raise UsageError(f"{flag} {fraction}: encoder {encoder} with {pooling} pooling accepts only images of one "
                          f"size; give {flag} 1")
 
 
 def whitening_side(image_shape: Sequence[int]) -> int:
-    """Side of the patches that conv encoders whiten: 2x2 patches of one channel have too little to whiten."""
+    """Side of the patches that conv encoders whiten: 2x2 patches of one channel have too few values to whiten."""
     return 2 if image_shape[0] > 1 or image_shape[1] < 16 else 3
 
 
 def check_fits(recipe: LatentRecipe, image_shape: Sequence[int]) -> None:
-    """UsageError, naming the flag to change, where a value makes no sense for images of (C, H, W)."""
+    """UsageError, naming the flag to change, if a value makes no sense for images of (C, H, W)."""
     sides, blocks = image_shape[1:], len(recipe.widths)
     for flag in ("--translate", "--cutout", "--mask-patch"):
         name = flag[2:].replace("-", "_")

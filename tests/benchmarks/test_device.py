@@ -51,7 +51,7 @@ def run(folder: Path) -> tuple[int, dict[str, dict]]:
     return code, {line["name"]: line for line in json.loads(path.read_text())["lines"]}
 
 
-def test_a_machine_agrees_with_itself(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_comparison_of_the_cpu_with_itself_finds_no_difference(folder: Path, capsys: pytest.CaptureFixture) -> None:
     code, lines = run(folder)
     printed, errors = capsys.readouterr()
     assert (code, errors) == (0, "")

@@ -1,6 +1,6 @@
-"""Inside a process that a fault will strike: quick scores, the fault itself, then `_main.command`.
+"""Code of a process with an injected fault: quick scores, the fault, then `_main.command`.
 
-Imported once, by the server that all such processes are forked from, since importing torch takes seconds.
+Imported once, by the server from which all these processes are forked, because importing torch takes seconds.
 """
 
 import datetime
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 import _main
 from evaluation import figure_arrays, scores
-from training import loop, resume, run, run_all
+from training import loop, resume, run
 from training.checkpoints import Checkpoints
 from training.tasks import TASKS
 from utils.images import datasets
@@ -38,16 +38,16 @@ tqdm.set_lock(threading.RLock())  # its own is shared between processes, and wou
 
 
 def write_part(file: Path, array: np.ndarray) -> None:
-    """One of the four files that the stand-in for a download brings."""
+    """Write one of the four files of the simulated download."""
     with file.open("wb") as out:
-        np.save(out, array[: len(array) // 2])  # a download that is under way
+        np.save(out, array[: len(array) // 2])  # while a download is in progress
         out.seek(0)
         np.save(out, array)
 
 
-PLACES: dict[str, tuple[Any, str]] = {  # where a fault can strike: just before a call of these
+PLACES: dict[str, tuple[Any, str]] = {  # a fault happens just before a call of one of these
     "replace": (os, "replace"), "fsync": (os, "fsync"), "unlink": (Path, "unlink"), "step": (loop.Loop, "step"),
-    "validate": (loop.Loop, "validate"), "restore": (loop.Loop, "_restore"), "load": (run_all, "load_dataset"),
+    "validate": (loop.Loop, "validate"), "restore": (loop.Loop, "_restore"), "load": (run, "load_dataset"),
     "fit": (loop, "build_encoder"), "score": (run, "score"), "arrays": (run, "write_arrays"),
     "record": (run, "write_record"), "remove": (Checkpoints, "remove"),
     "part": (sys.modules[__name__], "write_part"),
@@ -56,24 +56,24 @@ PLACES: dict[str, tuple[Any, str]] = {  # where a fault can strike: just before 
 
 @dataclass(frozen=True)
 class Fault:
-    """A signal to itself before a call of a place, a largest file, a clock that runs backwards."""
+    """A signal that the process sends itself at a place, a limit on file sizes, or a clock that runs backwards."""
 
     place: str = ""
     call: int = 1
     signal: int = signal.SIGKILL
-    largest: int = 0  # bytes that a file may have; 0: any number
-    dies: bool = False  # of writing more, in the middle of it; else that is an error, as on a full disk
-    hours_back: int = 0  # which the clock stands behind that of the other processes; it also loses a minute a look
-    downloads: bool = False  # digits come from a stand-in for a download, and are cached
+    largest: int = 0  # limit on the size of a file in bytes; 0: none
+    dies: bool = False  # exceeding the limit kills the process; otherwise it is an error, as on a full disk
+    hours_back: int = 0  # the clock is set back by so many hours, and by a minute more at each reading
+    downloads: bool = False  # digits come from a simulated download, and are cached
 
 
 def go(argv: list[str], log: str, fault: Fault) -> None:
-    """The whole life of such a process."""
+    """Run the command in this process, with the fault."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup lets it be ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, as under nohup
     quick_scores()
     if fault.downloads:
         datasets.DATASETS["digits"] = replace(datasets.DATASETS["digits"], cached=True, sources=(
@@ -91,16 +91,16 @@ def go(argv: list[str], log: str, fault: Fault) -> None:
 
 
 def quick_scores() -> None:
-    """Scores that are worth nothing, and no measurements: what is looked at here is how a run ends, not how well."""
+    """Make scoring quick and skip measurements: these tests check how a run ends, not its accuracy."""
     figure_arrays.tsne = figure_arrays.first_components
     scores.CLASSIFIER_EPOCHS, scores.CLASSIFIER_STEPS = 1, 3
     scores.linear_probe = lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64)
-    run_all.measure_conv = lambda device, convolution: {"float32": 2.0, "bfloat16": 1.0}
+    run.measure_conv = lambda device, convolution: {"float32": 2.0, "bfloat16": 1.0}
     resume.commit_of = environment.commit_of = lambda: ("0" * 40, False)
 
 
 def strike(owner: Any, name: str, call: int, number: int) -> None:
-    """Have the n-th call of owner.name send the process that signal first."""
+    """Send this process the signal just before the n-th call of owner.name."""
     whole, calls = getattr(owner, name), [0]
 
     def struck(*arguments: Any, **named: Any) -> Any:
@@ -112,14 +112,14 @@ def strike(owner: Any, name: str, call: int, number: int) -> None:
 
 
 def fetch(data_dir: Path, temporary: Path) -> Path:
-    """The stand-in for a download."""
+    """A simulated download."""
     for part, array in decode_digits(temporary).items():
         sys.modules[__name__].write_part(temporary / f"{part}.npy", array)
     return temporary
 
 
 def decode(folder: Path) -> dict[str, np.ndarray]:
-    """What it brought."""
+    """The arrays of the simulated download."""
     return {part: np.load(folder / f"{part}.npy") for part in datasets.PARTS}
 
 

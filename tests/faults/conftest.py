@@ -1,4 +1,4 @@
-"""What a run is that nothing happened to, once for all tests of a process."""
+"""The expected results of undisturbed runs, computed once per test process."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from tests.faults.harness import TASKS, Folder, check_complete, outcome
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[dict[str, Any], float]]:
-    """Of a task: what comes out of its run when nothing happens to it, and how many seconds that takes."""
+    """Function from a task to the outcome of its undisturbed run, and the seconds that it takes."""
     kept: dict[str, tuple[dict[str, Any], float]] = {}
 
     def of(task: str) -> tuple[dict[str, Any], float]:

@@ -1,4 +1,4 @@
-"""Runs of `_main.py` in processes of their own, and what must hold of a results folder whatever happened to them."""
+"""Run `_main.py` in separate processes, and check what must hold for a results folder whatever happened to them."""
 
 import json
 import multiprocessing
@@ -13,7 +13,7 @@ from utils.files import sha256_file
 from utils.records.schema import UNFINISHED
 
 ROOT = Path(__file__).parent.parent.parent
-DEADLINE = 600.0  # seconds after which a process hangs
+DEADLINE = 600.0  # seconds after which a process counts as hanging
 TINY = ["--dataset", "digits", "--precision", "float32", "--batch-size", "400", "--checkpoint-minutes", "0"]
 TASKS = {  # three epochs of three steps
     "1.2.1": ["--task", "1.2.1", "--widths", "4", "8", "--epochs", "3"],
@@ -30,14 +30,14 @@ def _enter(argv: list[str], log: str, fault: dict[str, Any]) -> None:
 
 
 class Folder:
-    """A results folder, with a data folder and a log of what its runs said."""
+    """A results folder, with a data folder and a log of the output of its runs."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.results, self.data, self.log = path, path / "results", path / "data", path / "log"
         path.mkdir(exist_ok=True)
 
     def start(self, argv: list[str], **fault: Any) -> BaseProcess:
-        """Begin a command of _main.py in a process of its own.  fault: fields of child.Fault."""
+        """Start a command of _main.py in a separate process.  fault: fields of child.Fault."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.faults.child"])
         os.environ["PYTHONPATH"] = str(ROOT)  # of the server, which starts with the first process
@@ -47,21 +47,21 @@ class Folder:
         return process
 
     def run(self, argv: list[str], **fault: Any) -> int:
-        """One command to its end.  Returns its exit code; minus the number of the signal that killed it."""
+        """Run one command to its end.  Returns its exit code, or minus the number of the signal that killed it."""
         return ended(self.start(argv, **fault))
 
     def said(self) -> str:
         return self.log.read_text()
 
     def names(self) -> list[str]:
-        """Everything in the results folder but the locks."""
-        if not self.results.exists():  # killed before it had made one
+        """Everything in the results folder except the locks."""
+        if not self.results.exists():  # killed before creating the folder
             return []
         return sorted(path.name for path in self.results.iterdir() if path.name != ".locks")
 
 
 def ended(process: BaseProcess, seconds: float = DEADLINE) -> int:
-    """Its exit code, once it has ended.  It fails where it does not."""
+    """Wait for its end and return its exit code; fail if it hangs."""
     process.join(seconds)
     if process.exitcode is None:
         process.kill()
@@ -78,7 +78,7 @@ def stopped(process: BaseProcess) -> None:
 
 
 def check_readable(folder: Folder) -> None:
-    """Whatever a process was killed in, every file under a final name is whole."""
+    """Every file under a final name must be complete, wherever a process was killed."""
     if not folder.results.exists():
         return
     loaded, rejected = load_results(folder.results)
@@ -89,7 +89,7 @@ def check_readable(folder: Folder) -> None:
 
 
 def check_complete(folder: Folder, records: int = 1) -> list[dict[str, Any]]:
-    """So many records, all readable, with their files and nothing else.  Returns them."""
+    """The folder must contain so many records, all readable, with their files and nothing else.  Returns them."""
     check_readable(folder)
     names = folder.names()
     assert not [name for name in names if name.endswith((".tmp", UNFINISHED))], names
@@ -102,9 +102,9 @@ def check_complete(folder: Folder, records: int = 1) -> list[dict[str, Any]]:
 
 
 def outcome(record: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same bit for bit: all but times, how often it went on, and the command line's folders.
+    """What must be equal bit for bit: all except times, the number of interruptions, and the command line's folders.
 
-    The artifacts' SHA-256 stand for every byte of weights and arrays.
+    The SHA-256 of the artifacts represent every byte of weights and arrays.
     """
     history = [{key: value for key, value in row.items() if key != "seconds"} for row in record["history"]]
     assert [row["epoch"] for row in history] == list(range(1, len(history) + 1))  # none lost, none twice

@@ -50,32 +50,28 @@ CASES: dict[str, tuple[str, str, dict]] = {
 }
 
 
-def own_numbers(sampler: Callable[..., Tensor], *high: int) -> Callable[..., Tensor]:
-    """A process that draws for its share alone, from a generator of its own."""
+def own_numbers() -> Callable[..., Tensor]:
+    """Broken: each process draws only for its share, from its own generator."""
     own = Generator().manual_seed(distributed.rank())
-
-    def draw(*arguments) -> Tensor:
-        shape, _ = arguments[-2:]
-        return sampler(*arguments[:-2], tuple(shape), generator=own)
-    return draw
+    return lambda sampler, shape, generator: sampler(tuple(shape), generator=own)
 
 
-# REVERSED changes nothing but the order of additions: every batch, and what was drawn for it, from its other end.  The
-# others are what a careless data-parallel training would do.
+# REVERSED only changes the order of additions: every batch, and the random numbers drawn for it, are reversed.  The
+# others are broken variants of data-parallel training.
 REVERSED = "reversed"
 CHANGES: dict[str, Callable[[], object]] = {
     "float64": lambda: float64(),
     REVERSED: lambda: patch.object(distributed, "share", lambda batch: batch.flip(0)),
     "local norms": lambda: patch.object(distributed, "share_norms", lambda modules: None),
     "ungathered": lambda: patch.object(contrastive_methods, "distributed", SimpleNamespace(gather=lambda x: x)),
-    "own numbers": lambda: patch.object(distributed, "rand", own_numbers(torch.rand)),
+    "own numbers": lambda: patch.object(distributed, "draw", own_numbers()),
     "own gradients": lambda: patch.object(distributed, "averaged", lambda modules, function: function),
 }
 
 
 @contextmanager
 def float64() -> Iterator[None]:
-    """The network in float64, where rounding is too small for AdamW to make steps of it: equal means equal."""
+    """The network in float64, where rounding is too small for AdamW to turn it into steps."""
     with (patch.dict(loop.DTYPES, {"float32": torch.float64}), patch.object(loop, "cast", nn.Module.to),
           patch("utils.compute.optimiser.master_copy", lambda weight: weight),
           patch.object(contrastive_methods, "info_nce", lambda q, k, queue, t: info_nce(q, k, queue.double(), t))):
@@ -96,7 +92,7 @@ def curves() -> Iterator[list[float]]:
 
 
 def train(name: str, data: DeviceData) -> dict[str, object]:
-    """The curve and the final weights of one case, which may be `CASE: CHANGE`."""
+    """The loss curve and the final weights of one case, which may be `CASE: CHANGE`."""
     case, _, change = name.partition(": ")
     task, method, given = CASES[case]
     recipe = dataclasses.replace(TASKS[task].default_recipe("digits", method), **(TINY | given))

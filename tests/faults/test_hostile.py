@@ -24,7 +24,7 @@ def every_byte(out: Path) -> dict[str, bytes]:
 
 
 def two_runs(honest: Path, folder: Path) -> None:
-    """The run that is tampered with, copied, and another that no entry of the corpus writes to, hard-linked."""
+    """A copy of the run that is tampered with, and hard links to another run, which no entry of the corpus changes."""
     folder.mkdir(parents=True)
     for suffix in (".json", ".npz", ".safetensors"):
         shutil.copy(honest / f"{TARGET}{suffix}", folder)
@@ -75,11 +75,11 @@ def test_a_hostile_submission_affects_only_its_own_student(honest: Path, tmp_pat
         assert "does not hold" in (out / name / "grade.html").read_text()
     assert rows["claims-everything"]["classifier"] == full["classifier"]
     for name in ("zip-windows", "zip-macos", "empty-folders", "same-in-two-forms", "renamed", "deep-folders", "copies",
-                 "nearly-copies", "zip-slip", "inner-noise"):  # careless, not hostile, or without effect
+                 "nearly-copies", "zip-slip", "inner-noise"):  # sloppy but not hostile, or without effect
         assert rows[name]["total"] == full["total"], name
     for name in ("zip-bomb", "sparse", "inner-bomb"):  # one file is left out
         assert rows[name]["total"] == full["total"] and "larger than the 20 MB" in rows[name]["remarks"], name
-    assert (out / "class.html").stat().st_size < 200_000  # however many copies are handed in
+    assert (out / "class.html").stat().st_size < 200_000  # regardless of the number of copies
     for name in ("zip-cut", "zip-noise", "zip-empty", "zip-many", "empty", "no-records", "inner-many",
                  "pipe-as-zip", "linked-student", "zip-encrypted", "zip-wrong-sums", "zip-false-sizes",
                  "zip-long-list"):

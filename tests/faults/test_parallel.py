@@ -1,6 +1,6 @@
-"""Two processes do what one does: the same losses but for rounding; and what a careless training would show.
+"""Two processes must give the losses of one, except for rounding, and broken variants must not.
 
-The runs are those of parallel_worker.py, in two processes of torchrun's and, at the same time, in one.
+parallel_worker.py does the runs, in two processes under torchrun and, at the same time, in one.
 """
 
 import os
@@ -14,11 +14,11 @@ import torch
 from tests.faults.parallel_worker import CASES, REVERSED, STEPS
 
 ROOT = Path(__file__).parent.parent.parent
-ROUNDING = 2e-5  # relative, of float32 losses over all steps, where nothing enlarges rounding (see ENLARGED)
-# AdamW makes full steps of a gradient that is 0 but for rounding, as that of a bias before a norm is; the norm takes
-# that out again, but where its running averages are used instead, as in moco's target, it is seen
+ROUNDING = 2e-5  # relative tolerance of float32 losses over all steps, for cases that do not amplify rounding
+# These amplify rounding.  The gradient of a bias before a norm is 0 except for rounding, which AdamW turns into full
+# steps.  The norm removes their effect, but not if it uses running averages, as in moco's target.
 ENLARGED = ("moco", "byol", "patches")
-FLOAT64 = 1e-6  # where it is not enlarged: what single layers still round to float32 is left
+FLOAT64 = 1e-6  # relative tolerance in float64, since single layers still round to float32
 EXACT = [f"{case}: float64" for case in ENLARGED]
 BROKEN = ["simclr: local norms", "byol: local norms", "simclr: ungathered", "dcl: ungathered", "vicreg: ungathered",
           "moco: ungathered", "cmc: ungathered", "simclr: own numbers", "rotnet: own numbers", "joint: own gradients"]
@@ -26,7 +26,7 @@ BROKEN = ["simclr: local norms", "byol: local norms", "simclr: ungathered", "dcl
 
 @pytest.fixture(scope="session")
 def curves(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict]:
-    """Everything that the cases give, in one process and in two."""
+    """The results of all cases, in one process and in two."""
     folder = tmp_path_factory.mktemp("parallel")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     worker = str(ROOT / "tests" / "faults" / "parallel_worker.py")
@@ -61,17 +61,17 @@ def test_two_halves_of_a_batch_are_one_batch(case: str, curves: tuple[dict, dict
 
 
 @pytest.mark.parametrize("case", ENLARGED)
-def test_without_rounding_the_others_are_too(case: str, curves: tuple[dict, dict]) -> None:
+def test_cases_that_amplify_rounding_agree_in_float64(case: str, curves: tuple[dict, dict]) -> None:
     assert apart(curves[0][f"{case}: float64"], curves[1][f"{case}: float64"]) < FLOAT64
     assert apart(curves[0][case], curves[1][case]) < 1e-2
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_the_comparison_catches_careless_training(broken: str, curves: tuple[dict, dict]) -> None:
+def test_the_comparison_catches_broken_variants(broken: str, curves: tuple[dict, dict]) -> None:
     assert apart(curves[0][broken.partition(":")[0]], curves[1][broken]) > 500 * ROUNDING
 
 
-def test_another_order_of_additions_alone_is_as_far_apart(curves: tuple[dict, dict]) -> None:
-    """What the tolerance allows is rounding: one process differs by it from itself."""
+def test_the_tolerance_is_that_of_another_order_of_additions(curves: tuple[dict, dict]) -> None:
+    """One process differs from itself by as much, if only the order of additions changes."""
     one = curves[0]
     assert 0 < apart(one["simclr"], one[f"simclr: {REVERSED}"]) < ROUNDING

@@ -1,4 +1,4 @@
-"""Ctrl-C, full disks, damaged files, two at once, a clock that runs backwards: one clear line, and nothing is lost."""
+"""Ctrl-C, full disks, damaged files, concurrent runs, a clock that runs backwards: one clear line, nothing lost."""
 
 import json
 import os
@@ -25,13 +25,13 @@ def expected(whole) -> dict:
 
 
 def last_line(folder: Folder) -> str:
-    """What the command ended with; no command here may end in a traceback."""
+    """The last line of the output; no command here may end in a traceback."""
     assert "Traceback" not in folder.said(), folder.said()
     return folder.said().strip().splitlines()[-1]
 
 
 def go_on(folder: Folder, expected: dict, **fault) -> None:
-    """The same command ends the run, as if nothing had happened."""
+    """The same command must complete the run, with the outcome of an undisturbed run."""
     check_readable(folder)
     assert folder.run(RUN, **fault) == 0, folder.said()
     assert outcome(check_complete(folder)[0]) == expected
@@ -40,7 +40,7 @@ def go_on(folder: Folder, expected: dict, **fault) -> None:
 # Ctrl-C and SIGTERM
 
 @pytest.mark.parametrize("place", ["load", "fit", "restore", "step", "validate", "score", "arrays", "record", "remove"])
-def test_ctrl_c_anywhere_says_how_to_go_on(place: str, expected: dict, folder: Folder) -> None:
+def test_ctrl_c_anywhere_says_how_to_resume(place: str, expected: dict, folder: Folder) -> None:
     assert folder.run(RUN, place=place, signal=signal.SIGINT) == 130
     assert last_line(folder).startswith("interrupted; ") and "the same command" in last_line(folder)
     go_on(folder, expected)
@@ -85,7 +85,7 @@ def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
 
 
-def test_a_full_disk_ends_in_one_line_and_then_it_goes_on(small_disk: Path, expected: dict, folder: Folder) -> None:
+def test_a_full_disk_ends_in_one_line_and_the_run_resumes(small_disk: Path, expected: dict, folder: Folder) -> None:
     assert folder.run(RUN) == 1
     assert last_line(folder).startswith("error: ") and "No space left on device" in last_line(folder)
     assert not [name for name in folder.names() if name.endswith((".tmp", ".json"))]
@@ -94,7 +94,7 @@ def test_a_full_disk_ends_in_one_line_and_then_it_goes_on(small_disk: Path, expe
     assert "resuming from stage1-step000000009" in folder.said()
 
 
-def test_a_disk_without_room_for_a_checkpoint(small_disk: Path, expected: dict, folder: Folder) -> None:
+def test_training_continues_without_room_for_a_checkpoint(small_disk: Path, expected: dict, folder: Folder) -> None:
     (small_disk / "other").write_bytes(bytes(1_990_000))
     assert folder.run(RUN) == 1
     assert "could not be written (No space left on device); the training continues without it" in folder.said()
@@ -105,8 +105,8 @@ def test_a_disk_without_room_for_a_checkpoint(small_disk: Path, expected: dict, 
 
 
 @pytest.mark.parametrize("largest, checkpoints", [(1_000_000, True), (5_000, False)])
-def test_files_that_may_grow_no_further(largest: int, checkpoints: bool, expected: dict, folder: Folder) -> None:
-    """As on a full disk, for every user: a limit on the size of files, which the weights or everything is above."""
+def test_a_limit_on_file_sizes_gives_one_line(largest: int, checkpoints: bool, expected: dict, folder: Folder) -> None:
+    """Simulates a full disk without root: a limit on file sizes that only the weights, or all files, exceed."""
     assert folder.run(RUN, largest=largest) == 1
     assert last_line(folder).startswith("error: ") and "File too large" in last_line(folder)
     assert ("the training continues without it" not in folder.said()) == checkpoints
@@ -114,7 +114,7 @@ def test_files_that_may_grow_no_further(largest: int, checkpoints: bool, expecte
     assert ("resuming from stage1-step000000009" in folder.said()) == checkpoints
 
 
-def test_a_read_only_results_folder(small_disk: Path, folder: Folder) -> None:
+def test_a_read_only_results_folder_is_one_clear_line(small_disk: Path, folder: Folder) -> None:
     remount(small_disk, "ro")
     assert folder.run(RUN) == 1
     assert last_line(folder) == f"error: --results-dir {small_disk}: cannot write there (Read-only file system)"
@@ -129,7 +129,7 @@ def test_a_results_folder_that_is_taken_away_is_made_again(expected: dict, folde
     assert outcome(check_complete(folder)[0]) == expected
 
 
-def test_where_no_lock_can_be_had(folder: Folder) -> None:
+def test_a_lock_that_cannot_be_created_is_one_clear_line(folder: Folder) -> None:
     folder.results.mkdir()
     (folder.results / ".locks").write_text("no folder")
     assert folder.run(RUN) == 1
@@ -176,12 +176,12 @@ def test_another_recipe_is_refused_with_the_difference(folder: Folder) -> None:
 # clocks
 
 @pytest.mark.parametrize("place, call", [("step", 5), ("remove", 1)])
-def test_a_clock_that_runs_backwards(place: str, call: int, expected: dict, folder: Folder) -> None:
+def test_a_run_resumes_although_the_clock_runs_backwards(place: str, call: int, expected: dict, folder: Folder) -> None:
     assert folder.run(RUN, place=place, call=call, hours_back=1) == -9
     go_on(folder, expected, hours_back=10_000)
 
 
-# two and more at once
+# concurrent runs
 
 def test_of_two_identical_runs_the_second_says_who_holds_it(expected: dict, folder: Folder) -> None:
     first = folder.start(RUN, place="step", call=5, signal=signal.SIGSTOP)
@@ -190,7 +190,7 @@ def test_of_two_identical_runs_the_second_says_who_holds_it(expected: dict, fold
     second.log = folder.path / "second"
     assert second.run(RUN) == 1
     assert f"is being trained by process {first.pid} on {os.uname().nodename}, since " in last_line(second)
-    assert second.run([*RUN, "--seed", "0", "1"]) == 0  # of several it passes that one over
+    assert second.run([*RUN, "--seed", "0", "1"]) == 0  # a command of several runs skips it
     assert f"process {first.pid}" in second.said() and "skipped" in second.said()
     os.kill(first.pid, signal.SIGCONT)
     assert ended(first) == 0
@@ -199,7 +199,7 @@ def test_of_two_identical_runs_the_second_says_who_holds_it(expected: dict, fold
 
 
 def test_four_processes_over_one_folder_finish_each_run_once(tmp_path: Path) -> None:
-    """And a fifth, the first of them, is killed in the middle of a run, which another one ends."""
+    """A fifth process, which starts first, is killed in the middle of a run, and another process completes that run."""
     argv = ["--task", "all", "--seed", "0", "1", "--widths", "4", "8", "--epochs", "1"]
     four = [Folder(tmp_path) for _ in range(5)]
     for number, folder in enumerate(four):
@@ -208,14 +208,14 @@ def test_four_processes_over_one_folder_finish_each_run_once(tmp_path: Path) -> 
     processes = [folder.start(argv) for folder in four[1:]]
     assert ended(killed) == -9
     assert [ended(process, 300) for process in processes] == [0, 0, 0, 0], [folder.said() for folder in four]
-    assert four[0].run(argv) == 0  # what the killed one held when the others came by
+    assert four[0].run(argv) == 0  # the run of the killed process, which was locked when the others tried it
     records = check_complete(four[0], 20)
     assert len({(r["run"]["task"], r["run"]["method"], r["run"]["seed"]) for r in records}) == 20
     assert sum(folder.said().count(": test accuracy ") for folder in four) == 20
 
 
 def test_a_run_in_a_fresh_process_gives_the_same_record(tmp_path: Path) -> None:
-    """The command line, twice, in processes of their own: same losses, same predictions."""
+    """The same command line in two separate processes gives the same losses and predictions."""
     results = []
     for name in ("a", "b"):
         command = [sys.executable, "_main.py", "--task", "1.2.3", "--dataset", "digits", "--quick", "--precision",
@@ -224,7 +224,7 @@ def test_a_run_in_a_fresh_process_gives_the_same_record(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert "estimated" in done.stdout
         assert "1.2.3 digits simclr seed 0: test accuracy" in done.stdout.splitlines()[-1]
-        assert done.stderr == ""  # no progress bar where nobody watches
+        assert done.stderr == ""  # no progress bar without a terminal
         raw = json.loads((tmp_path / name / "1.2.3_digits_simclr_seed0_quick.json").read_text())
         results.append((raw["metrics"], [row["train_loss"] for row in raw["history"]], raw["artifacts"]))
     assert results[0] == results[1]

@@ -26,8 +26,8 @@ RUN = ["_main.py", "--task", "1.2.3", "--dataset", "digits", "--quick", "--preci
        "--checkpoint-minutes", "0"]
 NAME = "1.2.3_digits_simclr_seed0_*_quick"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
-# in every Python at its start: after a restart one process comes later than the other, which then finds in torchrun's
-# store where that one's dead predecessor listened
+# run by every Python at its start: after a restart one process starts later than the other, which then finds the
+# address of that process's dead predecessor in torchrun's store
 LATE = """
 import os, time
 if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0" and os.environ.get("RANK") == os.environ["LATE_RANK"]:
@@ -83,7 +83,7 @@ def test_a_signal_to_torchrun_leaves_a_checkpoint_from_which_the_run_resumes(num
     command = [*HERE, *RUN, "--results-dir", str(tmp_path / "results")]
     with (tmp_path / "log").open("w") as log:
         agent = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log,
-                                 preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # nohup lets it be ignored
+                                 preexec_fn=lambda: signal.signal(number, signal.SIG_DFL))  # ignored, as under nohup
     until = time.monotonic() + DEADLINE
     while not list((tmp_path / "results").glob("*.unfinished/stage1-step*.json")):
         assert time.monotonic() < until and agent.poll() is None, (tmp_path / "log").read_text()
@@ -120,7 +120,7 @@ def test_an_error_is_said_once_and_is_the_reason_in_torchrun_s_report(tmp_path: 
 
 @pytest.fixture
 def hosts() -> Iterator[list[str]]:
-    """Two network namespaces with a cable between them: two hosts, as far as torch can tell."""
+    """Two network namespaces with a virtual cable between them, which torch takes for two hosts."""
     names, ip = [f"slr{os.getpid()}{end}" for end in "ab"], shutil.which("ip") or "/usr/sbin/ip"
 
     def do(*words: str) -> None:

@@ -149,7 +149,7 @@ def test_a_folder_that_is_swapped_for_a_link_while_it_is_copied_is_not_followed(
         open_regular(folder / "sub")
 
 
-def test_who_is_a_student(tmp_path: Path) -> None:
+def test_each_folder_and_archive_is_a_student_and_other_files_are_not(tmp_path: Path) -> None:
     write(tmp_path, "ada/a.json", "eve.ZIP", ".hidden/a.json", "ada.zip", "notes.txt", "__MACOSX/x/._a.json", METADATA,
           ".DS_Store", "desktop.ini", "Mu\u0308ller/a.json", "x.tar.gz")
     write(tmp_path, "rubric.yaml", "team_3_1_final.zip", "team_3_2_final.zip")

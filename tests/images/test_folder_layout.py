@@ -104,7 +104,7 @@ def test_classes_next_to_a_flat_test_folder_are_split_here(tmp_path: Path, capfd
     assert "left out: 7 images in test/, which has no class folders" in capfd.readouterr().err
 
 
-def test_trains_may_be_a_class(tmp_path: Path) -> None:
+def test_a_train_folder_next_to_classes_is_a_class(tmp_path: Path) -> None:
     fill(tmp_path / "set", train=10, bus=10, car=10)
     assert load_folder(tmp_path / "set", tmp_path / "data").classes == ("bus", "car", "train")
 
@@ -236,7 +236,7 @@ def test_a_linked_class_folder_is_read(tmp_path: Path) -> None:
     assert sum(map(sum, counts_of(tmp_path / "set", tmp_path).values())) == 32
 
 
-def test_jfif_images_are_taken(tmp_path: Path) -> None:
+def test_jfif_images_are_read(tmp_path: Path) -> None:
     fill(tmp_path / "set", cat=10, dog=10, emu=10)
     for file in (tmp_path / "set" / "cat").iterdir():
         Image.open(file).save(file.with_suffix(".jfif"), "jpeg")

@@ -212,7 +212,7 @@ def test_extreme_but_valid_numbers_are_drawn(results_dir: Path) -> None:
 
 
 def test_tables_of_the_project_s_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alignment, uniformity and the score behind the head appear next to the linear probe, means over seeds."""
+    """Alignment, uniformity and the score after the head appear next to the linear probe, as means over seeds."""
     monkeypatch.setattr("report.load.check_known", lambda *_: None)  # the factory's images are not MNIST's
     for task, dataset, method, seed in (("1.2.3", "mnist", "simclr", 0), ("1.2.3", "mnist", "simclr", 1),
                                         ("1.2.3", "cifar10", "vicreg", 0), ("1.2.1", "mnist", "plain", 0)):

@@ -34,7 +34,7 @@ def test_a_view_is_a_shift_by_at_most_a_pixel_and_noise(monkeypatch: pytest.Monk
     assert abs((noise - quiet).mean().item()) < 0.002
 
 
-def test_a_turn_is_that_of_numpy() -> None:
+def test_turn_rotates_as_numpy_does() -> None:
     images = torch.from_numpy(digits.load()[0][:8])
     quarters = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0])
     turned = digits.turn(images, quarters)

@@ -1,4 +1,4 @@
-"""What the projection head forgets; without turns it must not."""
+"""The projection head discards the rotation; without rotations in the views it must not."""
 
 import copy
 
@@ -14,7 +14,7 @@ from theory.projection_head import experiment as projection_head
 
 
 def head_forgets_the_turn(untrained: list[dict], trained: list[dict]) -> bool:
-    """The claim: behind the head the turn is lost, before it hardly, and without training it is there in both."""
+    """The claim: the rotation is lost after the head, hardly before it, and in neither place without training."""
     before, after = trained[1]["turn_accuracy"], trained[2]["turn_accuracy"]
     return (before - after > 0.1 and before > untrained[1]["turn_accuracy"] - 0.1
             and untrained[2]["turn_accuracy"] - after > 0.1)

@@ -196,7 +196,7 @@ def test_with_every_checkpoint_damaged_it_starts_over(digits, tmp_path: Path) ->
 def test_a_full_disk_costs_the_checkpoint_not_the_training(digits, tmp_path: Path, monkeypatch, capsys) -> None:
     def full(*arguments) -> None:
         raise OSError(28, os.strerror(28))
-    monkeypatch.setattr("training.checkpoints.write_atomically", full)
+    monkeypatch.setattr("training.checkpoints.write_bytes", full)
     assert len(train(tmp_path, digits, "rotation", every=0.0).history) == 2
     assert "could not be written (No space left on device)" in capsys.readouterr().err
 

@@ -105,13 +105,11 @@ def moved(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> nn.Module:
     return module
 
 
-def copied(modules: list[nn.Module]) -> list[nn.Module]:
+def copied(network: nn.Module) -> nn.Module:
     """copy.deepcopy, which reads memory that fake tensors do not have."""
-    memo: dict[int, Any] = {}
-    for module in modules:
-        memo |= {id(weight): nn.Parameter(weight.detach().clone()) for weight in module.parameters()}
-        memo |= {id(buffer): buffer.clone() for buffer in module.buffers()}
-    return copy.deepcopy(modules, memo)
+    memo: dict[int, Any] = {id(weight): nn.Parameter(weight.detach().clone()) for weight in network.parameters()}
+    memo |= {id(buffer): buffer.clone() for buffer in network.buffers()}
+    return copy.deepcopy(network, memo)
 
 
 @contextmanager
@@ -123,9 +121,7 @@ def pretended_cuda() -> Iterator[None]:
         patch.setattr(nn.Module, "_apply", moved)
         patch.setattr(Loop, "count_flops", lambda *arguments, **options: None)  # the same loss and its gradient
         patch.setattr(nn.init, "dirac_", lambda weight: weight)  # element by element: half of the time
-        patch.setattr("training.momentum.copy", SimpleNamespace(deepcopy=copied))
-        for script in ("classification", "contrastive"):  # there it checks the size of images, on the device meta
-            patch.setattr(f"training.{script}.build_encoder", lambda *description: None)
+        patch.setattr("training.contrastive_methods.copy", SimpleNamespace(deepcopy=copied))
         yield
 
 
@@ -208,10 +204,9 @@ def score(data: DeviceData) -> None:
     decoder = build_decoder("conv", SHAPE, (8, 8, 8), 128).to(CUDA).eval()
     latents = scores.encode_splits(encoder, data)
     classifier, _ = scores.train_classifier(latents, 10, 0, 1)
-    predictions = {"test": scores.predict(classifier, latents["test"].z)}
-    predictions |= {"val": scores.knn_predict(latents["labelled"], latents["val"].z, 10)}
-    assert all(predicted.device.type == "cuda" for predicted in predictions.values())
-    scores.accuracy_metrics("accuracy", "", predictions, latents)
+    for predict in (lambda z: scores.predict(classifier, z), lambda z: scores.knn_predict(latents["labelled"], z, 10)):
+        assert predict(latents["val"].z).device.type == "cuda"
+        scores.accuracy_metrics("accuracy", "", predict, latents, ("val", "test"))
     views = TASKS["1.2.3"].default_recipe("digits")
     scores.geometry_metrics(encoder, latents["test"].z, data, lambda images, generator: random_view(
         images, views, generator))
@@ -289,7 +284,7 @@ def queue_on_the_cpu(patch: pytest.MonkeyPatch) -> None:
 
 
 def generator_on_the_cpu(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("utils.compute.distributed.rand", lambda shape, generator: torch.rand(
+    patch.setattr("utils.compute.distributed.draw", lambda sampler, shape, generator: sampler(
         list(shape), generator=generator, device="cpu"))
 
 

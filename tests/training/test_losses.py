@@ -33,7 +33,7 @@ def transcription(z0: Tensor, z1: Tensor, temperature: float) -> float:
 
 
 @pytest.mark.parametrize("n, d, temperature", [(2, 3, 1.0), (5, 8, 0.5), (9, 4, 0.1)])
-def test_equals_the_transcription(n: int, d: int, temperature: float) -> None:
+def test_nt_xent_equals_the_transcription_of_its_equation(n: int, d: int, temperature: float) -> None:
     z0, z1 = views(n, d)
     assert nt_xent(z0, z1, temperature).item() == pytest.approx(transcription(z0, z1, temperature), rel=1e-12)
 
@@ -64,7 +64,7 @@ def test_the_transcription_catches_broken_variants(broken) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 7, 64])
-def test_is_log_of_2n_minus_1_when_all_rows_coincide(n: int) -> None:
+def test_nt_xent_is_log_of_2n_minus_1_when_all_rows_coincide(n: int) -> None:
     z = torch.ones(n, 5, dtype=torch.float64)
     assert nt_xent(z, z, 0.3).item() == pytest.approx(math.log(2 * n - 1), rel=1e-12)
 
@@ -77,19 +77,19 @@ def test_closed_form_for_orthogonal_pairs() -> None:
     assert nt_xent(z, z, temperature).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_does_not_change_with_scale_order_or_exchange_of_the_views() -> None:
+def test_nt_xent_does_not_change_with_scale_order_or_exchange_of_the_views() -> None:
     z0, z1 = views(6, 4)
     loss, order = nt_xent(z0, z1, 0.2), torch.randperm(6)
     for same in (nt_xent(3 * z0, 0.1 * z1, 0.2), nt_xent(z0[order], z1[order], 0.2), nt_xent(z1, z0, 0.2)):
         torch.testing.assert_close(same, loss)
 
 
-def test_gradient_is_that_of_finite_differences() -> None:
+def test_nt_xent_gradient_is_that_of_finite_differences() -> None:
     z0, z1 = views(4, 3)
     assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, 0.5), (z0.requires_grad_(), z1.requires_grad_()))
 
 
-def test_agrees_with_lightly() -> None:
+def test_nt_xent_agrees_with_lightly() -> None:
     from lightly.loss import NTXentLoss
 
     z0, z1 = (z.float() for z in views(16, 32))

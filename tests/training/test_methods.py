@@ -1,8 +1,10 @@
 """What makes each method what it is, taken apart: labels that are hidden, corruption, crossed targets, the queue."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from functools import cache, partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +18,15 @@ from models.encoders import build_encoder
 from models.patches import PatchComponents
 from tests.training.helpers import CPU, FEW_FILTERS, check_same, train
 from training import autoencoding, classification, contrastive, contrastive_methods
+from training.classification_recipe import ClassificationRecipe
+from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Loop, Trained
 from training.tasks import TASKS
 from utils.compute.precision import round_as_saved
+from utils.errors import UsageError
 from utils.images.datasets import Dataset
 from utils.images.on_device import DeviceData, to_float
+from utils.recipe import check_fits
 
 
 @pytest.fixture(scope="module")
@@ -304,3 +310,26 @@ def test_a_readout_fits_the_weights_that_are_rounded_for_the_file(task: str, met
     z = encode(encoder, data.images[data.train])
     offset = z.mean(0).abs() / z.std(0).clamp(min=1e-6)
     assert offset.max() < 1e-4
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 17, 40)])
+def test_views_and_small_images_are_refused_exactly_where_the_encoder_fails(shape: tuple[int, int, int]) -> None:
+    data, outcomes = SimpleNamespace(image_shape=shape), set()
+    for blocks in (1, 2, 3):
+        with torch.device("meta"):  # shapes alone
+            encoder = build_encoder("conv", shape, (4,) * blocks, 8, "max") if 2**blocks < min(shape[1:]) - 1 else None
+        for fraction in (0.1, 0.2, 0.3, 0.5, 0.625, 0.75, 0.9) if encoder else ():
+            views = ContrastiveRecipe(widths=(4,) * blocks, view_scale=fraction)
+            small = ClassificationRecipe(widths=(4,) * blocks, resize_from=fraction)
+            for recipe, size in ((views, contrastive.view_size(views, data)),
+                                 (small, classification.size_after(0, shape[1:], fraction))):
+                refused = works = False
+                try:
+                    check_fits(recipe, shape)
+                except UsageError:
+                    refused = True
+                with contextlib.suppress(RuntimeError), torch.no_grad():
+                    works = encoder(torch.empty(2, shape[0], *size, device="meta")).shape == (2, 8)
+                assert refused == (not works or min(size) < 4), (recipe, size)
+                outcomes.add(refused)
+    assert outcomes == {True, False}

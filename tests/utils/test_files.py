@@ -7,7 +7,7 @@ from typing import IO
 import pytest
 
 from utils.console import in_words
-from utils.files import remove_temporary, write_atomically, write_text
+from utils.files import remove_temporary, write_atomically, write_bytes
 from utils.version import commit_of, project_version
 
 
@@ -30,19 +30,10 @@ def test_an_interrupted_write_keeps_the_old_bytes_and_leaves_nothing_behind(tmp_
 def test_files_have_the_permissions_that_the_umask_leaves(umask: int, tmp_path: Path) -> None:
     before = os.umask(umask)
     try:
-        write_text(tmp_path / "file", "x")
+        write_bytes(tmp_path / "file", b"x")
     finally:
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~umask
-
-
-def test_text_is_written_as_utf_8(tmp_path: Path) -> None:
-    write_text(tmp_path / "file", "\xe9\n")
-    assert (tmp_path / "file").read_bytes() == b"\xc3\xa9\n"
-    with pytest.raises(UnicodeEncodeError):
-        write_text(tmp_path / "file", "\ud800")
-    write_text(tmp_path / "file", "\ud800", "backslashreplace")
-    assert (tmp_path / "file").read_bytes() == b"\\ud800"
 
 
 def test_only_the_leftovers_of_this_run_are_removed(tmp_path: Path) -> None:

@@ -1,16 +1,15 @@
-"""The form of the result in theory.json, and its figure: the plane of the two scores, its corners and the runs."""
+"""The result in theory.json, and its figure: alignment against uniformity, of extreme latents and of the runs."""
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated
 
 from matplotlib.figure import Figure
-from pydantic import Field, model_validator
 
 from report import show
 from report.drawing import INK, MUTED, PALETTE
-from theory.fields import Finite
+from theory.fields import Finite, Rows, named
 from theory.own_runs import OwnRun
-from utils.records.schema import Positive, Strict, Text, require
+from utils.records.schema import Positive, Strict, Text
 
 CORNERS = ("collapsed", "two opposite points", "uniform, views unrelated", "uniform, views alike")
 
@@ -34,13 +33,8 @@ class Corner(Strict):
 
 class AlignmentUniformity(Strict):
     points: Positive
-    rows: Annotated[list[Uniformity], Field(min_length=2, max_length=100)]
-    corners: list[Corner]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        require(tuple(corner.name for corner in self.corners) == CORNERS, f"the corners must be {', '.join(CORNERS)}")
-        return self
+    rows: Rows[Uniformity]
+    corners: Annotated[list[Corner], named(CORNERS)]
 
 
 def draw(figure: Figure, found: AlignmentUniformity, runs: Sequence[OwnRun]) -> None:

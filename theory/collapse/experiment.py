@@ -1,6 +1,6 @@
-"""Collapse, and what prevents it in each method: every method with and without that part, on digits.
+"""Collapse, and what prevents it: every method with and without the part that does, on digits.
 
-The loss of every ablation is the method's own without that part; nothing else changes.
+The loss of each ablation is that of the method without one part; nothing else changes.
 """
 
 import copy
@@ -30,7 +30,7 @@ Views = tuple[Tensor, Tensor]  # of both views, (B, D) each
 def spread(z: Tensor) -> float:
     """Mean standard deviation of the coordinates of the normalised rows of (N, D), times sqrt(D) (Chen and He 2021).
 
-    1 for rows spread evenly over the sphere, 0 where all are one point.
+    1 for rows spread evenly over the sphere, 0 if all are the same point.
     """
     return F.normalize(z, dim=1).std(dim=0, correction=0).mean().item() * math.sqrt(z.shape[1])
 
@@ -38,8 +38,8 @@ def spread(z: Tensor) -> float:
 def rank_about_origin(z: Tensor) -> float:
     """Exponential of the entropy of the singular values of the normalised rows of (N, D), not centred (RankMe 2023).
 
-    About 1 where all rows are one point.  The centred effective rank cannot see that: what is left of a point once
-    its mean is taken away is noise, and noise has full rank.
+    About 1 if all rows are the same point.  The centred effective rank cannot detect this: only noise remains after
+    the mean is subtracted, and noise has full rank.
     """
     singular = torch.linalg.svdvals(F.normalize(z.double(), dim=1))
     return torch.special.entr(singular / singular.sum()).sum().exp().item()
@@ -50,7 +50,7 @@ def crossed(predict: nn.Module, z: Views, targets: Views) -> Tensor:
     return byol_regression(predict(z[0]), targets[1]) + byol_regression(predict(z[1]), targets[0])
 
 
-# the loss of each variant, of the embeddings z of both views, those of the target t, the predictor p and the queue
+# each variant's loss of: embeddings z of both views, the target's embeddings t, the predictor p, the queue
 LOSSES: dict[str, Callable[[Views, Views, nn.Module, Tensor], Tensor]] = {
     "simclr": lambda z, t, p, queue: nt_xent(*z, TEMPERATURE),
     "dcl": lambda z, t, p, queue: dcl(*z, TEMPERATURE),
@@ -119,7 +119,7 @@ def measure(encoder: nn.Module) -> dict[str, Any]:
 
 
 def run(seed: int) -> dict[str, Any]:
-    """Every variant, and the network that all but the last start from."""
+    """Every variant, and the untrained network from which all but the last start."""
     rows = [{"name": name, "method": method, "without": without, **measure(train(name, seed, STEPS))}
             for name, (method, without) in VARIANTS.items()]
     return {"steps": STEPS, "width": WIDTH, "threshold": COLLAPSED, "untrained": measure(train("simclr", seed, 0)),

@@ -1,14 +1,13 @@
-"""The form of the result in theory.json, and its figure: the spread of every variant.  No torch here."""
+"""The result in theory.json, and its figure: the spread of every variant.  No torch here."""
 
-from typing import Self
+from typing import Annotated
 
 from matplotlib.figure import Figure
-from pydantic import model_validator
 
 from report import show
 from report.drawing import BLUE, MUTED, ORANGE
-from theory.fields import Above0, AtLeast0
-from utils.records.schema import Fraction, Positive, Strict, Text, require
+from theory.fields import Above0, AtLeast0, named
+from utils.records.schema import Fraction, Positive, Strict, Text
 
 # name -> (method, what is left out; "" for the whole method)
 VARIANTS = {
@@ -51,12 +50,7 @@ class Collapse(Strict):
     width: Positive
     threshold: Above0
     untrained: Embedding
-    rows: list[Variant]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        require([row.name for row in self.rows] == list(VARIANTS), f"the variants must be {', '.join(VARIANTS)}")
-        return self
+    rows: Annotated[list[Variant], named(VARIANTS)]
 
     def by_name(self, name: str) -> Variant:
         """One of VARIANTS."""

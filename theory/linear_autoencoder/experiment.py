@@ -1,6 +1,6 @@
 """A linear autoencoder with squared loss spans PCA's subspace (Baldi and Hornik 1989), and its axes are not PCA's.
 
-Trained with biases on digits that are not centred: the biases have to find the mean (Bourlard and Kamp 1988).
+It has biases, and the digits are not centred: the biases must learn the mean (Bourlard and Kamp 1988).
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ LATENT, STEPS = 10, 500
 def train(images: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Decoder weights (64, LATENT) and reconstructions (N, 64) of a linear autoencoder trained on images (N, 64).
 
-    Mean squared error by L-BFGS on all images at once.  Adam gets there too, but needs many more steps for the axes
-    whose variances lie close together.
+    L-BFGS minimises the mean squared error of all images at once.  Adam converges to the same, but needs many more
+    steps for axes of similar variance.
     """
     torch.manual_seed(seed)
     x = torch.from_numpy(images)
@@ -41,7 +41,7 @@ def train(images: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def principal_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Cosines of the principal angles between the spans of the columns of a and b, (D, k) each, falling.
 
-    All are 1 where the spans are one (Bjorck and Golub 1973).
+    All are 1 if the spans are equal (Bjorck and Golub 1973).
     """
     return np.clip(np.linalg.svd(np.linalg.qr(a)[0].T @ np.linalg.qr(b)[0], compute_uv=False), 0, 1)
 
@@ -53,7 +53,7 @@ def axis_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def run(seed: int) -> dict[str, Any]:
-    """Trained twice, from two random starts, against PCA and against a random subspace."""
+    """Train from two random starts, and compare with PCA and with a random subspace."""
     images = load()[0]
     mean, axes = images.mean(axis=0), principal_directions(images)[:, :LATENT]
     weights, reconstructed = train(images, seed)

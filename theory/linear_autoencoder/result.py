@@ -1,4 +1,4 @@
-"""The form of the result in theory.json, and its figure: cosines of subspaces and of single axes.  No torch here."""
+"""The result in theory.json, and its figure: cosines of subspaces and of single axes.  No torch here."""
 
 from typing import Self
 
@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from pydantic import model_validator
 
 from report.drawing import BLUE, MUTED, ORANGE
-from theory.fields import AtLeast0, Cosines
-from utils.records.schema import Positive, Strict, require
+from theory.fields import AtLeast0, Rows
+from utils.records.schema import Fraction, Positive, Strict, require
 
 
 class LinearAutoencoder(Strict):
@@ -15,11 +15,11 @@ class LinearAutoencoder(Strict):
     pixels: Positive
     latent: Positive
     steps: Positive
-    cosines: Cosines  # of the principal angles to PCA's subspace
-    random_cosines: Cosines
-    axis_cosines: Cosines  # of each decoder column with the PCA axis nearest to it
-    other_seed_cosines: Cosines  # of the principal angles between two trainings
-    other_seed_axis_cosines: Cosines
+    cosines: Rows[Fraction]  # of the principal angles between decoder's and PCA's subspace
+    random_cosines: Rows[Fraction]  # of the principal angles between a random subspace and PCA's
+    axis_cosines: Rows[Fraction]  # of each decoder column with its nearest principal direction
+    other_seed_cosines: Rows[Fraction]  # of the principal angles between two trainings
+    other_seed_axis_cosines: Rows[Fraction]
     autoencoder_error: AtLeast0  # mean squared pixel error
     pca_error: AtLeast0
     random_error: AtLeast0

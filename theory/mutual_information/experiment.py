@@ -24,12 +24,12 @@ BIT_BATCHES = (2, 3, 5, 10, 30, 100)
 
 
 def gaussian_correlation(information: float) -> float:
-    """Correlation of each of DIMENSIONS pairs that have so many nats together: I = -d / 2 log(1 - rho^2)."""
+    """Correlation of each of DIMENSIONS pairs that share so many nats in total: I = -d / 2 log(1 - rho^2)."""
     return math.sqrt(-math.expm1(-2 * information / DIMENSIONS))
 
 
 def gaussian_pairs(n: int, rho: float, generator: Generator) -> tuple[Tensor, Tensor]:
-    """x and y, (n, DIMENSIONS) each, standard normal, coordinate by coordinate with correlation rho."""
+    """x and y, (n, DIMENSIONS) each, standard normal; each coordinate of x has correlation rho with that of y."""
     x, noise = torch.randn(2, n, DIMENSIONS, generator=generator, dtype=torch.float64)
     return x, rho * x + math.sqrt(1 - rho**2) * noise
 

@@ -1,19 +1,17 @@
-"""The form of the result in theory.json, and its figure: bounds against the true mutual information.  No torch here."""
+"""The result in theory.json, and its figure: bounds against the true mutual information.  No torch here."""
 
 from collections.abc import Sequence
-from typing import Annotated
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pydantic import Field
 
 from report.drawing import MUTED, PALETTE
-from theory.fields import Above0, AtLeast0, Finite
+from theory.fields import Above0, AtLeast0, Finite, Rows
 from utils.records.schema import Positive, Strict
 
 
 class Bound(Strict):
-    information: Above0  # nats, as all of these
+    information: Above0  # nats, like the other values
     n: Positive
     bound: Finite  # log N - loss
 
@@ -24,7 +22,7 @@ class GaussianBound(Bound):
 
     @property
     def exceeded(self) -> bool:
-        """Whether the information is more than three standard errors below its bound."""
+        """Whether the bound is more than three standard errors above the information."""
         return self.bound > self.information + 3 * self.standard_error
 
 
@@ -46,9 +44,9 @@ class SphereBound(BitBound):
 class MutualInformation(Strict):
     dimensions: Positive
     anchors: Positive
-    gaussian: Annotated[list[GaussianBound], Field(min_length=2, max_length=200)]
-    sphere: Annotated[list[SphereBound], Field(min_length=2, max_length=200)]
-    one_bit: Annotated[list[BitBound], Field(min_length=2, max_length=200)]
+    gaussian: Rows[GaussianBound]
+    sphere: Rows[SphereBound]
+    one_bit: Rows[BitBound]
 
 
 def draw(figure: Figure, found: MutualInformation, _: object) -> None:

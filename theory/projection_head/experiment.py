@@ -1,7 +1,7 @@
-"""Why the projection head is thrown away (Chen et al. 2020, section 4.2 and table 3): what is read before and after it.
+"""Why the projection head is discarded (Chen et al. 2020, section 4.2 and table 3): probes before and after it.
 
-A small encoder with a head is trained by NT-Xent on digits that each view turns, shifts and makes noisy.  A linear
-probe reads class and turn from the pixels, the encoder's output h and the head's g(h), before and after training.
+A small encoder with a head is trained with NT-Xent on views of digits that are rotated, shifted and noisy.  A linear
+probe reads class and rotation from the pixels, the encoder's output h and the head's g(h), before and after training.
 """
 
 from typing import Any
@@ -45,9 +45,9 @@ def train(encoder: nn.Module, head: nn.Module, images: Tensor, seed: int) -> Non
 
 @torch.no_grad()
 def read_out(encoder: nn.Module, head: nn.Module, seed: int) -> list[dict[str, Any]]:
-    """Accuracy of class and of turn from pixels, h and g(h): probes fitted on turned training digits.
+    """Accuracy for class and rotation from pixels, h and g(h), by probes fitted to rotated training digits.
 
-    Each training digit is turned once, at random; each test digit in all four ways.
+    Each training digit is rotated once, at random, and each test digit in all four ways.
     """
     train_images, train_labels, test_images, test_labels = load()
     turns = torch.randint(0, TURNS, (len(train_images),), generator=Generator().manual_seed(seed))

@@ -1,13 +1,13 @@
-"""The form of the result in theory.json, and its figure: accuracy of the probes.  No torch here."""
+"""The result in theory.json, and its figure: accuracy of the linear probes.  No torch here."""
 
-from typing import Self
+from typing import Annotated
 
 import numpy as np
 from matplotlib.figure import Figure
-from pydantic import model_validator
 
 from report.drawing import BLUE, MUTED
-from utils.records.schema import Fraction, Positive, Strict, Text, require
+from theory.fields import named
+from utils.records.schema import Fraction, Positive, Strict, Text
 
 FEATURES = ("pixels", "before the head", "after the head")
 
@@ -23,14 +23,8 @@ class ProjectionHead(Strict):
     steps: Positive
     turns: Positive
     test_images: Positive
-    untrained: list[Probe]
-    trained: list[Probe]
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for rows in (self.untrained, self.trained):
-            require(tuple(row.features for row in rows) == FEATURES, f"the features must be {', '.join(FEATURES)}")
-        return self
+    untrained: Annotated[list[Probe], named(FEATURES, "features")]
+    trained: Annotated[list[Probe], named(FEATURES, "features")]
 
 
 def draw(figure: Figure, found: ProjectionHead, _: object) -> None:

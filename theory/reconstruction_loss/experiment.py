@@ -12,7 +12,7 @@ from theory.digits import load
 
 SAMPLE = 1001  # odd, so that the median is one value
 STEPS, LEARNING_RATE, TRACED = 400, 0.02, 10  # every TRACED-th step is kept
-BLANK = 1 / 32  # half a grey level: a pixel below it is paper
+BLANK = 1 / 32  # half a grey level; a pixel below it is blank
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": F.mse_loss}
 
@@ -20,7 +20,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "l2": 
 def best_constant(x: np.ndarray, loss: Callable[[Tensor, Tensor], Tensor], start: float) -> tuple[np.ndarray, list]:
     """The constant (D,) that minimises the mean loss to x, (N, D), and the path of its first entry.
 
-    Gradient descent: Adam with a rate that falls to 0, because the L1 loss's slope does not fall towards its minimum.
+    Gradient descent by Adam.  The rate falls to 0, because the slope of the L1 loss does not fall near its minimum.
     """
     data = torch.from_numpy(x)
     constant = torch.full((x.shape[1],), start, dtype=data.dtype, requires_grad=True)

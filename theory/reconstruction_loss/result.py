@@ -1,7 +1,4 @@
-"""The form of the result in theory.json, and its figure: the constants of both losses, and their best images.
-
-No torch here.
-"""
+"""The result in theory.json, and its figure: the constants of both losses, and their best images.  No torch here."""
 
 from typing import Self
 
@@ -10,7 +7,7 @@ from matplotlib.figure import Figure
 from pydantic import model_validator
 
 from report.drawing import BLUE, ORANGE
-from theory.fields import AtLeast0, Finite, Image, Series
+from theory.fields import AtLeast0, Finite, Image, Rows
 from utils.records.schema import Count, Fraction, Positive, Strict, require
 
 
@@ -21,8 +18,8 @@ class ReconstructionLoss(Strict):
     found_l1: Finite
     found_l2: Finite
     path_steps: list[Count]
-    path_l1: Series
-    path_l2: Series
+    path_l1: Rows[Finite]
+    path_l2: Rows[Finite]
     images: Positive
     image_l1: Image  # best constant image by gradient descent
     image_l2: Image
@@ -30,7 +27,7 @@ class ReconstructionLoss(Strict):
     l2_image_to_mean: AtLeast0
     blank_median: Fraction  # share of blank pixels
     blank_mean: Fraction
-    l1_of_median: AtLeast0  # mean absolute error of the pixelwise median, and so on
+    l1_of_median: AtLeast0  # mean absolute error of the pixelwise median; the next three likewise
     l1_of_mean: AtLeast0
     l2_of_median: AtLeast0
     l2_of_mean: AtLeast0

@@ -1,4 +1,4 @@
-"""What the temperature does: how NT-Xent's pull and push are shared out (Wang and Liu 2021)."""
+"""How the temperature distributes NT-Xent's gradient over the negatives (Wang and Liu 2021)."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ HARDEST = 0.1  # the nearest tenth of the negatives
 
 
 def softmax_weights(z: Tensor, temperature: float) -> Tensor:
-    """P, (2N, 2N): row i is the softmax of anchor i's cosines over t, itself left out.  z: (2N, D) unit rows."""
+    """P, (2N, 2N): row i is the softmax of anchor i's cosines divided by t, without itself.  z: (2N, D) unit rows."""
     similarity = (z @ z.T / temperature).fill_diagonal_(float("-inf"))
     return similarity.softmax(dim=1)
 
@@ -24,8 +24,8 @@ def softmax_weights(z: Tensor, temperature: float) -> Tensor:
 def closed_form_gradient(z: Tensor, temperature: float) -> Tensor:
     """Gradient of NT-Xent with respect to z, (2N, D), whose rows have unit length: no autograd.
 
-    With G = (P - Y) / (2N t), where Y marks the positives, it is (G + G^T) z without its part along each row, which
-    the normalisation takes away.
+    With G = (P - Y) / (2N t), where Y marks the positives, it is (G + G^T) z minus its component along each row, which
+    the normalisation removes.
     """
     anchors = len(z)
     positive = torch.eye(anchors, dtype=z.dtype).roll(anchors // 2, dims=1)
@@ -35,7 +35,7 @@ def closed_form_gradient(z: Tensor, temperature: float) -> Tensor:
 
 
 def autograd_gradient(z: Tensor, temperature: float) -> Tensor:
-    """The same, by torch through the project's loss."""
+    """The same gradient by autograd, through the project's loss."""
     z = z.clone().requires_grad_()
     z0, z1 = z.chunk(2)
     return torch.autograd.grad(nt_xent(z0, z1, temperature), z)[0]
@@ -56,7 +56,7 @@ def negative_weights(z: Tensor, temperature: float) -> Tensor:
 
 
 def sharing(z: Tensor, temperature: float) -> dict[str, Any]:
-    """How the negatives share the gradient at one temperature, means over the anchors."""
+    """How the gradient is distributed over the negatives at one temperature, means over the anchors."""
     weights = negative_weights(z, temperature)
     hardest = math.ceil(HARDEST * weights.shape[1])
     expected, measured = closed_form_gradient(z, temperature), autograd_gradient(z, temperature)
@@ -74,7 +74,7 @@ def same_class(z: Tensor, labels: Tensor) -> tuple[float, float]:
 
 
 def embeddings(seed: int) -> tuple[Tensor, Tensor]:
-    """(2N, 64) unit rows, two views of N digits as pixels about their mean, and their labels (2N,)."""
+    """(2N, 64) unit rows: the pixels minus their mean of two views of N digits; and the labels (2N,)."""
     generator = Generator().manual_seed(seed)
     images, labels = load()[:2]
     chosen = torch.randperm(len(images), generator=generator)[:IMAGES]

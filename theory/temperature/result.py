@@ -1,12 +1,9 @@
-"""The form of the result in theory.json, and its figure: the nearest negatives' shares.  No torch here."""
-
-from typing import Annotated
+"""The result in theory.json, and its figure: the weight of the nearest negatives.  No torch here."""
 
 from matplotlib.figure import Figure
-from pydantic import Field
 
 from report.drawing import BLUE, MUTED, ORANGE
-from theory.fields import Above0, AtLeast0
+from theory.fields import Above0, AtLeast0, Rows
 from utils.records.schema import Fraction, Positive, Strict
 
 
@@ -22,7 +19,7 @@ class Temperature(Strict):
     images: Positive
     negatives: Positive
     hardest: Fraction
-    rows: Annotated[list[Sharing], Field(min_length=2, max_length=100)]
+    rows: Rows[Sharing]
     same_class_hardest: Fraction
     same_class_all: Fraction
 

@@ -1,7 +1,7 @@
-"""Reconstruction orders directions by their variance, whatever they mean (Balestriero and LeCun 2024).
+"""Reconstruction ranks directions by their variance, whatever they mean (Balestriero and LeCun 2024).
 
 The principal directions of the digits are split into the first j and all others.  For each part the experiment measures
-what it misses of the pixels and how well a linear probe reads the class from it: for the digits, and for the digits on
+the variance that it misses and how well a linear probe reads the class from it: for the digits, and for the digits on
 random smooth backgrounds, whose variance is unrelated to the class.
 """
 

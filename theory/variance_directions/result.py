@@ -1,11 +1,12 @@
-"""The form of the result in theory.json, and its figure: accuracy against missed variance.  No torch here."""
+"""The result in theory.json, and its figure: accuracy against missed variance.  No torch here."""
 
-from typing import Annotated, Self
+from typing import Self
 
 from matplotlib.figure import Figure
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from report.drawing import BLUE, MUTED, ORANGE
+from theory.fields import Rows
 from utils.records.schema import Fraction, Positive, Strict, require
 
 
@@ -22,7 +23,7 @@ class Split(Strict):
 
 class Directions(Strict):
     directions: Positive
-    splits: Annotated[list[Split], Field(min_length=2, max_length=64)]
+    splits: Rows[Split]
 
     def at(self, first: int) -> Split:
         """The split after so many directions."""

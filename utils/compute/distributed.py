@@ -39,11 +39,6 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def launched() -> bool:
-    """Whether torchrun, or a launcher that sets the same variables, started this process as one of several."""
-    return processes() > 1
-
-
 def restarts() -> int:
     """How often torchrun has restarted this command after a process died (--max-restarts)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
@@ -56,7 +51,7 @@ def joined(device: torch.device) -> Iterator[torch.device]:
     Uses gloo on the CPU and NCCL on CUDA, with one GPU per process.  Raises UsageError for other devices and for
     restarts in which the processes could not find each other, RunError when another process has died.
     """
-    if not launched():
+    if processes() == 1:
         yield device
         return
     if device.type == "cuda":
@@ -181,28 +176,14 @@ def share(batch: Tensor) -> Tensor:
     return batch[rank() * size: (rank() + 1) * size]
 
 
-def rand(shape: Iterable[int], generator: Generator) -> Tensor:
-    """torch.rand on the generator's device; shape: of this process's share.
+def draw(sampler: Callable[..., Tensor], shape: Iterable[int], generator: Generator) -> Tensor:
+    """Random numbers by a sampler such as torch.rand, on the generator's device; shape: of this process's share.
 
     Every process draws for the whole batch and keeps its rows, so that all generators stay in the same state and an
     image gets the numbers that it would get in a single process.
     """
-    return share(torch.rand(_whole(shape), generator=generator, device=generator.device))
-
-
-def randn(shape: Iterable[int], generator: Generator) -> Tensor:
-    """torch.randn for this process's share, see rand."""
-    return share(torch.randn(_whole(shape), generator=generator, device=generator.device))
-
-
-def randint(high: int, shape: Iterable[int], generator: Generator) -> Tensor:
-    """torch.randint for this process's share, see rand."""
-    return share(torch.randint(high, _whole(shape), generator=generator, device=generator.device))
-
-
-def _whole(shape: Iterable[int]) -> tuple[int, ...]:
     rows, *rest = shape
-    return rows * world_size(), *rest
+    return share(sampler((rows * world_size(), *rest), generator=generator, device=generator.device))
 
 
 class _Gather(torch.autograd.Function):
@@ -268,36 +249,35 @@ class WholeBatchNorm2d(_WholeBatch, nn.BatchNorm2d):
 WHOLE: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: WholeBatchNorm1d, nn.BatchNorm2d: WholeBatchNorm2d}
 
 
-def share_norms(modules: Iterable[nn.Module]) -> None:
-    """Make the norms of these modules see the whole batch; in place, so that references to them stay valid."""
+def share_norms(network: nn.Module) -> None:
+    """Make the norms of a network see the whole batch; in place, so that references to them stay valid."""
     if world_size() > 1:
-        _change_classes(modules, WHOLE)
+        _change_classes(network, WHOLE)
 
 
-def unshare_norms(modules: Iterable[nn.Module]) -> None:
+def unshare_norms(network: nn.Module) -> None:
     """Make them torch's own norms again."""
-    _change_classes(modules, {whole: plain for plain, whole in WHOLE.items()})
+    _change_classes(network, {whole: plain for plain, whole in WHOLE.items()})
 
 
-def _change_classes(modules: Iterable[nn.Module], classes: dict[type[nn.Module], type[nn.Module]]) -> None:
-    for module in modules:
-        for child in module.modules():
-            child.__class__ = classes.get(type(child), type(child))  # the same attributes, another forward
+def _change_classes(network: nn.Module, classes: dict[type[nn.Module], type[nn.Module]]) -> None:
+    for child in network.modules():
+        child.__class__ = classes.get(type(child), type(child))  # the same attributes, another forward
 
 
 class _Loss(nn.Module):
-    """A loss function as a module that owns the modules it trains."""
+    """A loss function as a module that owns the network it trains."""
 
-    def __init__(self, modules: dict[str, nn.Module], function: Callable[..., Any]) -> None:
+    def __init__(self, network: nn.Module, function: Callable[..., Any]) -> None:
         super().__init__()
-        self.trained, self.function = nn.ModuleDict(modules), function
+        self.network, self.function = network, function
 
     def forward(self, *arguments: Any) -> Any:
         return self.function(*arguments)
 
 
-def averaged(modules: dict[str, nn.Module], function: Callable[..., Any]) -> Callable[..., Any]:
-    """The loss function, such that its backward pass gives the modules' parameters the processes' mean gradient."""
+def averaged(network: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The loss function, such that its backward pass gives the network's parameters the processes' mean gradient."""
     if world_size() == 1:
         return function
-    return nn.parallel.DistributedDataParallel(_Loss(modules, function), forward_sync_buffers=False)
+    return nn.parallel.DistributedDataParallel(_Loss(network, function), forward_sync_buffers=False)

@@ -33,6 +33,7 @@ class MasterOptimiser:
         self.weights = [p for module in modules for p in module.parameters()]
         self.masters = [master_copy(p) for p in self.weights]
         pairs = list(zip(self.weights, self.masters, strict=True))
+        self.copies = [(weight, master) for weight, master in pairs if master is not weight]
         self.averages = {master: torch.zeros_like(master) for weight, master in pairs if id(weight) in filters}
         # the network's precision is enough for the direction (Jordan et al. 2024 use bfloat16 everywhere)
         self.dtypes = {master: weight.dtype for weight, master in pairs if id(weight) in filters}
@@ -67,12 +68,13 @@ class MasterOptimiser:
         for weight in self.weights:
             weight.grad = None
         loss.backward()
-        for weight, master in zip(self.weights, self.masters, strict=True):
-            if master is not weight:
-                master.grad = None if weight.grad is None else weight.grad.float()
+        for weight, master in self.copies:
+            master.grad = None if weight.grad is None else weight.grad.float()
         self.adamw.step()
         self._muon_step()
-        self._copy_back()
+        with torch.no_grad():
+            for weight, master in self.copies:
+                weight.copy_(master)
 
     @torch.no_grad()
     def _muon_step(self) -> None:
@@ -90,12 +92,6 @@ class MasterOptimiser:
             else:
                 master.sub_(direction, alpha=rate)
             master.mul_(out ** 0.5 / master.norm())
-
-    @torch.no_grad()
-    def _copy_back(self) -> None:
-        for weight, master in zip(self.weights, self.masters, strict=True):
-            if master is not weight:
-                weight.copy_(master)
 
     def tensors(self) -> dict[str, Tensor]:
         """References to everything besides the network's weights that the next step depends on, by name."""
@@ -119,7 +115,7 @@ class MasterOptimiser:
 
     def restore_float32(self) -> None:
         """Replace the network's weights by the master copies; from here on it computes in float32."""
-        for weight, master in zip(self.weights, self.masters, strict=True):
+        for weight, master in self.copies:
             weight.data = master.detach()
 
 

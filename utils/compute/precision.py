@@ -15,7 +15,6 @@ from utils.compute.allocator import keeping_freed_memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Convolution = Callable[[Tensor, Tensor], Tensor]  # (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def measure_conv(device: torch.device, convolution: Convolution) -> dict[str, float]:
@@ -73,7 +72,7 @@ def synchronise(device: torch.device) -> None:
 def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Convert parameters to dtype in place, except for norms; buffers stay float32.  Returns the module."""
     for child in module.modules():
-        if not isinstance(child, NORMS):
+        if not isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
             for parameter in child.parameters(recurse=False):
                 parameter.data = parameter.data.to(dtype)
     return module

@@ -90,7 +90,7 @@ def read_chunk(file: Path, side: int) -> "np.ndarray":
 
 
 def set_up_worker() -> None:
-    """Prepare a process of the pool: silent, ended at once by SIGTERM, and ended when its parent ends, however."""
+    """Prepare a process of the pool: silent, ended at once by SIGTERM, and ended whenever its parent ends."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff and others print their complaints
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler would wait for the image to be decoded
@@ -114,7 +114,7 @@ def decode(file: Path, side: int) -> Decoded:
     try:
         image, remarks = fitted_image(file, side, side, 3)
         return image.tobytes(), remarks
-    except Exception as error:  # a damaged image raises anything
+    except Exception as error:  # a damaged image may raise any exception
         text = str(error).replace(repr(str(file)), "").rstrip(" :")  # the list names the file already
         return reason(ValueError(text or type(error).__name__))
 

@@ -30,7 +30,7 @@ SHOWN_CLASSES = 10  # of more, the line that describes a folder shows the first 
 
 @dataclass
 class Files:
-    """What a folder holds."""
+    """The files of a folder; whether those of its sub-folders count is up to the function that fills it."""
 
     folder: Path
     images: list[Path] = field(default_factory=list)  # sorted
@@ -74,7 +74,7 @@ def find_files(folder: Path) -> Files:
     """All images below a folder, known by their suffix, and what else it holds except for hidden files and litter.
 
     The images include dead links, and sub-folders that have such a name or cannot be listed: decoding them reports the
-    problem.  Linked sub-folders are left out, since they may lead in a circle.
+    problem.  Linked sub-folders are left out, since they may form a loop.
     """
     found = Files(folder)
     for place, folders, files in os.walk(folder, onerror=lambda error: found.images.append(Path(error.filename))):

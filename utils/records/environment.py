@@ -1,4 +1,4 @@
-"""Where a run takes place: the device, the processor, the versions, the commit."""
+"""The environment of a run: device, processor, versions, commit."""
 
 import os
 import platform
@@ -34,7 +34,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def work_of_others() -> float | None:
-    """CPU seconds that other programs have used since this machine started; None where the system does not say."""
+    """CPU seconds that other programs have used since this machine started; None if the system does not report it."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
         user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[:8])
@@ -70,6 +70,6 @@ def _processor() -> tuple[str, list[str]]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine(), []
-    fields = dict(part.split("\t:", 1) for part in (line.replace("\t\t:", "\t:") for line in lines) if "\t:" in part)
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     have = fields.get("flags", "").split()
-    return fields.get("model name", platform.machine()).strip(), [flag for flag in SPEED_FLAGS if flag in have]
+    return fields.get("model name", platform.machine()), [flag for flag in SPEED_FLAGS if flag in have]

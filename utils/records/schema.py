@@ -23,7 +23,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from utils.files import sha256_file, write_text
+from utils.errors import RunError
+from utils.files import sha256_file, write_bytes
 
 HEADLINE = "test/classifier_top1"
 REQUIRED_METRICS = (HEADLINE, "test/linear_top1", "test/knn_top1")
@@ -68,12 +69,12 @@ SCORES = {
 }
 
 
-class RecordError(ValueError):
+class RecordError(RunError):
     """A record, or its array file, that cannot be trusted.  The message names the file and the field, in one line."""
 
 
 class Strict(BaseModel):
-    """A JSON object whose types are exact and whose keys are all known."""
+    """A JSON object with exact types and no unknown keys."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -457,4 +458,5 @@ def _no_constant(name: str) -> float:
 
 def write_record(record: Record, path: Path) -> None:
     """Write a record as indented JSON, atomically."""
-    write_text(path, json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(record.model_dump(by_alias=True), indent=1, allow_nan=False) + "\n"
+    write_bytes(path, text.encode())

@@ -3,6 +3,8 @@
 tests/faults/test_parallel.py trains with real processes of torchrun.
 """
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -23,9 +25,10 @@ def test_a_share_is_a_third_of_the_batch(second_of_three: None) -> None:
 def test_random_numbers_are_this_process_s_rows_of_those_of_the_batch(second_of_three: None) -> None:
     def fresh() -> torch.Generator:
         return torch.Generator().manual_seed(3)
-    assert torch.equal(distributed.rand((4, 2), fresh()), torch.rand(12, 2, generator=fresh())[4:8])
-    assert torch.equal(distributed.randn((4, 2), fresh()), torch.randn(12, 2, generator=fresh())[4:8])
-    assert torch.equal(distributed.randint(9, (4,), fresh()), torch.randint(9, (12,), generator=fresh())[4:8])
+    assert torch.equal(distributed.draw(torch.rand, (4, 2), fresh()), torch.rand(12, 2, generator=fresh())[4:8])
+    assert torch.equal(distributed.draw(torch.randn, (4, 2), fresh()), torch.randn(12, 2, generator=fresh())[4:8])
+    assert torch.equal(distributed.draw(partial(torch.randint, 9), (4,), fresh()),
+                       torch.randint(9, (12,), generator=fresh())[4:8])
 
 
 @pytest.mark.parametrize("theirs, words", [
