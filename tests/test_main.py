@@ -173,7 +173,7 @@ def test_an_unwritable_results_folder_is_reported_before_training(capsys, tmp_pa
                                              ("a" * 300, "File name too long")])
 def test_a_data_folder_that_cannot_be_used_is_reported_before_torch_is_imported(
         capsys, tmp_path, monkeypatch, dataset: str, data_dir: str, words: str) -> None:
-    monkeypatch.setitem(sys.modules, "training.run_all", None)
+    monkeypatch.setitem(sys.modules, "training.run", None)
     (tmp_path / "file").write_text("in the way")
     for name in ("cat", "dog"):
         (tmp_path / "set" / name).mkdir(parents=True)
