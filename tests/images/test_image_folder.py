@@ -271,7 +271,7 @@ def test_images_that_use_a_fraction_of_the_range_are_noted(tmp_path: Path, capfd
     for name, seed in (("a", 1), ("b", 2)):
         save_all(tmp_path / "set" / name, [image.point(lambda value: value // 16) for image in noise(20, seed)])
     assert notes_on(tmp_path / "set", tmp_path, capfd) == [
-        "no image is brighter than 15 of 255; scale the pixels to 0 to 255"]
+        "no pixel is brighter than 15 of 255; scale the images to 0 to 255"]
 
 
 def test_images_that_all_differ_get_no_note(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -249,7 +249,7 @@ def _check_names(path: Path, trees: dict[str, _Tree]) -> None:
         train = [name for name in splits if "train" in splits[name]]
         other = [name for name in splits if {"val", "test"} & splits[name] and name not in train]
         if train and other:
-            raise UsageError(f"{path}: the folder names {train[0]!r} and {other[0]!r} are of splits and not of "
+            raise UsageError(f"{path}: the folders {train[0]!r} and {other[0]!r} are named after splits and not after "
                              "classes; move the images into train/CLASS, val/CLASS and test/CLASS")
         kinds = [bool(said & IMAGES) - bool(said & COMPANIONS) for said in words.values()]
         if {1, -1} == {*kinds}:

@@ -235,7 +235,7 @@ def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> lis
             lines.append(f"{near:,} of {len(left):,} {name} images are nearly equal to a training image; if they are "
                          f"copies of it, the {name} accuracy is too high")
     if (most := np.concatenate(brightest).max()) < DARK:
-        lines.append(f"no image is brighter than {most} of 255; scale the pixels to 0 to 255")
+        lines.append(f"no pixel is brighter than {most} of 255; scale the images to 0 to 255")
     mark, one_colour = np.concatenate(marks), np.concatenate(plain)
     label = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
     images_by_mark, number = np.unique(mark, return_inverse=True, return_counts=True)[1:]
