@@ -13,13 +13,14 @@ from tqdm import tqdm
 
 from grading.flags import hidden_gap
 from grading.manifest import Assignment, read_assignment
-from grading.output import folder_name, write_grades, write_text
+from grading.output import folder_name, write_grades
 from grading.points import grade
 from grading.rubric import Rubric
-from grading.score import Evidence, Scorer, Truth, evidence_of, load_truth
-from grading.submission import METADATA, find_submissions
+from grading.score import MANY, Evidence, Scorer, Truth, evidence_of, load_truth
+from grading.submission import METADATA, Source, find_submissions
 from report import show
 from utils.errors import RunError, UsageError
+from utils.files import write_text
 
 ABSENT = "is missing: nothing was submitted"
 
@@ -37,8 +38,8 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
 
     Raises UsageError for the teacher's files and RunError if the grades cannot be written.
     """
-    if not submissions.is_dir():
-        raise UsageError(f"{submissions}: no such folder; unpack an archive of submissions first")
+    if not submissions.is_dir() and not submissions.is_file():
+        raise UsageError(f"{submissions}: no such folder or .zip file")
     found, others = find_submissions(
         submissions, {path.resolve() for path in (rubric_file, manifest, overrides, holdout) if path})
     if not found:
@@ -62,20 +63,22 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
                        "and the same command resumes") from None
     return Graded(others + [f"{student}: {show.plain(one.trouble or one.ended)}" for student, one in evidence.items()
                             if one.trouble not in ("", ABSENT) or one.ended],
-                  notes(assignment, evidence, submissions, manifest))
+                  notes(assignment, evidence, manifest))
 
 
-def notes(assignment: Assignment, evidence: dict[str, Evidence], submissions: Path, manifest: Path | None) -> list[str]:
+def notes(assignment: Assignment, evidence: dict[str, Evidence], manifest: Path | None) -> list[str]:
     """What is no fault of a submission, but may be a slip of the teacher's."""
-    found = [hidden_gap(evidence)]
+    hidden = {run.dataset: run.holdout_n for one in evidence.values() for run in one.runs if run.holdout_n}
+    found = [hidden_gap(evidence), *(f"there are only {n} hidden images of {dataset}; each is {100 / n:.1f} percentage "
+                                     "points" for dataset, n in hidden.items() if n < MANY)]
+    if len(evidence) == 1:
+        found.append(f"one submission only, {min(evidence)}: is this the folder of the whole class?")
     found += [f"the scale of criterion {one.id} ends at {one.scale[-1][1]:g} of its {one.points:g} points"
               for one in assignment.rubric.criteria if one.scale and one.scale[-1][1] < one.points]
     if assignment.absent:
         found.append(f"no submission, 0 points: {', '.join(assignment.absent)}")
-    if not manifest and (submissions / METADATA).exists():
-        found.append(f"nobody is late without a manifest; --manifest {submissions / METADATA} uses Gradescope's times")
-    elif not manifest and assignment.rubric.late:
-        found.append("nobody is late without a manifest (--manifest)")
+    if not manifest and assignment.rubric.late:
+        found.append(f"nobody is late without a manifest (--manifest; of a Gradescope export its {METADATA})")
     return [note for note in found if note]
 
 
@@ -96,11 +99,12 @@ def check_hidden(rubric: Rubric, truth: Truth) -> None:
                              f"{criterion.dataset}_images and {criterion.dataset}_labels")
 
 
-def score_all(found: dict[str, list[Path]], truth: Truth, out: Path, jobs: int, timeout: float) -> dict[str, Evidence]:
+def score_all(found: dict[str, list[Source]], truth: Truth, out: Path, jobs: int,
+              timeout: float) -> dict[str, Evidence]:
     """Evidence on every submission, by student; each is saved as soon as it is complete, so that a restart resumes."""
     idle: queue.SimpleQueue[Scorer] = queue.SimpleQueue()
 
-    def score_one(student: str, sources: list[Path]) -> Evidence:
+    def score_one(student: str, sources: list[Source]) -> Evidence:
         file = out / folder_name(student) / "evidence.json"
         known, scorer = None, idle.get()
         with suppress(OSError, ValidationError):  # an earlier grading's, if there is any

@@ -4,9 +4,10 @@ It is copied and scored as in a grading (score.evidence_of), in isolation and by
 """
 
 import tempfile
+from itertools import combinations
 from pathlib import Path
 
-from grading.points import claim_holds
+from grading.points import one_seed, outcome
 from grading.score import Evidence, ScoredRun, Scorer, evidence_of, load_truth
 from report import show
 from utils.errors import PartlyDone, RunError, UsageError
@@ -23,6 +24,9 @@ def check(submission: Path, data_dir: Path, timeout: float) -> None:
     evidence = examine(submission.resolve(), data_dir, timeout)
     for run in evidence.runs:
         print(f"{'accepted' if run.accuracy is not None else 'NOT accepted'}: {show.plain(in_words(run))}")
+    for run, other in combinations([run for run in evidence.runs if run.accuracy is not None], 2):
+        if setting(run) == setting(other) and one_seed(run, other):
+            print(f"count as one seed: {show.plain(f'{run.file} and {other.file}')}")
     for line in evidence.refused:
         print(f"left out: {show.plain(line)}")
     if evidence.trouble or evidence.ended:
@@ -43,14 +47,14 @@ def examine(submission: Path, data_dir: Path, timeout: float) -> Evidence:
         return evidence
 
 
+def setting(run: ScoredRun) -> tuple[str, str, str]:
+    """What runs have in common that differ in their seeds only."""
+    return run.task, run.dataset, run.recipe
+
+
 def in_words(run: ScoredRun) -> str:
     """One record: what it is and what was verified, or why it does not count."""
     if run.accuracy is None:
-        return f"{run.file}: {run.reason}"
-    assert run.correct_verified is not None and run.n is not None  # of a run with an accuracy
-    claim = "as the record says" if claim_holds(run) else f"but the record says {run.claimed}"
-    more = "; its reconstructions are verified" if run.reconstructions else f"; {run.reason}" if run.reason else ""
-    if run.labelled or run.task == "control":
-        more += f"; {'trained with labels' if run.labelled else 'a control'}, so it gets no points"
+        return f"{run.file}: {outcome(run)}"
     return (f"{run.file}: {run.task} on {run.dataset}, {run.method}, seed {run.seed}: "
-            f"{run.correct_verified} of {run.n} test images correct, {claim}{more}")
+            f"{run.correct_verified} of {run.n} test images correct; {outcome(run)}")

@@ -10,7 +10,7 @@ from utils.errors import PartlyDone, RunError, UsageError
 
 EXAMPLES = """examples:
   python _report_evaluation.py grade submissions --rubric grading/example_rubric.yaml --out grades
-  python _report_evaluation.py grade submissions --rubric rubric.yaml --out grades --manifest submitted.yaml
+  python _report_evaluation.py grade class.zip --rubric rubric.yaml --out grades --manifest class.csv
   python _report_evaluation.py grade submissions --rubric rubric.yaml --out grades --overrides by_hand.yaml
   python _report_evaluation.py grade submissions --rubric rubric.yaml --out grades --holdout hidden.npz --jobs 8
   python _report_evaluation.py grade --check handin             for students: what would be accepted, without points
@@ -21,18 +21,19 @@ EXAMPLES = """examples:
 def parse(argv: list[str]) -> argparse.Namespace:
     """Read the command line.  Raises UsageError."""
     parser = Parser(EXAMPLES, usage="python _report_evaluation.py grade SUBMISSIONS --rubric FILE --out DIR [options]",
-                    description="Grade a folder of submissions (one folder or .zip file per student): verify every "
+                    description="Grade the submissions of a class (one folder or .zip file per student): verify every "
                     "checkpoint, award the rubric's points, and explain each. The same command resumes an interrupted "
                     "grading; unchanged submissions are not scored again. Exit code 3: some could not be graded. "
                     "Needs Unix.")
     parser.add_argument("submissions", type=Path, nargs="?", metavar="SUBMISSIONS",
-                        help="folder with the submissions, as Moodle, Canvas or Gradescope export them, or your own")
+                        help="folder or .zip file with the submissions, as Moodle, Canvas or Gradescope export them, "
+                        "or your own")
     parser.add_argument("--check", type=Path, metavar="FOLDER", help="only say what a grader would accept of the "
                         "submission in FOLDER (or a .zip file); no SUBMISSIONS, --rubric or --out")
     parser.add_argument("--rubric", type=Path, metavar="FILE", help="what earns points (YAML)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the grades")
-    parser.add_argument("--manifest", type=Path, metavar="FILE", help="when each student submitted (YAML, or "
-                        "Gradescope's submission_metadata.yml); without it nobody is late")
+    parser.add_argument("--manifest", type=Path, metavar="FILE", help="when each student submitted (YAML, CSV, "
+                        "or Gradescope's submission_metadata.yml); without it nobody is late")
     parser.add_argument("--overrides", type=Path, metavar="FILE", help="points set by the teacher (YAML), applied last")
     parser.add_argument("--holdout", type=Path, metavar="FILE",
                         help="images that students do not have (.npz: mnist_images, mnist_labels, ...)")

@@ -1,30 +1,33 @@
-"""The class: the manifest (who submitted when, a class list) and the overrides, both YAML, checked against the rubric.
+"""The class: the manifest (who submitted when, a class list) and the overrides, checked against the rubric.
 
-The manifest may also be the submission_metadata.yml of Gradescope's export.
+Both are YAML; the manifest may also be a table (CSV), or the submission_metadata.yml of Gradescope's export.
 """
 
+import csv
+import difflib
+import io
 import math
 import re
 import zoneinfo
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from grading.rubric import Override, Rubric
-from grading.strict_yaml import Moment, Place, read_text, read_yaml
-from grading.submission import METADATA, shown
+from grading.strict_yaml import Moment, Where, read_text, read_yaml, validated
+from grading.submission import shown
 from utils.errors import UsageError
 from utils.records.schema import Strict
 
 DAY = timedelta(days=1)
 IMPLAUSIBLE = 200  # days between deadline and submission: probably another year
 METADATA_BYTES = 200_000_000  # it holds every earlier submission's results, too
-# of a submission, of its submitters, and its time: on the key's line or on the next, as utc
-GRADESCOPE = re.compile(r"^(?P<key>submission_\w+):\s*$|^ {2}- :name: (?P<name>.*)$|"
-                        r"^ {2}:created_at: (?:!.*\n {4}utc: (?:&\w+ )?)?(?P<time>\d.*)$", re.MULTILINE)
+# lines of Gradescope's metadata other than the key of a submission, its submitters' names, and its time as utc or as is
+NOT_ASKED = re.compile(r"^(?!submission_|  :submitters:|  - :name:|  :created_at:|    utc:).*$", re.MULTILINE)
 
 
 class Submitted(Strict):
@@ -37,6 +40,14 @@ class Submitted(Strict):
     days_late: Annotated[int, Field(ge=-36500, le=36500)] | None = None
     extension_days: Annotated[int, Field(ge=0, le=365)] = 0
     name: Annotated[str, Field(max_length=200)] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_gradescope(cls, entry: Any) -> Any:
+        if not isinstance(entry, dict) or ":created_at" not in entry:
+            return entry
+        time, names = entry[":created_at"], [one[":name"] or "" for one in entry.get(":submitters") or []]
+        return {"submitted": time.get("utc") if isinstance(time, dict) else time, "name": ", ".join(names)[:200]}
 
     @model_validator(mode="after")
     def _check(self) -> "Submitted":
@@ -102,68 +113,96 @@ class Assignment:
 def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Path | None,
                     students: list[str]) -> Assignment:
     """Read the teacher's files and check them against each other and the students.  Raises UsageError."""
-    lines: dict[Place, int] = {}
-    rubric = read_yaml(rubric_file, Rubric)
+    rubric, _ = read_yaml(rubric_file, Rubric)
+    entries, where = read_manifest(manifest)
     listed: dict[str, Submitted] = {}
     days: dict[str, int] = {}
-    for key, entry in (read_manifest(manifest, lines) if manifest else {}).items():
-        student = shown(key)
-        listed[student] = entry or Submitted()
+    for key, entry in entries.items():
+        student, entry = shown(key), entry or Submitted()
+        if student in listed:
+            raise UsageError(f"{where(key)}: {key} is listed twice")
+        if student in students and entry.submitted is entry.days_late is None:
+            raise UsageError(f"{where(key)}: {key}: needs either submitted or days_late; days_late: 0 means in time")
         try:
-            days[student] = listed[student].days(rubric)
+            listed[student], days[student] = entry, entry.days(rubric)
         except ValueError as error:
-            raise UsageError(f"{manifest}, line {lines.get((key,), 1)}: {key}: {error}") from None
-        if student in students and listed[student].submitted is listed[student].days_late is None:
-            raise UsageError(f"{manifest}, line {lines.get((key,), 1)}: {key}: needs either submitted or days_late; "
-                             "{days_late: 0} means in time")
+            raise UsageError(f"{where(key)}: {key}: {error}") from None
     absent = tuple(student for student in listed if student not in students)
     for student in students:
         if manifest and student not in listed:
-            raise UsageError(f"{manifest}: no entry for {student}; {{days_late: 0}} means in time"
-                             + (f". Entries without a submission: {', '.join(absent[:20])}" if absent else ""))
+            raise UsageError(f"{manifest}: no entry for {student}{nearest(student, absent)}; days_late: 0 means in "
+                             "time")
     names = {student: entry.name for student, entry in listed.items()}
-    return Assignment(rubric, days, names, read_overrides(overrides_file, rubric, {*students, *absent}), absent)
+    return Assignment(rubric, days, names, read_overrides(overrides_file, rubric, [*students, *absent]), absent)
 
 
-def read_manifest(path: Path, lines: dict[Place, int]) -> dict[str, Submitted | None]:
-    """The manifest's entries by student; `lines` gains their lines.  Raises UsageError."""
-    if path.name != METADATA:
-        return read_yaml(path, dict[str, Submitted | None], lines)
-    text, entries, key = read_text(path, METADATA_BYTES), dict[str, dict[str, list[str]]](), ""
-    for match in GRADESCOPE.finditer(text):  # not as YAML: it has tags of Ruby, and parsing megabytes takes minutes
-        if match["key"]:
-            key = match["key"]
-            entries[key] = {"name": [], "time": []}
-            lines[(key,)] = text.count("\n", 0, match.start()) + 1
-        elif key:
-            part = "name" if match["name"] else "time"
-            entries[key][part].append((match[part] or "").strip(" '\""))
-    found: dict[str, Submitted | None] = {}
-    for key, entry in entries.items():
-        try:
-            time = re.sub(r"^(\S+)[T ]([\d:]+)\S* *(Z|UTC|[-+]\d\d:?\d\d)$", r"\1T\2\3", entry["time"][0])
-            found[key] = Submitted(submitted=datetime.fromisoformat(time.replace("UTC", "Z")),
-                                   name=", ".join(entry["name"])[:200])
-        except (IndexError, ValueError):
-            raise UsageError(f"{path}, line {lines[(key,)]}: {key} has no :created_at: that is a time") from None
-    if not found:
-        raise UsageError(f"{path}: lists no submission as Gradescope's export does")
-    return found
+def nearest(name: str, names: Sequence[str]) -> str:
+    """"; did you mean ...?" with the name that is most like it, whatever its case and leading zeros; or ""."""
+    folded = {one.casefold().lstrip("0"): one for one in names}
+    near = difflib.get_close_matches(name.casefold().lstrip("0"), folded, n=1)
+    return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
-def read_overrides(path: Path | None, rubric: Rubric, students: set[str]) -> dict[str, list[Override]]:
+def read_manifest(path: Path | None) -> tuple[dict[str, Submitted | None], Where]:
+    """The manifest's entries by student, and their lines.  Raises UsageError."""
+    if path is None:
+        return {}, str
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return read_table(path)
+    text = read_text(path, METADATA_BYTES)
+    if ":created_at:" in text:
+        text = NOT_ASKED.sub("", text)  # of megabytes, whose parsing takes minutes
+    return read_yaml(path, dict[str, Submitted | None], text)
+
+
+def read_table(path: Path) -> tuple[dict[str, Submitted | None], Where]:
+    """A class list as spreadsheets save it, separated by commas, semicolons or tabs.
+
+    The columns are student and the fields of Submitted.  Raises UsageError.
+    """
+    text, found, lines = read_text(path), dict[str, dict[str, str]](), dict[str, int]()
+    rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=text.partition("\n")[0].count), strict=True,
+                          restkey="cells beyond the last column", restval="")
+
+    def where(student: str, *_: str) -> str:
+        return f"{path}, line {lines[student]}"
+
+    try:
+        for row in rows:
+            cells = {name.strip().lower().replace(" ", "_"): "".join(cell).strip() for name, cell in row.items()}
+            cells = {name: cell for name, cell in cells.items() if cell}
+            student = cells.pop("student", "")
+            if cells and not student or student in found:
+                raise UsageError(f"{path}, line {rows.line_num}: " + (f"{student} is listed twice" if student else
+                                                                      "nothing in a column student"))
+            if student:
+                found[student], lines[student] = cells, rows.line_num
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {rows.line_num}: {error}") from None
+    return validated(found, dict[str, Submitted | None], where), where
+
+
+def read_overrides(path: Path | None, rubric: Rubric, students: list[str]) -> dict[str, list[Override]]:
     """The teacher's decisions by student.  Raises UsageError."""
-    lines: dict[Place, int] = {}
+    if path is None:
+        return {}
     most = {criterion.id: criterion.points for criterion in rubric.criteria}
     found: dict[str, list[Override]] = {}
-    for i, one in enumerate(read_yaml(path, list[Override], lines) if path else []):
-        where, student = f"{path}, line {lines[(i,)]}", shown(one.student)
+    entries, where = read_yaml(path, list[Override])
+    for i, one in enumerate(entries):
+        student = shown(one.student)
+        own = found.setdefault(student, [])
+        problem = ""
         if student not in students:
-            raise UsageError(f"{where}: there is no submission of {one.student}")
-        if one.criterion not in most:
-            raise UsageError(f"{where}: no criterion {one.criterion}; choose from {', '.join(most)}")
-        if one.points > most[one.criterion]:
-            raise UsageError(f"{where}: {one.points:g} points for {one.criterion} of {one.student}; "
-                             f"the criterion has {most[one.criterion]:g}")
-        found.setdefault(student, []).append(one)
+            problem = f"there is no submission of {one.student}{nearest(student, students)}"
+        elif one.criterion not in most:
+            problem = f"no criterion {one.criterion}; choose from {', '.join(most)}"
+        elif one.points > most[one.criterion]:
+            problem = (f"{one.points:g} points for {one.criterion} of {one.student}; the criterion has "
+                       f"{most[one.criterion]:g}")
+        elif one.criterion in [earlier.criterion for earlier in own]:
+            problem = f"{one.criterion} of {one.student} was set above; keep one of the two"
+        if problem:
+            raise UsageError(f"{where(i)}: {problem}")
+        own.append(one)
     return found

@@ -18,11 +18,11 @@ from markupsafe import Markup
 
 from grading.flags import find_flags, hidden_gap
 from grading.manifest import Assignment
-from grading.points import Grade, claim_holds
+from grading.points import Grade, outcome
 from grading.rubric import Late, Rubric
 from grading.score import Evidence, ScoredRun, without_network
 from report import show
-from utils.files import write_atomically
+from utils.files import write_text
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +-]{0,120}")  # of a student whose folder is called so
 LONGEST_NAME, MOST_NAMES, MOST_FILES = 60, 10, 4  # of a student and of a flag, on the class page
@@ -39,18 +39,13 @@ def write_grades(grades: dict[str, Grade], evidence: dict[str, Evidence], assign
         folder = out / folder_name(student)
         folder.mkdir(exist_ok=True)
         results = gradescope(grade, evidence[student], rubric.late)
+        page = render("student.html.j2", grade=grade, evidence=evidence[student], rubric=rubric,
+                      lateness=lateness(grade, rubric.late),
+                      hidden=any(run.correct_holdout is not None for run in evidence[student].runs))
         write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
-        write_text(folder / "grade.html", render(
-            "student.html.j2", grade=grade, evidence=evidence[student], rubric=rubric,
-            lateness=lateness(grade, rubric.late),
-            hidden=any(run.correct_holdout is not None for run in evidence[student].runs)))
-    write_text(out / "grades.csv", grades_csv(grades, evidence, assignment))
-    write_text(out / "class.html", class_page(grades, evidence, rubric))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Atomically, as UTF-8; what UTF-8 cannot encode is escaped."""
-    write_atomically(path, lambda file: file.write(text.encode("utf-8", "backslashreplace")))
+        write_text(folder / "grade.html", page, "backslashreplace")
+    write_text(out / "grades.csv", grades_csv(grades, evidence, assignment), "backslashreplace")
+    write_text(out / "class.html", class_page(grades, evidence, rubric), "backslashreplace")
 
 
 def folder_name(student: str) -> str:
@@ -154,5 +149,5 @@ def environment() -> jinja2.Environment:
     made.filters |= {"percent": show.percent, "gap": show.points,
                      "points": lambda value: show.NOTHING if value is None else f"{value:.2f}",
                      "short": lambda name: show.shorten(show.plain(name), LONGEST_NAME)}
-    made.globals |= {"claim_holds": claim_holds, "MOST_FILES": MOST_FILES, "MOST_NAMES": MOST_NAMES}
+    made.globals |= {"outcome": outcome, "MOST_FILES": MOST_FILES, "MOST_NAMES": MOST_NAMES}
     return made

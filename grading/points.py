@@ -101,6 +101,23 @@ def claim_holds(run: ScoredRun) -> bool:
     return agree(run.claimed, run.correct_verified, run.n)
 
 
+def outcome(run: ScoredRun) -> str:
+    """What became of a record, for its student: whether it was verified, and what does not count."""
+    if run.accuracy is None:
+        return run.reason
+    found = ["the claim holds" if claim_holds(run) else "the claim does not hold; the verified accuracy counts"]
+    if run.labelled or run.task == "control":
+        found.append(f"{'trained with labels' if run.labelled else 'a control'}, so it earns nothing")
+    if run.reason or run.reconstructions:
+        found.append(run.reason or "its reconstructions are verified")
+    return "; ".join(found)
+
+
+def one_seed(run: ScoredRun, other: ScoredRun) -> bool:
+    """Whether two runs of one method and recipe count as one where three seeds are asked for."""
+    return run.seed == other.seed or alike(run, other)
+
+
 def judge_artefact(criterion: Criterion, verified: list[ScoredRun]) -> Award:
     """All points or none, for an artefact.  Only records whose claim holds count."""
     valid = [run for run in verified if claim_holds(run)]
@@ -114,7 +131,7 @@ def judge_artefact(criterion: Criterion, verified: list[ScoredRun]) -> Award:
         groups: dict[tuple[str, str], list[ScoredRun]] = defaultdict(list)
         for run in sorted(valid, key=lambda run: (run.seed, run.file)):
             group = groups[run.method, run.recipe]
-            if all(run.seed != other.seed and not alike(run, other) for other in group):
+            if not any(one_seed(run, other) for other in group):
                 group.append(run)
         found, what = [run.file for run in max(groups.values(), key=len, default=[])], "three seeds"
         missing = f"runs of one method and recipe with distinct seeds, trained separately: {len(found)} of {SEEDS}"

@@ -5,10 +5,10 @@ hand.
 """
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from grading.strict_yaml import Moment
 from training.tasks import TASKS
@@ -73,15 +73,15 @@ def check_scale(scale: list[list[float]], most: float) -> None:
         raise ValueError(f"the scale gives up to {scale[-1][1]:g} points, but the criterion has {most:g}")
 
 
-def as_percentage(value: Any) -> Any:
+def as_percentage(value: float) -> float:
     """ValueError for 0.1, which probably means 10 %."""
-    if isinstance(value, float) and 0 < value < 1:
+    if 0 < value < 1:
         raise ValueError(f"is a percentage: {value:g} is less than one percent; write {100 * value:g} for a share of "
                          f"{value:g}")
     return value
 
 
-Percentage = Annotated[float, Field(ge=0, le=100), BeforeValidator(as_percentage)]
+Percentage = Annotated[float, Field(ge=0, le=100), AfterValidator(as_percentage)]
 
 
 class Late(Strict):
@@ -116,6 +116,14 @@ class Rubric(Strict):
         except (OSError, ValueError, LookupError):  # ZoneInfoNotFoundError is a KeyError
             raise ValueError(f"{name} is not a time zone of this system, such as Europe/Berlin") from None
 
+    @model_validator(mode="after")
+    def _same_clock(self) -> "Rubric":
+        if self.timezone and self.deadline and self.deadline.utcoffset():  # UTC itself is meant as such
+            local = self.deadline.astimezone(ZoneInfo(self.timezone))
+            if local.utcoffset() != self.deadline.utcoffset():  # of the other half of the year, for example
+                raise ValueError(f"the deadline is not in {self.timezone}'s time: there, it is {local.isoformat()}")
+        return self
+
     @field_validator("criteria")
     @classmethod
     def _unique(cls, criteria: list[Criterion]) -> list[Criterion]:
@@ -144,7 +152,6 @@ class Override(Strict):
     criterion: str
     points: Annotated[float, Field(ge=0)]
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
-
 
 def points_for(accuracy: float, scale: list[list[float]]) -> float:
     """Points of an accuracy: linear between the pairs of a scale, 0 below the first, constant above the last."""

@@ -23,15 +23,17 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from grading.submission import take
+from grading.submission import Source, take
 from utils.errors import UsageError
 from utils.images.datasets import DATASETS, load_dataset
 from utils.records.schema import Strict
+from utils.version import project_version
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_BYTES, FILE_BYTES = 2**30, 64 * 2**20  # limits of the child: memory on top of torch's own, size of one file
 REPORT_BYTES = 5_000_000  # limit of the child's report
 BRIGHTEST, BRIGHTNESS = 0.5, 40  # of hidden images: brightest pixel relative to the public one, difference of the means
+MANY = 100  # images, for their mean brightness to be that of their data set, and their accuracy to say something
 LONGEST = 300  # characters of a reason
 SKETCH = 256  # numbers that summarise an encoder's latents for comparison between students
 Text = Annotated[str, Field(max_length=400)]
@@ -120,7 +122,7 @@ def load_truth(datasets: Collection[str], data_dir: Path, holdout: Path | None, 
         stacks[name] = dataset.test_images, dataset.test_labels
     if holdout:
         stacks |= read_holdout(holdout, {name: images for name, (images, _) in stacks.items()})
-    digest, files = hashlib.sha256(), {}
+    digest, files = hashlib.sha256(project_version().encode()), {}  # another version may score differently
     for name, (images, labels) in sorted(stacks.items()):
         files[name] = folder / f"{name.replace('/', '.')}.npy"
         np.save(files[name], images)
@@ -139,6 +141,7 @@ def read_holdout(path: Path, public: dict[str, np.ndarray]) -> dict[str, tuple[n
     except Exception as error:  # numpy and zipfile raise many kinds
         raise UsageError(f"--holdout {path}: not an .npz file of arrays: {' '.join(str(error).split())}") from None
     found = {}
+    has = ", ".join(f"{name} {value.shape} {value.dtype}" for name, value in arrays.items())
     for name, own in public.items():
         images, labels = arrays.get(f"{name}_images"), arrays.get(f"{name}_labels")
         if images is None and labels is None:
@@ -146,18 +149,23 @@ def read_holdout(path: Path, public: dict[str, np.ndarray]) -> dict[str, tuple[n
         shape, classes = own.shape[1:], len(DATASETS[name].classes)
         if images is None or labels is None or images.shape[1:] != shape or images.dtype != np.uint8 \
                 or labels.shape != (len(images),) or not len(images) or labels.dtype.kind not in "iu":
-            raise UsageError(f"--holdout {path}: needs {name}_images (N, {', '.join(map(str, shape))}) uint8 and as "
-                             f"many whole numbers in {name}_labels")
+            raise UsageError(f"--holdout {path}: needs {name}_images (N, {', '.join(map(str, shape))}) uint8 and "
+                             f"{name}_labels (N,) of whole numbers; it has {has}")
         if labels.min() < 0 or labels.max() >= classes:
             raise UsageError(f"--holdout {path}: {name}_labels are {labels.min()} to {labels.max()}; the {classes} "
                              "classes are numbered from 0")
-        if images.max() < BRIGHTEST * own.max() or abs(images.mean() - own.mean()) > BRIGHTNESS:
+        if images.max() < BRIGHTEST * own.max() or (
+                len(images) >= MANY and abs(images.mean() - own.mean()) > BRIGHTNESS):
             raise UsageError(f"--holdout {path}: {name}_images have values up to {images.max()} and a mean of "
                              f"{images.mean():.0f}, the public test images {own.max()} and {own.mean():.0f}; pixels "
                              "are 0 to 255, as the data set's own (scikit-learn's digits, 0 to 16, times 255 / 16)")
+        known = {image.tobytes() for image in own}
+        if sum(image.tobytes() in known for image in images) > len(images) / 2:
+            raise UsageError(f"--holdout {path}: most {name}_images are public test images, so they are not hidden")
         found[f"{name}/holdout"] = images, labels
     if not found:
-        raise UsageError(f"--holdout {path}: no images of the rubric's data sets ({', '.join(public)})")
+        needed = " or ".join(f"{name}_images and {name}_labels" for name in public)
+        raise UsageError(f"--holdout {path}: no images of the rubric's data sets: needs {needed}; it has {has}")
     return found
 
 
@@ -229,7 +237,7 @@ class Scorer:
         return "" if answer == "done" else answer
 
 
-def evidence_of(sources: Sequence[Path], truth: Truth, scorer: Scorer, known: Evidence | None) -> Evidence:
+def evidence_of(sources: Sequence[Source], truth: Truth, scorer: Scorer, known: Evidence | None) -> Evidence:
     """Copy a submission and score it.  known: earlier evidence, which is returned if nothing has changed.
 
     sources: the student's folders, .zip files and loose files.

@@ -11,10 +11,13 @@ import io
 import os
 import re
 import stat
+import tempfile
+import threading
 import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
@@ -32,6 +35,7 @@ SUFFIXES = {".json": MAX_RECORD_BYTES, ".npz": MAX_FILE_BYTES, ".safetensors": M
 IGNORED = (".html", ".pdf", ".md", ".txt", ".webp", ".png")  # allowed, but not copied
 ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".xz", ".bz2")
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "venv", "node_modules", "site-packages", LOCKS, THEORY)
+PASSED_OVER = (*JUNK, ".DS_Store", ".git")  # next to the students
 METADATA = "submission_metadata.yml"  # of Gradescope's export
 # "Download all submissions": Moodle's names of folders and files, and Canvas's names of files
 MOODLE = re.compile(r"(?P<who>.+_\d+)_assignsubmission_[a-z]+(_.*)?")
@@ -42,6 +46,8 @@ MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of ab
 BLOCK = 2**20
 Opener = Callable[[], IO[bytes]]
 Entry = tuple[str, Opener | str | None]  # a path, and a function that opens it, why it is refused, or None: passed over
+Source = Path | list[Entry]  # a folder or file, or the student's part of a class's archive
+ONE_AT_A_TIME = threading.Lock()  # what is copied: a class's archive is open once, and zipfile counts its readers
 
 
 @dataclass
@@ -78,41 +84,83 @@ class TooLarge(Exception):
     """One file is not accepted."""
 
 
-def find_submissions(folder: Path, known: Collection[Path] = ()) -> tuple[dict[str, list[Path]], list[str]]:
-    """Folders, .zip files and loose files of each student, and "name: reason" for whatever else the folder holds.
+def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[str, list[Source]], list[str]]:
+    """Folders, .zip files and loose files of each student, and "name: reason" for whatever else `place` holds.
 
-    known: the teacher's files, which may be among them.  A student is the name of a folder, of a .zip file without its
-    suffix, or what Moodle and Canvas put before their files; always as printable text in composed Unicode (NFC).  If a
-    folder and a .zip file have the same name, the .zip file keeps its suffix.  Raises UsageError if the export of a
-    whole class is one folder deeper.
+    place: the folder of a class, or a .zip file of one; known: the teacher's files, which may be among them.  A student
+    is the name of a folder, of a .zip file without its suffix, or what Moodle and Canvas put before their files; always
+    as printable text in composed Unicode (NFC).  If a folder and a .zip file have the same name, the .zip file keeps
+    its suffix.  Raises UsageError if the export of a whole class is one folder deeper, or cannot be read.
     """
-    found: dict[str, list[Path]] = {}
+    found: dict[str, list[Source]] = {}
     others = []
-    for path in sorted(folder.iterdir(), key=lambda path: (path.suffix.lower() == ".zip", path.name)):
-        name, is_folder = shown(path.name), path.is_dir()
+    for original, is_folder, source in sorted(listed(place), key=lambda one: (is_archive(one[0]), one[0])):
+        name = shown(original)
         exported = MOODLE.fullmatch(name) or (None if is_folder else CANVAS.fullmatch(name))
-        if path.name in (*JUNK, METADATA, ".DS_Store", ".git") or path.resolve() in known:
+        if original in (*PASSED_OVER, METADATA) or isinstance(source, Path) and source.resolve() in known:
             continue
         if exported:
-            found.setdefault("_".join(exported.groupdict().values()), []).append(path)
-        elif not name.startswith(".") and (is_folder or path.suffix.lower() == ".zip"):
-            if is_folder and not path.is_symlink() and holds_export(path):
-                raise UsageError(f"{path}: holds the submissions of a class; give this folder instead of {folder}")
+            found.setdefault("_".join(exported.groupdict().values()), []).append(source)
+        elif not name.startswith(".") and (is_folder or is_archive(name)):
             student = name if is_folder else name[:-len(".zip")]
             names = chain((student, name), (f"{name} ({i})" for i in count(2)))
-            found[next(one for one in names if one not in found)] = [path]
+            found[next(one for one in names if one not in found)] = [source]
         else:
             others.append(f"{name}: {'hidden' if name.startswith('.') else 'neither a folder nor a .zip file'}")
+    # all of them: one student's folder may look like an export without stopping the others
+    around = [source for sources in found.values() for source in sources if holds_export(source)]
+    if around and len(around) == len(found):
+        raise UsageError(f"{around[0]}: holds the submissions of a class; give this folder instead of {place}")
     return dict(sorted(found.items())), others
 
 
-def holds_export(folder: Path) -> bool:
-    """Whether a folder looks like the export of a class and not like the submission of a student."""
+def listed(place: Path) -> list[tuple[str, bool, Source]]:
+    """Name, whether it is a folder, and source of everything in the folder or the .zip file of a class.
+
+    In an archive, a folder around the class is passed over.  UsageError if it cannot be read.
+    """
     try:
-        names = [path.name for path in folder.iterdir()]
-    except OSError:
-        return False
-    return METADATA in names or any(MOODLE.fullmatch(name) for name in names)
+        if place.is_dir():
+            return [(path.name, path.is_dir(), path) for path in place.iterdir()]
+        entries = list(entries_in(zipfile.ZipFile(place)))
+    except Exception as error:  # zipfile raises many kinds
+        raise UsageError(f"{place}: cannot be read: {why(error)}") from None
+    while True:
+        tops: dict[str, list[Entry]] = {}
+        for path, opened in entries:
+            top = path.split("/")[0]
+            if top and top not in PASSED_OVER:
+                tops.setdefault(top, []).append((path, opened))
+        entries = [(path.partition("/")[2], opened) for own in tops.values() for path, opened in own]
+        if len(tops) != 1 or MOODLE.fullmatch(shown(min(tops))) or not any(
+                "/" in path or is_archive(path) or CANVAS.fullmatch(path) for path, _ in entries):
+            break
+    return [(top, any("/" in path for path, _ in own),
+             [(path.partition("/")[2] or path, opened) for path, opened in own]) for top, own in tops.items()]
+
+
+def name_of(entry: zipfile.ZipInfo) -> str:
+    """An entry's path with slashes, the last of them at the end of a folder's.
+
+    macOS writes UTF-8 without saying so, which zipfile takes for code page 437, and some on Windows write backslashes.
+    """
+    name = entry.filename
+    with suppress(UnicodeError):
+        name = name if entry.flag_bits & 0x800 else name.encode("cp437").decode()
+    *folders, last = name.replace("\\", "/").split("/")
+    return "/".join([*(part for part in folders if part not in ("", ".")), last])
+
+
+def is_archive(name: str) -> bool:
+    return name.lower().endswith(".zip")
+
+
+def holds_export(source: Source) -> bool:
+    """Whether a folder looks like the export of a class and not like the submission of a student."""
+    with suppress(OSError):  # of a link, or of what is no folder
+        names = [] if isinstance(source, list) or source.is_symlink() else os.listdir(source)
+        return METADATA in names or any(MOODLE.fullmatch(name) for name in names)
+    return False
 
 
 def shown(name: str) -> str:
@@ -120,14 +168,15 @@ def shown(name: str) -> str:
     return show.plain(unicodedata.normalize("NFC", name))
 
 
-def take(sources: Sequence[Path], target: Path) -> Taken:
+def take(sources: Sequence[Source], target: Path) -> Taken:
     """Copy a submission into the empty folder `target`.  Raises nothing that a student can cause.
 
     Raises OSError if this machine has no space left.
     """
     taken = Taken()
     try:
-        copy_entries((entry for source in sources for entry in entries_of(source)), target, taken)
+        with ONE_AT_A_TIME:
+            copy_entries((entry for source in sources for entry in entries_of(source)), target, taken)
     except Exception as error:
         taken.unreadable = str(error) if isinstance(error, TooMuch) else f"cannot be read: {why(error)}"
         taken.files.clear()
@@ -198,28 +247,30 @@ def is_junk(path: str) -> bool:
                for part in PurePosixPath(path).parts)
 
 
-def entries_of(source: Path) -> Iterator[Entry]:
-    """Every file of a student's folder, .zip file or loose file.  TooMuch for a link."""
-    mode = source.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        raise TooMuch("is a link")
-    if stat.S_ISDIR(mode):
-        yield from from_folder(source)
-    elif source.suffix.lower() == ".zip":
-        yield from from_zip(source.name, partial(open_regular, source, kind=SmallReads))
-    else:
-        yield source.name, refusal(mode) or partial(open_regular, source)
+def entries_of(source: Source) -> Iterator[Entry]:
+    """Every file of a submission, and in the .zip files there, one level deep.  TooMuch for a link."""
+    for path, opened in source if isinstance(source, list) else from_path(source):
+        if callable(opened) and is_archive(path) and not is_junk(path):
+            yield path, None
+            yield from from_zip(path, opened)
+        else:
+            yield path, opened
 
 
-def from_folder(source: Path) -> Iterator[Entry]:
-    """Every file in a folder and its sub-folders, in order, and in .zip files there; no link is followed anywhere.
+def from_path(source: Path) -> Iterator[Entry]:
+    """Every file of a folder and its sub-folders, in order, or a file itself; no link is followed anywhere.
 
     Each folder is opened relative to the one above it (os.fwalk), so swapping a folder for a link has no effect.
     """
     def fail(error: OSError) -> None:
         raise error
 
-    for place, folders, files, descriptor in os.fwalk(source, onerror=fail):
+    mode = source.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise TooMuch("is a link")
+    if not stat.S_ISDIR(mode):
+        yield source.name, refusal(mode) or partial(open_regular, source)
+    for place, folders, files, descriptor in os.fwalk(source, onerror=fail) if stat.S_ISDIR(mode) else ():
         inside = PurePosixPath(place).relative_to(PurePosixPath(source))
         modes = {name: os.lstat(name, dir_fd=descriptor).st_mode for name in sorted([*folders, *files])}
         folders[:] = [name for name, mode in modes.items() if stat.S_ISDIR(mode) and not is_junk(name)]
@@ -227,12 +278,8 @@ def from_folder(source: Path) -> Iterator[Entry]:
             yield f"{inside}/{folders[0]}", f"deeper than {MAX_DEPTH} folders"
             folders.clear()
         for name, mode in modes.items():
-            path, reason = str(inside / name), refusal(mode)
-            if stat.S_ISDIR(mode) or reason or not name.lower().endswith(".zip"):
-                yield path, None if stat.S_ISDIR(mode) else reason or partial(open_regular, name, descriptor)
-            elif not is_junk(name):
-                yield path, None
-                yield from from_zip(path, partial(open_regular, name, descriptor, SmallReads), f"{path}/")
+            yield str(inside / name), None if stat.S_ISDIR(mode) else refusal(mode) or partial(
+                open_regular, name, descriptor)
 
 
 def refusal(mode: int) -> str:
@@ -240,7 +287,7 @@ def refusal(mode: int) -> str:
     return "" if stat.S_ISREG(mode) else "a link" if stat.S_ISLNK(mode) else "not a regular file"
 
 
-def open_regular(path: str | Path, folder: int | None = None, kind: type[io.FileIO] = io.FileIO) -> io.FileIO:
+def open_regular(path: str | Path, folder: int | None = None) -> io.FileIO:
     """Open a file that is neither a link nor a pipe, even if it was replaced since it was listed.
 
     folder: descriptor that `path` is relative to.
@@ -250,7 +297,7 @@ def open_regular(path: str | Path, folder: int | None = None, kind: type[io.File
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file")
-    return kind(descriptor)
+    return io.FileIO(descriptor)
 
 
 class SmallReads(io.FileIO):
@@ -262,20 +309,32 @@ class SmallReads(io.FileIO):
         return super().read(MAX_READ if size is None or size < 0 else size) or b""
 
 
-def from_zip(name: str, opened: Callable[[], IO[bytes]], prefix: str = "") -> Iterator[Entry]:
-    """Every file of an archive, in its order; links and encrypted entries are refused, and so is a damaged archive."""
+def from_zip(path: str, opened: Opener) -> Iterator[Entry]:
+    """Every file of an archive in a submission; a damaged archive is refused.
+
+    It is copied first, since it may be in the archive of a class, and an archive is not read from front to back.
+    """
     try:
-        with opened() as file, zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
-                mode = entry.external_attr >> 16
-                reason = refusal(mode) if stat.S_IFMT(mode) else ""
-                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    reason = "compressed by an unsupported method"  # Python unpacks others in one go, of any size
-                elif entry.flag_bits & 1:
-                    reason = "encrypted"
-                path = prefix + entry.filename.replace("\\", "/")  # some archivers on Windows write backslashes
-                yield path, None if entry.is_dir() else reason or partial(archive.open, entry)
+        with tempfile.TemporaryFile() as whole:
+            with opened() as reader:
+                copy(reader, whole, MAX_BYTES, MAX_BYTES)
+            whole.flush()
+            with SmallReads(os.dup(whole.fileno())) as file, zipfile.ZipFile(file) as archive:
+                for inside, entry in entries_in(archive):
+                    yield f"{path}/{inside}", entry
     except TooMuch:
         raise
     except Exception as error:  # zipfile raises many kinds
-        yield name, f"damaged, or cannot be read: {why(error)}"
+        yield path, f"damaged, or cannot be read: {why(error)}"
+
+
+def entries_in(archive: zipfile.ZipFile) -> Iterator[Entry]:
+    """Every file of an archive, in its order; links, encrypted entries and unusual compression are refused."""
+    for entry in archive.infolist():
+        name, mode = name_of(entry), entry.external_attr >> 16
+        reason = refusal(mode) if stat.S_IFMT(mode) else ""
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            reason = "compressed by an unsupported method"  # Python unpacks others in one go, of any size
+        elif entry.flag_bits & 1:
+            reason = "encrypted"
+        yield name, None if name.endswith("/") else reason or partial(archive.open, entry)

@@ -1,6 +1,5 @@
 """Score every record's checkpoint again and compare the result with what the record claims, image by image."""
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,12 +13,13 @@ from utils.errors import RunError
 from utils.images.datasets import DATASETS
 
 
-def verify(loaded: list[Loaded], folder: Path, data_dir: Path) -> Iterator[tuple[Loaded, Verdict]]:
-    """The verdict on every complete run.  A bad checkpoint is a verdict; RunError if a data set is missing.
+def verify_and_print(loaded: list[Loaded], folder: Path, data_dir: Path) -> list[tuple[Loaded, Verdict]]:
+    """The verdict on every complete run, one printed line each.  A bad checkpoint is a verdict.
 
-    folder: of the records; data_dir: of the data sets.
+    folder: of the records; data_dir: of the data sets.  RunError if a data set is missing.
     """
     load_images = cache(lambda dataset: test_images(dataset, data_dir))
+    verdicts = []
     for run in with_status(loaded, "complete"):
         correct, n, dataset = run.record.headline.correct, run.record.headline.n, run.record.run.dataset
         assert correct is not None and n is not None  # of a complete run's headline
@@ -32,13 +32,6 @@ def verify(loaded: list[Loaded], folder: Path, data_dir: Path) -> Iterator[tuple
                                   int(np.sum(predicted != run.arrays["test_predictions"])))
             except RunError as error:
                 verdict = Verdict(correct, n, reason=str(error))
-        yield run, verdict
-
-
-def verify_and_print(loaded: list[Loaded], folder: Path, data_dir: Path) -> list[tuple[Loaded, Verdict]]:
-    """verify() with one printed line per record."""
-    verdicts = []
-    for run, verdict in verify(loaded, folder, data_dir):
         print(f"{run.name}: {verdict_in_words(verdict)}", flush=True)
         verdicts.append((run, verdict))
     return verdicts

@@ -19,6 +19,7 @@ from report.drawing import INK, MUTED, PAPER, STYLE
 WIDTH = 245.0  # points
 SMALL = 7.5  # points, of names at dots
 LETTER = 0.6  # mean width of a letter as a share of its size
+DISTANCES = (3, 6, 10, 15, 22, 30, 40, 52, 66, 82)  # points from a dot to its name, tried in 24 directions
 TICKS = (20, 40, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.99)  # percent
 
 # a decorator of functions that draw; constrained layout takes half of the time, and moves what name_dots has placed
@@ -109,26 +110,32 @@ def name_dots(axes: Axes, dots: Sequence[tuple[float, float]], names: Sequence[s
     for x, *ends in lines:
         (left, first), (_, second) = axes.transData.transform([(x, end) for end in ends]) * unit
         taken.append(np.array([left - 1, min(first, second), left + 1, max(first, second)]))
-    around = [(distance, angle) for distance in (3, 6, 10, 15, 22, 30, 40, 52, 66, 82)
-              for angle in np.arange(0, 2 * np.pi, np.pi / 12)]
+    distance, angle = np.repeat(DISTANCES, 24), np.tile(np.arange(24) * np.pi / 12, len(DISTANCES))  # (T,)
     for (x, y), name in zip(places, (show.shorten(name, 30) for name in names), strict=True):
-        width, height = LETTER * SMALL * len(name), 1.2 * SMALL
-        boxes = []
-        for distance, angle in around:
-            middle = np.array([x + (distance + width / 2) * np.cos(angle), y + (distance + height / 2) * np.sin(angle)])
-            box = np.concatenate([middle - [width / 2, height / 2], middle + [width / 2, height / 2]])
-            inside = overlap(box, frame)
-            boxes.append((10 * (sum(overlap(box, other) for other in taken) + width * height - inside) + distance,
-                          distance, box))
-        _, distance, box = min(boxes, key=lambda entry: entry[0])
+        half = np.array([LETTER * SMALL * len(name), 1.2 * SMALL]) / 2
+        middles = np.array([x, y]) + (distance[:, None] + half) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        best, box, _ = best_place(middles, half, distance, taken, frame)
         taken.append(box)
-        axes.annotate(name, (x, y), ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), xycoords="figure points",
-                      textcoords="figure points", ha="center", va="center", color=INK, fontsize=SMALL, parse_math=False,
+        axes.annotate(name, (x, y), middles[best], xycoords="figure points", textcoords="figure points", ha="center",
+                      va="center", color=INK, fontsize=SMALL, parse_math=False,
                       arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
-                      if distance > 8 else None)
+                      if distance[best] > 8 else None)
 
 
-def overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Area that two boxes (x0, y0, x1, y1) have in common."""
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    return float(max(sides[0], 0) * max(sides[1], 0))
+def best_place(middles: np.ndarray, half: np.ndarray, distance: np.ndarray, taken: Iterable[np.ndarray],
+               frame: np.ndarray) -> tuple[int, np.ndarray, float]:
+    """Which of the boxes around middles (T, 2) covers least of what is taken, is within the frame, and is near.
+
+    half: (2,), half of a box's width and height; distance: (T,), from what it names; taken, frame: boxes (4,).  Returns
+    its position, the box (4,), and the area that is covered or outside, 0 of a free place.
+    """
+    boxes = np.hstack([middles - half, middles + half])  # (T, 4)
+    covered = overlap(boxes, boxes) - overlap(boxes, frame) + sum(overlap(boxes, other) for other in taken)
+    best = int(np.argmin(10 * covered + distance))
+    return best, boxes[best], float(covered[best])
+
+
+def overlap(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Area that each of some boxes, (..., 4) of x0, y0, x1, y1, has in common with another one."""
+    sides = np.minimum(boxes[..., 2:], other[..., 2:]) - np.maximum(boxes[..., :2], other[..., :2])
+    return sides.clip(0).prod(-1)

@@ -30,6 +30,7 @@ COMPARED = {
     "Step ratio of paths, within a class": "test/interpolation_step_within",
     "Step ratio of paths, between classes": "test/interpolation_step_between",
 }
+SPLITS = {"train": "Train", "val": "Validation", "test": "Test", "labelled": "Labelled"}
 
 
 def task_comparison(task: str, name: str, results: Results, drawings: dict[str, Drawing]) -> dict[str, Any]:
@@ -87,15 +88,12 @@ def autoencoder_table(dataset: str, rows: list[Row]) -> dict[str, Any] | None:
                  ["Method", "Test accuracy %", "Change (points)", "Test MAE", "Change"], lines, right=range(1, 5))
 
 
-def significant_pairs(pairs: list[stats.Pair]) -> str:
-    """'70 of 78 pairs'."""
-    return f"{sum(pair.adjusted < stats.SIGNIFICANT for pair in pairs)} of {show.plural(len(pairs), 'pair')}"
-
-
 def mcnemar_table(dataset: str, pairs: list[stats.Pair]) -> dict[str, Any]:
     """Every pair of the headline table's rows on one data set."""
-    return table(f"McNemar's test on {dataset_name(dataset)}: {significant_pairs(pairs)} differ at the 5 % level after "
-                 "Holm's correction.", ["A", "B", "Seed", "Only A right", "Only B right", "p, exact", "p, Holm"],
+    different = sum(pair.adjusted < stats.SIGNIFICANT for pair in pairs)
+    return table(f"McNemar's test on {dataset_name(dataset)}: {different} of {show.plural(len(pairs), 'pair')} differ "
+                 "at the 5 % level after Holm's correction.",
+                 ["A", "B", "Seed", "Only A right", "Only B right", "p, exact", "p, Holm"],
                  [[row_name(pair.first), row_name(pair.second), str(pair.seed), show.count(pair.only_first),
                    show.count(pair.only_second), show.probability(pair.p), show.probability(pair.adjusted)]
                   for pair in pairs], right=range(2, 7))
@@ -120,20 +118,25 @@ def balance_tables(results: Results) -> list[dict[str, Any]]:
     found = []
     for dataset, rows in by_dataset(results.rows):
         classes = rows[0].runs[0].record.data.classes
-        splits = [split for split in stats.splits(rows) if len(split.counts) == len(classes)]
+        splits = [split for split in splits_of(rows) if len(split[1]) == len(classes)]
         if len(classes) <= MOST_NAMED:
-            lines = [[show.plain(name), *[show.count(split.counts[i]) for split in splits]]
+            lines = [[show.plain(name), *[show.count(counts[i]) for _, counts in splits]]
                      for i, name in enumerate(classes)]
-            lines.append(["all", *[show.count(sum(split.counts)) for split in splits]])
+            lines.append(["all", *[show.count(sum(counts)) for _, counts in splits]])
             found.append(table(f"Images of each class in each split of {dataset_name(dataset)}.",
-                               ["Class", *map(split_name, splits)], lines, right=range(1, 1 + len(splits))))
+                               ["Class", *[heading for heading, _ in splits]], lines, right=range(1, 1 + len(splits))))
     return found
 
 
-def split_name(split: stats.Split) -> str:
-    """'Train', 'Labelled (10 %)'."""
-    name = "Validation" if split.name == "val" else split.name.capitalize()
-    return name if split.share is None else f"{name} ({100 * split.share:g} %)"
+def splits_of(rows: list[Row]) -> list[tuple[str, list[int]]]:
+    """The different splits of one data set: a heading such as 'Labelled (10 %)', and the images of each class."""
+    found: dict[tuple[int, ...], tuple[str, list[int]]] = {}
+    for record in (run.record for row in rows for run in row.runs):
+        for name, counts in record.data.class_counts.items():
+            share = summary.label_fraction(record) if name == "labelled" else None
+            heading = SPLITS[name] + (f" ({100 * share:g} %)" if share else "")
+            found.setdefault((list(SPLITS).index(name), -sum(counts), *counts), (heading, counts))
+    return [found[key] for key in sorted(found)]
 
 
 def all_runs(results: Results) -> list[dict[str, Any]]:

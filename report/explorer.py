@@ -11,9 +11,8 @@ records enters the page as packed JSON and is shown as text only.  The same runs
 import base64
 import gzip
 import io
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +82,14 @@ def explorer(runs: list[Titled]) -> Markup:
     """
     groups: dict[tuple, list[Titled]] = {}
     for title, run in runs:
-        index = run.arrays.get("map_index", np.empty(0, np.int32))
+        index = run.arrays["map_index"]
         if 2 <= len(index) <= MOST_POINTS:
             images = index.tobytes(), run.arrays["test_labels"][index].tobytes()
             key = (run.record.run.dataset, *run.record.data.classes, *images)
             groups.setdefault(key, []).append((title, run))
     names = [show.shorten(dataset_name(dataset), 60) for dataset, *_ in groups]
-    headings = unique(f"{name}{': runs that show other test images' if name in names[:i] else ''}"
-                      for i, name in enumerate(names))
+    headings = show.distinct([f"{name}{': runs that show other test images' if name in names[:i] else ''}"
+                              for i, name in enumerate(names)], 100)
     return Markup("\n").join(_fragment(f"explorer-{i}", heading, group)
                              for i, (heading, group) in enumerate(zip(headings, groups.values(), strict=True), start=1))
 
@@ -99,10 +98,15 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
     """The HTML of one explorer.  name: the section's id, unique on the page."""
     shown = group[:MOST_RUNS]
     record = shown[0][1].record
-    images = next((run.arrays["map_images"] for _, run in shown if _has_thumbnails(run)), None)
-    facts = _facts(shown, images)
+    small = max(record.data.image_shape[1:]) <= MOST_PIXELS
+    images = next((run.arrays["map_images"] for _, run in shown if small and "map_images" in run.arrays), None)
+    facts = _facts(shown[0][1], images is not None)
     facts["item"] = _with_own_ids(json_item(_layout(name, shown, facts), target=ID(f"{name}-map")), name)
-    sheet = _sheet_style(name, sheet_of(images), facts) if images is not None else Markup("")
+    # a custom property of the whole page, so that the tooltips at its end inherit it
+    sheet = Markup("") if images is None else Markup(
+        "<style>:root {{ --{0}: url({1}); --{0}-size: {2}% {3}%; }}\n"
+        "#{0} {{ --sheet: var(--{0}); --sheet-size: var(--{0}-size); }}</style>\n").format(
+            name, sheet_of(images), 100 * facts["columns"], 100 * facts["lines"])
     left_out = f" It has the first {MOST_RUNS} of {show.count(len(group))} runs." if len(group) > MOST_RUNS else ""
     return sheet + Markup(
         '<section class="explorer" id="{name}" aria-labelledby="{name}-title">\n'
@@ -124,61 +128,35 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
                   f"latent. Click a point to zoom with the wheel.{left_out}")
 
 
-def _sheet_style(name: str, sheet: str, facts: dict[str, Any]) -> Markup:
-    """The sheet of images as a custom property of the whole page, so that the tooltips at its end inherit it."""
-    return Markup("<style>:root {{ --{0}: url({1}); --{0}-size: {2}% {3}%; }}\n"
-                  "#{0} {{ --sheet: var(--{0}); --sheet-size: var(--{0}-size); }}</style>\n").format(
-                      name, sheet, 100 * facts["columns"], 100 * facts["lines"])
-
-
-def _has_thumbnails(run: Loaded) -> bool:
-    images = run.arrays.get("map_images")
-    return (images is not None and len(images) == len(run.arrays["map_index"])
-            and max(images.shape[1:3]) <= MOST_PIXELS and images.shape[3] in (1, 3))
-
-
-def _facts(group: list[Titled], images: np.ndarray | None) -> dict[str, Any]:
-    """What templates/explorer.js needs along with the models of Bokeh."""
-    record, count = group[0][1].record, len(group[0][1].arrays["map_index"])
-    classes = record.data.classes
-    return {"count": count, "images": images is not None,
-            "columns": COLUMNS, "lines": -(-count // COLUMNS), "classes": class_names(record, 40),
-            "colours": [class_colour(label, len(classes)) for label in range(len(classes))],
-            "legend": len(classes) <= MOST_NAMED, "right": MUTED, "wrong": ORANGE,
-            "maps": [[key, title] for key, (title, _) in MAPS.items()],
-            "runs": [{"maps": [key for key in MAPS if _map_of(group, i, key) is not None],
-                      "neighbours": "map_neighbours" in run.arrays} for i, (_, run) in enumerate(group)]}
-
-
-def _map_of(group: list[Titled], place: int, key: str) -> np.ndarray | None:
-    """(M, 2) coordinates of a run.  The pixels' maps come from the first run that has them."""
-    candidates = [run for _, run in group] if key.startswith("pixel") else [group[place][1]]
-    return next((run.arrays[key] for run in candidates if key in run.arrays), None)
+def _facts(run: Loaded, images: bool) -> dict[str, Any]:
+    """What templates/explorer.js needs along with the models of Bokeh.  images: whether there are thumbnails."""
+    count, classes = len(run.arrays["map_index"]), len(run.record.data.classes)
+    return {"count": count, "images": images, "columns": COLUMNS, "lines": -(-count // COLUMNS),
+            "classes": class_names(run.record, 40), "colours": [class_colour(i, classes) for i in range(classes)],
+            "legend": classes <= MOST_NAMED, "right": MUTED, "wrong": ORANGE}
 
 
 def _columns(group: list[Titled]) -> Iterator[tuple[str, np.ndarray]]:
     """What is shown, as columns of (M,) or (M, k) small whole numbers, which Bokeh writes in binary."""
     first = group[0][1]
-    index, classes = first.arrays["map_index"], len(first.record.data.classes)
+    index, label_type = first.arrays["map_index"], np.min_scalar_type(len(first.record.data.classes) - 1)
     yield "index", index
-    yield "label", first.arrays["test_labels"][index].astype(np.min_scalar_type(classes - 1))
+    yield "label", first.arrays["test_labels"][index].astype(label_type)
     for place, (_, run) in enumerate(group):
-        yield f"{place} guess", run.arrays["test_predictions"][index].astype(np.min_scalar_type(classes - 1))
-        if "map_neighbours" in run.arrays:
-            yield f"{place} near", np.ascontiguousarray(run.arrays["map_neighbours"][:, :MOST_NEIGHBOURS])
+        yield f"{place} guess", run.arrays["test_predictions"][index].astype(label_type)
+        yield f"{place} near", np.ascontiguousarray(run.arrays["map_neighbours"][:, :MOST_NEIGHBOURS])
         for key in ("map_points", "map_pca"):
-            yield from _axes(f"{place} {key}", _map_of(group, place, key))
-    for key in ("pixel_tsne", "pixel_pca"):
-        yield from _axes(key, _map_of(group, 0, key))
+            yield from _axes(f"{place} {key}", run.arrays[key])
+    for key in ("pixel_tsne", "pixel_pca"):  # those of the first run: all runs show the same images
+        yield from _axes(key, first.arrays[key])
 
 
-def _axes(name: str, points: np.ndarray | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Two columns of (M, 2) points scaled to a square of STEPS, sides kept in proportion; none without points."""
-    if points is not None:
-        low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
-        scaled = 0.5 + (points - (low + high) / 2) / max(*(high - low), 1e-30)
-        yield f"{name} x", np.round(STEPS * scaled[:, 0]).astype(np.uint16)
-        yield f"{name} y", np.round(STEPS * scaled[:, 1]).astype(np.uint16)
+def _axes(name: str, points: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Two columns of (M, 2) points scaled to a square of STEPS, sides kept in proportion."""
+    low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
+    scaled = 0.5 + (points - (low + high) / 2) / max(*(high - low), 1e-30)
+    yield f"{name} x", np.round(STEPS * scaled[:, 0]).astype(np.uint16)
+    yield f"{name} y", np.round(STEPS * scaled[:, 1]).astype(np.uint16)
 
 
 def sheet_of(images: np.ndarray) -> str:
@@ -226,10 +204,10 @@ def _controls(group: list[Titled], facts: dict[str, Any]) -> dict[str, Any]:
     """Native inputs, each with its label, for use by keyboard.  Values are indices, never a record's text."""
     # in shadow roots, which the page's rules do not reach, but its custom properties do
     look = InlineStyleSheet(css=(TEMPLATES / "explorer_controls.css").read_text(encoding="utf-8"))
-    titles = unique(show.shorten(show.plain(title), 80) for title, _ in group)
-    maps = [(key, title) for key, (title, _) in MAPS.items() if key in facts["runs"][0]["maps"]]
+    titles = show.distinct([show.plain(title) for title, _ in group], 80)  # Bokeh identifies options by their text
+    maps = [(key, title) for key, (title, _) in MAPS.items()]
     present = np.unique(group[0][1].arrays["test_labels"][group[0][1].arrays["map_index"]]).tolist()
-    names = unique(["all classes", *(facts["classes"][label] for label in present)])
+    names = show.distinct(["all classes", *(facts["classes"][label] for label in present)], 50)
     classes = list(zip(["all", *map(str, present)], names, strict=True))
     colours = [("truth", "true class"), ("guess", "predicted class"), ("wrong", "right or wrong")]
 
@@ -246,15 +224,6 @@ def _controls(group: list[Titled], facts: dict[str, Any]) -> dict[str, Any]:
     return {"run": select("Run", [(str(i), title) for i, title in enumerate(titles)], "100%"),
             "map": select("Map", maps, "11rem"), "colour": select("Colour", colours), "only": select("Show", classes),
             "number": number, "before": button("Previous wrong"), "next": button("Next wrong")}
-
-
-def unique(names: Iterable[str]) -> list[str]:
-    """Names, with a number after those that occurred before: Bokeh identifies the options of a list by their text."""
-    seen: list[str] = []
-    for name in names:
-        repeats = itertools.chain([name], (f"{name} ({i})" for i in itertools.count(2)))
-        seen.append(next(candidate for candidate in repeats if candidate not in seen))
-    return seen
 
 
 def _map(drawn: ColumnDataSource, rings: ColumnDataSource, thumbnail: str) -> dict[str, Any]:
@@ -279,10 +248,7 @@ def _with_own_ids(item: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Number Bokeh's models within this explorer, not over the whole process: the same runs give the same bytes."""
     numbers: dict[str, str] = {}
 
-    def renamed(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: numbers.setdefault(part, f"{name}-{len(numbers)}") if key == "id" else renamed(part)
-                    for key, part in value.items()}
-        return [renamed(part) for part in value] if isinstance(value, (list, tuple)) else value
+    def renamed(part: dict[str, Any]) -> dict[str, Any]:
+        return part | {"id": numbers.setdefault(part["id"], f"{name}-{len(numbers)}")} if "id" in part else part
 
-    return renamed(item) | {"root_id": numbers[item["root_id"]]}
+    return json.loads(json.dumps(item), object_hook=renamed) | {"root_id": numbers[item["root_id"]]}

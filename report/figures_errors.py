@@ -1,7 +1,5 @@
 """Where a run's classifier errs: misclassified images, and how far its confidence can be trusted."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from report import show
@@ -13,14 +11,6 @@ from utils.records.schema import Record
 
 COLUMNS, MOST_ERRORS = 5, 10
 BINS = 10  # of equal width
-
-
-class Bin(NamedTuple):
-    """Test images of similar confidence: their number, mean confidence, and how many are classified correctly."""
-
-    images: int
-    confidence: float
-    correct: int
 
 
 def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
@@ -44,8 +34,7 @@ def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
         words += [word(names[true[i]], x, y + 9, 7.5), word(NOT_SAME + names[predicted[i]], x, y + 18, 7.5, ORANGE)]
         if confidence is not None:
             words.append(word(f"{confidence[i]:.2f}", x, y + 27, 7.5, MUTED))
-    height = drawn.height + (20 if confidence is None else 29)
-    data = svg(WIDTH, height, drawn.image, (0, 0, drawn.width, drawn.height), words)
+    data = svg(WIDTH, drawn.height + (20 if confidence is None else 29), drawn, words)
     text = (f"{len(shown)} of {show.plural(len(wrong), 'misclassified image')} among the "
             f"{show.count(len(true))} test images on the maps")
     if confidence is None:
@@ -56,38 +45,31 @@ def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
                    f"probability of that. The first is {first}.")
 
 
-def bins_of(confidence: np.ndarray, correct: np.ndarray) -> list[Bin]:
-    """Images by their confidence, (N,) in [0, 1], in BINS bins; those without an image are left out."""
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return [Bin(int(own.sum()), float(confidence[own].mean()), int(correct[own].sum()))
-            for own in (place == i for i in range(BINS)) if own.any()]
-
-
-def calibration_error(bins: list[Bin]) -> float:
-    """Expected calibration error (Guo 2017, arXiv:1706.04599): mean distance of accuracy from confidence, in [0, 1]."""
-    return sum(abs(one.correct - one.images * one.confidence) for one in bins) / sum(one.images for one in bins)
-
-
 @styled
 def reliability(record: Record, arrays: Arrays) -> Drawing | None:
-    """Accuracy against confidence; None where the record has no confidences."""
+    """Accuracy against confidence in BINS bins, and the expected calibration error: the mean distance of the two
+    (Guo 2017, arXiv:1706.04599); None where the record has no confidences.
+    """
     if "test_confidence" not in arrays:
         return None
-    confidence = arrays["test_confidence"].astype(np.float64)
-    bins = bins_of(confidence, arrays["test_labels"] == arrays["test_predictions"])
-    total = len(confidence)
+    confidence = arrays["test_confidence"].astype(np.float64)  # (N,)
+    correct = arrays["test_labels"] == arrays["test_predictions"]
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)  # (N,), its bin
+    total, gap = len(confidence), 0.0
     figure, axes = narrow("accuracy (%) against confidence (%)", 150)
     axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle="--")
-    for one in bins:
-        low, high = wilson_interval(one.correct / one.images, one.images)
-        axes.bar(100 * one.confidence, 100 * one.images / total, width=4, color=MUTED, alpha=0.35)
-        axes.plot([100 * one.confidence] * 2, [100 * low, 100 * high], color=BLUE, linewidth=1.6)
-        axes.plot([100 * one.confidence], [100 * one.correct / one.images], "o", color=BLUE, markersize=5)
+    for own in (place == i for i in np.unique(place)):
+        images, sure, right = own.sum(), confidence[own].mean(), correct[own].mean()
+        low, high = wilson_interval(right, images)
+        axes.bar(100 * sure, 100 * images / total, width=4, color=MUTED, alpha=0.35)
+        axes.plot([100 * sure] * 2, [100 * low, 100 * high], color=BLUE, linewidth=1.6)
+        axes.plot([100 * sure], [100 * right], "o", color=BLUE, markersize=5)
+        gap += images * abs(right - sure) / total
     axes.set(xlim=(0, 102), ylim=(0, 102), xlabel="probability of the predicted class (%)")
     axes.grid()
-    mean, accuracy = confidence.mean(), sum(one.correct for one in bins) / total
+    mean, accuracy = confidence.mean(), correct.mean()
     verdict = "too low" if mean < accuracy else "too high"
-    text = (f"The expected calibration error is {100 * calibration_error(bins):.2f} points: the mean confidence, "
+    text = (f"The expected calibration error is {100 * gap:.2f} points: the mean confidence, "
             f"{show.percent(mean)} %, is {verdict} for an accuracy of {show.percent(accuracy)} %.")
     return Drawing("svg", save(figure), text, f"{text} Dots on the dashed line would be calibrated. Lines are Wilson "
                    f"95 % intervals, grey bars the share of the {show.count(total)} test images.")

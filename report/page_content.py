@@ -131,7 +131,7 @@ def task_sections(results: Results, drawings: dict[str, Drawing]) -> list[dict[s
     tasks = sorted({row.task for row in results.rows}, key=lambda task: summary.rank(task, prose.TASKS))
     sections = []
     for position, task in enumerate(tasks, start=1):
-        text = prose.TASKS.get(task, prose.Task("", ""))
+        text = prose.TASKS.get(task, prose.Task(""))
         runs = [run_section(row, drawings) for row in results.rows if row.task == task]
         sections.append({"id": f"task-{position}", "title": text.heading or f"Task {task_name(task)}",
                          "about": text.about, "runs": runs,

@@ -7,7 +7,6 @@ be searched.  This takes milliseconds where matplotlib takes a tenth of a second
 import base64
 import functools
 import io
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
@@ -18,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from report import show
-from report.columns import WIDTH
+from report.columns import WIDTH, best_place
 from report.drawing import INK, MUTED, ORANGE, PALETTE, PAPER, SVG, XLINK, Drawing
 from report.elements import MOST_NAMED
 from utils.records.schema import Record
@@ -73,13 +72,13 @@ def document(width: float, height: float, parts: Iterable[ElementTree.Element]) 
     return ElementTree.tostring(root)
 
 
-def svg(width: float, height: float, image: Image.Image, box: tuple[float, float, float, float],
-        words: Iterable[ElementTree.Element]) -> bytes:
-    """An SVG of one image, without loss, and some words.  box: x, y, width and height of the image."""
+def svg(width: float, height: float, drawn: Grid, words: Iterable[ElementTree.Element], left: float = 0,
+        top: float = 0) -> bytes:
+    """An SVG of a grid of images, without loss, and some words.  left, top: the grid's place."""
     buffer = io.BytesIO()
-    image.save(buffer, format="WEBP", lossless=True, method=2)
+    drawn.image.save(buffer, format="WEBP", lossless=True, method=2)
     return document(width, height, [ElementTree.Element(f"{SVG}image", {
-        **{key: f"{value:g}" for key, value in zip(("x", "y", "width", "height"), box, strict=True)},
+        "x": f"{left:g}", "y": f"{top:g}", "width": f"{drawn.width:g}", "height": f"{drawn.height:g}",
         "preserveAspectRatio": "none", "image-rendering": "optimizeSpeed",
         # Typst's reader of SVG needs the older name of href
         f"{XLINK}href": "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()}), *words])
@@ -110,7 +109,7 @@ def legend(record: Record) -> list[dict[str, str]]:
 
 
 def maps(record: Record, arrays: Arrays, named_on_map: bool = True) -> list[tuple[str, Drawing]]:
-    """The 2-D maps that a record has, as (array's name, drawing); the drawing's caption is its title."""
+    """The 2-D maps of a record, as (array's name, drawing), whose captions are their titles; none of a single image."""
     index = arrays["map_index"][:MOST_POINTS]
     labels = arrays["test_labels"][index]  # (M,)
     if len(index) < 2:
@@ -118,16 +117,15 @@ def maps(record: Record, arrays: Arrays, named_on_map: bool = True) -> list[tupl
     names = tuple(class_names(record, 12))
     drawn = []
     for key, (name, score) in MAPS.items():
-        if key in arrays:
-            points = np.ascontiguousarray(arrays[key][:MOST_POINTS])
-            metric = record.metrics.get(f"test/{score}")
-            title = name if metric is None else f"{name}: {show.percent(metric.value)} % agreement"
-            alt = (f"{name}, {show.count(len(points))} of {show.count(record.data.size('test'))} test images, "
-                   f"classes: {len(set(labels.tolist()))}. ")
-            alt += ("No score measures it." if metric is None else
-                    f"{show.percent(metric.value)} % of the 10 nearest points are of the same class.")
-            data = map_svg(points.tobytes(), labels.tobytes(), names, named_on_map)
-            drawn.append((key, Drawing("svg", data, alt, title)))
+        points = np.ascontiguousarray(arrays[key][:MOST_POINTS])
+        metric = record.metrics.get(f"test/{score}")
+        title = name if metric is None else f"{name}: {show.percent(metric.value)} % agreement"
+        alt = (f"{name}, {show.count(len(points))} of {show.count(record.data.size('test'))} test images, "
+               f"classes: {len(set(labels.tolist()))}. ")
+        alt += ("No score measures it." if metric is None else
+                f"{show.percent(metric.value)} % of the 10 nearest points are of the same class.")
+        data = map_svg(points.tobytes(), labels.tobytes(), names, named_on_map)
+        drawn.append((key, Drawing("svg", data, alt, title)))
     return drawn
 
 
@@ -158,26 +156,18 @@ def map_svg(points_bytes: bytes, labels_bytes: bytes, names: tuple[str, ...], na
 
 
 def place_names(names: list[str], middles: np.ndarray) -> list[tuple[str, float, float, float]]:
-    """Names (text, x, y, font size) near their middles (K, 2), moved apart; none that covers another or is far off."""
-    sizes = [15.0 if len(name) < 3 else 12.0 for name in names]
-    half = np.array([[0.36 * size * len(name), 0.6 * size] for name, size in zip(names, sizes, strict=True)])
-    centres = middles.copy()
-    for _ in range(50):
-        for i, j in itertools.combinations(range(len(centres)), 2):
-            apart = centres[j] - centres[i]
-            covered = half[i] + half[j] - np.abs(apart)
-            if (covered > 0).all():
-                axis = int(covered[1] < covered[0])  # the shorter way
-                step = np.copysign(covered[axis] / 2 + 0.1, apart[axis])
-                centres[i, axis] -= step
-                centres[j, axis] += step
-        centres = np.clip(centres, np.minimum(half, MAP / 2), np.maximum(MAP - half, MAP / 2))
-    kept: list[int] = []
-    for i, centre in enumerate(centres):
-        free = all((np.abs(centres[j] - centre) > half[i] + half[j] - 0.5).any() for j in kept)
-        if free and np.hypot(*(centre - middles[i])) <= FARTHEST:
-            kept.append(i)
-    return [(names[i], *centres[i], sizes[i]) for i in kept]
+    """Names (text, x, y, font size) near their middles (K, 2), except those without a free place within FARTHEST."""
+    distance, angle = np.repeat(np.arange(0, FARTHEST + 1, 3), 24), np.arange(24) * np.pi / 12  # (T,), (24,)
+    around = distance[:, None] * np.tile(np.stack([np.cos(angle), np.sin(angle)], axis=1), (len(distance) // 24, 1))
+    placed, taken = [], list[np.ndarray]()
+    for name, middle in zip(names, middles, strict=True):
+        size = 15.0 if len(name) < 3 else 12.0
+        half = np.array([0.36 * size * len(name), 0.6 * size])
+        best, box, covered = best_place(middle + around, half, distance, taken, np.array([0, 0, MAP, MAP]))
+        if covered == 0:
+            placed.append((name, *(middle + around[best]), size))
+            taken.append(box)
+    return placed
 
 
 def dots(places: np.ndarray, labels: np.ndarray, classes: int) -> ElementTree.Element:
@@ -203,11 +193,12 @@ def dots(places: np.ndarray, labels: np.ndarray, classes: int) -> ElementTree.El
     return group
 
 
-def grid(rows: Sequence[Sequence[np.ndarray | None]], cell: float, gaps: tuple[int, int] | None = None) -> Grid:
+def grid(rows: Sequence[Sequence[np.ndarray | None]], cell: float = 0, gaps: tuple[int, int] | None = None,
+         across: float = 0) -> Grid:
     """Images (H, W, C) of one shape, side by side in rows with transparent gaps; None leaves a place empty.
 
-    cell: width of an image in the SVG's units; gaps: pixels between images of a row and between rows, by default a
-    fourteenth of an image's height.
+    cell, across: width of an image, or of the whole grid, in the SVG's units; gaps: pixels between images of a row and
+    between rows, by default a fourteenth of an image's height.
     """
     height, width, _ = next(image for row in rows for image in row if image is not None).shape
     gap_x, gap_y = gaps or (max(1, height // 14),) * 2
@@ -219,16 +210,9 @@ def grid(rows: Sequence[Sequence[np.ndarray | None]], cell: float, gaps: tuple[i
                 top, left = i * down, j * right
                 canvas[top:top + height, left:left + width, :3] = image  # one channel spreads over three
                 canvas[top:top + height, left:left + width, 3] = 255
-    unit = cell / width  # of a pixel
+    unit = cell / width if cell else across / canvas.shape[1]  # of a pixel
     return Grid(Image.fromarray(canvas, "RGBA"), unit * right, unit * down, unit * canvas.shape[1],
                 unit * canvas.shape[0])
-
-
-def fitting_grid(rows: Sequence[Sequence[np.ndarray]], width: float) -> Grid:
-    """grid() of equally long rows with a given width."""
-    height, across, _ = rows[0][0].shape
-    gap = max(1, height // 14)
-    return grid(rows, width * across / (len(rows[0]) * (across + gap) - gap))
 
 
 def drawable(arrays: Arrays, key: str) -> bool:
@@ -247,26 +231,22 @@ def reconstructions(arrays: Arrays, most: int = MOST_IMAGES) -> Drawing | None:
         return None
     inputs, outputs = arrays["reconstruction_inputs"], arrays["reconstruction_outputs"]  # (K, H, W, C)
     chosen = np.unique(np.linspace(0, len(inputs) - 1, min(most, len(inputs))).round().astype(int))
-    errors = arrays.get("reconstruction_error")
-    exact = np.abs(inputs.astype(np.float64) - outputs).mean((1, 2, 3)) / 255 if errors is None else errors
-    by_error = errors is not None and len(chosen) >= 3
-    parts = np.array_split(chosen, 3) if by_error else [chosen]
+    errors = arrays["reconstruction_error"]  # (K,), rising
+    parts = [part for part in np.array_split(chosen, 3) if len(part)]
     columns = [k for part in parts for k in [*part, None]][:-1]  # an empty column between the thirds
     drawn = grid([[None if k is None else images[k] for k in columns] for images in (inputs, outputs)], cell=40.0)
     top, below = 20.0, 20.0 + drawn.height + 11
-    titles = [f"{name}: {exact[part[0]]:.4f}{show.DASH}{exact[part[-1]]:.4f}" for name, part in
-              zip(("best", "median", "worst"), parts, strict=True)] if by_error else ["test images at even steps"]
-    starts = np.cumsum([0, *[len(part) + 1 for part in parts[:-1]]])
-    words = [word(title, start * drawn.right, 11, 10.5, **BOLD) for title, start in zip(titles, starts, strict=True)]
-    words += [word(f"{exact[k]:.4f}", column * drawn.right + 20, below, 9.5, MUTED, "middle")
+    words = [word(f"{name}: {errors[part[0]]:.4f}{show.DASH}{errors[part[-1]]:.4f}",
+                  columns.index(part[0]) * drawn.right, 11, 10.5, **BOLD)
+             for name, part in zip(("best", "median", "worst"), parts, strict=False)]
+    words += [word(f"{errors[k]:.4f}", column * drawn.right + 20, below, 9.5, MUTED, "middle")
               for column, k in enumerate(columns) if k is not None]
-    data = svg(max(drawn.width, 170), below + 4, drawn.image, (0, top, drawn.width, drawn.height), words)
+    data = svg(max(drawn.width, 170), below + 4, drawn, words, top=top)
     shown = show.plural(len(chosen), "test image")
     caption = (f"{shown} (above) and their reconstructions from the 128-d latent (below), with the mean absolute error "
-               f"of each as a share of the pixel range."
-               f"{' A third each has the lowest, median and highest errors.' if by_error else ''}")
+               "of each as a share of the pixel range. A third each has the lowest, median and highest errors.")
     return Drawing("svg", data, f"{shown}, each above its reconstruction. Mean absolute error from "
-                   f"{exact[chosen].min():.4f} to {exact[chosen].max():.4f} of the pixel range.", caption)
+                   f"{errors[chosen[0]]:.4f} to {errors[chosen[-1]]:.4f} of the pixel range.", caption)
 
 
 def interpolations(record: Record, arrays: Arrays, most: int = MOST_STRIPS) -> Drawing | None:
@@ -292,7 +272,7 @@ def interpolations(record: Record, arrays: Arrays, most: int = MOST_STRIPS) -> D
     words = [word(title, 0, i * drawn.down + drawn.down / 2 + 2, 9) if len(row) else
              word(title, 0, i * drawn.down + drawn.down * 0.75, 10.5, **BOLD)
              for i, (title, row) in enumerate(zip(titles, rows, strict=True))]
-    data = svg(max(left + drawn.width, 330), drawn.height, drawn.image, (left, 0, drawn.width, drawn.height), words)
+    data = svg(max(left + drawn.width, 330), drawn.height, drawn, words, left)
     count = show.plural(sum(map(bool, rows)), "path")
     return Drawing("svg", data, f"{count} in the latent, decoded in {steps} even steps. "
                    f"{'; '.join(kind + ratio for kind, ratio in ratios.items())}.",
@@ -312,12 +292,12 @@ def traversals(arrays: Arrays) -> Drawing | None:
         return None
     images, steps, share = arrays["traversal_images"], arrays["principal_steps"], arrays["principal_share"]
     left, top = 62.0, 14.0
-    drawn = fitting_grid([list(row) for row in images], WIDTH - left)
+    drawn = grid([list(row) for row in images], across=WIDTH - left)
     words = [word(f"{i}: {100 * part:.1f} %", 0, top + (i - 0.5) * drawn.down + 2, 8.5)
              for i, part in enumerate(share, start=1)]
     words += [word(show.signed(float(step), 1), left + (j + 0.45) * drawn.right, 8, 7.5, MUTED, "middle")
               for j, step in enumerate(steps)]
-    data = svg(WIDTH, top + drawn.height, drawn.image, (left, top, drawn.width, drawn.height), words)
+    data = svg(WIDTH, top + drawn.height, drawn, words, left, top)
     text = (f"The first {len(images)} principal axes hold {100 * share.sum():.1f} % of the latents' variance, the "
             f"first alone {100 * share[0]:.1f} %")
     return Drawing("svg", data, f"{text}. Each is decoded at {len(steps)} distances from the mean latent.",
@@ -330,8 +310,8 @@ def plane(arrays: Arrays) -> Drawing | None:
     if not drawable(arrays, "plane_images"):
         return None
     images, steps, share = arrays["plane_images"], arrays["principal_steps"], arrays["principal_share"]
-    drawn = fitting_grid([list(row) for row in images], WIDTH)
-    data = svg(WIDTH, drawn.height, drawn.image, (0, 0, drawn.width, drawn.height), [])
+    drawn = grid([list(row) for row in images], across=WIDTH)
+    data = svg(WIDTH, drawn.height, drawn, [])
     ends = f"{show.signed(float(steps[0]), 1)} to {show.signed(float(steps[-1]), 1)} standard deviations"
     text = (f"The plane of the latent's first two principal axes ({100 * share[:2].sum():.1f} % of the variance), "
             f"decoded on a grid from {ends}")
@@ -361,8 +341,7 @@ def neighbours(record: Record, arrays: Arrays, most: int = MOST_STRIPS, columns:
             words += [word(f"{'' if agrees else NOT_SAME}{names[label]}", centre, below + 10, 8,
                            INK if agrees else ORANGE, "middle"),
                       word(f"{arrays['neighbour_cosine'][i, j]:.3f}", centre, below + 19, 7.5, MUTED, "middle")]
-    # a name may be wider than its image
-    data = svg(drawn.width + 6, drawn.height + 22, drawn.image, (0, 0, drawn.width, drawn.height), words)
+    data = svg(drawn.width + 6, drawn.height + 22, drawn, words)  # a name may be wider than its image
     total = len(queries) * columns
     return Drawing("svg", data, f"{show.plural(len(queries), 'test image')}, {columns} nearest training images each: "
                    f"{same} of {total} are of the same class.",
@@ -383,7 +362,7 @@ def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
     drawn, left = grid([list(images) for images in (inputs, *outputs.values())], cell=48.0), 84.0
     words = [word(title, 0, i * drawn.down + drawn.down / 2 + 2, 10, **BOLD)
              for i, title in enumerate(["test image", *(show.shorten(name, 14) for name in outputs)])]
-    data = svg(left + drawn.width, drawn.height, drawn.image, (left, 0, drawn.width, drawn.height), words)
+    data = svg(left + drawn.width, drawn.height, drawn, words, left)
     errors = "; ".join(f"{name} {np.abs(images.astype(np.float64) - inputs).mean() / 255:.4f}"
                        for name, images in outputs.items())
     shown = show.plural(len(inputs), "test image")
@@ -417,7 +396,7 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
                   word(counts[-1], left + drawn.width + 6, middle, 12)]
         words += [frame(left + (query * (nearest + 1) + k) * drawn.right, i * drawn.down, drawn)
                   for query, k in np.argwhere(~agrees[:len(queries), :nearest]).tolist()]
-    data = svg(left + drawn.width + 70, drawn.height, drawn.image, (left, 0, drawn.width, drawn.height), words)
+    data = svg(left + drawn.width + 70, drawn.height, drawn, words, left)
     found = "; ".join(f"{title} {count}" for (title, _), count in zip(named, counts, strict=True))
     return Drawing("svg", data, f"Nearest training images of the same class as their test image, by method: {found}.",
                    f"The same test images (top) and their {nearest} nearest training images by cosine of the latents, "
@@ -434,12 +413,10 @@ def frame(x: float, y: float, drawn: Grid) -> ElementTree.Element:
 
 def map_grid(named: list[tuple[str, Record, Arrays]]) -> list[tuple[str, Drawing]]:
     """Small t-SNE maps of the same images without names on them, as (array's name, drawing): pixels, then each run."""
-    drawn: list[tuple[str, Drawing]] = []
-    for title, record, arrays in same_images(named, "map_index"):
-        for key, drawing in maps(record, arrays, named_on_map=False):
-            if key == "map_points" or (key == "pixel_tsne" and not any(name == key for name, _ in drawn)):
-                name = "pixels" if key == "pixel_tsne" else title
-                score = drawing.caption.partition(": ")[2]
-                drawn.append((key, replace(drawing, alt=f"{name}: {drawing.alt}",
-                                           caption=f"{name}: {score}" if score else name)))
-    return sorted(drawn, key=lambda one: one[0] != "pixel_tsne")
+    found = [(title, dict(maps(record, arrays, named_on_map=False)))
+             for title, record, arrays in same_images(named, "map_index")]
+    cells = [("pixel_tsne", "pixels", drawn) for _, drawn in found[:1]]
+    cells += [("map_points", title, drawn) for title, drawn in found]
+    return [(key, replace(drawn[key], alt=f"{name}: {drawn[key].alt}",
+                          caption=name + drawn[key].caption.removeprefix(MAPS[key][0])))
+            for key, name, drawn in cells if key in drawn]

@@ -6,38 +6,31 @@ import training.control_recipe
 import training.tasks
 
 TITLE = "Structured latent representations: results"
-DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10", "digits": "Digits"}  # in the order of the tables
 CONTROLS = {name: control.title for name, control in training.control_recipe.METHODS.items()}  # of task control
 HYBRIDS = ("cmc",)  # methods whose latent joins learned dimensions to frozen ones
 
 
 class Task(NamedTuple):
-    """A task: its title in words, what is learned in two or three sentences, how a latent is learned ("learned by
-    ..."), and a heading other than the title.
+    """A task: what is learned in two or three sentences, how a latent is learned ("learned by ..."), and a heading
+    other than its name.
     """
 
-    title: str
     about: str
     way: str = ""
     heading: str = ""
 
 
 TASKS = {
-    "1.2.1": Task("autoencoding",
-                  "An encoder and a decoder learn to reconstruct an image through the latent, without labels. "
+    "1.2.1": Task("An encoder and a decoder learn to reconstruct an image through the latent, without labels. "
                   "The encoder is then frozen.", "by reconstructing the image (1.2.1)"),
-    "1.2.2": Task("classification-guided",
-                  "An encoder and a classifier are trained together, with all labels and without a decoder. "
+    "1.2.2": Task("An encoder and a classifier are trained together, with all labels and without a decoder. "
                   "That classifier gives the headline accuracy.", "from the image's label (1.2.2)"),
-    "1.2.3": Task("contrastive",
-                  "An encoder learns to map two augmented views of one image to similar latents, without labels. "
+    "1.2.3": Task("An encoder learns to map two augmented views of one image to similar latents, without labels. "
                   "The encoder is then frozen.", "by contrasting augmented views of the image (1.2.3)"),
-    "rotation": Task("rotation prediction",
-                     "An encoder learns to predict by how many quarter turns an image was rotated, without labels. "
+    "rotation": Task("An encoder learns to predict by how many quarter turns an image was rotated, without labels. "
                      "The encoder is then frozen.", "by predicting how the image was rotated",
                      "Rotation prediction (beyond the coursework)"),
-    "control": Task("control",
-                    "The same scores for latents that were not learned: encoders with random weights, and the first "
+    "control": Task("The same scores for latents that were not learned: encoders with random weights, and the first "
                     "128 principal components of the pixels and of frozen patch features. The classifiers on top are "
                     "trained as for every other latent.", heading="Controls"),
 }

@@ -7,7 +7,6 @@ same bytes.
 
 import json
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -104,19 +103,14 @@ def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = 
 
     check: whether it must conform to PDF/UA-1 (accessibility).  RunError where Typst refuses.
     """
-    with tempfile.TemporaryDirectory(prefix="report-") as name:
-        folder = Path(name)
-        (folder / "page.json").write_text(drawable(json.dumps(page, ensure_ascii=False), r"\\"), encoding="utf-8")
-        for source in (TEMPLATES / "report.typ", REFERENCES):
-            (folder / source.name).write_bytes(source.read_bytes())
-        for file, drawing in drawings.items():
-            svg = drawing.suffix == "svg"
-            (folder / file).write_bytes(drawable(drawing.data.decode()).encode() if svg else drawing.data)
-        try:
-            return typst.compile(str(folder / "report.typ"), root=name, font_paths=[str(FONTS)],
-                                 ignore_system_fonts=True, pdf_standards=["ua-1"] if check else [])
-        except typst.TypstError as error:
-            raise RunError(f"the PDF could not be set: {' '.join(str(error).split())}") from None
+    files = {"main.typ": (TEMPLATES / "report.typ").read_bytes(), REFERENCES.name: REFERENCES.read_bytes(),
+             "page.json": drawable(json.dumps(page, ensure_ascii=False), r"\\").encode()}
+    files |= {file: drawable(drawing.data.decode()).encode() for file, drawing in drawings.items()}
+    try:
+        return typst.compile(  # type: ignore[call-overload]  # its stub does not list dictionaries
+            files, font_paths=[str(FONTS)], ignore_system_fonts=True, pdf_standards=["ua-1"] if check else [])
+    except typst.TypstError as error:
+        raise RunError(f"the PDF could not be set: {' '.join(str(error).split())}") from None
 
 
 def write_report(results_dir: Path, html: Path, pdf: Path,

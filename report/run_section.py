@@ -13,7 +13,7 @@ from training.tasks import TASKS
 from utils.console import in_words
 from utils.images.datasets import recipe_family
 from utils.recipe import as_json
-from utils.records.schema import Metric, Record, recipe_hash
+from utils.records.schema import HEADLINE, Metric, Record, recipe_hash
 
 MOST_CONFUSED = 5  # pairs of classes that are named
 
@@ -113,19 +113,13 @@ def confused(errors: dict[tuple[int, int], int], names: list[str]) -> str:
     return f" Most frequent confusions: {show.listing(shown)}{more}."
 
 
-def class_table(record: Record) -> dict[str, Any] | None:
-    """Accuracy of each class under every metric that is split by class; None without such metrics."""
-    split_up = sorted({name.rpartition("/" + label)[0] for label in record.data.classes for name in record.metrics
-                       if name.count("/") > 1 and name.endswith("/" + label)} & set(record.metrics))
-    if not split_up:
-        return None
+def class_table(record: Record) -> dict[str, Any]:
+    """Accuracy of the headline classifier on each class; a class without a test image has none."""
     rows = []
     for label, images in zip(record.data.classes, record.data.class_counts["test"], strict=True):
-        found = [record.metrics.get(f"{name}/{label}") for name in split_up]
-        rows.append([show.plain(label), show.count(images),
-                     *[show.percent(one.value if one else None) for one in found]])
-    head = ["Class", "Test images", *[f"{show.plain(name)} %" for name in split_up]]
-    return table("Accuracy by class.", head, rows, right=range(1, len(head)))
+        metric = record.metrics.get(f"{HEADLINE}/{label}")
+        rows.append([show.plain(label), show.count(images), show.percent(metric.value if metric else None)])
+    return table("Accuracy by class.", ["Class", "Test images", f"{HEADLINE} %"], rows, right=[1, 2])
 
 
 def history_table(record: Record) -> dict[str, Any]:

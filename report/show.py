@@ -28,7 +28,7 @@ def distinct(names: list[str], length: int) -> list[str]:
     again = Counter(short)
     found = [cut if again[cut] == 1 else f"{shorten(name, length - 1 - len(str(i)))} {i}"
              for i, (name, cut) in enumerate(zip(names, short, strict=True))]
-    return found if len(set(found)) == len(names) else [f"class {i}" for i in range(len(names))]
+    return found if len(set(found)) == len(names) else [f"number {i}" for i in range(len(names))]
 
 
 def percent(fraction: float | None) -> str:

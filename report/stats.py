@@ -1,4 +1,4 @@
-"""Comparisons between rows: McNemar's test, accuracy against label fraction, images per class.
+"""Comparisons between rows: McNemar's test, accuracy against label fraction.
 
 Raw numbers only, as in report.summary; report.comparison_tables puts them into words.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+import numpy as np
 from scipy.special import bdtr
 
 from report import show
@@ -35,31 +36,19 @@ class Curve(NamedTuple):
     points: list[tuple[float, Row]]  # (fraction of the labels, row)
 
 
-class Split(NamedTuple):
-    """Images of each class in one split of a data set."""
-
-    name: str
-    share: float | None  # of the training labels, in the split of labelled images
-    counts: list[int]
-
-
 def mcnemar(only_first: int, only_second: int) -> float:
     """Two-sided exact p-value of McNemar's test (1947), from the numbers of images that only one of two classifies
     correctly: under the null hypothesis each of these falls to either side with probability 1/2.
     """
-    discordant = only_first + only_second
-    if discordant == 0:
-        return 1.0
-    return min(1.0, 2 * float(bdtr(min(only_first, only_second), discordant, 0.5)))
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))
 
 
 def holm(values: Sequence[float]) -> list[float]:
     """P-values adjusted for their number by Holm's step-down method (1979, Scand. J. Stat. 6, 65-70); same order."""
-    adjusted, highest = [0.0] * len(values), 0.0
-    for rank, i in enumerate(sorted(range(len(values)), key=lambda i: values[i])):
-        highest = max(highest, min(1.0, (len(values) - rank) * values[i]))
-        adjusted[i] = highest
-    return adjusted
+    order, adjusted = np.argsort(values), np.empty(len(values))
+    steps = np.arange(len(values), 0, -1) * np.asarray(values)[order]
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
+    return adjusted.tolist()
 
 
 def mcnemar_pairs(rows: Sequence[Row]) -> list[Pair]:
@@ -128,14 +117,3 @@ def encoder_origin(row: Row, defaults: set[tuple[str, str, str]]) -> str:
     seen = f", which was trained with {100 * init.labels:g} % of labels" if init.labels else ""
     elsewhere = f" on {dataset_name(init.dataset)}" if init.dataset != row.dataset else ""
     return f"{init.task} {init.method}{elsewhere}" + ("" if default else f" recipe {init.recipe_hash}") + seen
-
-
-def splits(rows: Sequence[Row]) -> list[Split]:
-    """The splits of one data set, each different one once."""
-    found: dict[tuple, Split] = {}
-    for run in (run for row in rows for run in row.runs):
-        for name, counts in run.record.data.class_counts.items():
-            share = label_fraction(run.record) if name == "labelled" else None
-            found.setdefault((name, tuple(counts)), Split(name, share, counts))
-    order = ("train", "val", "test", "labelled")
-    return sorted(found.values(), key=lambda split: (order.index(split.name), -sum(split.counts)))

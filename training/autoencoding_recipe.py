@@ -88,9 +88,9 @@ DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("plain",), "mnist": ("plain",
 # No flips on digits: a mirrored digit is a different shape.  To reconstruct pixels, MNIST and digits use the fully
 # connected autoencoder that the task asks for.
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("cifar10", "plain"): {"epochs": 20, "muon_learning_rate": 0.05, "flip": True},
-    ("cifar10", "denoising"): {"epochs": 20, "muon_learning_rate": 0.05, "flip": True},
-    ("cifar10", "masked"): {"epochs": 20, "muon_learning_rate": 0.05, "flip": True, "mask_ratio": 0.75},
+    ("cifar10", "plain"): {"epochs": 20, "flip": True},
+    ("cifar10", "denoising"): {"epochs": 20, "flip": True},
+    ("cifar10", "masked"): {"epochs": 20, "flip": True, "mask_ratio": 0.75},
     ("cifar10", "patches"): {
         "encoder": "patches", "widths": (512, 1024), "epochs": 10, "batch_size": 500, "learning_rate": 1e-3,
         "weight_decay": 0.05, "crop_scale": 0.3, "flip": True},

@@ -60,12 +60,6 @@ const explorer = (() => {
   function redraw(id) {
     const {facts, models} = all[id];
     const run = models.run.value, shared = models.map.value.startsWith("pixel");
-    const maps = facts.maps.filter(([key]) => facts.runs[run].maps.includes(key));
-    if (!maps.some(([key]) => key === models.map.value)) { // this run has no such map
-      models.map.setv({options: maps, value: maps[0][0]});
-      return; // the change of the value draws
-    }
-    if (models.map.options.length !== maps.length) models.map.options = maps;
     const data = models.store.data, place = shared ? models.map.value : `${run} ${models.map.value}`;
     const guess = data[`${run} guess`], only = models.only.value, colour = models.colour.value;
     const columns = {x: data[`${place} x`], y: data[`${place} y`]};
@@ -75,8 +69,8 @@ const explorer = (() => {
     columns.truth = each((i) => facts.classes[data.label[i]]);
     columns.guess = each((i) => facts.classes[guess[i]]);
     columns.number = each((i) => i + 1);
-    columns.left = each((i) => 100 * (i % facts.columns) / Math.max(1, facts.columns - 1));
-    columns.top = each((i) => 100 * Math.floor(i / facts.columns) / Math.max(1, facts.lines - 1));
+    columns.left = each((i) => tile(facts, i)[0]);
+    columns.top = each((i) => tile(facts, i)[1]);
     columns.colour = each((i) => colour === "wrong" ? (wrong(i) ? facts.wrong : facts.right)
       : facts.colours[colour === "guess" ? guess[i] : data.label[i]]);
     columns.alpha = each((i) => !inside(i) ? 0.08 : colour === "wrong" && !wrong(i) ? 0.5 : 0.85);
@@ -103,8 +97,8 @@ const explorer = (() => {
     const {facts, models, section} = all[id];
     const {data} = models.store, run = models.run.value, i = models.number.value - 1;
     if (!(i >= 0 && i < facts.count)) return; // the field is empty
-    const table = data[`${run} near`], width = table ? table.length / facts.count : 0;
-    const near = Array.from(table ? table.slice(i * width, (i + 1) * width) : []);
+    const table = data[`${run} near`], width = table.length / facts.count;
+    const near = Array.from(table.slice(i * width, (i + 1) * width));
     const points = [i, ...near], {x, y} = models.drawn.data;
     const sizes = points.map((j) => j === i ? 18 : 11);
     models.rings.data = {x: points.map((j) => x[j]), y: points.map((j) => y[j]), size: sizes};
@@ -114,9 +108,8 @@ const explorer = (() => {
       `Image ${i + 1} of ${facts.count} (number ${data.index[i]} of the test set, counted from 0). ` +
       `True class: ${truth}. Predicted: ${facts.classes[guess]}, ${verdict}.`;
     const alike = near.filter((j) => data.label[j] === data.label[i]).length;
-    section.querySelector(".explorer-near-title").textContent = near.length
-      ? `Nearest by cosine of the latents, nearest first; ${alike} of ${near.length} are of its true class:`
-      : "The record of this run holds no neighbours.";
+    section.querySelector(".explorer-near-title").textContent =
+      `Nearest by cosine of the latents, nearest first; ${alike} of ${near.length} are of its true class:`;
     picture(section.querySelector(".explorer-image"), facts, i);
     neighbours(all[id], near);
   }
@@ -143,12 +136,15 @@ const explorer = (() => {
     });
   }
 
+  // The place of an image on the sheet, as percentages of a background's position.
+  function tile({columns, lines}, i) {
+    return [100 * (i % columns) / Math.max(1, columns - 1), 100 * Math.floor(i / columns) / Math.max(1, lines - 1)];
+  }
+
   // One image of the sheet, as an element's background.
   function picture(element, facts, i) {
     element.hidden = !facts.images;
-    const {columns, lines} = facts;
-    element.style.backgroundPosition = `${100 * (i % columns) / Math.max(1, columns - 1)}% ` +
-      `${100 * Math.floor(i / columns) / Math.max(1, lines - 1)}%`;
+    element.style.backgroundPosition = tile(facts, i).map((share) => `${share}%`).join(" ");
   }
 
   // A point was clicked or touched.

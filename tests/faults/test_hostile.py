@@ -44,12 +44,16 @@ def test_a_hostile_submission_affects_only_its_own_student(honest: Path, tmp_pat
     before = every_byte(submissions / "honest")
     ungraded = run_grading(submissions, rubric, out, jobs=2)
     run_grading(alone, rubric, alone_out)
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", alone))
+    run_grading(packed, rubric, tmp_path / "packed_out")
 
     assert every_byte(submissions / "honest") == before
     assert not [path for path in tmp_path.rglob("executed*")] and not Path("executed").exists()
     assert not [path for path in (tmp_path, tmp_path.parent, Path("/tmp")) if (path / "escaped.json").exists()]
     # the honest student's grade is the same as without the others
     assert every_byte(out / "honest") == every_byte(alone_out / "honest")
+    for name in ("honest/grade.html", "honest/results.json", "grades.csv", "class.html"):  # nor does the archive matter
+        assert (tmp_path / "packed_out" / name).read_bytes() == (alone_out / name).read_bytes(), name
     rows = table(out)
     folders = {name: folder_name(shown(name)) for name in ("honest", *CORPUS)}
     assert set(rows) == set(folders.values()) and len(rows) == 1 + len(CORPUS)
@@ -69,7 +73,7 @@ def test_a_hostile_submission_affects_only_its_own_student(honest: Path, tmp_pat
         if shown(name) not in named:
             kept = rows[name]["autoencoder"] == full["autoencoder"] > "0.00"
             assert kept or name == "arrays-gone", (name, rows[name])
-        target = [run for run in evidence.runs if run.file == f"{TARGET}.json"]
+        target = [run for run in evidence.runs if run.file.split("/")[-1] == f"{TARGET}.json"]
         assert shown(name) in named or not target or target[0].correct_verified is not None or target[0].reason, name
     for name in ("claims-everything", "other-weights"):  # valid to read, found out by scoring
         assert "does not hold" in (out / name / "grade.html").read_text()

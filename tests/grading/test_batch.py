@@ -11,7 +11,7 @@ from grading.batch import notes
 from grading.manifest import Assignment
 from grading.rubric import Late
 from grading.score import Evidence
-from tests.grading.helpers import rubric_of, run_grading
+from tests.grading.helpers import evidence_with, rubric_of, run_grading, scored
 from utils.command_line import exit_code
 from utils.errors import UsageError
 
@@ -28,12 +28,20 @@ def test_a_full_disk_is_not_the_student_s_fault(honest: Path, rubric_file: Path,
     assert not evidence.settled  # the next grading tries again
 
 
-def test_what_may_be_a_slip_of_the_teacher_s_is_noted(tmp_path: Path) -> None:
+def test_what_may_be_a_slip_of_the_teacher_s_is_noted() -> None:
     assignment = Assignment(rubric_of([[0.5, 0], [1, 80]], late=Late(percent_a_day=10)), absent=("kim", "zoe"))
-    assert notes(assignment, {}, tmp_path, None) == [
+    assert notes(assignment, {}, None) == [
         "the scale of criterion one ends at 80 of its 100 points", "no submission, 0 points: kim, zoe",
-        "nobody is late without a manifest (--manifest)"]
-    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {}, tmp_path, None) == []
+        "nobody is late without a manifest (--manifest; of a Gradescope export its submission_metadata.yml)"]
+    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {}, None) == []
+    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {"subs": evidence_with()}, None) == [
+        "one submission only, subs: is this the folder of the whole class?"]
+
+
+def test_few_hidden_images_are_noted() -> None:
+    evidence = {name: evidence_with(scored(900, holdout_n=8, correct_holdout=7)) for name in "ab"}
+    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), evidence, None) == [
+        "there are only 8 hidden images of digits; each is 12.5 percentage points"]
 
 
 def test_grades_never_go_into_the_folder_with_the_submissions(rubric_file: Path, tmp_path: Path) -> None:
@@ -46,7 +54,8 @@ def test_grades_never_go_into_the_folder_with_the_submissions(rubric_file: Path,
 @pytest.mark.parametrize("words, code, expected", [
     (["grade"], 2, "required: SUBMISSIONS, --rubric, --out"),
     (["grade", "x", "--rubric", "r", "--out", "x/y"], 2, "inside the folder"),
-    (["grade", "/nowhere", "--rubric", "r", "--out", "o"], 2, "no such folder"),
+    (["grade", "/nowhere", "--rubric", "r", "--out", "o"], 2, "no such folder or .zip file"),
+    (["grade", "pyproject.toml", "--rubric", "r", "--out", "o"], 2, "pyproject.toml: cannot be read: File is not"),
     (["grade", "x", "--rubric", "r", "--out", "o", "--jobs", "0"], 2, "--jobs 0"),
     (["grade", "x", "--rubric", "r", "--out", "o", "--timeout", "-1"], 2, "--timeout")])
 def test_wrong_use_is_one_line_and_exit_code_2(words: list[str], code: int, expected: str, capsys) -> None:

@@ -1,5 +1,6 @@
 """What students learn before they hand in."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def test_a_check_says_what_would_be_accepted_and_why_the_rest_would_not(honest: 
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 4 and out[-1] == "3 of 3 records accepted"
     assert out[0].startswith(f"accepted: {HONEST['1.2.1']}.json: 1.2.1 on digits, plain, seed 0: ")
-    assert "test images correct, as the record says; its reconstructions are verified" in out[0]
+    assert "test images correct; the claim holds; its reconstructions are verified" in out[0]
     (tmp_path / "s" / f"{HONEST['1.2.3']}.safetensors").unlink()
     (tmp_path / "s" / "notes.docx").write_text("notes")
     assert exit_code(lambda: main(words), "") == 3
@@ -23,6 +24,16 @@ def test_a_check_says_what_would_be_accepted_and_why_the_rest_would_not(honest: 
     assert f"NOT accepted: {HONEST['1.2.3']}.json: {HONEST['1.2.3']}.safetensors is missing" in out.out
     assert "left out: notes.docx: not one of" in out.out
     assert "2 of 3 records accepted" in out.out and "1 record would not be accepted" in out.err
+
+
+def test_a_check_says_which_runs_are_one_seed(honest: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(honest, tmp_path / "s")
+    again = json.loads((honest / f"{HONEST['1.2.2']}.json").read_text())
+    again["run"]["seed"] = 1  # the same weights
+    (tmp_path / "s" / "again.json").write_text(json.dumps(again))
+    assert exit_code(lambda: main(["--check", str(tmp_path / "s"), "--data-dir", str(tmp_path)]), "") == 0
+    out = capsys.readouterr().out
+    assert f"count as one seed: {HONEST['1.2.2']}.json and again.json\n" in out and out.count("one seed") == 1
 
 
 def test_a_check_of_nothing_is_one_line(tmp_path: Path, capsys) -> None:

@@ -1,12 +1,13 @@
 """The class list, its times and extensions, Gradescope's metadata, and the teacher's decisions."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from grading.manifest import read_assignment
 from grading.submission import METADATA
-from tests.grading.helpers import EXAMPLE, run_grading
+from tests.grading.helpers import EXAMPLE, ROOT, run_grading
 from utils.errors import UsageError
 
 BERLIN = EXAMPLE.read_text().replace("2026-12-01T23:59:00+01:00", "2026-10-24T23:59:00+02:00")
@@ -28,7 +29,7 @@ submission_1:
 submission_2:
   :submitters:
   - :name: Bob One
-  - :name: "Eve Two"
+  - :name: "Zo\\xEB"
   :created_at: !ruby/object:ActiveSupport::TimeWithZone
     utc: &1 2026-12-01 10:00:00.000000000 Z
     time: *1
@@ -70,39 +71,101 @@ def test_a_class_list_names_who_submitted_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("manifest, expected", [
     ("ada: {submitted: 2026-12-02T00:00:00+01:00}", r"no entry for eve; .*in time$"),
-    ("ada: {days_late: 0}\nevee: {days_late: 9}", r"no entry for eve; .*Entries without a submission: evee"),
+    ("ada: {days_late: 0}\nevee: {days_late: 9}", r"no entry for eve; did you mean evee\?; days_late: 0 means in time"),
+    ("Ada: {days_late: 0}\neve: {days_late: 0}", r"no entry for ada; did you mean Ada\?"),
     ("ada: {}\neve: {days_late: 0}", "line 1: ada: needs either submitted or days_late"),
-    ("ada: {submitted: 2026-12-01T10:00:00Z, days_late: 0}\neve: {days_late: 0}", "not both"),
+    ("ada: {submitted: 2026-12-01T10:00:00Z, days_late: 0}\neve: {days_late: 0}", "line 1: ada: .*not both"),
     ("eve: {days_late: 0}\nada: {submitted: 2025-12-02T10:00:00Z}", r"line 2: ada: .* \d+ days before .*year"),
-    ("ada: {days_late: 010}", "line 1: 010 means 8 in YAML; write 10"), ("", "no entry for ada")])
+    ("ada: {days_late: 1.5}", "line 1: ada.days_late: should be a valid integer; write 1.5"),
+    ("ada: {days_late: one}", "line 1: ada.days_late: should be a valid integer$"),
+    ("ada: {submitted: 2.12.2026 10:00}", "line 1: ada.submitted: should be a time, for example"),
+    ("ada: {submitted: 2026-12-02 10:00}", "line 1: ada.submitted: should have timezone info, for example"),
+    ("ada: {extension_days: -1}", "line 1: ada.extension_days: should be greater"),
+    ("ada: {submited: 2026-12-01T10:00:00Z}", "line 1: ada.submited: there is no such field"),
+    ("ada:\n- 0", "line 1: ada: should be a valid dict"), ("", "no entry for ada"),
+    ("ada: {days_late: 0}\nada: {days_late: 1}", "line 2: invalid YAML: duplicate key ada"),
+    ("M\xfcller: {days_late: 0}\nMu\u0308ller: {days_late: 9}", "line 2: Mu\u0308ller is listed twice")])
 def test_a_mistake_in_the_class_list_is_named_with_its_line(tmp_path: Path, manifest: str, expected: str) -> None:
     with pytest.raises(UsageError, match=expected):
         days(tmp_path, manifest, students=("ada", "eve"))
 
 
-def test_gradescope_s_metadata_is_a_manifest(tmp_path: Path) -> None:
-    (tmp_path / METADATA).write_text(GRADESCOPE)
-    found = read_assignment(EXAMPLE, tmp_path / METADATA, None, ["submission_1"])
+def test_names_that_yaml_would_convert_stay_names(tmp_path: Path) -> None:
+    students = ("0012345", "1e5", "no", "2026-12-01")
+    found = days(tmp_path, "\n".join(f"{name}: {{days_late: 010}}" for name in students), students=students)
+    assert found.days_late == dict.fromkeys(students, 10)
+
+
+@pytest.mark.parametrize("line", [
+    "{0},2026-12-02T10:00:00+01:00,1,{1}", "{0};2026-12-02 10:00:00 +01:00;1;{1}", "{0}\t2026-12-02T09:00Z\t1\t{1}",
+    '"{0}","2026-12-02T10:00:00+01:00","1","{1}"'])
+def test_a_class_list_is_a_table_as_spreadsheets_save_it(tmp_path: Path, line: str) -> None:
+    head = line[3] if '"' not in line else ","
+    names = [" Student", "Submitted ", "extension days", "name"]
+    text = "\r\n".join([head.join(names), line.format("0012345", "Ada"), "", f"zoe{head * 3}", head * 3, ""])
+    (tmp_path / "class.CSV").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    found = read_assignment(EXAMPLE, tmp_path / "class.CSV", None, ["0012345"])
+    assert found.days_late == {"0012345": 0, "zoe": 0} and found.absent == ("zoe",)
+    assert found.names == {"0012345": "Ada", "zoe": ""}
+
+
+@pytest.mark.parametrize("text, expected", [
+    ("student,days late\n12345,0\n", r"no entry for 0012345; did you mean 12345\?"),  # a spreadsheet ate the zeros
+    ("student,days_late\n0012345,0\n0012345,1\n", "line 3: 0012345 is listed twice"),
+    ("student,days_late\n\n0012345,x\n", "line 3: 0012345.days_late: should be a valid integer"),
+    ("student,submitted\n0012345,02.12.2026 10:00\n", "line 2: 0012345.submitted: should be a time, for example"),
+    ("student,submitted\n0012345,2026-12-02 10:00\n", "line 2: 0012345.submitted: should have timezone info"),
+    ("student,submitted\n0012345,\n", "line 2: 0012345: needs either submitted or days_late"),
+    ("student,days_late,name\n0012345,0,Lovelace, Ada\n", "line 2: 0012345.cells_beyond_the_last_column: there is no"),
+    ("student,days_late\n,1\n", "line 2: nothing in a column student"),
+    ("Name,Mail\na,b\n", "line 2: nothing in a column student"), ("", "no entry for 0012345"),
+    ("student\n0012345,0\n", "line 2: 0012345.cells_beyond"), ("0012345,0\neve,1\n", "line 2: nothing in a column stu"),
+    ('student,name\n0012345,"Ada\n', "line 1: unexpected end of data"),
+    ("student,daays_late\n0012345,1\n", "line 2: 0012345.daays_late: there is no such field")])
+def test_a_mistake_in_a_table_is_named_with_its_line(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / "class.csv").write_text(text)
+    with pytest.raises(UsageError, match=expected):
+        read_assignment(EXAMPLE, tmp_path / "class.csv", None, ["0012345"])
+
+
+def test_the_class_lists_in_the_documentation_say_the_same(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "grading.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    for suffix, begin in (("csv", "student,"), ("yaml", "Ada Lovelace_")):
+        (tmp_path / f"class.{suffix}").write_text(next(block for block in blocks if block.startswith(begin)))
+    students = ["Ada Lovelace_1234567", "bob", "doejane_22"]
+    found = read_assignment(EXAMPLE, tmp_path / "class.csv", None, students)
+    assert found == read_assignment(EXAMPLE, tmp_path / "class.yaml", None, students)
+    assert found.days_late == {"Ada Lovelace_1234567": 1, "doejane_22": 0, "bob": 0, "zoe": 0}
+
+
+@pytest.mark.parametrize("name", [METADATA, "submission_metadata (1).yml"])
+def test_gradescope_s_metadata_is_a_manifest(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(GRADESCOPE.replace("\n", "\r\n").encode())
+    found = read_assignment(EXAMPLE, path, None, ["submission_1"])
     assert found.days_late == {"submission_1": 1, "submission_2": 0} and found.absent == ("submission_2",)
-    assert found.names == {"submission_1": "Ada Lovelace", "submission_2": "Bob One, Eve Two"}
-    for text, expected in ((GRADESCOPE.replace("  :created_at: 2026", "  :created: 2026"), "line 2: submission_1 has"),
-                           ("a: 1", "lists no submission")):
-        (tmp_path / METADATA).write_text(text)
+    assert found.names == {"submission_1": "Ada Lovelace", "submission_2": "Bob One, Zo\xeb"}
+    for text, expected in ((GRADESCOPE.replace("  :created_at: 2026", "  :at: 2026"), "line 3: submission_1.:sub"),
+                           ("a: 1", "line 1: a: should be a valid dict")):
+        path.write_text(text)
         with pytest.raises(UsageError, match=expected):
-            read_assignment(EXAMPLE, tmp_path / METADATA, None, ["submission_1"])
+            read_assignment(EXAMPLE, path, None, ["submission_1"])
 
 
 @pytest.mark.parametrize("override, expected", [
-    ("{student: ada, criterion: discussion, points: 5, reason: x}", "line 1: there is no submission of ada"),
-    ("{student: 0012, criterion: discussion, points: 5, reason: x}", "line 1: 0012 means 10 in YAML; .*'0012' in quo"),
-    ("{student: no, criterion: discussion, points: 5, reason: x}", "line 1: no means false in YAML; .*'no' in quotes"),
-    ("{student: 12, criterion: discussion, points: 5, reason: x}", "1.student: .* valid string; put it in quotes"),
-    ("{student: eve, criterion: essay, points: 5, reason: x}", "no criterion essay"),
-    ("{student: eve, criterion: discussion, points: 50, reason: x}", "the criterion has 20")])
+    ("{student: ada, criterion: discussion, points: 5, reason: x}", "line 2: there is no submission of ada$"),
+    ("{student: EVE, criterion: discussion, points: 5, reason: x}", r"no submission of EVE; did you mean eve\?"),
+    ("{student: 0012, criterion: discussion, points: 5, reason: x}", "line 2: there is no submission of 0012$"),
+    ("{student: eve, criterion: essay, points: 5, reason: x}", "line 2: no criterion essay; choose from autoencoder"),
+    ("{student: eve, criterion: discussion, points: 50, reason: x}", "line 2: .* the criterion has 20"),
+    ("{student: eve, criterion: discussion, points: '5,5', reason: x}", "line 2: 2.points: .*; write 5.5 without"),
+    ("{student: eve, criterion: discussion, points: 5}", "line 2: 2.reason: is missing"),
+    ("{student: eve, criterion: seeds, points: 5, reason: x}", "line 2: seeds of eve was set above; keep one")])
 def test_a_mistake_in_the_overrides_is_reported_before_anything_is_scored(rubric_file, tmp_path, override,
                                                                          expected) -> None:
     (tmp_path / "subs" / "eve").mkdir(parents=True)
-    (tmp_path / "o.yaml").write_text(f"- {override}\n")
+    (tmp_path / "o.yaml").write_text(f"- {{student: eve, criterion: seeds, points: 1, reason: y}}\n- {override}\n")
     with pytest.raises(UsageError, match=expected):
         run_grading(tmp_path / "subs", rubric_file, tmp_path / "out", overrides=tmp_path / "o.yaml")
     assert not (tmp_path / "out").exists()

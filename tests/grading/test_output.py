@@ -29,7 +29,7 @@ def graded(honest: Path, tmp_path_factory) -> Path:
     dataset = load_dataset("digits", folder)
     labels = dataset.test_labels.copy()
     labels[:100] = (labels[:100] + 1) % 10
-    np.savez(folder / "hidden.npz", digits_images=dataset.test_images, digits_labels=labels)
+    np.savez(folder / "hidden.npz", digits_images=dataset.test_images ^ 1, digits_labels=labels)  # not public ones
     ungraded = run_grading(folder / "subs", folder / "rubric.yaml", folder / "out", holdout=folder / "hidden.npz",
                            manifest=folder / "manifest.yaml", overrides=folder / "overrides.yaml")
     assert [line.split(":")[0] for line in ungraded] == ["broken"]

@@ -19,7 +19,7 @@ from utils.images.datasets import load_dataset
 
 def test_a_job_that_takes_too_long_is_ended_and_scored_again_by_the_next_grading(
         honest: Path, rubric_file: Path, tmp_path: Path) -> None:
-    truth = load_truth(read_yaml(rubric_file, Rubric).datasets, honest, None, tmp_path)
+    truth = load_truth(read_yaml(rubric_file, Rubric)[0].datasets, honest, None, tmp_path)
     with Scorer(0.02) as scorer:
         slow = evidence_of([honest], truth, scorer, None)
         assert (slow.trouble, slow.settled) == ("could not be scored: it took longer than 0.02 s", False)
@@ -66,18 +66,36 @@ def test_a_bad_report_on_one_record_does_not_cost_the_others(tmp_path: Path, bad
 
 @pytest.mark.parametrize("change, expected", [
     (lambda images, labels: (images // 16, labels), "pixels are 0 to 255"),  # scikit-learn's own scale
-    (lambda images, labels: (images // 255, labels), "values up to 1 and"),
+    (lambda images, labels: (images // 200, labels), "values up to 1 and"),
     (lambda images, labels: (255 - images, labels), "a mean of 1"),  # black on white
     (lambda images, labels: (images, labels + 1), "digits_labels are 1 to 10; the 10 classes are numbered from 0"),
-    (lambda images, labels: (images / 255, labels), "uint8"), (lambda images, labels: (images[:, 0], labels), "uint8"),
-    (lambda images, labels: (images, labels), "")])
-def test_hidden_images_of_another_scale_are_refused(tmp_path: Path, change, expected: str) -> None:
+    (lambda images, labels: (images / 255, labels), r"it has digits_images \(200, 8, 8, 1\) float64, digits_labels"),
+    (lambda images, labels: (images[..., 0], labels), r"images \(N, 8, 8, 1\) uint8 .* \(200, 8, 8\) uint8"),
+    (lambda images, labels: (images.transpose(0, 3, 1, 2), labels), r"it has digits_images \(200, 1, 8, 8\) uint8"),
+    (lambda images, labels: (images, np.eye(10)[labels]), r"digits_labels \(200, 10\) float64"),
+    (lambda images, labels: (images, labels.astype(float)), r"digits_labels \(200,\) float64"),
+    (lambda images, labels: (images, labels[:-1]), r"digits_labels \(199,\)"),
+    (lambda images, labels: (images[:0], labels[:0]), r"it has digits_images \(0, 8, 8, 1\)"),
+    (lambda images, labels: (images ^ 1, labels), "most digits_images are public test images"),
+    (lambda images, labels: (images[:3], labels[:3]), ""), (lambda images, labels: (images, labels), "")])
+def test_hidden_images_of_another_form_or_scale_are_refused(tmp_path: Path, change, expected: str) -> None:
     data = load_dataset("digits", tmp_path)
-    images, labels = change(data.test_images[:200], data.test_labels[:200].astype(int))
+    images, labels = change(data.test_images[:200] ^ 1, data.test_labels[:200].astype(int))  # images of their own
     np.savez(tmp_path / "hidden.npz", digits_images=images, digits_labels=labels)
     if not expected:
         assert set(score.read_holdout(tmp_path / "hidden.npz", {"digits": data.test_images})) == {"digits/holdout"}
         return
+    with pytest.raises(UsageError, match=expected):
+        score.read_holdout(tmp_path / "hidden.npz", {"digits": data.test_images})
+
+
+@pytest.mark.parametrize("names, expected", [
+    (("images", "labels"), r"needs digits_images and digits_labels; it has images \(359, 8, 8, 1\) uint8, labels"),
+    (("digits_images", "labels"), r"needs digits_images \(N, 8, 8, 1\) uint8 and digits_labels"),
+    (("mnist_images", "mnist_labels"), "no images of the rubric's data sets")])
+def test_hidden_images_of_another_name_are_refused_with_the_names_that_are_there(tmp_path, names, expected) -> None:
+    data = load_dataset("digits", tmp_path)
+    np.savez(tmp_path / "hidden.npz", **dict(zip(names, (data.test_images ^ 1, data.test_labels), strict=True)))
     with pytest.raises(UsageError, match=expected):
         score.read_holdout(tmp_path / "hidden.npz", {"digits": data.test_images})
 

@@ -171,11 +171,18 @@ def test_each_folder_and_archive_is_a_student_and_other_files_are_not(tmp_path: 
     (["submission_1/a.json", "submission_2/b.zip", METADATA], {"submission_1": 1, "submission_2": 1})])
 def test_exports_of_moodle_canvas_and_gradescope_are_read_as_they_come(tmp_path, names, students) -> None:
     write(tmp_path / "class", *names)
+    for around in ("", "assignment_7_export/", "Downloads/./class (1)/"):  # as they come, and packed again
+        (tmp_path / "class.zip").write_bytes(zip_of(*(around + name for name in (*names, "__MACOSX/._x", ".DS_Store"))))
+        found, others = find_submissions(tmp_path / "class.zip")
+        assert {student: len(members) for student, members in found.items()} == students and not others, around
+    (tmp_path / "class.zip").unlink()
     found, others = find_submissions(tmp_path / "class")
     assert {student: len(paths) for student, paths in found.items()} == students and not others
     with pytest.raises(UsageError, match="holds the submissions of a class") if "doejane" not in str(names) else (
             pytest.MonkeyPatch.context()):
         find_submissions(tmp_path)
+    write(tmp_path, "eve/a.json")  # next to a student it is a submission, since a student may have written these names
+    assert set(find_submissions(tmp_path)[0]) == {"class", "eve"}
 
 
 def test_loose_files_of_one_student_are_one_submission(tmp_path: Path) -> None:
@@ -183,5 +190,77 @@ def test_loose_files_of_one_student_are_one_submission(tmp_path: Path) -> None:
     (tmp_path / "doejane_22_1004_c.zip").write_bytes(zip_of("c.json"))
     (tmp_path / "doejane_22_1005_d.zip").write_bytes(b"damaged")
     taken = taken_from(*find_submissions(tmp_path)[0]["doejane_22"])
-    assert sorted(taken.names.values()) == ["c.json", "doejane_22_1001_a.json", "doejane_22_1002_a.npz"]
+    assert sorted(taken.names.values()) == ["doejane_22_1001_a.json", "doejane_22_1002_a.npz",
+                                            "doejane_22_1004_c.zip/c.json"]
     assert "doejane_22_1005_d.zip: damaged" in taken.refused[0]
+
+
+def test_the_zip_of_a_class_gives_what_its_unpacked_folder_gives(tmp_path: Path) -> None:
+    """Students in folders and archives, one level of archives inside, system litter, links, encrypted and odd names."""
+    folder = write(tmp_path / "class", "ada/results/a.json", "ada/b.npz", "ada/notes.docx", "empty/.keep", "notes.txt",
+                   "__MACOSX/ada/._a.json", "Mu\u0308ller/x (1).json")
+    for name in ("ada/handin.zip", "eve.ZIP"):
+        (folder / name).write_bytes(zip_of("c.json", "../../d.json", "inner.zip"))
+    (folder / "ada" / "broken.zip").write_bytes(b"PK")
+    (folder / "bob.zip").write_bytes(b"no archive")
+    with zipfile.ZipFile(tmp_path / "class.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("class/empty")
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.name != ".keep":
+                archive.write(path, f"class\\{path.relative_to(folder)}" if "eve" in path.name else path.relative_to(
+                    tmp_path))
+    found, others = find_submissions(folder)
+    packed, packed_others = find_submissions(tmp_path / "class.zip")
+    assert list(found) == list(packed) == ["M\xfcller", "ada", "bob", "empty", "eve"] and others == packed_others
+    for student, sources in found.items():
+        taken = []
+        for number, source in enumerate((sources, packed[student])):
+            (tmp_path / f"{student}{number}").mkdir()
+            taken.append(take(source, tmp_path / f"{student}{number}"))
+        unpacked, zipped = taken
+        assert sorted(zip(unpacked.names.values(), unpacked.files.values(), strict=True)) == sorted(
+            zip(zipped.names.values(), zipped.files.values(), strict=True)), student
+        assert sorted(unpacked.refused) == sorted(zipped.refused) and unpacked.unreadable == zipped.unreadable
+
+
+def test_the_zip_of_a_class_is_read_within_the_limits_of_each_student(tmp_path: Path, monkeypatch) -> None:
+    with zipfile.ZipFile(tmp_path / "class.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/big.json", bytes(2_000_000))
+        archive.writestr("outer-bomb/handin.zip", bytes(4_000_000))
+        archive.writestr("ada/a.json", "{}")
+        archive.writestr("../../escaped.json", "{}")
+        archive.writestr("/root.json", "{}")
+        for name in ("ada/link.json", "link.zip"):
+            link = zipfile.ZipInfo(name)
+            link.external_attr = 0o120777 << 16
+            archive.writestr(link, "/etc/passwd")
+    monkeypatch.setitem(submission.SUFFIXES, ".json", 1_000_000)
+    monkeypatch.setattr(submission, "MAX_BYTES", 3_000_000)
+    found, others = find_submissions(tmp_path / "class.zip")
+    assert list(found) == ["ada", "bomb", "link", "outer-bomb"]
+    assert others == ["..: hidden", "root.json: neither a folder nor a .zip file"]
+    results = {}
+    for student, sources in found.items():
+        (tmp_path / student).mkdir()
+        results[student] = take(sources, tmp_path / student)
+    assert list(results["ada"].names.values()) == ["a.json"] and results["ada"].refused == ["link.json: a link"]
+    assert "larger than" in results["bomb"].unreadable and "is larger than" in results["outer-bomb"].unreadable
+    assert "a link" in results["link"].unreadable
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ada", "bomb", "class.zip", "link", "outer-bomb"]
+
+
+@pytest.mark.parametrize("raw, student", [
+    ("Ren\xe9e".encode(), "Ren\xe9e"), ("Ren\xe9e".encode("cp850"), "Ren\xe9e"), (b"\xff\xfe\xe9", "\xa0\u25a0\u0398")])
+def test_names_in_a_zip_that_do_not_say_their_encoding_are_utf_8_or_code_page_437(tmp_path, raw, student) -> None:
+    """macOS writes UTF-8 without the flag that says so, older archivers on Windows a code page."""
+    data = zip_of("X" * len(raw) + "/a.json", "other/b.json")
+    (tmp_path / "class.zip").write_bytes(data.replace(b"X" * len(raw), raw))
+    found, _ = find_submissions(tmp_path / "class.zip")
+    assert list(found)[0] == student.replace("\xa0", "\\xa0") or list(found)[1] == student.replace("\xa0", "\\xa0")
+
+
+@pytest.mark.parametrize("data", [b"", b"PK", b"no archive", zip_of("a/b.json")[:-30]])
+def test_a_damaged_zip_of_a_class_is_one_line(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "class.zip").write_bytes(data)
+    with pytest.raises(UsageError, match=r"class\.zip: cannot be read: "):
+        find_submissions(tmp_path / "class.zip")

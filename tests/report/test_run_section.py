@@ -15,7 +15,6 @@ from tests.factory import make_record
 from tests.report.pages import close, expected_rows, parse, pdf_text, render, squeeze, table_of
 from training.plan import plan
 from utils.recipe import as_json
-from utils.records.arrays import write_arrays
 from utils.records.schema import HEADLINE
 
 
@@ -102,31 +101,19 @@ def test_any_number_of_classes_can_be_reported(tmp_path: Path, classes: int) -> 
     assert "t-SNE of the latents" in html
 
 
-def old_format(path: Path) -> None:
-    """Keep only four arrays, the reconstructions and the first scores, as in the earliest records."""
+def test_scores_that_a_record_lacks_are_shown_as_dashes(tmp_path: Path) -> None:
+    path = make_record(tmp_path, "1.2.1", "mnist", "plain", n=100, epochs=2, reconstructions=1)
     raw = json.loads(path.read_text())
-    old = {"test_labels", "test_predictions", "map_index", "map_points", "reconstruction_index",
-           "reconstruction_inputs", "reconstruction_outputs"}
-    with np.load(path.with_suffix(".npz")) as file:
-        arrays = {name: file[name] for name in file.files if name in old}
-    raw["artifacts"] = {"arrays": write_arrays(path.with_suffix(".npz"), arrays).model_dump()}
-    kept = ("classifier_top1", "linear_top1", "knn_top1", "reconstruction_mae")
-    raw["metrics"] = {name: metric for name, metric in raw["metrics"].items() if name.split("/")[1] in kept}
+    needed = ("classifier_top1", "linear_top1", "knn_top1", "reconstruction_mae")
+    raw["metrics"] = {name: metric for name, metric in raw["metrics"].items() if name.split("/")[1] in needed}
     path.write_text(json.dumps(raw))
-
-
-def test_records_without_the_newer_scores_are_shown_with_dashes(tmp_path: Path) -> None:
-    old_format(make_record(tmp_path, "1.2.1", "mnist", "plain", n=100, epochs=2, reconstructions=5))
     make_record(tmp_path, "1.2.1", "mnist", "masked", n=100, epochs=2, reconstructions=5)
     html, pdf = render(tmp_path)
     assert load_results(tmp_path)[1] == [] and pdf.startswith(b"%PDF")
     lines = {line[0]: line[1:] for line in table_of(html, "1.2.1 autoencoding: methods side by side on MNIST")}
     assert lines["Mean over seeds"] == ["plain", "masked"]
     assert lines["Effective rank (of 128)"] == ["–", "47.31"] and lines["Reconstruction MAE, test"][0] == "0.05230"
-    titles = [attributes.get("aria-label", "") for tag, attributes in parse(html).tags if tag == "svg"]
-    assert sum(title.startswith("t-SNE of the latents") for title in titles) == 2
-    assert sum(title.startswith("PCA of the pixels") for title in titles) == 1
-    assert "test images at even steps" in html and "Labelled" not in html
+    assert "No score measures it" in html and "Labelled" not in html
 
 
 def test_the_command_of_each_committed_row_gives_the_recipe_that_its_records_hold() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import _report_evaluation
-from grading.verify import verify
+from grading.verify import verify_and_print
 from report import page_content
 from report.load import load_results
 from report.summary import summarise
@@ -30,7 +30,7 @@ def folder(honest: Path, tmp_path: Path) -> Path:
 def verdicts_of(folder: Path) -> dict[str, Verdict]:
     loaded, rejected = load_results(folder)
     assert not rejected
-    return {run.name.removesuffix(".json"): verdict for run, verdict in verify(loaded, folder, folder)}
+    return {run.name.removesuffix(".json"): verdict for run, verdict in verify_and_print(loaded, folder, folder)}
 
 
 def test_honest_records_are_verified_without_one_image_of_difference(honest: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_consistent_claim_of_every_image_is_found(folder: Path) -> None:
     assert found.verified == found.n - found.otherwise < found.n
     assert all(verdict.stands for verdict in verdicts.values())
     loaded, _ = load_results(folder)
-    shown = page_content.make_page(summarise(loaded), [], verdicts=list(verify(loaded, folder, folder)))[0]
+    shown = page_content.make_page(summarise(loaded), [], verdicts=verify_and_print(loaded, folder, folder))[0]
     first = shown["verification"]["rows"][0]  # claims that do not hold come first
     assert first[:2] == [f"{HONEST['1.2.3']}.json", "100.00"]
     assert first[2] == f"{100 * found.verified / found.n:.2f}" and "does not hold" in first[4]

@@ -65,14 +65,14 @@ ARRAYS = {
     "plane_images": ArraySpec("uint8", ("T", "T", "H", "W", "C"), "decoded on the plane of the first two axes: the "
                               "second axis falls from row to row, the first rises from left to right"),
 }
-REQUIRED_ARRAYS = ("test_labels", "test_predictions", "map_index", "map_points")
+REQUIRED_ARRAYS = ("test_labels", "test_predictions", "map_index", "map_points", "map_pca", "pixel_tsne", "pixel_pca",
+                   "map_neighbours", "neighbour_index", "neighbour_inputs", "neighbour_images", "neighbour_labels",
+                   "neighbour_cosine")
 # Arrays that a figure needs together.  A record may lack any of them: without a decoder there are no reconstructions,
 # a test set of one image per class has no pairs, and the report leaves out what a record does not have.
-ARRAY_GROUPS = (("map_pca", "pixel_tsne", "pixel_pca", "map_neighbours"),
-                ("reconstruction_index", "reconstruction_inputs", "reconstruction_outputs"),
+ARRAY_GROUPS = (("reconstruction_index", "reconstruction_inputs", "reconstruction_outputs", "reconstruction_error"),
                 ("interpolation_index", "interpolation_images"),
-                ("principal_share", "principal_steps", "traversal_images", "plane_images"),
-                ("neighbour_index", "neighbour_inputs", "neighbour_images", "neighbour_labels", "neighbour_cosine"))
+                ("principal_share", "principal_steps", "traversal_images", "plane_images"))
 
 
 def read_arrays(record: Record, folder: Path) -> dict[str, np.ndarray]:
@@ -130,8 +130,8 @@ def _check_arrays(record: Record, arrays: dict[str, np.ndarray]) -> None:
     for name, spec in ARRAYS.items():
         if name in arrays:
             _check_array(name, arrays[name], spec, sizes)
-    cosines, shown = arrays.get("neighbour_cosine", np.zeros(0)), arrays["map_index"]
-    require(np.abs(cosines).max(initial=0) <= 1.001, "neighbour_cosine is not within [-1, 1]")
+    shown = arrays["map_index"]
+    require(np.abs(arrays["neighbour_cosine"]).max(initial=0) <= 1.001, "neighbour_cosine is not within [-1, 1]")
     confidence = arrays.get("test_confidence", np.ones(1))
     require(0 <= confidence.min() <= confidence.max() <= 1, "test_confidence is not within [0, 1]")
     require(len(np.unique(shown)) == len(shown), "map_index names an image twice")

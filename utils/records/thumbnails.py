@@ -57,8 +57,9 @@ def _decode(path: Path, sha256: str, count: int, channels: int, height: int, wid
     rows = -(-count // COLUMNS)
     try:
         with Image.open(path, formats=("WEBP",)) as image:
-            if image.size != (COLUMNS * width, rows * height):  # before anything is unpacked
-                raise RecordError(f"{path.name}: not a sheet of {count} images of {height} x {width} pixels")
+            # before anything is unpacked
+            if image.size != (COLUMNS * width, rows * height) or channels not in (1, 3):
+                raise RecordError(f"{path.name}: not a sheet of {count} images of {channels} x {height} x {width}")
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     except OSError as error:
         raise RecordError(f"{path.name}: {error.strerror or 'no WebP image'}") from None

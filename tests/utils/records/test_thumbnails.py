@@ -27,6 +27,8 @@ def test_a_sheet_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = tmp_path / sheet.name
     with pytest.raises(RecordError, match="not a sheet of 500"):
         read_thumbnails(path, sheet.sha256, 500, [1, 8, 8])
+    with pytest.raises(RecordError, match="not a sheet of 50 images of 2 x 8 x 8"):
+        read_thumbnails(path, sheet.sha256, 50, [2, 8, 8])
     path.write_bytes(b"no image")
     with pytest.raises(RecordError, match="SHA-256"):
         read_thumbnails(path, sheet.sha256, 50, [1, 8, 8])
