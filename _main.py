@@ -4,7 +4,7 @@ To follow a run through the code: this file -> training/plan.py (which runs) -> 
 them) -> training/<task>.py (its train() and loss) -> evaluation/scores.py (its scores).
 """
 
-from utils.command_line import MOST_COLUMNS, Parser, end_on_interrupt, exit_code, leave, raise_on_interrupt
+from utils.command_line import MOST_COLUMNS, Parser, end_on_interrupt, exit_code, leave, processes, raise_on_interrupt
 
 if __name__ == "__main__":
     end_on_interrupt()  # during the other imports
@@ -20,7 +20,7 @@ from training.long_recipes import in_words
 from training.plan import Options, check_flags_fit, choose_tasks, described, plan, read_init
 from training.tasks import TASKS, Task
 from utils.errors import RunError, UsageError
-from utils.images.datasets import DATASETS, FOLDER, check_dataset, check_folder, folder_path
+from utils.images.datasets import DATASETS, FOLDER, check_dataset, check_folder, fetch, folder_path
 from utils.recipe import add_flags
 
 
@@ -136,8 +136,10 @@ def main(argv: list[str]) -> None:
         print(described(plans))
         return
     for name in datasets:
-        check_folder(name)
+        check_folder(name, arguments.data_dir, arguments.results_dir)
     check_writable(arguments.results_dir, "--results-dir")
+    for name in datasets * (processes() == 1):  # those of torchrun do it in turn, once they know each other
+        fetch(name, arguments.data_dir, arguments.image_size)
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
     count = sum(map(len, plans.values()))
     print(f"loading PyTorch and {', '.join(plans)} for {count} run{'s' * (count > 1)}", flush=True)
@@ -188,11 +190,11 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
     if arguments.out.suffix != ".npz":
         raise UsageError(f"--out {arguments.out}: name it FILE.npz")
     check_embedding(arguments.embed, folder_path(arguments.images), arguments.out)
+    check_writable(arguments.out.absolute().parent, "--out")
     print(f"loading PyTorch and the encoder of {arguments.embed}", flush=True)
     from utils.records.environment import choose_device  # imports torch
 
     raise_on_interrupt()
-    check_writable(arguments.out.absolute().parent, "--out")
     count = embed_folder(arguments.embed, folder_path(arguments.images), arguments.out,
                          choose_device(arguments.device))
     print(f"latents of {count} images -> {arguments.out}")

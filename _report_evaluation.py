@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -57,19 +56,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
                          "--verify")
     if args.verify and args.results_dir:
         raise UsageError("--verify names the folder with the records; leave out --results-dir")
-    if args.playground and (args.html or args.pdf or args.verify or args.readme):
-        raise UsageError("--playground only writes that page; leave out --html, --pdf, --verify and --readme")
+    if args.playground and (args.html or args.pdf or args.verify or args.readme or args.author or args.date):
+        raise UsageError("--playground only writes that page; leave out --html, --pdf, --author, --date, --verify and "
+                         "--readme")
     if args.data_dir and not (args.verify or args.playground):
         raise UsageError("--data-dir belongs to --verify and --playground")
     if args.dataset and not args.playground:
         raise UsageError("--dataset belongs to --playground")
     args.results_dir = args.verify or args.results_dir or Path("results")
     args.html, args.pdf = args.html or Path("report.html"), args.pdf or Path("report.pdf")
-    for path in (args.html, args.pdf, args.playground):
-        if path and path.suffix in (".json", ".npz", ".safetensors"):
-            raise UsageError(f"{path}: that is the name of a record; a report must end in .html or .pdf")
-    if os.path.realpath(args.html) == os.path.realpath(args.pdf):
-        raise UsageError("--html and --pdf name the same file")
+    for flag, path, suffix in (("--html", args.html, ".html"), ("--pdf", args.pdf, ".pdf"),
+                               ("--playground", args.playground, ".html")):
+        if path and path.suffix.lower() != suffix:  # a slip must not replace a record or a script
+            raise UsageError(f"{flag} {path}: the name must end in {suffix}")
     return args
 
 

@@ -32,6 +32,12 @@ def quick_scores() -> Iterator[None]:
     (["--task", "1.2.4", "--dataset", "digits"], ["1.2.4", "did you mean 1.2.",
                                                   "1.2.1, 1.2.2, 1.2.3, rotation, control, all"]),
     (["--task", "rotations", "--dataset", "digits"], ["did you mean rotation?"]),
+    (["--task", "Contrastive", "--dataset", "digits"], ["did you mean 1.2.3?"]),
+    (["--task", "simclr", "--dataset", "digits"], ["did you mean 1.2.3?"]),
+    (["--task", "ALL", "--dataset", "digits"], ["did you mean all?"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--method", ""], ["--method :", "choose from simclr"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--data-dir=~no-such-user/x"], ["--data-dir", "~no-such-user/x"]),
+    (["--task", "1.2.3", "--dataset", "folder:.", "--data-dir", "x/../y"], ["x/../y is within", "a class of it"]),
     (["--task", "1.2.3", "--dataset", "cifar"], ["did you mean cifar10?", "folder:PATH"]),
     (["--task", "1.2.3", "--dataset", "digits", "--temprature", "1"], ["--temprature", "did you mean --temperature?"]),
     (["--task", "1.2.1", "--dataset", "digits", "--temperature", "1"], ["--temperature", "not part", "1.2.1"]),
@@ -91,13 +97,19 @@ def quick_scores() -> Iterator[None]:
     (["--task", "1.2.2", "--dataset", "digits", "--widths", *["8"] * 6], ["--widths names 6 blocks", "8 x 8"]),
     (["--task", "control", "--dataset", "digits", "--method", "random", "--widths", *["8"] * 6], ["--widths names 6"]),
     (["--task", "1.2.2", "--dataset", "digits", "--subset", "999999"], ["--subset 999999", "1295 images"]),
+    (["--task", "1.2.2", "--dataset", "mnist", "--subset", "9"], ["--subset 9", "10 classes"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--seed", "0", "--seed", "1"], ["--seed", "given twice"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--method", "dcl", "--method=vicreg"], ["--method", "given twice"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--widths", "8", "--widths", "16"], ["--widths", "given twice"]),
+    (["--task", "1.2.2", "--dataset", "digits", "\u2013seed", "1"], ["did you mean --seed?"]),
+    (["--task", "1.2.2", "--dataset", "digits", "\u2014epochs=3"], ["did you mean --epochs?"]),
     (["--task", "1.2.2", "--dataset", "folder:/nonexistent"], ["there is no folder /nonexistent"]),
     (["--task", "1.2.2", "--dataset", f"folder:{__file__}"], ["test_main.py is not a folder"]),
     (["--task", "1.2.3", "--dataset", "digits", "--results-dir", ""], ["--results-dir", "the path is empty"]),
     (["--task", "1.2.3", "--dataset", "digits", "--data-dir="], ["--data-dir", "the path is empty"]),
     (["--task", "1.2.3", "--dataset", "digits", "--init", ""], ["--init", "the path is empty"]),
     (["--embed", "a.json", "--images", "", "--out", "b.npz"], ["--images", "folder:PATH"]),
-    (["--task", "1.2.3", "--dataset", "digits", "--init", __file__], ["--init", "test_main.py: is not a JSON file"]),
+    (["--task", "1.2.3", "--dataset", "digits", "--init", __file__], [f"--init {__file__}: is not a JSON file"]),
 ])
 def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, argv: list[str], words: list[str]) -> None:
     monkeypatch.setitem(sys.modules, "training.run", None)  # found out before torch is imported
@@ -116,7 +128,7 @@ def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, argv: l
 @pytest.mark.parametrize("folder, words", [
     ("few", ["class 'dog' has 9 readable images, but at least 10"]),
     ("split", ["class 'cat' has 0 readable images in test", "its folder is empty"]),
-    ("one", ["has 1 class folders"])])
+    ("one", ["has 1 class folder;"])])
 def test_a_folder_that_does_not_fit_is_refused_before_torch_is_imported(capsys, tmp_path, monkeypatch, folder: str,
                                                                        words: list[str]) -> None:
     for place, count in {"few/cat": 10, "few/dog": 9, "split/train/cat": 20, "split/train/dog": 20,
@@ -154,6 +166,30 @@ def test_an_unwritable_results_folder_is_reported_before_training(capsys, tmp_pa
     code, out, err = call(capsys, "--task", "1.2.3", "--dataset", "digits", "--results-dir", str(tmp_path / "file"))
     assert (code, out) == (1, [])
     assert "cannot write there" in err[0]
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "folder:set"])
+@pytest.mark.parametrize("data_dir, words", [("file", "File exists"), ("file/data", "Not a directory"),
+                                             ("a" * 300, "File name too long")])
+def test_a_data_folder_that_cannot_be_used_is_reported_before_torch_is_imported(
+        capsys, tmp_path, monkeypatch, dataset: str, data_dir: str, words: str) -> None:
+    monkeypatch.setitem(sys.modules, "training.run", None)
+    (tmp_path / "file").write_text("in the way")
+    for name in ("cat", "dog"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(10):
+            (tmp_path / "set" / name / f"{number}.png").touch()
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, "--task", "1.2.2", "--dataset", dataset, "--data-dir", data_dir)
+    assert (code, out) == (1, [])
+    assert f"the data folder {data_dir} cannot be used: " in err[-1] and words in err[-1]
+
+
+def test_a_tilde_is_the_home_folder(capsys, tmp_path, monkeypatch) -> None:
+    """Shells expand it in `--results-dir ~/results`, but not in `--results-dir=~/results`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, out, _ = call(capsys, "--task", "1.2.2", "--dataset", "digits", "--results-dir=~/results", "--show-recipe")
+    assert code == 0 and out[0].endswith(f"-> {tmp_path}/results/1.2.2_digits_joint_seed0.json")
 
 
 def test_latents_that_are_not_finite_are_one_line_and_a_failed_record(capsys, tmp_path, monkeypatch) -> None:

@@ -56,7 +56,7 @@ def test_every_training_command_in_the_documents_is_accepted(argv: list[str], tm
     monkeypatch.chdir(ROOT)  # --init names committed records
     monkeypatch.setattr("training.run.run_all", run_all)
     monkeypatch.setattr(_main, "embed_folder", embed_folder)
-    for name in ("_main.check_embedding", "_main.check_folder", "training.plan.checkpoint_file"):
+    for name in ("_main.check_embedding", "_main.check_folder", "_main.fetch", "training.plan.checkpoint_file"):
         monkeypatch.setattr(name, Mock())  # neither the images nor the weights of the examples are here
     _main.main(argv if "--embed" in argv else [*argv, "--results-dir", str(tmp_path)])
     assert run_all.call_count + embed_folder.call_count == ("--show-recipe" not in argv)

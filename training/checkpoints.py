@@ -163,8 +163,11 @@ class Checkpoints:
             self.remove()
             return
         if found.identity != self.identity:
+            same = found.identity.get("images") == self.identity.get("images")
+            remedy = "--fresh starts over" if same else (
+                "if its images are another folder's of this name, give another --results-dir; --fresh deletes it")
             raise UsageError(f"{self.folder} holds an unfinished run that differs: "
-                             f"{differences(found.identity, self.identity)}; --fresh starts over")
+                             f"{differences(found.identity, self.identity)}; {remedy}")
         self.started, self.resumed = found.started, found.resumed + 1
         with suppress(OSError):  # a full disk
             write_bytes(path, found.model_copy(update={"resumed": self.resumed}).model_dump_json().encode())

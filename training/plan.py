@@ -65,8 +65,10 @@ def choose_tasks(name: str) -> dict[str, Task]:
     if name == "all":
         return TASKS
     if name not in TASKS:
-        close = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.3)
-        hint = f"did you mean {close[0]}? " if close else ""
+        words = {"all": "all"} | {word: key for key, task in TASKS.items() for word in (key, task.title,
+                                                                                     *task.all_methods)}
+        close = difflib.get_close_matches(name.strip().lower(), words, n=1, cutoff=0.3)
+        hint = f"did you mean {words[close[0]]}? " if close else ""
         raise UsageError(f"--task {name}: no such task; {hint}choose from {', '.join(TASKS)}, all")
     return {name: TASKS[name]}
 
@@ -207,7 +209,7 @@ def read_init(path: Path, quick: bool) -> Record:
     try:
         record = read_record(path)
     except RecordError as error:
-        raise UsageError(f"--init {path}: {error}") from None
+        raise UsageError(f"--init {path}: {str(error).removeprefix(f'{path.name}: ')}") from None
     if record.run.status == "quick" and not quick:
         raise UsageError(f"--init {path}: this was a quick run; start from a complete run, or add --quick")
     if "checkpoint" not in record.artifacts:

@@ -40,7 +40,7 @@ class Task:
 
         family: the data set whose recipes are used (DatasetSpec.recipes); long: that of --recipe long.
         """
-        method = method or self.default_methods(family)[0]
+        method = self.default_methods(family)[0] if method is None else method
         # the recipe itself refuses an unknown method
         entry = self.long[family, method].values if long else self.recipes.get((family, method), {})
         recipe = self.recipe(method=method, **entry)

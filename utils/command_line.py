@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import io
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size 
                  "failed to map segment", "bad_alloc", "start new thread")
 OTHERS_WAIT = 3.0  # seconds; torchrun ends all processes once one has ended, and only the first one reports errors
 MOST_COLUMNS = 80  # of help
+DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"  # what word processors make of the hyphens of a flag
 RENDEZVOUS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun for each process
 
 
@@ -52,11 +54,27 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def not_empty(text: str) -> Path:
-    """A flag's path.  An empty one, which an unset variable gives, would mean the current folder."""
+def flag_path(text: str) -> Path:
+    """A flag's path.  An empty one, which an unset variable gives, would mean the current folder.
+
+    No shell expands the ~ of --results-dir=~/results, which would make a folder called ~.
+    """
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")
-    return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # an unknown ~user
+        raise argparse.ArgumentTypeError(f"{text}: {error}") from None
+
+
+class StoreOnce(argparse._StoreAction):
+    """argparse's default action, except that a flag of many values may not be repeated: the last would replace all."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Arguments, values: Any,
+                 option_string: str | None = None) -> None:
+        if self.nargs == "+" and getattr(namespace, self.dest, self.default) is not self.default:
+            raise argparse.ArgumentError(self, "given twice; name all its values after one")
+        super().__call__(parser, namespace, values, option_string)
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,7 +87,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options, formatter_class=lambda prog: (
             argparse.RawDescriptionHelpFormatter(prog, width=width)))
         self.examples = examples
-        self.register("type", Path, not_empty)
+        self.register("type", Path, flag_path)
+        self.register("action", None, StoreOnce)
         self.add_argument("--version", action="version", version=project_version(), help="print the version and exit")
 
     def format_help(self) -> str:
@@ -78,7 +97,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         hint = ""
         if message.startswith("unrecognized arguments"):
-            flags, known = [word for word in message.split() if word.startswith("-")], self._option_string_actions
+            flags = ["--" + word.strip(DASHES) for word in message.split() if word[0] in DASHES]
+            known = self._option_string_actions
             near = [match for flag in flags for match in difflib.get_close_matches(flag, known, n=1)]
             hint = f"; did you mean {near[0]}?" if near else ""
         raise UsageError(f"{message}{hint} (see --help)")
@@ -90,7 +110,7 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     An interruption with its own `exit_code`, such as SIGTERM's, ends with that code.  Under torchrun only the first
     process prints; the others show nothing except the traceback of a bug.
     """
-    if os.environ.get("RANK", "0") != "0":
+    if processes() > 1 and os.environ["RANK"] != "0":  # other programs set RANK alone
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             code = _exit_code(work, on_interrupt)
         if code:
@@ -100,8 +120,11 @@ def exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     return _exit_code(work, on_interrupt)
 
 
-def open_closed_streams() -> None:
-    """If the caller has closed stdout or stderr, discard what is printed, instead of writing it to the next file."""
+def prepare_streams() -> None:
+    """If the caller has closed stdout or stderr, discard what is printed, instead of writing it to the next file.
+
+    Characters that the terminal or file cannot represent, as in a folder's name, are escaped; they do not end the run.
+    """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -110,6 +133,8 @@ def open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def report_end(text: str) -> None:
@@ -122,7 +147,7 @@ def report_end(text: str) -> None:
 
 
 def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
-    open_closed_streams()
+    prepare_streams()
     try:
         work()
     except (UsageError, RunError) as error:

@@ -123,7 +123,8 @@ def write_images(folder: Path, count: int, value: int, mode: str = "RGB", suffix
     folder.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         image = Image.new(mode, (40, 36), value + i if mode == "L" else (value, i, 0))
-        image.paste("white", (32, 28, 40, 36))  # not of one colour
+        noise = np.random.default_rng([*str(folder).encode(), i]).integers(0, 256, (18, 40, 3), np.uint8)
+        image.paste(Image.fromarray(noise).convert(mode), (0, 18))  # so that no two are nearly equal
         image.save(folder / f"{i:02}{suffix}")
 
 

@@ -82,6 +82,9 @@ def test_short_names_are_safe_and_folders_use_cifar_recipes() -> None:
         assert datasets.short_name(name) == datasets.recipe_family(name) == name
     assert datasets.short_name("folder:/some/where/my pets/") == "folder-my-pets"
     assert datasets.short_name("folder:/") == "folder-images"
+    names = ["图像", "数据", "ü", "é", "a" * 61, "a" * 62]
+    assert len({datasets.short_name(f"folder:/some/{name}", 64) for name in names}) == len(names)
+    assert all(datasets.short_name(f"folder:/{name}").isascii() for name in names)
     assert datasets.recipe_family("folder:/some/where") == "cifar10"
 
 

@@ -20,8 +20,8 @@ def test_every_suffix_and_mode_becomes_rgb(tmp_path: Path) -> None:
     for folder in (tmp_path / "set" / "a" / "nested", tmp_path / "set" / "b"):
         folder.mkdir(parents=True)
         for i, (mode, suffix) in enumerate(kinds):
-            Image.new(mode, (50, 40)).save(folder / f"{i}{suffix}")
-        colours = Image.new("P", (50, 40))
+            Image.new("RGB", (50, 40)).convert(mode).save(folder / f"{i}{suffix}")
+        colours = Image.new("P", (50, 40), 1)
         colours.putpalette(list(range(256)) * 3)
         colours.save(folder / "see-through.png", transparency=bytes(range(256)))  # Pillow warns of such files
     assert load_folder(tmp_path / "set", tmp_path / "data").class_counts() == {
@@ -103,11 +103,19 @@ def test_16_bit_colours_are_read_if_they_use_the_range_and_refused_otherwise(tmp
         (tmp_path / "dark.png").write_bytes(png(values[..., :channels] // 256))
         with pytest.raises(ValueError, match="whole range"):
             decode_image(tmp_path / "dark.png", 32, 32)
+    for bits in (8, 12):
+        opaque = np.dstack([values[..., :3] >> (16 - bits), values[..., 3]])
+        for channels in ([0, 1, 2, 3], [0, 3]):  # colours, grey
+            (tmp_path / "opaque.png").write_bytes(png(opaque[..., channels]))
+            with pytest.raises(ValueError, match="whole range"):
+                decode_image(tmp_path / "opaque.png", 32, 32)
     (tmp_path / "key.png").write_bytes(png(values[..., :3], [1000, 1000, 1000]))
     with pytest.raises(ValueError, match="whole range"):  # Pillow would not find the transparent pixels
         decode_image(tmp_path / "key.png", 32, 32)
-    (tmp_path / "grey.png").write_bytes(png(np.full((32, 32, 1), 1000), [1000]))
-    assert (decode_image(tmp_path / "grey.png", 32, 32)[0] == 255).all()
+    grey = np.full((32, 32, 1), 1000)
+    grey[:16] = 0
+    (tmp_path / "grey.png").write_bytes(png(grey, [1000]))
+    assert (decode_image(tmp_path / "grey.png", 32, 32)[0] == np.where(grey, 255, 0)).all()
 
 
 def test_16_bit_colours_in_separate_planes_are_refused(tmp_path: Path) -> None:
@@ -212,6 +220,21 @@ def test_what_is_transparent_is_white_whatever_its_colour(hidden: tuple[int, int
         assert (decode_image(file, 32, 32, 1)[0][:, 16:] == 255).all(), file.name
 
 
+def test_an_image_that_is_transparent_everywhere_is_refused(tmp_path: Path) -> None:
+    """As some programs write TGA files, whose fourth byte they do not use."""
+    for name in ("x.png", "x.tga", "x.webp"):
+        Image.new("RGBA", (32, 32), (200, 50, 20, 0)).save(tmp_path / name)
+        with pytest.raises(ValueError, match="transparent everywhere"):
+            decode_image(tmp_path / name, 32, 32)
+
+
+def test_a_bmp_file_with_16_bits_per_pixel_may_be_dark(tmp_path: Path) -> None:
+    head = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 0, 0, 0, 66, 40, 32, 32, 1, 16, 3, 0, 0, 0, 0, 0)
+    head += struct.pack("<III", 0xF800, 0x7E0, 0x1F)  # which bits are red, green, blue
+    (tmp_path / "x.bmp").write_bytes(head + struct.pack("<H", 0x0801) * 32 * 32)
+    assert decode_image(tmp_path / "x.bmp", 32, 32)[0][0, 0].tolist() == [8, 0, 8]
+
+
 def test_half_transparent_pixels_are_mixed_with_white(tmp_path: Path) -> None:
     alpha = np.arange(256, dtype=np.uint8).repeat(4).reshape(32, 32)
     grey = np.full_like(alpha, 60)
@@ -302,7 +325,7 @@ def test_every_kind_of_broken_file_is_listed_with_its_reason(
     expected = {"cat/text.png": "cannot identify", "cat/empty.jpg": "cannot identify", "cat/folder.png": "directory",
                 "cat/dead.png": "No such file", "cat/loop.png": "symbolic links", "cat/pipe.png": "not a regular file",
                 "dog/bomb.png": "decompression bomb", "dog/large.png": "decompression bomb", "dog/cut.jpg": "truncated",
-                "dog/deep.tif": "32-bit", "dog/\\udcfe.png": "cannot identify"}
+                "dog/deep.tif": "32 bits", "dog/\\udcfe.png": "cannot identify"}
     listed = unreadable(tmp_path / "data")
     assert listed.keys() == expected.keys()
     for name, words in expected.items():

@@ -132,6 +132,19 @@ def test_an_empty_split_folder_is_named_and_left_out(tmp_path: Path, capfd: pyte
     (["a__cat", "a__dog", "b__dog", "b__emu", "c__cat", "c__emu"], "the same sub-folders ('cat', 'dog', 'emu')"),
     (["train__a__cat", "train__a__dog", "train__b__cat", "train__b__dog"], "'a', 'b' hold the same sub-folders"),
     (["cat__train", "cat__test", "dog__train", "dog__test"], "splits, which must be above the classes: train/CLASS"),
+    (["train_cat", "train_dog", "test_cat", "test_dog"], "'train_cat' and 'test_cat' are named after splits"),
+    (["cat-Train", "dog-Train", "cat-Valid", "dog-Valid"], "'cat-Train' and 'cat-Valid' are named after splits"),
+    (["trainA", "trainB", "testA", "testB"], "'trainA' and 'testA' are named after splits"),
+    (["trainset__cat", "trainset__dog", "testset__cat", "testset__dog"], "'trainset' and 'testset' are"),
+    (["train2017", "val2017", "annotations"], "'train2017' and 'val2017' are named after splits"),
+    (["seg_train__a", "seg_train__b", "seg_test__a", "seg_test__b", "seg_pred"], "'seg_train' and 'seg_test'"),
+    (["images", "masks"], "'images', 'masks' are kinds of files and not classes"),
+    (["JPEGImages", "SegmentationClass", "Annotations"], "are kinds of files and not classes"),
+    (["train__images", "train__labels", "valid__images"], "'images', 'labels' are kinds of files and not classes"),
+    (["cat", "dog", "pets__cat", "pets__dog"], "'pets' holds sub-folders with the names of classes ('cat', 'dog')"),
+    (["test", "control"], "has 1 class folder; the images must be in 2 to 1000 sub-folders, one per class; left out: "
+                          "10 images in test/, which has no class folders"),
+    (["archive__pets__cat", "archive__pets__dog"], "archive/pets"),
     (["all__cat", "all__dog"], "give folder:"),
     (["all__train__cat", "all__train__dog", "all__test__cat"], "'all' holds folders of images itself: give folder:"),
     (["train__train__cat", "train__train__dog"], "'train' holds folders of images itself: move these up into train"),
@@ -141,6 +154,31 @@ def test_a_layout_without_a_clear_meaning_is_refused(places: list[str], words: s
     assert words in refusal(tmp_path / "set", tmp_path)
 
 
+@pytest.mark.parametrize("names", [
+    ("valley", "train_station"), ("real_images", "fake_images"), ("with_mask", "without_mask"), ("Cat", "cat"),
+    ("train", "labels"), ("1", "10", "2"), ("a\nb", "c'd", " ", "\U0001f431")])
+def test_names_that_only_look_like_splits_or_files_are_classes(names: tuple[str, ...], tmp_path: Path) -> None:
+    fill(tmp_path / "set", **dict.fromkeys(names, 10))
+    assert read_layout(tmp_path / "set").classes == tuple(sorted(names))
+
+
+def test_composed_and_decomposed_names_are_the_same_class(tmp_path: Path) -> None:
+    """macOS decomposes accents, other systems keep what was typed: an archive of both has either."""
+    for place in ("train/caf\u00e9", "train/tea", "test/cafe\u0301", "test/tea"):
+        fill(tmp_path / "set" / place, **{"": 20})
+    layout = read_layout(tmp_path / "set")
+    assert layout.classes == ("caf\u00e9", "tea")
+    assert len([file for split, label, file in layout.images if (split, label) == ("test", 0)]) == 20
+    fill(tmp_path / "set" / "train" / "cafe\u0301", **{"": 1})
+    assert "two folders are called 'caf\u00e9'" in refusal(tmp_path / "set", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pets.zip", "pets.tar", "pets.npz"])
+def test_an_archive_is_no_folder(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    assert "is not a folder; an archive must be unpacked" in refusal(tmp_path / name, tmp_path)
+
+
 def test_a_stray_image_does_not_hide_a_folder_too_many(tmp_path: Path) -> None:
     fill(tmp_path / "set", batch1__cat=10, batch1__dog=10, batch2__cat=10, batch2__dog=10, batch1=1)
     assert "not like classes" in refusal(tmp_path / "set", tmp_path)
@@ -148,6 +186,8 @@ def test_a_stray_image_does_not_hide_a_folder_too_many(tmp_path: Path) -> None:
 
 def test_sub_folders_of_different_names_belong_to_their_class(tmp_path: Path) -> None:
     fill(tmp_path / "set", animal__cat=5, animal__dog=5, vehicle__bus=5, vehicle__car=5)
+    assert ("2 classes (animal 10, vehicle 10), which include their sub-folders ('cat', 'dog', 'bus', ...); "
+            in read_layout(tmp_path / "set").summary)
     assert load_folder(tmp_path / "set", tmp_path / "data").class_counts()["test"] == [2, 2]
 
 
@@ -180,10 +220,12 @@ def test_what_is_left_out_is_named_with_its_reason(tmp_path: Path, capfd: pytest
     (cat / "circle").symlink_to(tmp_path / "set")
     for name in ("a.heic", "b.HEIC", "c.txt", "README"):
         (cat / name).write_text("x")
+    (tmp_path / "set" / "images.zip").write_text("x")
+    (tmp_path / "set" / "train" / "dead").symlink_to("nowhere")
     assert counts_of(tmp_path / "set", tmp_path)["test"] == [5] * 3
     [line] = capfd.readouterr().err.splitlines()
     assert line.partition("left out: ")[2] == (
-        "3 images outside the class folders, 2 images in train/ outside its class folders, "
+        "3 images, 1 .zip outside the class folders, 2 images, 1 other files in train/ outside its class folders, "
         "4 images in 'extra', which is no split, 2 .heic, 2 linked folders, 1 .txt, 1 other files in class folders "
         "(no suffix that is read; links are not followed)")
 

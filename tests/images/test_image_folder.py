@@ -152,10 +152,10 @@ def test_a_missing_folder_or_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_two_classes_is_refused(tmp_path: Path) -> None:
     write_images(tmp_path / "flat", 30, 0)
     text = refused(tmp_path / "flat", tmp_path)
-    assert "has 0 class folders" in text and "it holds 30 images itself" in text
+    assert "has 0 class folders" in text and "left out: 30 images outside the class folders" in text
     write_images(tmp_path / "one" / "cat", 30, 0)
     text = refused(tmp_path / "one", tmp_path)
-    assert "has 1 class folders" in text and "one per class" in text
+    assert "has 1 class folder;" in text and "one per class" in text
 
 
 def test_a_class_with_too_few_readable_images_is_refused(pets: Path, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_a_full_disk_is_reported_before_decoding(pets: Path, tmp_path: Path, mon
 def test_a_folder_name_is_made_safe_for_file_names(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_images(tmp_path / "my: ü (2)" / name, 10, 0)
-    assert load_folder(tmp_path / "my: ü (2)", tmp_path / "data").name == "folder-my-2-"
+    assert load_folder(tmp_path / "my: ü (2)", tmp_path / "data").name == "folder-my-2--ac55dbad"
 
 
 def noise(count: int, seed: int) -> list[Image.Image]:
@@ -245,6 +245,33 @@ def test_images_of_one_colour_and_equal_classes_are_noted(tmp_path: Path, capfd:
     assert several == "21 images are equal to an image of another class"
     assert copies == "many images are copies of another image of the class: 'black' 19 of 20"
     assert plain == "many images are of one colour: 'black' 20 of 20"
+
+
+def picture(seed: int, side: int = 200) -> Image.Image:
+    """Smooth and coloured, as photos are."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
+    return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def test_images_saved_again_in_another_split_are_counted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for label, name in enumerate(("a", "b")):
+        pictures = [picture(100 * label + number) for number in range(50)]
+        save_all(tmp_path / "set" / "train" / name, pictures[:40])
+        save_all(tmp_path / "set" / "test" / name, pictures[40:])
+        for number in range(3):
+            copy = pictures[number].resize((120, 120))
+            copy.save(tmp_path / "set" / "test" / name / f"again{number}.jpg", quality=80)
+    assert notes_on(tmp_path / "set", tmp_path, capfd) == [
+        "6 of 26 test images are nearly equal to a training image; if they are copies of it, the test accuracy is too "
+        "high"]
+
+
+def test_images_that_use_a_fraction_of_the_range_are_noted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """As scikit-learn's digits, 0 to 16, or masks of 0 and 1."""
+    for name, seed in (("a", 1), ("b", 2)):
+        save_all(tmp_path / "set" / name, [image.point(lambda value: value // 16) for image in noise(20, seed)])
+    assert notes_on(tmp_path / "set", tmp_path, capfd) == [
+        "no pixel is brighter than 15 of 255; scale the images to 0 to 255"]
 
 
 def test_images_that_all_differ_get_no_note(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

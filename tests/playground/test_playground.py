@@ -324,7 +324,7 @@ def test_the_data_set_with_most_weights_is_chosen(honest: Path, tmp_path: Path,
 
 @pytest.mark.parametrize(("argv", "code", "reason"), [
     (["--playground", "p.html", "--html", "a.html"], 2, "--playground only writes that page"),
-    (["--playground", "results/run.json"], 2, "that is the name of a record"),
+    (["--playground", "results/run.json"], 2, "the name must end in .html"),
     (["--dataset", "digits"], 2, "--dataset belongs to --playground"),
     (["--playground", "p.html"], 1, "no weights (.safetensors) next to a complete record of mnist or digits"),
     (["--playground", "p.html", "--dataset", "digits"], 1, "next to a complete record of digits"),

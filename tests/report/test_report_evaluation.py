@@ -39,13 +39,17 @@ def test_the_command_writes_both_files_and_reports_rejected_ones(tmp_path: Path,
 
 @pytest.mark.parametrize(("argv", "code", "reason"), [
     (["--no-such"], 2, "unrecognized arguments: --no-such"),
-    (["--html", "a", "--pdf", "a"], 2, "name the same file"),
-    (["--html", "results/run.json"], 2, "that is the name of a record"),
+    (["--html", "a.pdf", "--pdf", "a.pdf"], 2, "--html a.pdf: the name must end in .html"),
+    (["--html", "results/run.json"], 2, "--html results/run.json: the name must end in .html"),
+    (["--html", "_main.py"], 2, "--html _main.py: the name must end in .html"),
     (["--readme", "README.md", "--html", "a"], 2, "--readme writes neither a page nor a PDF"),
     (["--readme", "README.md", "--author", "A"], 2, "--readme writes neither a page nor a PDF"),
     (["--date", "28.11.2025"], 2, "'28.11.2025' is not a date like 2025-11-28"),
     (["--html", "no/such/folder/a.html"], 1, "cannot be written: No such file or directory"),
-    (["--pdf", "."], 1, "cannot be written"),
+    (["--pdf", "."], 2, "--pdf .: the name must end in .pdf"),
+    (["--pdf", "results.pdf"], 1, "cannot be written"),
+    (["--playground", "a.html", "--author", "A"], 2, "--playground only writes that page"),
+    (["--html", "~no-such-user/a.html"], 2, "argument --html: ~no-such-user"),
     (["--readme", "absent.md"], 1, "cannot be read: No such file or directory"),
 ])
 def test_an_error_is_one_line_with_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -53,6 +57,7 @@ def test_an_error_is_one_line_with_its_exit_code(tmp_path: Path, monkeypatch: py
                                                  reason: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").mkdir()
+    (tmp_path / "results.pdf").mkdir()
     assert main(argv) == code
     err = capsys.readouterr().err
     assert reason in err and err.count("\n") == 1

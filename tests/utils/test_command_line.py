@@ -68,8 +68,24 @@ def test_running_out_of_memory_is_one_line(capsys) -> None:
             exit_code(partial(fail, bug), "")
 
 
+def test_a_stray_rank_in_the_environment_hides_no_error(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert exit_code(partial(fail, UsageError("--seed -1: must be 0 or more")), "") == 2
+    assert capsys.readouterr().err == "error: --seed -1: must be 0 or more\n"
+
+
 def fail(error: Exception) -> None:
     raise error
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_a_name_that_the_output_cannot_hold_is_escaped(encoding: str) -> None:
+    name = os.fsdecode("数据/\udcff".encode("utf-8", "surrogateescape"))
+    done = subprocess.run([sys.executable, "_main.py", "--task", "1.2.2", "--dataset", "digits", "--show-recipe",
+                           "--results-dir", name], cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": encoding},
+                          capture_output=True, text=True, encoding=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\udcff" in done.stdout and ("数据" in done.stdout or "\\u6570\\u636e" in done.stdout)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")

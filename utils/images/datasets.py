@@ -81,7 +81,7 @@ class Dataset:
 
         Raises UsageError if the training split has fewer.
         """
-        _check_subset(self.name, count, len(self.train_index))
+        check_subset(self.name, count, len(self.train_index), len(self.classes))
         return replace(self, train_index=self.train_index[_some(self.train_labels[self.train_index], count)])
 
     def labelled(self, fraction: float) -> tuple[np.ndarray, np.ndarray]:
@@ -106,11 +106,6 @@ class Dataset:
             self, train_images=np.asarray(self.train_images[rows]), train_labels=self.train_labels[rows],
             test_images=np.asarray(self.test_images[test_rows]), test_labels=self.test_labels[test_rows],
             train_index=np.searchsorted(rows, train_rows), val_index=np.searchsorted(rows, val_rows))
-
-
-def _check_subset(name: str, count: int, images: int) -> None:
-    if count > images:
-        raise UsageError(f"--subset {count}: the training split of {name} has {images} images")
 
 
 def _some(labels: np.ndarray, count: int) -> np.ndarray:
@@ -234,16 +229,50 @@ def check_dataset(name: str, image_size: int | None = None) -> None:
     raise UsageError(f"unknown data set {name[:80]!r}{hint}  Choose from {', '.join(choices)}.")
 
 
-def check_subset(name: str, count: int) -> None:
-    """UsageError where the data set's training split is known to have fewer images."""
-    if name in DATASETS and DATASETS[name].training_images:
-        _check_subset(name, count, DATASETS[name].training_images)
+def check_subset(name: str, count: int, images: int = 0, classes: int = 0) -> None:
+    """UsageError unless the training split has that many images, of `classes` classes: 0 if that is not known yet."""
+    if name in DATASETS:
+        images, classes = images or DATASETS[name].training_images, len(DATASETS[name].classes)
+    if images and count > images:
+        raise UsageError(f"--subset {count}: the training split of {name} has {images} images")
+    if 0 < count < classes:
+        raise UsageError(f"--subset {count}: {name} has {classes} classes, and each needs an image")
 
 
-def check_folder(name: str) -> None:
-    """UsageError where folder:PATH is no folder with enough images of each class; that they decode shows later."""
-    if name not in DATASETS:
-        image_folder.listed(folder_path(name))
+def check_folder(name: str, *ours: Path) -> None:
+    """UsageError where folder:PATH is no folder with enough images of each class; that they decode shows later.
+
+    ours: the folders that we write to, which must not become classes.
+    """
+    if name in DATASETS:
+        return
+    for folder in ours:
+        if any(Path(path(folder)).is_relative_to(folder_path(name)) for path in (os.path.abspath, os.path.realpath)):
+            raise UsageError(f"{folder} is within {folder_path(name)} and would become a class of it; name another "
+                             "--data-dir or --results-dir")
+    image_folder.listed(folder_path(name))
+
+
+def fetch(name: str, data_dir: Path, image_size: int | None = None) -> None:
+    """Download a data set into data_dir unless it is there; of a folder, only check that data_dir can hold its cache.
+
+    Raises the same errors as load_dataset().
+    """
+    if name in DATASETS and not DATASETS[name].cached or os.path.exists(_cache(name, data_dir, image_size)):
+        return
+    if name in DATASETS:
+        load_dataset(name, data_dir)
+    else:
+        with _locked(data_dir, short_name(name, image_size)):
+            pass
+
+
+def _cache(name: str, data_dir: Path, image_size: int | None) -> Path:
+    """The cache of a data set: a file, or a folder for a folder of images."""
+    if name in DATASETS:
+        return data_dir / f"{name}.cache"
+    digest = hashlib.sha256(os.fsencode(folder_path(name))).hexdigest()[:12]
+    return data_dir / f"{short_name(name, image_size)}-{digest}"
 
 
 def image_shape(name: str, image_size: int | None = None) -> tuple[int, int, int]:
@@ -260,12 +289,17 @@ def recipe_family(name: str) -> str:
 def short_name(name: str, image_size: int | None = None) -> str:
     """The name in records and file names: a key of DATASETS, or folder-NAME with only safe characters.
 
-    A folder's images in a size other than the default are another data set: folder-NAME-64px.
+    Where that loses letters, a digest keeps two names apart.  A folder's images in a size other than the default are
+    another data set: folder-NAME-64px.
     """
     if name in DATASETS:
         return name
+    whole = folder_path(name).name
+    safe = re.sub("[^A-Za-z0-9._-]+", "-", whole)[:60] or "images"
+    if not whole.isascii() or len(whole) > 60:
+        safe += f"-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]}"
     size = "" if image_size in (None, image_folder.FOLDER_SIDE) else f"-{image_size}px"
-    return f"folder-{re.sub('[^A-Za-z0-9._-]+', '-', folder_path(name).name)[:60] or 'images'}{size}"
+    return f"folder-{safe}{size}"
 
 
 def folder_path(name: str) -> Path:
@@ -286,15 +320,14 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
     spec, validation = DATASETS.get(name), 0
     if spec is None:
         side = image_size or image_folder.FOLDER_SIDE
-        path, name = folder_path(name), short_name(name, side)
+        path, name, cache = folder_path(name), short_name(name, side), _cache(name, data_dir, side)
         layout, key = image_folder.scan(path, side)
-        cache = data_dir / f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
         with _locked(data_dir, name, lambda: image_folder.is_current(cache, key)):
             arrays, validation, sha256 = image_folder.read_or_build(path, layout, key, side, cache)
         classes, image_shape, recipes, source = layout.classes, (3, side, side), FOLDER_RECIPES, "folder"
     else:
         if spec.cached:
-            arrays, source = _read_or_obtain(name, spec, data_dir)
+            arrays, source = _read_or_obtain(name, spec, data_dir, _cache(name, data_dir, None))
         else:
             with tempfile.TemporaryDirectory() as temporary:
                 arrays, source = _obtain(name, spec, Path(temporary))
@@ -336,12 +369,11 @@ def _locked(data_dir: Path, name: str, finished: Callable[[], bool] = lambda: Fa
         raise RunError(f"the data folder {data_dir} cannot be used: {reason(error)}") from error
 
 
-def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path) -> tuple[Arrays, str]:
+def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path, cache: Path) -> tuple[Arrays, str]:
     """The arrays, from the cache or else from a source and then cached, and where they came from.
 
     A finished cache is read without the lock, because it appears whole; a damaged one stays until it can be replaced.
     """
-    cache = data_dir / f"{name}.cache"
     with contextlib.suppress(Exception):  # whatever is wrong with it is reported below
         return _read_cache(cache, spec), "cache"
     with _locked(data_dir, name):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-DECODING = 2  # number of the rules below; raise it with every change of pixels, so that caches are decoded again
+DECODING = 3  # number of the rules below; raise it with every change of pixels, so that caches are decoded again
 SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
             ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
 # Pillow's formats of these suffixes.  Others are not tried: PostScript, for example, would start another program.
@@ -84,20 +84,22 @@ def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":
     """The loaded image with 8 bits per channel, and remarks.
 
     16-bit grey is taken as 8, 12 or 16 bits, the fewest that hold its largest value.  Pillow keeps the upper 8 of
-    16-bit colours, so that colours with 12 bits or fewer are refused.
+    16-bit colours and of grey with transparency, so that those with 12 bits or fewer are refused.
     """
     import numpy as np
     from PIL import Image
 
-    deep = ";16" in str(getattr(image, "tile", ""))  # what the file holds; load() forgets it
+    # what the file holds, which load() forgets; BGR;16 is BMP's 5 or 6 bits per colour
+    deep = ";16" in str(getattr(image, "tile", "")).replace("BGR;16", "")
     image.load()
     tags = getattr(image, "tag_v2", {})  # of a TIFF file
     if max(tags.get(258, [8])) > 8 and image.mode in ("RGB", "RGBA") and not deep:  # BitsPerSample; Pillow reads noise
         raise ValueError("16-bit colours in separate planes; save it with 8 bits per colour")
-    if deep and image.mode in ("RGB", "RGBA"):
-        extrema = image.getextrema()
-        if max(high for _, high in extrema) < 16 or isinstance(image.info.get("transparency"), tuple):  # type: ignore
-            raise ValueError("16-bit colours that do not use the whole range; save it with 8 bits per colour")
+    if deep and image.mode in ("RGB", "RGBA", "LA"):
+        largest = max(high for _, high in image.getextrema()[:len(image.mode.rstrip("A"))])  # type: ignore
+        if largest < 16 or isinstance(image.info.get("transparency"), tuple):
+            raise ValueError("16-bit colours, or grey with transparency, that do not use the whole range; save it with "
+                             "8 bits per colour")
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         if tags.get(262) == 0:  # PhotometricInterpretation, which Pillow passes over here
             raise ValueError("16-bit grey in which 0 is white; save it with 8 bits")
@@ -108,7 +110,7 @@ def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":
             grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
         return grey, (f"16-bit grey read as {bits} bits, so that {(1 << bits) - 1} is white",) * bool(values.any())
     if image.mode in ("I", "F"):
-        raise ValueError("32-bit pixels")
+        raise ValueError("pixels of 32 bits, or signed ones; save it with 8 bits")
     return image, ()
 
 
@@ -121,10 +123,12 @@ def _turn(image: "Image.Image") -> str | None:
 
 
 def _on_white(image: "Image.Image") -> "Image.Image":
-    """The image, with white behind whatever is transparent."""
+    """The image, with white behind whatever is transparent.  ValueError if it is transparent everywhere."""
     from PIL import Image
 
     if not image.has_transparency_data:
         return image
     layer = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
+    if not layer.getextrema()[3][1]:  # type: ignore
+        raise ValueError("transparent everywhere; save it without transparency")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")

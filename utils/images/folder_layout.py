@@ -5,6 +5,8 @@
 """
 
 import os
+import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +21,37 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
           "test": "test", "testing": "test"}  # a folder's name in lower case -> its split
 LITTER = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbs.db",
           "ehthumbs.db", "desktop.ini", "icon\r"}  # what systems leave behind, in lower case; hidden names are, too
+WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of a folder's name: trainA -> train, A
+IMAGES = {"image", "images", "img", "imgs"}  # words in names of folders that are no classes but kinds of files
+COMPANIONS = {"mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "xml", "json", "txt"}
 MAX_CLASSES = 1000  # what a record holds
 SHOWN_CLASSES = 10  # of more, the line that describes a folder shows the first ones
 
 
 @dataclass
 class Files:
-    """The files of a folder, including its sub-folders."""
+    """The files of a folder; whether those of its sub-folders count is up to the function that fills it."""
 
+    folder: Path
     images: list[Path] = field(default_factory=list)  # sorted
     left_out: Counter[str] = field(default_factory=Counter)  # ".heic" or another kind of file -> how many
+
+    def add(self, file: Path) -> None:
+        """Note a file, which is no folder or one that looks like an image."""
+        suffix = file.suffix.lower()
+        if suffix in SUFFIXES:
+            self.images.append(file)
+        else:
+            self.left_out[suffix if suffix[1:].isalnum() and len(suffix) < 12 else "other files"] += 1
+
+    def in_words(self) -> str:
+        """'3 images, 1 .zip', or ""."""
+        return ", ".join(filter(None, [in_numbers(len(self.images)) * bool(self.images), self.left_out_in_words()]))
+
+    def why_few(self) -> str:
+        """'; not read there: 90 .heic', or ""."""
+        words = self.left_out_in_words()
+        return f"; not read there: {words}" if words else "" if self.images else "; its folder is empty"
 
     def left_out_in_words(self) -> str:
         """'90 .heic, 2 linked folders', or ""."""
@@ -43,7 +66,7 @@ class Layout:
 
     classes: tuple[str, ...]
     images: list[Listed]  # sorted by split (training, validation, test), class and file name
-    left_out: dict[tuple[str, int], str]  # split, label -> what the folder of the class holds that is no image
+    why_few: dict[tuple[str, int], str]  # split, label -> the likely cause if the class has too few images there
     summary: str  # one line: the classes and their counts, where the splits come from, what is left out and why
 
 
@@ -53,17 +76,17 @@ def find_files(folder: Path) -> Files:
     The images include dead links, and sub-folders that have such a name or cannot be listed: decoding them reports the
     problem.  Linked sub-folders are left out, since they may form a loop.
     """
-    found = Files()
+    found = Files(folder)
     for place, folders, files in os.walk(folder, onerror=lambda error: found.images.append(Path(error.filename))):
         folders[:] = [name for name in folders if not _is_litter(name)]
-        for name in (*folders, *(name for name in files if not _is_litter(name))):
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in SUFFIXES:
+        for name in folders:
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
                 found.images.append(Path(place, name))
-            elif name not in folders:
-                found.left_out[suffix if suffix[1:].isalnum() and len(suffix) < 12 else "other files"] += 1
             elif Path(place, name).is_symlink():
                 found.left_out["linked folders"] += 1
+        for name in files:
+            if not _is_litter(name):
+                found.add(Path(place, name))
     found.images = sorted(set(found.images))
     return found
 
@@ -71,13 +94,15 @@ def find_files(folder: Path) -> Files:
 def read_layout(path: Path) -> Layout:
     """The classes, splits and images of a folder.  Raises UsageError if it does not fit, OSError."""
     if not path.is_dir():
-        raise UsageError(f"{path} is not a folder" if path.exists() else f"there is no folder {path}")
+        raise UsageError(f"{path} is not a folder; an archive must be unpacked" if path.exists() else
+                         f"there is no folder {path}")
     trees, left_out = _find_splits(path)
-    _check_classes(path, trees)
-    _check_nesting(next(iter(trees.values())))
+    _check_names(path, trees)
+    _check_classes(path, trees, left_out)
+    inner = _check_nesting(next(iter(trees.values())))
     classes = tuple(next(iter(trees.values())).folders)
     found = {(split, label): tree.folders[name] for split, tree in trees.items() for label, name in enumerate(classes)}
-    unread = Files()
+    unread = Files(path)
     for files in found.values():
         unread.left_out.update(files.left_out)
     if unread.left_out:
@@ -85,8 +110,8 @@ def read_layout(path: Path) -> Layout:
                         "followed)")
     images = [(split, label, file) for (split, label), files in found.items() for file in files.images]
     counts = Counter(label for _, label, _ in images)
-    return Layout(classes, images, {key: files.left_out_in_words() for key, files in found.items()},
-                  f"{_classes_in_words(classes, [counts[label] for label in range(len(classes))])}; "
+    return Layout(classes, images, {key: files.why_few() for key, files in found.items()},
+                  f"{_classes_in_words(classes, [counts[label] for label in range(len(classes))])}{inner}; "
                   f"{_splits_in_words(trees)}; left out: {', '.join(left_out) or 'nothing'}")
 
 
@@ -95,32 +120,52 @@ class _Tree:
     """A folder of class folders."""
 
     path: Path
-    loose: int  # images in the folder itself
-    folders: dict[str, Files]  # what each sub-folder holds, sorted by name
+    loose: Files  # in the folder itself
+    folders: dict[str, Files]  # what each sub-folder holds, with all below it, sorted by name
 
     def labelled(self) -> list[str]:
         """The sub-folders with images."""
         return [name for name, files in self.folders.items() if files.images]
 
     def count(self) -> int:
-        return self.loose + sum(len(files.images) for files in self.folders.values())
+        return len(self.loose.images) + sum(len(files.images) for files in self.folders.values())
 
 
 def _is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not _is_litter(child.name))
+def _contents(folder: Path) -> tuple[Files, list[Path]]:
+    """The files in the folder itself, and its sub-folders, sorted."""
+    found, folders = Files(folder), []
+    for child in sorted(folder.iterdir()):
+        if _is_litter(child.name):
+            continue
+        if child.is_dir():
+            folders.append(child)
+        else:
+            found.add(child)
+    return found, folders
 
 
-def _loose_images(folder: Path) -> int:
-    return sum(child.suffix.lower() in SUFFIXES and not _is_litter(child.name) and not child.is_dir()
-               for child in folder.iterdir())
+def _by_name(folders: list[Path]) -> dict[str, Files]:
+    """What each folder holds.  Names are composed (NFC), since macOS decomposes them and other systems do not.
+
+    Raises UsageError for two names that differ only in that.
+    """
+    found: dict[str, Files] = {}
+    for folder in folders:
+        name = unicodedata.normalize("NFC", folder.name)
+        if name in found:
+            raise UsageError(f"{folder.parent}: two folders are called {name!r}, with their accents composed and "
+                             "decomposed; merge or rename them")
+        found[name] = find_files(folder)
+    return dict(sorted(found.items()))
 
 
 def _tree(folder: Path) -> _Tree:
-    return _Tree(folder, _loose_images(folder), {name: find_files(folder / name) for name in _subfolders(folder)})
+    loose, folders = _contents(folder)
+    return _Tree(folder, loose, _by_name(folders))
 
 
 def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
@@ -129,13 +174,14 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
     Raises UsageError if folders may be splits as well as classes.
     """
     named: dict[str, _Tree] = {}  # split -> its folder, if that holds images
-    others: dict[str, Files] = {}
-    left_out = [f"{in_numbers(loose)} outside the class folders" for loose in [_loose_images(path)] if loose]
-    for name in _subfolders(path):
-        split = SPLITS.get(name.lower())
+    loose, folders = _contents(path)
+    others = _by_name([folder for folder in folders if folder.name.lower() not in SPLITS])
+    left_out = [f"{words} outside the class folders" for words in [loose.in_words()] if words]
+    for folder in folders:
+        name, split = folder.name, SPLITS.get(folder.name.lower())
         if split is None:
-            others[name] = find_files(path / name)
-        elif not (tree := _tree(path / name)).count():
+            continue
+        if not (tree := _tree(folder)).count():
             left_out.append(f"{name}/ (no images)")
         elif split in named:
             raise UsageError(f"{path}: {named[split].path.name!r} and {name!r} both name the same split; rename or "
@@ -154,7 +200,7 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
         left_out += map(_unlabelled, named.values())
         named = {}
     if not named:
-        return {"": _Tree(path, _loose_images(path), dict(sorted(others.items())))}, left_out
+        return {"": _Tree(path, loose, dict(sorted(others.items())))}, left_out
     _check_splits(path, named, full)
     classes = {name.lower() for name in named["train"].folders}
     splits = {}
@@ -167,8 +213,8 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
             left_out.append(_unlabelled(tree))
             continue
         splits[split] = tree
-        if tree.loose:
-            left_out.append(f"{in_numbers(tree.loose)} in {tree.path.name}/ outside its class folders")
+        if words := tree.loose.in_words():
+            left_out.append(f"{words} in {tree.path.name}/ outside its class folders")
     left_out += [f"{in_numbers(len(others[name].images))} in {name!a}, which is no split" for name in full]
     return splits, left_out
 
@@ -192,7 +238,26 @@ def _check_splits(path: Path, named: dict[str, _Tree], others: list[str]) -> Non
                          f"{train!r} if it is a class")
 
 
-def _check_classes(path: Path, trees: dict[str, _Tree]) -> None:
+def _check_names(path: Path, trees: dict[str, _Tree]) -> None:
+    """Raises UsageError where the folders' names say that they are no classes: train_cat and test_cat, or YOLO's
+    images and labels.
+    """
+    for tree in trees.values():
+        words = {name: {word.lower() for word in WORDS.findall(name)} for name in tree.folders}
+        splits = {name: {SPLITS.get(word.removesuffix("set").removesuffix("s")) for word in said}
+                  for name, said in words.items()}
+        train = [name for name in splits if "train" in splits[name]]
+        other = [name for name in splits if {"val", "test"} & splits[name] and name not in train]
+        if train and other:
+            raise UsageError(f"{path}: the folders {train[0]!r} and {other[0]!r} are named after splits and not after "
+                             "classes; move the images into train/CLASS, val/CLASS and test/CLASS")
+        kinds = [bool(said & IMAGES) - bool(said & COMPANIONS) for said in words.values()]
+        if {1, -1} == {*kinds}:
+            raise UsageError(f"{tree.path}: the folders {_some([*words])} are kinds of files and not classes; the "
+                             "images must be in one folder per class")
+
+
+def _check_classes(path: Path, trees: dict[str, _Tree], left_out: list[str]) -> None:
     """Raises UsageError unless all splits have the same classes, which have a number and names that fit."""
     first, *others = trees.values()
     for other in others:
@@ -205,38 +270,51 @@ def _check_classes(path: Path, trees: dict[str, _Tree]) -> None:
         except UnicodeEncodeError:
             raise UsageError(f"{path}: the folder name {name!r} is not UTF-8 text; rename it") from None
     if not 2 <= len(first.folders) <= MAX_CLASSES:
-        cause = f"; it holds {in_numbers(first.loose)} itself" if first.loose else ""
-        if len(first.labelled()) == 1 and len(_tree(inner := first.path / first.labelled()[0]).labelled()) > 1:
-            cause = (f"; {inner.name!r} holds folders of images itself: " + (
-                f"give folder:{inner}" if first.path == path else f"move these up into {first.path.name}"))
-        raise UsageError(f"{first.path} has {len(first.folders)} class folders; the images must be in 2 to "
-                         f"{MAX_CLASSES} sub-folders, one per class{cause}")
+        cause = f"; left out: {', '.join(left_out)}" if left_out else ""
+        inner = first
+        while len(inner.labelled()) == 1:
+            inner = _tree(inner.folders[inner.labelled()[0]].folder)
+        if inner is not first and inner.labelled():
+            cause = (f"; {inner.path.name!r} holds folders of images itself: " + (
+                f"give folder:{inner.path}" if first.path == path else f"move these up into {first.path.name}"))
+        raise UsageError(f"{first.path} has {in_numbers(len(first.folders), 'class folder')}; the images must be in 2 "
+                         f"to {MAX_CLASSES} sub-folders, one per class{cause}")
 
 
-def _check_nesting(first: _Tree) -> None:
-    """Raises UsageError if the class folders look like batches or splits that hold the class folders.
+def _check_nesting(first: _Tree) -> str:
+    """What to say of sub-folders of the class folders, or "".
 
-    That is so if they hold hardly any images of their own, and mostly sub-folders of the same names.
+    Raises UsageError if the class folders look like batches or splits that hold the class folders: if they hold hardly
+    any images of their own, and mostly sub-folders of the same names; or if one of them holds the others once more.
     """
-    inner_names = [{file.relative_to(first.path / name).parts[0] for file in files.images
-                    if file.parent != first.path / name} for name, files in first.folders.items()]
-    own = sum(file.parent == first.path / name for name, files in first.folders.items() for file in files.images)
-    counts = Counter(name for names in inner_names for name in names)
+    inner_names = {name: sorted({file.relative_to(files.folder).parts[0] for file in files.images
+                                 if file.parent != files.folder}) for name, files in first.folders.items()}
+    for name, inner in inner_names.items():
+        if len(again := [other for other in inner if other in first.folders]) > 1:
+            raise UsageError(f"{first.path}: {name!r} holds sub-folders with the names of classes "
+                             f"({_some(again)}); move it away, or move its images into the class folders")
+    own = sum(file.parent == files.folder for files in first.folders.values() for file in files.images)
+    counts = Counter(name for names in inner_names.values() for name in names)
     shared = sorted(name for name, count in counts.items() if count > 1)
-    if own * 10 > first.count() or len(counts) < 2 or 2 * sum(counts[name] for name in shared) < counts.total():
-        return
+    if own * 10 > first.count() or len(counts) < 2:
+        return ""
+    if 2 * sum(counts[name] for name in shared) < counts.total():
+        return f", which include their sub-folders ({_some(list(counts))})" * (len(counts) > len(first.folders))
     cause = ("they are splits, which must be above the classes: train/CLASS and test/CLASS"
              if {name.lower() for name in counts} <= SPLITS.keys() else
              "they look like parts of one data set and not like classes; move the images into one folder per class, or "
              "into train/CLASS, val/CLASS and test/CLASS")
-    holders = ", ".join(map(repr, [*first.folders][:3])) + ", ..." * (len(first.folders) > 3)
-    raise UsageError(f"{first.path}: the folders {holders} hold the same sub-folders "
-                     f"({', '.join(map(repr, shared[:3]))}{', ...' * (len(shared) > 3)}): {cause}")
+    raise UsageError(f"{first.path}: the folders {_some([*first.folders])} hold the same sub-folders "
+                     f"({_some(shared)}): {cause}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + ", ..." * (len(names) > 3)
 
 
 def _classes_in_words(classes: tuple[str, ...], counts: list[int]) -> str:
     """'2 classes (cat 20, dog 10)'."""
-    each = [f"{name if name.isprintable() else ascii(name)} {count:,}"
+    each = [f"{name if name.isprintable() and name.strip() == name else ascii(name)} {count:,}"
             for name, count in zip(classes, counts, strict=True)]
     if len(each) > SHOWN_CLASSES:
         each[SHOWN_CLASSES - 1:] = ["...", f"{each[-1]}: {min(counts):,} to {max(counts):,} images each"]

@@ -25,6 +25,9 @@ FOLDER_SIDE = 32  # pixels, unless --image-size is given
 FOLDER_SIDES = range(8, 257, 4)  # decoders and transformers need multiples of 4; a sheet of thumbnails has a maximum
 UNREADABLE = "unreadable.txt"  # in the cache: one line per image, with the reason
 MIN_TRAINING = 8  # images per class; one more for each of validation and test that is taken from them
+DARK = 32  # data sets without a brighter value than this are noted
+NEARLY_EQUAL = 0.998  # correlation of the thumbnails of two images: the same picture saved again, perhaps smaller
+COMPARED = 2000  # most images of a split that are compared so with all training images, since that takes a second
 
 
 def listed(path: Path) -> Layout:
@@ -54,7 +57,7 @@ def read_or_build(path: Path, layout: Layout, key: str, side: int, cache: Path) 
     if not is_current(cache, key):
         _build(path, layout, side, cache, key)
     for chunks in cache.parent.glob(f".{cache.name}.*.chunks"):  # the cache has replaced them
-        shutil.rmtree(chunks)
+        shutil.rmtree(chunks, ignore_errors=True)  # the folder may be read-only by now
     facts = _read_facts(cache)
     if facts["unreadable"]:
         say(f"{path.name}: {_unreadable_text(list(facts['unreadable']))}; all of them, and why: {cache / UNREADABLE}")
@@ -66,17 +69,15 @@ def read_or_build(path: Path, layout: Layout, key: str, side: int, cache: Path) 
 def _check_counts(path: Path, layout: Layout, images: list[Listed], note: str = "") -> None:
     """Raises UsageError, ending with the note, unless each class has enough images in each split."""
     counts = Counter((split, label) for split, label, _ in images)
-    splits = {split for split, _ in layout.left_out}
+    splits = {split for split, _ in layout.why_few}
     training = MIN_TRAINING + ("val" not in splits) + ("test" not in splits)
-    for split, label in layout.left_out:
+    for (split, label), why in layout.why_few.items():
         least = 1 if split in ("val", "test") else training
         if counts[split, label] < least:
             where = f" in {split}" if split else ""
-            why = layout.left_out[split, label] and f"; not read there: {layout.left_out[split, label]}"
-            if not why and not any((split, label) == image[:2] for image in layout.images):
-                why = "; its folder is empty"
-            raise UsageError(f"{path}: class {layout.classes[label]!r} has {counts[split, label]} readable images"
-                             f"{where}, but at least {least} are needed{why}{note and '; '}{note}")
+            has = in_numbers(counts[split, label], "readable image")
+            raise UsageError(f"{path}: class {layout.classes[label]!r} has {has}{where}, but at least {least} are "
+                             f"needed{why}{note and '; '}{note}")
 
 
 def _unreadable_text(names: list[str]) -> str:
@@ -211,20 +212,30 @@ def _write_splits(folder: Path, layout: Layout, readable: np.ndarray, files: lis
 
 
 def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> list[str]:
-    """One line for each sign that the images are not what the user believes: copies, images of one colour.
+    """One line for each sign that the images are not what the user believes: copies, dark images, images of one colour.
 
-    Images are equal if all their pixels are, at the side of the arrays.  validation: how many of the last training
-    images are a validation split that the folder names.
+    Images are equal if all their pixels are, at the side of the arrays.  Few nearly equal ones are no sign: of MNIST's
+    test images, 1 % have such a training image.  validation: how many of the last training images are a validation
+    split that the folder names.
     """
-    marks, plain = zip(*(_marks(arrays[f"{split}_images"]) for split in ("train", "test")), strict=True)
+    training = len(arrays["train_images"]) - validation
+    marks, plain, brightest = zip(*(_marks(arrays[f"{split}_images"]) for split in ("train", "test")), strict=True)
     lines = []
-    pairs = [("test", marks[1], marks[0])]
-    if validation:
-        pairs.append(("validation", marks[0][-validation:], marks[0][:-validation]))
-    for name, part, training in pairs:
-        if equal := int(np.isin(part, training).sum()):
-            lines.append(f"{equal:,} of {len(part):,} {name} images are equal to a training image, so that the {name} "
-                         "accuracy is too high")
+    for name, images, mark, others in (  # a split, and how many of the first images it is compared with
+            ("test", arrays["test_images"], marks[1], len(marks[0])),
+            ("validation", arrays["train_images"][training:], marks[0][training:], training)):
+        equal = np.isin(mark, marks[0][:others])
+        left = np.flatnonzero(~equal)
+        left = left[::max(1, -(-len(left) // COMPARED))]
+        near = _nearly_equal(images[left], arrays["train_images"][:others])
+        if equal.any():
+            lines.append(f"{equal.sum():,} of {len(mark):,} {name} images are equal to a training image, so that the "
+                         f"{name} accuracy is too high")
+        if near >= max(1, len(left) / 50):
+            lines.append(f"{near:,} of {len(left):,} {name} images are nearly equal to a training image; if they are "
+                         f"copies of it, the {name} accuracy is too high")
+    if (most := np.concatenate(brightest).max()) < DARK:
+        lines.append(f"no pixel is brighter than {most} of 255; scale the images to 0 to 255")
     mark, one_colour = np.concatenate(marks), np.concatenate(plain)
     label = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
     images_by_mark, number = np.unique(mark, return_inverse=True, return_counts=True)[1:]
@@ -242,10 +253,29 @@ def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> lis
     return lines
 
 
-def _marks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of (N, H, W, 3) images: (N,) uint64, equal where all pixels are equal, and (N,) bool: whether of one colour."""
-    marks, plain = np.empty(len(images), np.uint64), np.empty(len(images), bool)
+def _marks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of (N, H, W, 3) images, (N,) each: a uint64, equal where all pixels are; whether of one colour; the maximum."""
+    marks, plain, largest = np.empty(len(images), np.uint64), np.empty(len(images), bool), np.empty(len(images), int)
     for row, image in enumerate(images):
         marks[row] = int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
         plain[row] = (image[0] == image[0, 0]).all() and (image == image[0, 0]).all()
-    return marks, plain
+        largest[row] = image.max()
+    return marks, plain, largest
+
+
+def _nearly_equal(images: np.ndarray, training: np.ndarray) -> int:
+    """How many of (N, H, W, 3) images have a training image whose thumbnail correlates above NEARLY_EQUAL."""
+    thumbnails, best = _thumbnails(images), np.zeros(len(images))
+    for start in range(0, len(training) * bool(len(images)), 5000):
+        best = np.maximum(best, (thumbnails @ _thumbnails(training[start:start + 5000]).T).max(1))
+    return int((best > NEARLY_EQUAL).sum())
+
+
+def _thumbnails(images: np.ndarray) -> np.ndarray:
+    """(N, S, S, 3) images, 8 (or 4) by 8 each, as (N, 192) rows of mean 0 and norm 1; below 1 for low contrast."""
+    count, side = images.shape[:2]
+    cells = 8 if side % 8 == 0 else 4
+    blocks = images.reshape(count, cells, side // cells, cells, side // cells, 3)
+    rows = blocks.mean((2, 4), dtype=np.float32).reshape(count, cells * cells * 3)
+    rows -= rows.mean(1, keepdims=True)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 4 * cells)  # 4 levels of 255 are no picture
