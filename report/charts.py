@@ -52,23 +52,31 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     gaps = [f"{task_name(line.task)} missing" for line in lines if isinstance(line, Missing)]
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
     return Drawing("svg", save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
-                   " ".join([*overview_finding(dataset, rows, best), *off_scale(edge), "Lines are Wilson 95 % "
-                             "intervals, small circles single seeds, orange ticks the references."]))
+                   overview_finding(dataset, rows, best) + reading(
+                       "lines are Wilson 95 % intervals, small circles single seeds, orange ticks references",
+                       *off_scale(edge)))
 
 
-def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> list[str]:
+def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> str:
     """Which row is the most accurate, and how many learned rows are above the best control."""
     learned = [row for row in rows if row.task != "control"]
     if not learned:
-        return []
+        return ""
     best = max(learned, key=attrgetter("accuracy"))
-    found = f"{row_name(best)} is the most accurate on {dataset_name(dataset)}, {show.percent(best.accuracy)} %."
+    found = f"{row_name(best)} is the most accurate on {dataset_name(dataset)} ({show.percent(best.accuracy)} %)"
     if control is None:
-        return [found]
-    dashed = "" if control in far_controls(rows) else " (dashed)"
+        return f"{found}. "
+    dashed = "" if control in far_controls(rows) else ", dashed"
     above = sum(row.accuracy > control.accuracy for row in learned)
-    return [found, f"{above} of {show.plural(len(learned), 'learned row')} {'is' if above == 1 else 'are'} above the "
-            f"best control, {method_name('control', control.method)} with {show.percent(control.accuracy)} %{dashed}."]
+    return (f"{found}, and {above} of {show.plural(len(learned), 'learned row')} {'is' if above == 1 else 'are'} above "
+            f"the best control ({method_name('control', control.method)}, {show.percent(control.accuracy)} %{dashed})"
+            ". ")
+
+
+def reading(*parts: str) -> str:
+    """One sentence on how to read a figure; "" without parts."""
+    words = "; ".join(parts)
+    return f"{words[0].upper()}{words[1:]}." if words else ""
 
 
 def far_controls(rows: Sequence[Row]) -> list[Row]:
@@ -81,9 +89,9 @@ def far_controls(rows: Sequence[Row]) -> list[Row]:
 
 
 def off_scale(rows: Sequence[Row]) -> list[str]:
-    """The sentence on far_controls()."""
+    """What to say of far_controls(), if there are any."""
     named = [f"{row_name(row)} ({show.percent(row.accuracy)} %)" for row in rows]
-    return [f"Below the scale: {show.listing(named)}."] if named else []
+    return [f"below the scale: {show.listing(named)}"] if named else []
 
 
 def _overview_line(axes: Axes, y: int, line: Row | Missing, edge: bool) -> None:
@@ -127,13 +135,13 @@ def curves(row: Row) -> Drawing | None:
     for axes, (title, (fields, scale)) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(),
                                                strict=True):
         _curves_panel(axes, row, title, fields, scale)
-    caption = f"Loss: {show.plain(record.run.objective)}."
-    if record.selection is not None:
-        caption += f" The dotted line marks epoch {record.selection.epoch}, whose weights were scored."
+    notes = [] if record.selection is None else [
+        f"the dotted line marks epoch {record.selection.epoch}, whose weights were scored"]
     if len(row.runs) > 1:
-        others = show.plural(len(row.runs) - 1, "seed")
-        caption += f" Thick lines: seed {record.run.seed}; thin lines: the other {others}."
-    return Drawing("svg", save(figure), _curves_alt(record), caption)
+        notes.append(f"thick lines are seed {record.run.seed}, thin ones the other "
+                     f"{show.plural(len(row.runs) - 1, 'seed')}")
+    return Drawing("svg", save(figure), _curves_alt(record),
+                   f"Loss: {show.plain(record.run.objective)}. {reading(*notes)}".rstrip())
 
 
 def _curves_panel(axes: Axes, row: Row, title: str, fields: dict[str, str], scale: float) -> None:
@@ -194,9 +202,10 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
     best = {name: max(rows, key=attrgetter(score.field)) for name, score in SCORES.items()}
     words = [f"{row.label} by {name} ({show.percent(getattr(row, SCORES[name].field))} %)"
              for name, row in best.items()]
-    found = f"{dataset_name(dataset)}, highest of {len(rows)} methods: {show.listing(words)}."
-    trained = " The classifier is the one that was trained with the encoder." if rows[0].task == "1.2.2" else ""
-    return Drawing("svg", save(figure), found, " ".join([found + trained, *off_scale(edge)]))
+    found = f"Of {len(rows)} methods on {dataset_name(dataset)}, the most accurate is {show.listing(words)}."
+    notes = ["the classifier is the one that was trained with the encoder"] if rows[0].task == "1.2.2" else []
+    return Drawing("svg", save(figure), found,
+                   f"{found} {reading('lines are Wilson 95 % intervals', *notes, *off_scale(edge))}")
 
 
 @styled

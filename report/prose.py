@@ -63,8 +63,8 @@ READING = {  # term: explanation
         "learned.",
     "Reference, difference":
         "The accuracy given as the task's reference, and test accuracy minus reference in percentage points. The "
-        "references are published results of coursework of this kind, one run each, protocol unknown: a difference "
-        "to them shows no more than that.",
+        "references are published results of coursework of this kind: one run each, without seeds or intervals, "
+        "scored by an unknown protocol.",
     "Linear, kNN":
         "Two more scores of the same 128-d latent, means over seeds: a linear classifier, and the vote of the 20 "
         "nearest training latents by cosine similarity.",
@@ -107,8 +107,6 @@ PROBLEM = (
 LIMITS = [
     "The interval covers the sampling of the test images, and the standard deviation covers the seeds of training. "
     "Neither covers the choice of the validation split, which is the same for all runs.",
-    "The references are published results of coursework of this kind: one run each, without seeds or intervals, "
-    "scored by an unknown protocol.",
     "MNIST and CIFAR-10 have been used to compare methods for many years; a small gain on their test sets need not "
     "carry over to new images.",
     "A t-SNE map shows neighbourhoods. It does not show distances between clusters, and it is not a score.",
