@@ -112,8 +112,12 @@ def best_latents(groups: Groups) -> list[str]:
 
 def which(what: str, found: Sequence[tuple[str, list[Row], str]]) -> str:
     """'The best control is PCA on MNIST (98.64 %).'; "" of nothing.  found: data set, level rows, what to add."""
-    words = [f"{control_names(rows) if rows[0].task == 'control' else names(rows)} on {dataset_name(dataset)} "
-             f"({show.percent(rows[0].accuracy)} %{more})" for dataset, rows, more in found]
+    words, last = [], ""
+    for dataset, rows, more in found:
+        name = control_names(rows) if rows[0].task == "control" else names(rows)
+        on = f"on {dataset_name(dataset)} ({show.percent(rows[0].accuracy)} %{more})"
+        words.append(on if name == last else f"{name} {on}")
+        last = name
     return f"{what} {show.listing(words)}." if words else ""
 
 
@@ -195,10 +199,9 @@ def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) 
     over, below = [[name for name, is_over in verdicts.items() if is_over is wanted] for wanted in (True, False)]
     test = "by more than chance (McNemar's test, Holm's correction)"
     if over and not below:
-        text += f" {'All' if len(over) > 1 else 'The'} {show.plural(len(over), 'row')} " \
-                f"{'exceed' if len(over) > 1 else 'exceeds'} it {test}."
+        text += f" {f'All {len(over)} other rows exceed' if len(over) > 1 else 'The other row exceeds'} it {test}."
     elif len(below) > max(len(over), 1):
-        text += f" Of {len(others)} rows, {f'only {show.listing(over)}' if over else 'none'} " \
+        text += f" Of {len(others)} other rows, {f'only {show.listing(over)}' if over else 'none'} " \
                 f"{'exceed' if len(over) > 1 else 'exceeds'} it {test}."
     elif below:
         text += f" {show.listing(below)} {'does' if len(below) == 1 else 'do'} not exceed it {test}."
@@ -222,10 +225,10 @@ def against_references(dataset: str, rows: Sequence[Row]) -> str:
     over = [f"{method_name('control', row.method)} ({show.percent(row.accuracy)} %)" for row in rows
              if row.task == "control" and row.accuracy > max(exceeded.values())]
     above = [f"{task} ({show.percent(value)} %)" for task, value in exceeded.items()]
-    word = "reference" if len(above) == 1 else "references"
-    return (f"On {dataset_name(dataset)}, latents that were not learned exceed the {word} of {show.listing(above)}: "
-            f"{show.listing(over)}. A result above {'it' if len(above) == 1 else 'them'} need not have learned "
-            "anything there.")
+    are = "reference of {} is" if len(above) == 1 else "references of {} are"
+    return (f"On {dataset_name(dataset)}, the {are.format(show.listing(above))} exceeded without learning, by "
+            f"{show.listing(over)}: a result above {'it' if len(above) == 1 else 'them'} need not have learned "
+            "anything.")
 
 
 def label_gap(dataset: str, rows: Sequence[Row]) -> str:

@@ -88,9 +88,9 @@ def test_the_overview_draws_means_seeds_intervals_and_far_controls_as_numbers(
     assert len(dots(axes, "<")) == 2  # 71 and 82 % are far below the 90 % and more of what was learned
     shown = [one.get_text() for one in axes.texts]
     assert "71.00" in shown and "82.00" in shown and axes.get_xlim()[0] < 20
-    assert "Below the scale: control: frozen random encoder (71.00 %) and control: PCA of pixels (82.00 %)." in text
-    assert "5 of 5 learned rows are above the best control, PCA of pixels with 82.00 %." in text
-    assert "1.2.2 joint is the most accurate on MNIST, 100.00 %" in text
+    assert "below the scale: control: frozen random encoder (71.00 %) and control: PCA of pixels (82.00 %)." in text
+    assert "1.2.2 joint is the most accurate on MNIST (100.00 %), and 5 of 5 learned rows are above the best control " \
+           "(PCA of pixels, 82.00 %)." in text
 
 
 def test_minutes_are_drawn_only_where_they_are_comparable(tmp_path: Path, draw: Draw) -> None:
