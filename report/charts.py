@@ -212,12 +212,13 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
 def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
     """Accuracy against the share of a data set's labels that was used, with intervals, and seeds where present."""
     figure, axes = narrow(f"{dataset_name(dataset)}: test accuracy (%)", 150, bottom=foot(len(found)))
+    plain = [curve.name.partition(", from ")[0] for curve in found]  # the table has the encoders' origins
     for i, curve in enumerate(found):
         style, marker, colour = CURVES[i % len(CURVES)]
         shift = 1.05 ** (i - (len(found) - 1) / 2)  # next to each other, so that no interval covers another
         shares = [100 * share * shift for share, _ in curve.points]
         axes.plot(shares, errors(row.accuracy for _, row in curve.points), linestyle=style, marker=marker, color=colour,
-                  label=show.shorten(curve.name, 50), markersize=4.5)
+                  label=show.shorten(plain[i] if plain.count(plain[i]) == 1 else curve.name, 50), markersize=4.5)
         for x, (_, row) in zip(shares, curve.points, strict=True):
             axes.plot([x, x], errors([row.low, row.high]), color=colour, linewidth=1.6)
             if len(row.accuracies) > 1:
