@@ -27,7 +27,7 @@ class Score(NamedTuple):
     field: str  # of Row
 
 
-SCORES = {"classifier": Score("o", BLUE, "accuracy"), "linear": Score("s", ORANGE, "linear"),
+SCORES = {"classifier": Score("o", BLUE, "accuracy"), "linear probe": Score("s", ORANGE, "linear"),
           "kNN": Score("^", MUTED, "knn")}
 # label -> colour and style
 LINES = {"training": (ORANGE, (0, (4, 1.5))), "validation": (BLUE, "-")}

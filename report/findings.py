@@ -98,9 +98,9 @@ def best_controls(rows: Sequence[Row]) -> list[Row]:
 def best_latents(groups: Groups) -> list[str]:
     """Each data set's best latents: learned without labels, with labels, and not learned."""
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
-    said = [which(f"Without labels, the best latent{chance(groups)} is that of",
-                  [(dataset, best, "") for dataset, (best, _) in free.items() if best])]
-    said.append(which("Higher in fewer than three runs, too few to call it better, is",
+    said = [which("Learned without labels, the best latent by test accuracy is that of",
+                  [(dataset, best, partly(best[0])) for dataset, (best, _) in free.items() if best], chance(groups))]
+    said.append(which("Higher, but from fewer than three runs, is",
                       [(dataset, ahead, "") for dataset, (_, ahead) in free.items() if ahead]))
     said.append(which("The best control, a latent that was not learned, is",
                       [(dataset, best, lower(best[0], *free[dataset][0][:1])) for dataset, rows in groups
@@ -110,7 +110,7 @@ def best_latents(groups: Groups) -> list[str]:
     return [sentence for sentence in said if sentence]
 
 
-def which(what: str, found: Sequence[tuple[str, list[Row], str]]) -> str:
+def which(what: str, found: Sequence[tuple[str, list[Row], str]], end: str = "") -> str:
     """'The best control is PCA on MNIST (98.64 %).'; "" of nothing.  found: data set, level rows, what to add."""
     words, last = [], ""
     for dataset, rows, more in found:
@@ -118,7 +118,12 @@ def which(what: str, found: Sequence[tuple[str, list[Row], str]]) -> str:
         on = f"on {dataset_name(dataset)} ({show.percent(rows[0].accuracy)} %{more})"
         words.append(on if name == last else f"{name} {on}")
         last = name
-    return f"{what} {show.listing(words)}." if words else ""
+    return f"{what} {show.listing(words)}{end}." if words else ""
+
+
+def partly(row: Row) -> str:
+    """', 48 of 128 dimensions learned' of a hybrid latent."""
+    return f", {row.learned} of {row.latent_dim} dimensions learned" if 0 < row.learned < row.latent_dim else ""
 
 
 def lower(row: Row, *others: Row) -> str:
@@ -128,9 +133,9 @@ def lower(row: Row, *others: Row) -> str:
 
 
 def chance(groups: Groups) -> str:
-    """' (guessing gives 10 %)' where that is the same on each data set; else ""."""
+    """'; guessing gives 10 %' where that is the same on each data set; else ""."""
     found = {len(rows[0].runs[0].record.data.classes) for _, rows in groups}
-    return f" (guessing gives {100 / found.pop():.3g} %)" if len(found) == 1 else ""
+    return f"; guessing gives {100 / found.pop():.3g} %" if len(found) == 1 else ""
 
 
 def names(rows: Iterable[Row]) -> str:

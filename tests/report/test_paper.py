@@ -139,8 +139,8 @@ def test_no_best_is_named_where_rows_are_level(tmp_path: Path) -> None:
         make_record(tmp_path, task, "mnist", method, accuracy=0.9, n=100, epochs=2, reconstructions=4)
     rows = results_of(tmp_path).headline
     assert findings.best_latents([("mnist", rows)])[0] == (
-        "Without labels, the best latent (guessing gives 10 %) is that of 1.2.1 plain and 1.2.1 masked on MNIST (90.00 "
-        "%).")
+        "Learned without labels, the best latent by test accuracy is that of 1.2.1 plain and 1.2.1 masked on MNIST "
+        "(90.00 %); guessing gives 10 %.")
     assert findings.label_gap("mnist", rows).endswith("(1.2.2 joint) is level with the best latent learned without any "
                                                       "(1.2.1 plain and 1.2.1 masked).")
     assert findings.reconstruction("mnist", rows) == ""
