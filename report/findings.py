@@ -103,8 +103,8 @@ def best_latents(groups: Groups) -> list[str]:
     said.append(which("Higher, but from fewer than three runs, is",
                       [(dataset, ahead, "") for dataset, (_, ahead) in free.items() if ahead]))
     said.append(which("The best control, a latent that was not learned, is",
-                      [(dataset, best, lower(best[0], *free[dataset][0][:1])) for dataset, rows in groups
-                       if (best := best_controls(rows))]))
+                      [(dataset, best, f", {distance(best[0], top[0])} {row_name(top[0])}" if top else "")
+                       for dataset, rows in groups for top in [free[dataset][0]] if (best := best_controls(rows))]))
     said.append(which("With all labels, the best is", [(dataset, best, "") for dataset, rows in groups
                                                        if (best := best_with_labels(rows))]))
     return [sentence for sentence in said if sentence]
@@ -124,12 +124,6 @@ def which(what: str, found: Sequence[tuple[str, list[Row], str]], end: str = "")
 def partly(row: Row) -> str:
     """', 48 of 128 dimensions learned' of a hybrid latent."""
     return f", {row.learned} of {row.latent_dim} dimensions learned" if 0 < row.learned < row.latent_dim else ""
-
-
-def lower(row: Row, *others: Row) -> str:
-    """', 0.43 points lower' than another row, if there is one."""
-    gaps = [row.accuracy - other.accuracy for other in others]
-    return "".join(f", {points(gap)} {'higher' if gap > 0 else 'lower'}" if gap else ", the same" for gap in gaps)
 
 
 def chance(groups: Groups) -> str:

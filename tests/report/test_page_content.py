@@ -120,8 +120,8 @@ def test_the_abstract_counts_what_the_records_hold(content: tuple) -> None:
     assert text.startswith(
         "Learned without labels, the best latent by test accuracy is that of 1.2.1 plain on MNIST (98.42 %) and "
         "rotation rotnet on CIFAR-10 (62.00 %); guessing gives 10 %. The best control, a latent that was not learned, "
-        "is PCA of pixels on MNIST (82.00 %, 16.42 points lower). With all labels, the best is 1.2.2 joint on MNIST "
-        "(100.00 %), on CIFAR-10 (79.25 %) and on Digits (97.00 %).")
+        "is PCA of pixels on MNIST (82.00 %, 16.42 points below 1.2.1 plain). With all labels, the best is 1.2.2 joint "
+        "on MNIST (100.00 %), on CIFAR-10 (79.25 %) and on Digits (97.00 %).")
     assert "Training from random weights reaches 61.00 % with 1 % of the labels of MNIST and 100.00 % with all; " \
            "fine-tuning a learned encoder, 83.00 %, beats the former by more than chance (McNemar's test)." in text
     assert "1 quick run, 4 failed runs, 1 repeat and 3 rejected files" in text
