@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from report import show
 from report.columns import WIDTH, error_scale, errors, foot, legend_below, narrow, rows_of_labels, styled
 from report.drawing import BLUE, MUTED, ORANGE, Drawing, save
-from report.findings import few_labels
+from report.findings import few_labels, short_name
 from report.stats import Curve
-from report.summary import Missing, Row, dataset_name, method_name, row_name, task_name
+from report.summary import Missing, Row, dataset_name, row_name, task_name
 from utils.records.schema import Record
 
 
@@ -69,8 +69,7 @@ def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> 
     dashed = "" if control in far_controls(rows) else ", dashed"
     above = sum(row.accuracy > control.accuracy for row in learned)
     return (f"{found}, and {above} of {show.plural(len(learned), 'learned row')} {'is' if above == 1 else 'are'} above "
-            f"the best control ({method_name('control', control.method)}, {show.percent(control.accuracy)} %{dashed})"
-            ". ")
+            f"the best control ({short_name(control)}, {show.percent(control.accuracy)} %{dashed}). ")
 
 
 def reading(*parts: str) -> str:

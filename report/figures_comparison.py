@@ -14,16 +14,12 @@ from report.charts import CURVES, far_controls, off_scale, reading
 from report.columns import LETTER, SMALL, WIDTH, error_scale, errors, foot, legend_below, name_dots, narrow, styled
 from report.drawing import BLUE, MUTED, ORANGE, Drawing, save
 from report.elements import MOST_NAMED
+from report.findings import short_name
 from report.stats import SIGNIFICANT, Pair
-from report.summary import Row, dataset_name, mean_of, method_name, row_name, wilson_interval
+from report.summary import Row, dataset_name, mean_of, row_name, wilson_interval
 from utils.records.schema import HEADLINE, Record
 
 Spans = dict[str, tuple[float, float, float]]  # class -> mean accuracy over seeds and its Wilson 95 % interval
-
-
-def dot_name(row: Row) -> str:
-    """'1.2.3 simclr'; a control without the word, which its colour says."""
-    return method_name("control", row.method) if row.task == "control" else row_name(row)
 
 
 def dot_colour(row: Row) -> str:
@@ -58,7 +54,7 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     axes.grid()
     middle, low_end, high_end = (errors(getattr(row, name) for _, row in drawn) for name in ("accuracy", "low", "high"))
     times = [time for time, _ in drawn]
-    name_dots(axes, list(zip(times, middle, strict=True)), [dot_name(row) for _, row in drawn],
+    name_dots(axes, list(zip(times, middle, strict=True)), [short_name(row) for _, row in drawn],
               list(zip(times, low_end, high_end, strict=True)))
     best, quick = max(known, key=lambda entry: entry[1].accuracy), min(known, key=itemgetter(0))
     ahead = [f"{row_name(row)} ({show.percent(row.accuracy)} %, {time:.1f} min)"
@@ -137,7 +133,7 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
     """Which pairs of rows differ significantly, as a staircase: a name ends its row and heads its column."""
     ranked = sorted(rows, key=lambda row: -row.accuracy)
     place = {id(row): i for i, row in enumerate(ranked)}
-    names = [show.shorten(dot_name(row), 30) for row in ranked]
+    names = [show.shorten(short_name(row), 30) for row in ranked]
     side = min([16.0, *((WIDTH - 8 - LETTER * SMALL * len(name)) / (i + 1) for i, name in enumerate(names))])
     figure, axes = narrow(dataset_name(dataset), max(side, 9.0) * len(names), left=4, bottom=2, top=22)
     axes.set(xlim=(-0.5, (WIDTH - 11) / side - 0.5), ylim=(len(names) - 0.5, -0.5))
@@ -181,7 +177,7 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     axes.set_xlabel("alignment (left: two views of an image are close)")
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     axes.grid()
-    name_dots(axes, [(x, y) for x, y, _ in found], [dot_name(row) for *_, row in found])
+    name_dots(axes, [(x, y) for x, y, _ in found], [short_name(row) for *_, row in found])
     close, even = min(found, key=itemgetter(0)), min(found, key=itemgetter(1))
     text = (f"{dataset_name(dataset)}: {row_name(close[2])} brings two views of an image closest (alignment "
             f"{show.significant(close[0])}), {row_name(even[2])} spreads images most evenly (uniformity "

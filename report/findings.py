@@ -99,7 +99,7 @@ def best_latents(groups: Groups) -> list[str]:
     """Each data set's best latents: learned without labels, with labels, and not learned."""
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
     said = [which("Learned without labels, the best latent by test accuracy is that of",
-                  [(dataset, best, partly(best[0])) for dataset, (best, _) in free.items() if best], chance(groups))]
+                  [(dataset, best, partly(best)) for dataset, (best, _) in free.items() if best], chance(groups))]
     said.append(which("Higher, but from fewer than three runs, is",
                       [(dataset, ahead, "") for dataset, (_, ahead) in free.items() if ahead]))
     said.append(which("The best control, a latent that was not learned, is",
@@ -114,16 +114,17 @@ def which(what: str, found: Sequence[tuple[str, list[Row], str]], end: str = "")
     """'The best control is PCA on MNIST (98.64 %).'; "" of nothing.  found: data set, level rows, what to add."""
     words, last = [], ""
     for dataset, rows, more in found:
-        name = control_names(rows) if rows[0].task == "control" else names(rows)
         on = f"on {dataset_name(dataset)} ({show.percent(rows[0].accuracy)} %{more})"
-        words.append(on if name == last else f"{name} {on}")
-        last = name
+        words.append(on if names(rows) == last else f"{names(rows)} {on}")
+        last = names(rows)
     return f"{what} {show.listing(words)}{end}." if words else ""
 
 
-def partly(row: Row) -> str:
-    """', 48 of 128 dimensions learned' of a hybrid latent."""
-    return f", {row.learned} of {row.latent_dim} dimensions learned" if 0 < row.learned < row.latent_dim else ""
+def partly(rows: Sequence[Row]) -> str:
+    """', 48 of 128 dimensions learned' of one hybrid latent."""
+    row, *others = rows
+    hybrid = not others and 0 < row.learned < row.latent_dim
+    return f", {row.learned} of {row.latent_dim} dimensions learned" if hybrid else ""
 
 
 def chance(groups: Groups) -> str:
@@ -133,13 +134,13 @@ def chance(groups: Groups) -> str:
 
 
 def names(rows: Iterable[Row]) -> str:
-    """'1.2.1 plain and 1.2.3 simclr'."""
-    return show.listing([row_name(row) for row in rows])
+    """'1.2.1 plain and PCA of pixels'."""
+    return show.listing([short_name(row) for row in rows])
 
 
-def control_names(rows: Iterable[Row]) -> str:
-    """'PCA of pixels'."""
-    return show.listing([method_name("control", row.method) for row in rows])
+def short_name(row: Row) -> str:
+    """'1.2.3 simclr'; a control without that word."""
+    return method_name("control", row.method) if row.task == "control" else row_name(row)
 
 
 def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
@@ -221,7 +222,7 @@ def against_references(dataset: str, rows: Sequence[Row]) -> str:
     exceeded = {task: value for task, value in references.items() if controls and controls[0].accuracy > value}
     if not exceeded:
         return ""
-    over = [f"{method_name('control', row.method)} ({show.percent(row.accuracy)} %)" for row in rows
+    over = [f"{short_name(row)} ({show.percent(row.accuracy)} %)" for row in rows
              if row.task == "control" and row.accuracy > max(exceeded.values())]
     above = [f"{task} ({show.percent(value)} %)" for task, value in exceeded.items()]
     are = "reference of {} is" if len(above) == 1 else "references of {} are"
