@@ -102,9 +102,9 @@ def best_latents(groups: Groups) -> list[str]:
                   [(dataset, best, partly(best)) for dataset, (best, _) in free.items() if best], chance(groups))]
     said.append(which("Higher, but from fewer than three runs, is",
                       [(dataset, ahead, "") for dataset, (_, ahead) in free.items() if ahead]))
-    said.append(which("The best control, a latent that was not learned, is",
-                      [(dataset, best, f", {distance(best[0], top[0])} {row_name(top[0])}" if top else "")
-                       for dataset, rows in groups for top in [free[dataset][0]] if (best := best_controls(rows))]))
+    said.append(which("The best control, a latent that was not learned, is", [
+        (dataset, best, f", {distance(best[0], top[0])} {short_name(top[0]).removesuffix(' (hybrid)')}" if top else "")
+        for dataset, rows in groups for top in [free[dataset][0]] if (best := best_controls(rows))]))
     said.append(which("With all labels, the best is", [(dataset, best, "") for dataset, rows in groups
                                                        if (best := best_with_labels(rows))]))
     return [sentence for sentence in said if sentence]

@@ -97,7 +97,7 @@ def test_any_number_of_classes_can_be_reported(tmp_path: Path, classes: int) -> 
     make_record(tmp_path, "1.2.2", "folder-plants", "joint", n=300, epochs=1,
                 classes=[f"a plant with a long name {i}" for i in range(classes)])
     html, _ = render(tmp_path)
-    assert ("Confusion matrix:" in html) == (classes <= 30)
+    assert ("Confusion matrix, true class down" in html) == (classes <= 30)
     assert ("classes cannot be read there" in " ".join(html.split())) == (classes > 30)
     assert "t-SNE of the latents" in html
 
