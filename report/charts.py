@@ -41,8 +41,9 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     rows = [line for line in lines if isinstance(line, Row)]
     edge = far_controls(rows)
     best = max((row for row in rows if row.task == "control"), key=attrgetter("accuracy"), default=None)
-    figure, axes = rows_of_labels(dataset_name(dataset), [_overview_label(line) for line in lines],
-                                  [show.percent(line.accuracy) if isinstance(line, Row) else "" for line in lines])
+    labels, values = zip(*((row_name(line), show.percent(line.accuracy)) if isinstance(line, Row) else
+                           (f"{task_name(line.task)} (missing)", "") for line in lines), strict=True)
+    figure, axes = rows_of_labels(dataset_name(dataset), labels, values)
     for y, line in enumerate(lines):
         _overview_line(axes, y, line, line in edge)
     if best and best not in edge:
@@ -110,10 +111,6 @@ def interval_dot(axes: Axes, accuracy: float, low: float, high: float, y: float,
     """A dot with its interval from left to right."""
     axes.plot(errors([low, high]), [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
     axes.plot(errors([accuracy]), [y], marker, color=colour, markersize=5)
-
-
-def _overview_label(line: Row | Missing) -> str:
-    return f"{task_name(line.task)} (missing)" if isinstance(line, Missing) else row_name(line)
 
 
 @styled
