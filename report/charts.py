@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from report import show
 from report.columns import WIDTH, error_scale, errors, foot, legend_below, narrow, rows_of_labels, styled
 from report.drawing import BLUE, MUTED, ORANGE, Drawing, save
-from report.findings import few_labels
+from report.findings import few_labels, short_name
 from report.stats import Curve
-from report.summary import Missing, Row, dataset_name, method_name, row_name, task_name
+from report.summary import Missing, Row, dataset_name, row_name, task_name
 from utils.records.schema import Record
 
 
@@ -27,7 +27,7 @@ class Score(NamedTuple):
     field: str  # of Row
 
 
-SCORES = {"classifier": Score("o", BLUE, "accuracy"), "linear": Score("s", ORANGE, "linear"),
+SCORES = {"classifier": Score("o", BLUE, "accuracy"), "linear probe": Score("s", ORANGE, "linear"),
           "kNN": Score("^", MUTED, "knn")}
 # label -> colour and style
 LINES = {"training": (ORANGE, (0, (4, 1.5))), "validation": (BLUE, "-")}
@@ -41,8 +41,9 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     rows = [line for line in lines if isinstance(line, Row)]
     edge = far_controls(rows)
     best = max((row for row in rows if row.task == "control"), key=attrgetter("accuracy"), default=None)
-    figure, axes = rows_of_labels(dataset_name(dataset), [_overview_label(line) for line in lines],
-                                  [show.percent(line.accuracy) if isinstance(line, Row) else "" for line in lines])
+    labels, values = zip(*((row_name(line), show.percent(line.accuracy)) if isinstance(line, Row) else
+                           (f"{task_name(line.task)} (missing)", "") for line in lines), strict=True)
+    figure, axes = rows_of_labels(dataset_name(dataset), labels, values)
     for y, line in enumerate(lines):
         _overview_line(axes, y, line, line in edge)
     if best and best not in edge:
@@ -52,23 +53,30 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     gaps = [f"{task_name(line.task)} missing" for line in lines if isinstance(line, Missing)]
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
     return Drawing("svg", save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
-                   " ".join([*overview_finding(dataset, rows, best), *off_scale(edge), "Lines are Wilson 95 % "
-                             "intervals, small circles single seeds, orange ticks the references."]))
+                   overview_finding(dataset, rows, best) + reading(
+                       "lines are Wilson 95 % intervals, small circles single seeds, orange ticks references",
+                       *off_scale(edge)))
 
 
-def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> list[str]:
+def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> str:
     """Which row is the most accurate, and how many learned rows are above the best control."""
     learned = [row for row in rows if row.task != "control"]
     if not learned:
-        return []
+        return ""
     best = max(learned, key=attrgetter("accuracy"))
-    found = f"{row_name(best)} is the most accurate on {dataset_name(dataset)}, {show.percent(best.accuracy)} %."
+    found = f"{row_name(best)} is the most accurate on {dataset_name(dataset)} ({show.percent(best.accuracy)} %)"
     if control is None:
-        return [found]
-    dashed = "" if control in far_controls(rows) else " (dashed)"
+        return f"{found}. "
+    dashed = "" if control in far_controls(rows) else ", dashed"
     above = sum(row.accuracy > control.accuracy for row in learned)
-    return [found, f"{above} of {show.plural(len(learned), 'learned row')} {'is' if above == 1 else 'are'} above the "
-            f"best control, {method_name('control', control.method)} with {show.percent(control.accuracy)} %{dashed}."]
+    return (f"{found}, and {above} of {show.plural(len(learned), 'learned row')} {'is' if above == 1 else 'are'} above "
+            f"the best control ({short_name(control)}, {show.percent(control.accuracy)} %{dashed}). ")
+
+
+def reading(*parts: str) -> str:
+    """One sentence on how to read a figure; "" without parts."""
+    words = "; ".join(parts)
+    return f"{words[0].upper()}{words[1:]}." if words else ""
 
 
 def far_controls(rows: Sequence[Row]) -> list[Row]:
@@ -81,9 +89,9 @@ def far_controls(rows: Sequence[Row]) -> list[Row]:
 
 
 def off_scale(rows: Sequence[Row]) -> list[str]:
-    """The sentence on far_controls()."""
+    """What to say of far_controls(), if there are any."""
     named = [f"{row_name(row)} ({show.percent(row.accuracy)} %)" for row in rows]
-    return [f"Below the scale: {show.listing(named)}."] if named else []
+    return [f"below the scale: {show.listing(named)}"] if named else []
 
 
 def _overview_line(axes: Axes, y: int, line: Row | Missing, edge: bool) -> None:
@@ -105,10 +113,6 @@ def interval_dot(axes: Axes, accuracy: float, low: float, high: float, y: float,
     axes.plot(errors([accuracy]), [y], marker, color=colour, markersize=5)
 
 
-def _overview_label(line: Row | Missing) -> str:
-    return f"{task_name(line.task)} (missing)" if isinstance(line, Missing) else row_name(line)
-
-
 @styled
 def curves(row: Row) -> Drawing | None:
     """Training and validation loss over epochs, and the accuracies below it where the history has them.
@@ -127,13 +131,13 @@ def curves(row: Row) -> Drawing | None:
     for axes, (title, (fields, scale)) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(),
                                                strict=True):
         _curves_panel(axes, row, title, fields, scale)
-    caption = f"Loss: {show.plain(record.run.objective)}."
-    if record.selection is not None:
-        caption += f" The dotted line marks epoch {record.selection.epoch}, whose weights were scored."
+    notes = [] if record.selection is None else [
+        f"the dotted line marks epoch {record.selection.epoch}, whose weights were scored"]
     if len(row.runs) > 1:
-        others = show.plural(len(row.runs) - 1, "seed")
-        caption += f" Thick lines: seed {record.run.seed}; thin lines: the other {others}."
-    return Drawing("svg", save(figure), _curves_alt(record), caption)
+        notes.append(f"thick lines are seed {record.run.seed}, thin ones the other "
+                     f"{show.plural(len(row.runs) - 1, 'seed')}")
+    return Drawing("svg", save(figure), _curves_alt(record),
+                   f"Loss: {show.plain(record.run.objective)}. {reading(*notes)}".rstrip())
 
 
 def _curves_panel(axes: Axes, row: Row, title: str, fields: dict[str, str], scale: float) -> None:
@@ -194,21 +198,23 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
     best = {name: max(rows, key=attrgetter(score.field)) for name, score in SCORES.items()}
     words = [f"{row.label} by {name} ({show.percent(getattr(row, SCORES[name].field))} %)"
              for name, row in best.items()]
-    found = f"{dataset_name(dataset)}, highest of {len(rows)} methods: {show.listing(words)}."
-    trained = " The classifier is the one that was trained with the encoder." if rows[0].task == "1.2.2" else ""
-    return Drawing("svg", save(figure), found, " ".join([found + trained, *off_scale(edge)]))
+    found = f"Of {len(rows)} methods on {dataset_name(dataset)}, the most accurate is {show.listing(words)}."
+    notes = ["the classifier is the one that was trained with the encoder"] if rows[0].task == "1.2.2" else []
+    return Drawing("svg", save(figure), found,
+                   f"{found} {reading('lines are Wilson 95 % intervals', *notes, *off_scale(edge))}")
 
 
 @styled
 def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
     """Accuracy against the share of a data set's labels that was used, with intervals, and seeds where present."""
     figure, axes = narrow(f"{dataset_name(dataset)}: test accuracy (%)", 150, bottom=foot(len(found)))
+    plain = [curve.name.partition(", from ")[0] for curve in found]  # the table has the encoders' origins
     for i, curve in enumerate(found):
         style, marker, colour = CURVES[i % len(CURVES)]
         shift = 1.05 ** (i - (len(found) - 1) / 2)  # next to each other, so that no interval covers another
         shares = [100 * share * shift for share, _ in curve.points]
         axes.plot(shares, errors(row.accuracy for _, row in curve.points), linestyle=style, marker=marker, color=colour,
-                  label=show.shorten(curve.name, 50), markersize=4.5)
+                  label=show.shorten(plain[i] if plain.count(plain[i]) == 1 else curve.name, 50), markersize=4.5)
         for x, (_, row) in zip(shares, curve.points, strict=True):
             axes.plot([x, x], errors([row.low, row.high]), color=colour, linewidth=1.6)
             if len(row.accuracies) > 1:

@@ -35,7 +35,7 @@ def narrow(title: str, height: float, left: float = 34, bottom: float = 30, top:
     return figure, axes
 
 
-def rows_of_labels(title: str, labels: Sequence[str], values: Sequence[str], pitch: float = 20,
+def rows_of_labels(title: str, labels: Sequence[str], values: Sequence[str], pitch: float = 22,
                    bottom: float = 30) -> tuple[Figure, Axes]:
     """One line of dots per label, at y = 0, 1, ... from the top, with the label above it and a value on the right.
 
@@ -49,8 +49,8 @@ def rows_of_labels(title: str, labels: Sequence[str], values: Sequence[str], pit
     more: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 8, "parse_math": False,
                             "bbox": {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}}  # before the lines behind it
     for y, (label, value) in enumerate(zip(labels, values, strict=True)):
-        axes.text(0, y - 0.5, show.shorten(label, 44), **more)
-        axes.text(1, y - 0.5, value, ha="right", **more)
+        axes.text(0, y - 0.43, show.shorten(label, 44), **more)  # closer to its own dots than to those above
+        axes.text(1, y - 0.43, value, ha="right", **more)
     return figure, axes
 
 

@@ -10,20 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from report import show
-from report.charts import CURVES, far_controls, off_scale
+from report.charts import CURVES, far_controls, off_scale, reading
 from report.columns import LETTER, SMALL, WIDTH, error_scale, errors, foot, legend_below, name_dots, narrow, styled
 from report.drawing import BLUE, MUTED, ORANGE, Drawing, save
 from report.elements import MOST_NAMED
+from report.findings import short_name
 from report.stats import SIGNIFICANT, Pair
-from report.summary import Row, dataset_name, mean_of, method_name, row_name, wilson_interval
+from report.summary import Row, dataset_name, mean_of, row_name, wilson_interval
 from utils.records.schema import HEADLINE, Record
 
 Spans = dict[str, tuple[float, float, float]]  # class -> mean accuracy over seeds and its Wilson 95 % interval
-
-
-def dot_name(row: Row) -> str:
-    """'1.2.3 simclr'; a control without the word, which its colour says."""
-    return method_name("control", row.method) if row.task == "control" else row_name(row)
 
 
 def dot_colour(row: Row) -> str:
@@ -31,7 +27,7 @@ def dot_colour(row: Row) -> str:
     return MUTED if row.task == "control" else BLUE if row.labels == "none" else ORANGE
 
 
-COLOURS = "grey dots controls, orange ones rows that used labels."
+COLOURS = "grey dots controls, orange ones rows that used labels"
 
 
 @styled
@@ -58,7 +54,7 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     axes.grid()
     middle, low_end, high_end = (errors(getattr(row, name) for _, row in drawn) for name in ("accuracy", "low", "high"))
     times = [time for time, _ in drawn]
-    name_dots(axes, list(zip(times, middle, strict=True)), [dot_name(row) for _, row in drawn],
+    name_dots(axes, list(zip(times, middle, strict=True)), [short_name(row) for _, row in drawn],
               list(zip(times, low_end, high_end, strict=True)))
     best, quick = max(known, key=lambda entry: entry[1].accuracy), min(known, key=itemgetter(0))
     ahead = [f"{row_name(row)} ({show.percent(row.accuracy)} %, {time:.1f} min)"
@@ -66,15 +62,15 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
              if all(other.accuracy < row.accuracy for short, other in known if short < time)]
     left = len(rows) - len(known)
     machines = len(set.union(*(row.machines for _, row in known)))
-    notes = [f"{show.plural(left, 'row')} {'is' if left == 1 else 'are'} left out, as no comparable time is known."] \
+    notes = [f"{show.plural(left, 'row')} {'is' if left == 1 else 'are'} left out, as no comparable time is known"] \
         if left else []
     if machines > 1:
-        notes.append(f"The machines are of {machines} kinds.")
+        notes.append(f"the machines are of {machines} kinds")
     return Drawing("svg", save(figure), f"{dataset_name(dataset)}: {row_name(best[1])} is the most accurate "
                    f"({show.percent(best[1].accuracy)} % in {best[0]:.1f} minutes), {row_name(quick[1])} the quickest "
                    f"({show.percent(quick[1].accuracy)} % in {quick[0]:.1f} minutes).",
-                   " ".join([f"No row is both quicker and more accurate than {show.listing(ahead)}.", *notes,
-                             *off_scale(edge), f"Lines are Wilson 95 % intervals, {COLOURS}"]))
+                   f"No row is both quicker and more accurate than {show.listing(ahead)}. "
+                   + reading(f"lines are Wilson 95 % intervals, {COLOURS}", *notes, *off_scale(edge)))
 
 
 def class_spans(row: Row) -> Spans:
@@ -124,12 +120,12 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     name, times = hardest.most_common(1)[0]
     text = (f"{dataset_name(dataset)}: the hardest class is {show.plain(name)} for {times} of "
             f"{show.plural(len(spans), 'method')}.")
-    full = ["An accuracy of 100 % is at the right end."] if any(
+    full = ["an accuracy of 100 % is at the right end"] if any(
         found[name][0] == 1 for _, found in spans for name in names) else []
     return Drawing("svg", save(figure), text + f" By the mean over methods {show.plain(names[0])} is the easiest, "
                    f"{show.plain(names[-1])} the hardest.",
-                   " ".join([text, *off_scale(edge), "Classes are sorted by their mean. The best row of each task has "
-                             "Wilson 95 % intervals, small dots are all rows.", *full]))
+                   f"{text} " + reading("classes are sorted by their mean", "lines are Wilson 95 % intervals of the "
+                                        "best row of each task, small dots all rows", *off_scale(edge), *full))
 
 
 @styled
@@ -137,7 +133,7 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
     """Which pairs of rows differ significantly, as a staircase: a name ends its row and heads its column."""
     ranked = sorted(rows, key=lambda row: -row.accuracy)
     place = {id(row): i for i, row in enumerate(ranked)}
-    names = [show.shorten(dot_name(row), 30) for row in ranked]
+    names = [show.shorten(short_name(row), 30) for row in ranked]
     side = min([16.0, *((WIDTH - 8 - LETTER * SMALL * len(name)) / (i + 1) for i, name in enumerate(names))])
     figure, axes = narrow(dataset_name(dataset), max(side, 9.0) * len(names), left=4, bottom=2, top=22)
     axes.set(xlim=(-0.5, (WIDTH - 11) / side - 0.5), ylim=(len(names) - 0.5, -0.5))
@@ -157,10 +153,10 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
             f"{show.plural(len(pairs), 'pair')} differ significantly")
     return Drawing("svg", save(figure), f"{text}. Not shown to differ from the most accurate row, "
                    f"{row_name(ranked[0])}: {show.listing(alike) or 'none'}.",
-                   f"{text} by McNemar's test (5 % after Holm's correction); the cells of the others are blank. "
-                   f"{'' if every else 'Rows without a seed in common have no cell. '}"
-                   "The most accurate row is at the top. An arrow points to the better of two rows: up to the name "
-                   "that heads its column, or right to the name that ends its row.")
+                   f"{text} by McNemar's test (5 % after Holm's correction). " + reading(
+                       "an arrow points to the better row, up to the name that heads its column or right to the one "
+                       "that ends its row", "blank pairs do not differ", "the most accurate row is at the top",
+                       *([] if every else ["rows without a seed in common have no cell"])))
 
 
 @styled
@@ -181,12 +177,12 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     axes.set_xlabel("alignment (left: two views of an image are close)")
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     axes.grid()
-    name_dots(axes, [(x, y) for x, y, _ in found], [dot_name(row) for *_, row in found])
+    name_dots(axes, [(x, y) for x, y, _ in found], [short_name(row) for *_, row in found])
     close, even = min(found, key=itemgetter(0)), min(found, key=itemgetter(1))
     text = (f"{dataset_name(dataset)}: {row_name(close[2])} brings two views of an image closest (alignment "
             f"{show.significant(close[0])}), {row_name(even[2])} spreads images most evenly (uniformity "
             f"{show.significant(even[1])}).")
-    return Drawing("svg", save(figure), text, f"{text} Small circles are single seeds, {COLOURS}")
+    return Drawing("svg", save(figure), text, f"{text} {reading(f'small circles are single seeds, {COLOURS}')}")
 
 
 @styled
@@ -222,10 +218,10 @@ def training(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     panels[1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     legend_below(figure, panels[1])
     text = f"{dataset_name(dataset)}: {training_finding(rows, score)}"
-    notes = ["Each loss is scaled: 1 is the validation loss after the first epoch, 0 its lowest."] if scaled else []
+    notes = ["each loss is scaled: 1 is the validation loss after the first epoch, 0 its lowest"] if scaled else []
     if any(len(row.runs) > 1 for row in rows):
-        notes.append("Thin lines are further seeds.")
-    return Drawing("svg", save(figure), text, " ".join([text, *notes]))
+        notes.append("thin lines are further seeds")
+    return Drawing("svg", save(figure), text, f"{text} {reading(*notes)}".rstrip())
 
 
 def history_of(record: Record, split: str, score: str, scaled: bool) -> np.ndarray:

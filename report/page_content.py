@@ -38,6 +38,7 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
         "title": prose.TITLE, "author": show.plain(author), "date": paper.written(results, date),
         "verdict": [*findings.abstract(results, curves, rejected),
                     *([] if verdicts is None else [verification_sentence(verdicts)])],
+        "aim": findings.aim(results) if results.rows else "",
         "discussion": findings.discussion(results, pairs, curves),
         "asked": asked_table(results),
         "headline": headline_table(results),

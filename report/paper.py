@@ -14,11 +14,11 @@ from typing import Any
 import matplotlib
 from matplotlib.ft2font import FT2Font
 
-from report import charts, findings, pictures, prose, show, summary
+from report import findings, pictures, prose, show, summary
 from report.drawing import Drawing
-from report.elements import MOST_NAMED, figure, figures
+from report.elements import MOST_NAMED, figure
 from report.load import Loaded
-from report.run_section import confusion, lead, narrow, recipe_table
+from report.run_section import confusion, recipe_table
 from report.summary import Results, Row, by_dataset, dataset_name, row_name
 
 PREFIX = "paper-"
@@ -39,16 +39,16 @@ def paper(results: Results, sections: list[dict[str, Any]], drawings: dict[str, 
     shown = findings.shown_rows(results)
     tasks = sorted({row.task for row in results.rows}, key=lambda task: summary.rank(task, prose.TASKS))
     for section, task in zip(sections, tasks, strict=True):
-        section["shown"] = [shown_run(f"{section['id']}-{i}", row, drawings) for i, row in enumerate(shown)
-                            if row.task == task]
+        runs = {run["id"]: run for run in section["runs"]}
+        section["shown"] = [shown_run(row, runs[row.anchor], drawings) for row in shown if row.task == task]
     best = [row for _, rows in by_dataset(results.headline) for row in findings.best_without_labels(rows)[0]]
     main = [row for row in results.rows if any(row is one for one in [*shown, *best])]
     used = {row.method for row in results.rows}
     return {
         "introduction": introduction(results),
         "methods": [method._asdict() for name, method in prose.METHODS.items() if name in used or not used],
-        "table": findings.result_table("Each task's default method, or else its best row; the best latent learned "
-                                       "without labels; the best control.", main) if main else None,
+        "table": findings.result_table("The main results: each task's default method or else its best row, the best "
+                                       "latent learned without labels, and the best control.", main) if main else None,
         "maps": main_maps(shown, drawings),
         "recipes": [{"title": title(row), "fields": ", ".join("=".join(line[:2]) for line in recipe_table(
             row.runs[0].record)["rows"]), "hash": row.runs[0].record.recipe.hash}
@@ -60,15 +60,14 @@ def paper(results: Results, sections: list[dict[str, Any]], drawings: dict[str, 
 
 def introduction(results: Results) -> list[str]:
     """Paragraphs: the problem, the questions that the records can answer, and the images."""
-    ways = findings.ways(results)
-    questions = [f"How well do the classes separate in a latent that was learned {show.listing(ways)}?"] if ways else []
-    if any(row.task == "control" for row in results.rows):
-        questions.append("How much would a latent give of which nothing was learned?" if ways else
-                         "How well do the classes separate in a latent of which nothing was learned?")
+    if not results.rows:
+        return [prose.PROBLEM]
+    questions = ["How well do the classes separate in them?"]
+    if any(row.task == "control" for row in results.rows) and findings.ways(results):
+        questions.append("How much of that does a latent give that was not learned?")
     if any(row.labels != "none" for row in results.rows) and any(row.labels == "none" for row in results.rows):
         questions.append("What are labels worth?")
-    asks = f"This report asks: {' '.join(questions)}" if questions else ""
-    return [prose.PROBLEM, *filter(None, [asks, " ".join(images(results))])]
+    return [prose.PROBLEM, f"{findings.aim(results)} It asks: {' '.join(questions)}", " ".join(images(results))]
 
 
 def images(results: Results) -> list[str]:
@@ -113,19 +112,19 @@ def map_cell(row: Row, key: str, name: str, drawing: Drawing, drawings: dict[str
     return figure(f"{PREFIX}map-{len(drawings)}", replace(drawing, caption=name + agreement), drawings) or {}
 
 
-def shown_run(name: str, row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
-    """One page of the appendix: the run of the row's lowest seed."""
-    run, record = row.runs[0], row.runs[0].record
-    drawn = {"curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays, most=9),
+def shown_run(row: Row, page: dict[str, Any], drawings: dict[str, Drawing]) -> dict[str, Any]:
+    """One page of the appendix: the run of the row's lowest seed.  page: what the HTML shows of it."""
+    run, record, name = row.runs[0], row.runs[0].record, f"{PREFIX}{row.anchor}"
+    drawn = {"reconstructions": pictures.reconstructions(run.arrays, most=9),
              "interpolations": pictures.interpolations(record, run.arrays, most=4),
              "neighbours": pictures.neighbours(record, run.arrays, most=2, columns=3)}
     names = {"map_points": "latents, t-SNE", "map_pca": "latents, PCA", "pixel_tsne": "pixels, t-SNE",
              "pixel_pca": "pixels, PCA"}
     readable = len(record.data.classes) <= MOST_NAMED
-    return {"id": name, "title": title(row), "lead": lead(row), "legend": pictures.legend(record),
-            **{kind: one and (figure(f"{PREFIX}{name}-{kind}", one, drawings) or {}) | {"width": legible_width(one)}
+    return {"id": name, "title": title(row), "lead": page["lead"], "legend": page["legend"],
+            "columns": [*filter(None, [page["curves"]]), *page["columns"]],
+            **{kind: one and (figure(f"{name}-{kind}", one, drawings) or {}) | {"width": legible_width(one)}
                for kind, one in drawn.items()},
-            "columns": figures(f"{PREFIX}{name}-column", narrow(row), drawings),
             "maps": [map_cell(row, key, names[key], one, drawings)
                      for key, one in pictures.maps(record, run.arrays, named_on_map=False)],
             "confusion": confusion(record) | {"names": show.distinct(
@@ -152,8 +151,8 @@ def drawn_characters() -> frozenset[int]:
 
 def drawable(text: str, backslash: str = "\\") -> str:
     """Text with each character that the PDF's fonts cannot draw as its escape, which begins with `backslash`."""
-    return "".join(c if c.isascii() or ord(c) in drawn_characters() else
-                   backslash + c.encode("unicode_escape").decode()[1:] for c in text)
+    return re.sub(r"[^\x00-\x7f]", lambda found: found[0] if ord(found[0]) in drawn_characters() else
+                  backslash + found[0].encode("unicode_escape").decode()[1:], text)
 
 
 def with_drawable_classes(run: Loaded) -> tuple[Loaded, str]:

@@ -400,7 +400,7 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
     found = "; ".join(f"{title} {count}" for (title, _), count in zip(named, counts, strict=True))
     return Drawing("svg", data, f"Nearest training images of the same class as their test image, by method: {found}.",
                    f"The same test images (top) and their {nearest} nearest training images by cosine of the latents, "
-                   f"nearest first, one line per method. A frame marks another class. The number counts the nearest "
+                   f"nearest first, one line per method. A frame marks another class; the number counts the nearest "
                    f"images of the same class, over all {len(true)} test images that the records hold.")
 
 

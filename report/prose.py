@@ -52,19 +52,16 @@ READING = {  # term: explanation
         "The t interval (Student 1908) of the mean over seeds, from three seeds on: how much it could vary if training "
         "were repeated. It is wide, because three values say little about their spread.",
     "Over the best control":
-        "Test accuracy minus that of the best control on the same data set, in percentage points. Only this was "
-        "learned.",
+        "Test accuracy minus that of the best control on the same data set, in percentage points: only this was "
+        "learned. Controls are encoders left at their random weights, and the first 128 principal components of the "
+        "pixels and of frozen patch features.",
     "Reference, difference":
         "The accuracy given as the task's reference, and test accuracy minus reference in percentage points. The "
-        "references are published results of coursework of this kind, one run each, protocol unknown: a difference "
-        "to them shows no more than that.",
+        "references are published results of coursework of this kind: one run each, without seeds or intervals, "
+        "scored by an unknown protocol.",
     "Linear, kNN":
         "Two more scores of the same 128-d latent, means over seeds: a linear classifier, and the vote of the 20 "
         "nearest training latents by cosine similarity.",
-    "Controls":
-        "The same scores for latents that were not learned: encoders left at their random weights, and the first 128 "
-        "principal components of the pixels and of frozen patch features. Only what a method adds to the best of "
-        "these was learned.",
     "Effective rank":
         "The exponential of the entropy of the latent's normalised singular values (Roy and Vetterli 2007): how many "
         "of the 128 dimensions are in use.",
@@ -98,10 +95,7 @@ PROBLEM = (
     "al. 2020).")
 
 LIMITS = [
-    "The interval covers the sampling of the test images, and the standard deviation covers the seeds of training. "
-    "Neither covers the choice of the validation split, which is the same for all runs.",
-    "The references are published results of coursework of this kind: one run each, without seeds or intervals, "
-    "scored by an unknown protocol.",
+    "No interval covers the choice of the validation split, which is the same for all runs.",
     "MNIST and CIFAR-10 have been used to compare methods for many years; a small gain on their test sets need not "
     "carry over to new images.",
     "A t-SNE map shows neighbourhoods. It does not show distances between clusters, and it is not a score.",

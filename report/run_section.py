@@ -95,7 +95,7 @@ def confusion(record: Record) -> dict[str, Any]:
     rows = [{"name": names[i], "cells": [{"text": str(number), "share": f"{number / max(1, sum(row)):.2f}",
                                           "error": f"{errors[i, j] / most:.2f}" if (i, j) in errors else ""}
                                          for j, number in enumerate(row)]} for i, row in enumerate(counts)]
-    return {"caption": f"Confusion matrix: true class down, predicted class across. {show.count(correct)} of "
+    return {"caption": f"Confusion matrix, true class down and predicted class across: {show.count(correct)} of "
                        f"{show.count(total)} test images are on the diagonal.{confused(errors, names)}",
             "names": show.distinct(names, 8), "rows": rows}
 

@@ -138,8 +138,11 @@ def test_no_best_is_named_where_rows_are_level(tmp_path: Path) -> None:
     for task, method in (("1.2.1", "plain"), ("1.2.1", "masked"), ("1.2.2", "joint")):
         make_record(tmp_path, task, "mnist", method, accuracy=0.9, n=100, epochs=2, reconstructions=4)
     rows = results_of(tmp_path).headline
-    text = findings.best_latents("mnist", rows)
-    assert "is that of 1.2.1 plain and 1.2.1 masked: 90.00 % (n = 1)" in text and "90.00 %, level with that." in text
+    assert findings.best_latents([("mnist", rows)])[0] == (
+        "Learned without labels, the best latent by test accuracy is that of 1.2.1 plain and 1.2.1 masked on MNIST "
+        "(90.00 %); guessing gives 10 %.")
+    assert findings.label_gap("mnist", rows).endswith("(1.2.2 joint) is level with the best latent learned without any "
+                                                      "(1.2.1 plain and 1.2.1 masked).")
     assert findings.reconstruction("mnist", rows) == ""
     path = next(tmp_path.glob("*masked*.json"))
     edit(path, "metrics", "test/reconstruction_mae", "value", value=0.01)
@@ -151,10 +154,10 @@ def test_references_that_a_control_exceeds_are_named(tmp_path: Path) -> None:
         make_record(tmp_path, "control", "mnist", method, accuracy=accuracy, n=100, epochs=0)
     rows = results_of(tmp_path).headline
     assert findings.against_references("mnist", rows) == (
-        "On MNIST, PCA of pixels (98.00 %) exceeds the references of 1.2.1 (97.35 %) and 1.2.3 (96.84 %) although "
-        "nothing was learned: to exceed them says little there.")
+        "On MNIST, the references of 1.2.1 (97.35 %) and 1.2.3 (96.84 %) are exceeded without learning, by PCA of "
+        "pixels (98.00 %): a result above them need not have learned anything.")
     assert findings.against_control("mnist", rows, mcnemar_pairs(rows)) == (
-        "On MNIST, PCA of pixels, of which nothing was learned, reaches 98.00 %.")
+        "The best control is PCA of pixels on MNIST (98.00 %).")
 
 
 @pytest.mark.parametrize("records", [[], [("1.2.2", "digits", "joint")], [("control", "mnist", "pca")],

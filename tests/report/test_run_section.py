@@ -27,7 +27,7 @@ def test_a_row_shows_its_lowest_seed_in_full(folder: Path, html: str) -> None:
         for digest in (runs[0]["artifacts"]["arrays"]["sha256"], runs[0]["recipe"]["hash"]):
             assert digest in html
     assert "Other seeds of this row: 1 and 2." in text
-    assert "Thick lines: seed 0; thin lines: the other 2 seeds." in text
+    assert "hick lines are seed 0, thin ones the other 2 seeds." in text
     assert "1.2.3_mnist_simclr_seed3.json (1.2.3 simclr, seed 3, recipe" in text  # where an encoder came from
 
 
@@ -96,7 +96,7 @@ def test_any_number_of_classes_can_be_reported(tmp_path: Path, classes: int) -> 
     make_record(tmp_path, "1.2.2", "folder-plants", "joint", n=300, epochs=1,
                 classes=[f"a plant with a long name {i}" for i in range(classes)])
     html, _ = render(tmp_path)
-    assert ("Confusion matrix:" in html) == (classes <= 30)
+    assert ("Confusion matrix, true class down" in html) == (classes <= 30)
     assert ("classes cannot be read there" in " ".join(html.split())) == (classes > 30)
     assert "t-SNE of the latents" in html
 
