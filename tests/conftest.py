@@ -5,23 +5,47 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for the processes that tests start
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from filelock import FileLock
 
 from tests.factory import HONEST
 
 
 @pytest.fixture(scope="session")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[..., Path]:
+    """What one of the test processes makes for all of them, which must leave it as it is."""
+    own = tmp_path_factory.getbasetemp()
+    common = own if worker_id == "master" else own.parent  # each process of pytest-xdist has a folder in there
+
+    def make(name: str, fill: Callable[[Path], object]) -> Path:
+        """The folder of this name.  fill: called with the empty folder by the first process that asks."""
+        folder, done = common / name, common / f"{name}.done"
+        with FileLock(common / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def honest(made_once: Callable[..., Path]) -> Path:
     """Three short runs on the digits (HONEST), with their checkpoints, under the names of the default recipes."""
+    return made_once("honest", train_honestly)
+
+
+def train_honestly(folder: Path) -> None:
     import _main
     from evaluation import figure_arrays, scores
 
-    folder = tmp_path_factory.mktemp("honest")
     with (patch.object(figure_arrays, "tsne", figure_arrays.first_components),
-          patch.object(scores, "CLASSIFIER_EPOCHS", 4),patch.object(scores, "CLASSIFIER_STEPS", 50)):
+          patch.object(scores, "CLASSIFIER_EPOCHS", 4), patch.object(scores, "CLASSIFIER_STEPS", 16)):
         for task in HONEST:
             _main.main(["--task", task, "--epochs", "2", "--dataset", "digits", "--results-dir", str(folder)])
     for path in list(folder.glob("*.json")):
@@ -33,4 +57,3 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / f"{stem}.json").write_text(json.dumps(record))
         for suffix in (".npz", ".safetensors"):
             path.with_suffix(suffix).rename(folder / f"{stem}{suffix}")
-    return folder

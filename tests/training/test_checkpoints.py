@@ -40,6 +40,7 @@ def quick_scores() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
         patch.setattr("evaluation.scoring.QUICK_CLASSIFIER_EPOCHS", 2)
+        patch.setattr(scores, "CLASSIFIER_HIDDEN", 128)
         patch.setattr(scores, "linear_probe", lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64))
         yield
 

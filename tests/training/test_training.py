@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from sklearn.decomposition import PCA
 from torch import nn
 
-from evaluation import figure_arrays
+from evaluation import figure_arrays, scores
 from models.encoders import MLPEncoder, build_encoder
 from tests.training.helpers import CPU, FEW_FILTERS, short_recipe, train
 from training import loop
@@ -31,9 +31,10 @@ from utils.records.schema import Record, read_record
 
 @pytest.fixture(scope="module", autouse=True)
 def no_tsne() -> Iterator[None]:
-    """It takes most of a small run's time, and test_figure_arrays.py looks at it."""
+    """Nor a wide classifier: they take most of a small run's time, and the tests of evaluation/ look at them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
+        patch.setattr(scores, "CLASSIFIER_HIDDEN", 128)
         yield
 
 
