@@ -14,6 +14,19 @@ from filelock import FileLock
 
 from tests.factory import HONEST
 
+# the files that take longest, in the order in which the test processes take them; any order is right
+FIRST = ("report/test_paper.py", "theory/test_collapse.py", "playground/test_playground.py", "report/test_render.py",
+         "training/test_checkpoints.py", "training/test_training.py", "images/test_chunks.py", "grading/test_score.py",
+         "training/test_devices.py", "test_main.py", "report/test_run_section.py", "benchmarks/test_device.py",
+         "grading/test_check.py", "report/test_explorer.py", "report/test_verification.py", "grading/test_command.py",
+         "utils/test_command_line.py", "theory/test_mutual_information.py", "benchmarks/test_throughput.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: else one process may begin one when the other has nothing left to do."""
+    place = {Path(__file__).parent / name: number for number, name in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path, len(FIRST)))
+
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[..., Path]:

@@ -11,7 +11,6 @@ from io import BytesIO
 from pathlib import Path
 
 from pypdf import PdfReader
-from pypdf.generic import StreamObject
 
 from report.load import load_results
 from report.page_content import make_page
@@ -87,10 +86,7 @@ def table_of(html: str, begin: str) -> list[list[str]]:
     return found[0]
 
 
-SEGMENT = re.compile(rb"(?:-?[\d.]+ ){2,6}[mlcvy]\s")  # of a path, in the content of a page
-
-
-@functools.cache  # reading a PDF takes a second
+@functools.cache  # reading a PDF takes seconds
 def read_pdf(pdf: bytes) -> tuple[str, list[tuple[float, str, str]]]:
     """Text of all pages, and of every piece of it: its size in points, its font, the text."""
     found = []
@@ -100,14 +96,7 @@ def read_pdf(pdf: bytes) -> tuple[str, list[tuple[float, str, str]]]:
             width = math.hypot(tm[0] * cm[0] + tm[1] * cm[2], tm[0] * cm[1] + tm[1] * cm[3])
             found.append((size * width, (font or {}).get("/BaseFont", ""), text))
 
-    reader = PdfReader(BytesIO(pdf))
-    for number in range(1, reader.trailer["/Size"]):
-        stream = reader.get_object(number)
-        if isinstance(stream, StreamObject) and stream.get("/Subtype", "/Form") == "/Form":
-            text, segments = SEGMENT.subn(b"", stream.get_data())
-            if segments:  # to parse the curves would take most of the time
-                stream.set_data(text)
-    return "\n".join(page.extract_text(visitor_text=visit) for page in reader.pages), found
+    return "\n".join(page.extract_text(visitor_text=visit) for page in PdfReader(BytesIO(pdf)).pages), found
 
 
 def pdf_text(pdf: bytes) -> str:
