@@ -58,7 +58,7 @@ def train_honestly(folder: Path) -> None:
     from evaluation import figure_arrays, scores
 
     with (patch.object(figure_arrays, "tsne", figure_arrays.first_components),
-          patch.object(scores, "CLASSIFIER_EPOCHS", 4), patch.object(scores, "CLASSIFIER_STEPS", 16)):
+          patch.object(scores, "CLASSIFIER_EPOCHS", 4), patch.object(scores, "CLASSIFIER_STEPS", 50)):
         for task in HONEST:
             _main.main(["--task", task, "--epochs", "2", "--dataset", "digits", "--results-dir", str(folder)])
     for path in list(folder.glob("*.json")):
