@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for the processes that tests start
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first: else one process may begin one when the other has nothing left to do."""
     place = {Path(__file__).parent / name: number for number, name in enumerate(FIRST)}
     items.sort(key=lambda item: place.get(item.path, len(FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    """Whatever is imported stays: else each full garbage collection looks through it, thirty times in all."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
