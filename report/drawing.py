@@ -30,7 +30,7 @@ STYLE: dict[RcKeyType, Any] = {
     "figure.facecolor": "none", "axes.facecolor": "none", "svg.fonttype": "none", "svg.hashsalt": "report",
     "font.family": "DejaVu Sans", "font.size": 8.5,
     "axes.titlesize": 9, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 8.5,
-    "axes.titley": 1.0,  # where it is anyway: to look whether ticks are in its way takes a quarter of the time
+    "axes.titley": 1.0,  # where it is anyway; without it matplotlib measures all tick labels for its place
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "axes.edgecolor": MUTED,
     "axes.labelcolor": INK, "axes.titlecolor": INK, "text.color": INK, "xtick.color": MUTED, "ytick.color": MUTED,
     "xtick.labelcolor": INK, "ytick.labelcolor": INK, "xtick.major.width": 0.7, "ytick.major.width": 0.7,

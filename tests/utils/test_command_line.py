@@ -21,6 +21,20 @@ from utils.images.datasets import DATASETS
 from utils.recipe import as_json
 from utils.records.schema import read_record
 
+# _main.py with streams as it finds them, and without what takes seconds and prints nothing
+QUICKER = """
+import _main
+main = _main.main
+def quicker(argv):
+    from evaluation import figure_arrays, scores
+    from utils.compute import precision
+    figure_arrays.tsne, scores.CLASSIFIER_HIDDEN = figure_arrays.first_components, 8
+    precision.measure_conv = lambda *_: {'float32': 1.0, 'bfloat16': 0.0}
+    main(argv)
+_main.main = quicker
+_main.leave(_main.command(sys.argv[1:]))
+"""
+
 
 def test_help_leads_with_examples_and_loads_no_torch() -> None:
     text = stdout_without_torch("--help")
@@ -70,21 +84,6 @@ def test_running_out_of_memory_is_one_line(capsys) -> None:
 
 def fail(error: Exception) -> None:
     raise error
-
-
-# _main.py with streams as it finds them, and without what takes seconds and prints nothing
-QUICKER = """
-import _main
-main = _main.main
-def quicker(argv):
-    from evaluation import figure_arrays, scores
-    from utils.compute import precision
-    figure_arrays.tsne, scores.CLASSIFIER_HIDDEN = figure_arrays.first_components, 8
-    precision.measure_conv = lambda *_: {'float32': 1.0, 'bfloat16': 0.0}
-    main(argv)
-_main.main = quicker
-_main.leave(_main.command(sys.argv[1:]))
-"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
