@@ -16,13 +16,15 @@ from utils.records.schema import read_record, recipe_hash
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_scores() -> Iterator[None]:
-    """A short classifier, no t-SNE and one speed measurement for all runs: no assertion here depends on them."""
+    """Few images, a small classifier, no t-SNE, speed measured once: no assertion here depends on them."""
     from evaluation import figure_arrays, scores
     from training import run
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scores, "CLASSIFIER_EPOCHS", 3)
         patch.setattr(scores, "CLASSIFIER_STEPS", 6)
+        patch.setattr(scores, "CLASSIFIER_HIDDEN", 128)
+        patch.setattr("training.run.QUICK_IMAGES", {"train": 300, "val": 60, "test": 100})
         patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
         patch.setattr(run, "measure_conv", cache(run.measure_conv))
         yield

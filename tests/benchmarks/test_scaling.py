@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,17 @@ import pytest
 import torch
 
 from benchmarks import contestants, scaling
+from benchmarks.common import even_recipe
 from training.loop import Setup
 from utils.errors import UsageError
 
 CPU = Setup(torch.device("cpu"), "float32", {"float32": 100.0, "bfloat16": 0.0}, seed=0)
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that take no time: these tests look at the form of a measurement."""
+    monkeypatch.setattr(scaling, "even_recipe", lambda task: replace(even_recipe(task), widths=(8, 8)))
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0, 1.7, -2.0])
@@ -60,14 +68,14 @@ def test_every_sweep_has_its_points_and_is_drawn(tmp_path: Path, capsys) -> None
     assert "NT-Xent alone, by pairs" in capsys.readouterr().out
 
 
-def test_each_measurement_returns_seconds_and_bytes() -> None:
+def test_each_measurement_returns_seconds_and_bytes(narrow: None) -> None:
     for seconds, growth in (scaling.loss(16), scaling.epoch("1.2.2", "float32", CPU.conv_gflops, 8, 4, 8)):
         assert seconds > 0
         assert growth >= 0  # 0 if this process has had a higher peak before
     assert scaling.peak_memory() > 2**20
 
 
-def test_a_measurement_records_the_network_that_the_extrapolation_needs(monkeypatch) -> None:
+def test_a_measurement_records_the_network_that_the_extrapolation_needs(narrow: None, monkeypatch) -> None:
     monkeypatch.setattr(contestants, "set_up", lambda *_: CPU)
     _, network = scaling.look_at_machine("1.2.3")
     committed = json.loads((Path(scaling.__file__).parent / "scaling.json").read_text())["network"]

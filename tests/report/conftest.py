@@ -1,6 +1,7 @@
-"""Records with every kind of run, and the report on them, rendered once per process."""
+"""Records with every kind of run, and the report on them, rendered once for all processes."""
 
-from collections.abc import Iterator
+import pickle
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,9 +32,12 @@ def synthetic() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(made_once: Callable[..., Path]) -> Path:
     """Seeds, methods, controls, variations, the toy set, and one file of each kind that must not be counted."""
-    path = tmp_path_factory.mktemp("results")
+    return made_once("results", write_records)
+
+
+def write_records(path: Path) -> None:
     for seed in range(3):
         make_record(path, "1.2.1", "mnist", "plain", seed, accuracy=0.981 + 0.003 * seed, n=400,
                     seconds=60.0 * seed + 7, reconstructions=4)
@@ -67,24 +71,35 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
          value=0.99)
     make_record(path, "1.2.1", "mnist", "plain", 9, n=400, name="lost").with_suffix(".npz").unlink()
     (path / "notes.json").write_text("[1, 2]")
-    return path
 
 
 @pytest.fixture(scope="session")
-def content(folder: Path) -> tuple[dict, dict[str, Drawing]]:
+def rendered(folder: Path, made_once: Callable[..., Path]) -> Path:
+    """A folder with the page on the whole folder that both files are filled from, and with both files."""
+    def render(made: Path) -> None:
+        with unknown_images():
+            loaded, rejected = load_results(folder)
+        content = make_page(summarise(loaded), rejected)
+        (made / "content.pickle").write_bytes(pickle.dumps(content))
+        (made / "report.html").write_bytes(build_html(*content))
+        (made / "report.pdf").write_bytes(build_pdf(*content, check=True))
+
+    return made_once("rendered", render)
+
+
+@pytest.fixture(scope="session")
+def content(rendered: Path) -> tuple[dict, dict[str, Drawing]]:
     """The page that both files are filled from, and its drawings."""
-    with unknown_images():
-        loaded, rejected = load_results(folder)
-    return make_page(summarise(loaded), rejected)
+    return pickle.loads((rendered / "content.pickle").read_bytes())
 
 
 @pytest.fixture(scope="session")
-def html(content: tuple) -> str:
+def html(rendered: Path) -> str:
     """The page on the whole folder."""
-    return build_html(*content).decode()
+    return (rendered / "report.html").read_bytes().decode()
 
 
 @pytest.fixture(scope="session")
-def pdf(content: tuple) -> bytes:
-    """The PDF on the whole folder."""
-    return build_pdf(*content)
+def pdf(rendered: Path) -> bytes:
+    """The PDF on the whole folder, which Typst has found to conform to PDF/UA-1."""
+    return (rendered / "report.pdf").read_bytes()

@@ -87,9 +87,26 @@ def table_of(html: str, begin: str) -> list[list[str]]:
 
 
 @functools.cache  # reading a PDF takes seconds
+def read_pdf(pdf: bytes) -> tuple[str, list[tuple[float, str, str]]]:
+    """Text of all pages, and of every piece of it: its size in points, its font, the text."""
+    found = []
+
+    def visit(text: str, cm: list, tm: list, font: dict | None, size: float) -> None:
+        if text.strip():
+            width = math.hypot(tm[0] * cm[0] + tm[1] * cm[2], tm[0] * cm[1] + tm[1] * cm[3])
+            found.append((size * width, (font or {}).get("/BaseFont", ""), text))
+
+    return "\n".join(page.extract_text(visitor_text=visit) for page in PdfReader(BytesIO(pdf)).pages), found
+
+
 def pdf_text(pdf: bytes) -> str:
     """Text of all pages."""
-    return "\n".join(one.extract_text() for one in PdfReader(BytesIO(pdf)).pages)
+    return read_pdf(pdf)[0]
+
+
+def letters(pdf: bytes) -> list[tuple[float, str, str]]:
+    """Size in points, font and text of every piece of text."""
+    return read_pdf(pdf)[1]
 
 
 def headline(html: str) -> list[list[str]]:

@@ -1,8 +1,6 @@
 """The PDF as a paper: its parts, legible letters, references in the text, sources, names in any script."""
 
-import math
 import re
-import shutil
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -17,24 +15,10 @@ from report.render import build_pdf, write_report
 from report.stats import mcnemar_pairs
 from report.summary import Results, summarise
 from tests.factory import edit, make_record
-from tests.report.pages import pdf_text, render
+from tests.report.pages import letters, pdf_text, render
 
 INDEX_OF_INDEX = "NewCMMath"  # the font of formulas, whose second-order indices may be smaller
 PLANTS = ["Tomato___Tomato_Yellow_Leaf_Curl_Virus", "Tomato___Tomato_mosaic_virus"]
-
-
-def letters(pdf: bytes) -> list[tuple[float, str, str]]:
-    """Size in points, font and text of every piece of text."""
-    found = []
-
-    def visit(text: str, cm: list, tm: list, font: dict | None, size: float) -> None:
-        if text.strip():
-            width = math.hypot(tm[0] * cm[0] + tm[1] * cm[2], tm[0] * cm[1] + tm[1] * cm[3])
-            found.append((size * width, (font or {}).get("/BaseFont", ""), text))
-
-    for page in PdfReader(BytesIO(pdf)).pages:
-        page.extract_text(visitor_text=visit)
-    return found
 
 
 def links(pdf: bytes) -> tuple[list[str], int]:
@@ -179,8 +163,8 @@ def test_the_date_is_that_of_the_newest_run_unless_given(tmp_path: Path) -> None
     assert paper.written(results_of(tmp_path), "2024-02-29") == "29 February 2024"
 
 
-def test_the_pdf_is_accessible_with_an_author_and_maps(tmp_path: Path, folder: Path) -> None:
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+def test_the_pdf_is_accessible_with_an_author_and_maps(tmp_path: Path) -> None:
+    make_record(tmp_path, "1.2.1", "mnist", "plain", n=100, reconstructions=4, epochs=2)
     loaded, rejected = load_results(tmp_path)
     content = make_page(summarise(loaded), rejected, author="Ada Example", date="2025-01-02")
     document = PdfReader(BytesIO(build_pdf(*content, check=True)))

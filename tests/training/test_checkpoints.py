@@ -29,6 +29,7 @@ from utils.records.schema import Record
 
 IDENTITY = {"recipe": {"epochs": 2}, "seed": 0}
 STARTED = "2026-01-01T00:00:00Z"
+NARROW = {"widths": (16, 32)}  # what is kept of an encoder does not depend on its size, how long that takes does
 
 
 class Killed(BaseException):
@@ -40,6 +41,7 @@ def quick_scores() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
         patch.setattr("evaluation.scoring.QUICK_CLASSIFIER_EPOCHS", 2)
+        patch.setattr(scores, "CLASSIFIER_HIDDEN", 128)
         patch.setattr(scores, "linear_probe", lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64))
         yield
 
@@ -69,12 +71,12 @@ def resuming(folder: Path, every: float) -> Setup:
 def train(folder: Path, digits, task: str, method: str | None = None, every: float = 1e9, **given) -> Trained:
     """A short training without scores."""
     folder.mkdir(exist_ok=True)
-    return helpers.train(task, method, DeviceData.load(digits, CPU.device), resuming(folder, every), **given)
+    return helpers.train(task, method, DeviceData.load(digits, CPU.device), resuming(folder, every), **NARROW | given)
 
 
 def go(folder: Path, digits, task: str, method: str | None = None, every: float = 1e9, **given) -> Record:
     """A short run."""
-    recipe, setup = short_recipe(task, method, **given), resuming(folder, every)
+    recipe, setup = short_recipe(task, method, **NARROW | given), resuming(folder, every)
     return train_and_score(task, digits, recipe, sorted(given), setup, folder / "run.json", ["_main.py", "--quick"])[0]
 
 

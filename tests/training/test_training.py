@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from sklearn.decomposition import PCA
 from torch import nn
 
-from evaluation import figure_arrays
+from evaluation import figure_arrays, scores
 from models.encoders import MLPEncoder, build_encoder
 from tests.training.helpers import CPU, FEW_FILTERS, short_recipe, train
 from training import loop
@@ -31,9 +31,10 @@ from utils.records.schema import Record, read_record
 
 @pytest.fixture(scope="module", autouse=True)
 def no_tsne() -> Iterator[None]:
-    """It takes most of a small run's time, and test_figure_arrays.py looks at it."""
+    """Nor a wide classifier: they take most of a small run's time, and the tests of evaluation/ look at them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
+        patch.setattr(scores, "CLASSIFIER_HIDDEN", 128)
         yield
 
 
@@ -208,7 +209,8 @@ def test_momentum_encoder_is_the_exponential_average_of_its_path(dtype: torch.dt
     assert not target.network.training
 
 
-def test_a_pca_control_is_scored_like_any_other_latent(digits, tmp_path: Path) -> None:
+def test_a_pca_control_is_scored_like_any_other_latent(digits, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(scores, "CLASSIFIER_HIDDEN", 1024)  # as it is: a narrow one learns little in five steps
     record = short_run("control", digits, tmp_path, method="pca")
     assert (record.history, record.derived.steps, record.derived.training_flops) == ([], 0, 0.0)
     assert record.headline.value > 0.8  # principal components of digits are good; a random encoder is not

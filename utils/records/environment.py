@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 
 from utils.compute import distributed
 from utils.errors import UsageError
@@ -51,6 +50,8 @@ def load_since(work_before: float | None, seconds: float) -> float | None:
 
 def describe(device: torch.device, precision: str, conv_gflops: dict[str, float]) -> Environment:
     """The record's environment; other_load is known only at the end of a run, see load_since."""
+    import torchvision  # takes more than a second, which commands that train nothing need not wait
+
     model, flags = _processor()
     commit, dirty = commit_of()
     return Environment.model_validate({
