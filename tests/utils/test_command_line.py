@@ -112,6 +112,16 @@ def test_a_closed_stream_does_not_matter(closed: str, tmp_path: Path) -> None:
     assert read_record(tmp_path / "control_digits_pca_seed0_quick.json").run.status == "quick"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize("stream", [1, 2])
+def test_what_is_written_to_a_closed_stream_reaches_no_file(stream: int, tmp_path: Path) -> None:
+    program = ("import os, sys; from utils.command_line import prepare_streams; prepare_streams(); "
+               f"file = open(sys.argv[1], 'w'); os.write({stream}, b'a warning')")
+    subprocess.run(["sh", "-c", f'"$@" {stream}>&-', "sh", sys.executable, "-c", program, tmp_path / "record"],
+                   cwd=ROOT, check=True)
+    assert (tmp_path / "record").read_bytes() == b""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
 def test_too_little_memory_to_load_pytorch_is_one_line(tmp_path: Path) -> None:
     command = f"{sys.executable} _main.py --task 1.2.2 --dataset digits --quick --results-dir {tmp_path}"
