@@ -20,7 +20,7 @@ from grading.score import MANY, Evidence, Scorer, Truth, evidence_of, load_truth
 from grading.submission import METADATA, Source, find_submissions
 from report import show
 from utils.errors import RunError, UsageError
-from utils.files import write_text
+from utils.files import write_bytes
 
 ABSENT = "is missing: nothing was submitted"
 
@@ -118,7 +118,7 @@ def score_all(found: dict[str, list[Source]], truth: Truth, out: Path, jobs: int
             idle.put(scorer)
         if evidence is not known and not scorer.stopped:  # a stopped scorer says nothing about the submission
             file.parent.mkdir(exist_ok=True)
-            write_text(file, evidence.model_dump_json(indent=1) + "\n")
+            write_bytes(file, (evidence.model_dump_json(indent=1) + "\n").encode())
         return evidence
 
     with ExitStack() as stack:

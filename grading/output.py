@@ -22,7 +22,7 @@ from grading.points import Grade, outcome
 from grading.rubric import Late, Rubric
 from grading.score import Evidence, ScoredRun, without_network
 from report import show
-from utils.files import write_text
+from utils.files import write_bytes
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._ +-]{0,120}")  # of a student whose folder is called so
 LONGEST_NAME, MOST_NAMES, MOST_FILES = 60, 10, 4  # of a student and of a flag, on the class page
@@ -42,10 +42,10 @@ def write_grades(grades: dict[str, Grade], evidence: dict[str, Evidence], assign
         page = render("student.html.j2", grade=grade, evidence=evidence[student], rubric=rubric,
                       lateness=lateness(grade, rubric.late),
                       hidden=any(run.correct_holdout is not None for run in evidence[student].runs))
-        write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
-        write_text(folder / "grade.html", page, "backslashreplace")
-    write_text(out / "grades.csv", grades_csv(grades, evidence, assignment), "backslashreplace")
-    write_text(out / "class.html", class_page(grades, evidence, rubric), "backslashreplace")
+        write_bytes(folder / "results.json", (json.dumps(results, indent=1) + "\n").encode())
+        write_bytes(folder / "grade.html", page.encode(errors="backslashreplace"))
+    write_bytes(out / "grades.csv", grades_csv(grades, evidence, assignment).encode(errors="backslashreplace"))
+    write_bytes(out / "class.html", class_page(grades, evidence, rubric).encode(errors="backslashreplace"))
 
 
 def folder_name(student: str) -> str:
