@@ -100,7 +100,7 @@ def best_latents(groups: Groups) -> list[str]:
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
     said = [which("Learned without labels, the best latent by test accuracy is that of",
                   [(dataset, best, partly(best)) for dataset, (best, _) in free.items() if best], chance(groups))]
-    said.append(which("Higher, but from fewer than three runs, is",
+    said.append(which("Fewer than three runs gave a higher accuracy:",
                       [(dataset, ahead, "") for dataset, (_, ahead) in free.items() if ahead]))
     said.append(which("The best control, a latent that was not learned, is", [
         (dataset, best, f", {distance(best[0], top[0])} {short_name(top[0]).removesuffix(' (hybrid)')}" if top else "")

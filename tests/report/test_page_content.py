@@ -159,7 +159,7 @@ def test_a_single_run_is_not_called_the_best_but_is_named_where_it_is_higher(tmp
     make_record(tmp_path, "1.2.3", "mnist", "dcl", accuracy=0.9, n=100, epochs=2)
     assert findings.best_latents([("mnist", summary.summarise(load_results(tmp_path)[0]).headline)]) == [
         "Learned without labels, the best latent by test accuracy is that of 1.2.3 simclr on MNIST (80.00 %); guessing "
-        "gives 10 %.", "Higher, but from fewer than three runs, is 1.2.3 dcl on MNIST (90.00 %)."]
+        "gives 10 %.", "Fewer than three runs gave a higher accuracy: 1.2.3 dcl on MNIST (90.00 %)."]
 
 
 def test_fine_tuning_that_does_not_pay_is_said_wherever_the_encoder_comes_from(tmp_path: Path) -> None:
