@@ -43,7 +43,7 @@ def set_up(device_name: str, precision: str, seed: int = 0) -> Setup:
     """Device and number format as a run of the project chooses them.  UsageError if they are not available."""
     device = choose_device(device_name)
     conv_gflops = measure_apart(device, conv3x3)
-    precision = choose_precision(conv_gflops) if precision == "auto" else precision
+    precision = choose_precision(measure_apart(device, conv3x3, threads=1)) if precision == "auto" else precision
     speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
     print(f"device: {device.type}, threads: {torch.get_num_threads()}, precision: {precision} "
           f"(convolution GFLOP/s: {speeds})", flush=True)
@@ -52,10 +52,10 @@ def set_up(device_name: str, precision: str, seed: int = 0) -> Setup:
     return Setup(device, precision, conv_gflops, seed)
 
 
-def measure_apart(device: torch.device, convolution: Convolution) -> dict[str, float]:
+def measure_apart(device: torch.device, convolution: Convolution, threads: int | None = None) -> dict[str, float]:
     """measure_conv() in a separate process, so that the memory it leaves does not affect the timings here."""
     with process_apart(device) as apart:
-        return apart.submit(measure_conv, device, convolution).result()
+        return apart.submit(measure_conv, device, convolution, threads).result()
 
 
 def process_apart(device: torch.device) -> ProcessPoolExecutor:

@@ -79,7 +79,9 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
 
     loaded = {name: load(name) for name in list(plans)[:1]}  # before the measurement, to report errors early
     conv_gflops = distributed.from_first(lambda: measure_conv(device, conv3x3))
-    precision = choose_precision(conv_gflops) if options.precision == "auto" else options.precision
+    precision = options.precision
+    if precision == "auto":
+        precision = choose_precision(distributed.from_first(lambda: measure_conv(device, conv3x3, threads=1)))
     speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
     processes = f" in {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
     print(f"device: {device.type}{processes}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)

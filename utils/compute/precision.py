@@ -17,20 +17,24 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 Convolution = Callable[[Tensor, Tensor], Tensor]  # (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)
 
 
-def measure_conv(device: torch.device, convolution: Convolution) -> dict[str, float]:
+def measure_conv(device: torch.device, convolution: Convolution, threads: int | None = None) -> dict[str, float]:
     """Speed in GFLOP/s of a 3x3 convolution and its norm, forward and backward, channels last, in each number format.
 
     FLOPs are those of a direct convolution; Winograd's needs fewer.  The formats alternate and the best of five tries
     counts, so that a busy machine favours neither.  Memory is allocated as in training (allocator.py), since page
     faults slow some algorithms down more than others.  A format that the device does not support has speed 0.
+    threads: of the CPU; None: as many as torch uses.
     """
     batch, width, size = 32 if device.type == "cpu" else 1024, 128, 16  # a GPU is not filled by fewer
     flops = 3 * 2 * batch * width * width * 9 * size * size  # forward, and backward to input and weight
     tries: dict[str, list[float]] = {name: [] for name in DTYPES}
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads or usual)
     with keeping_freed_memory():
         for _ in range(6):
             for name, dtype in DTYPES.items():
                 tries[name].append(_time_conv(device, convolution, dtype, batch, width, size))
+    torch.set_num_threads(usual)
     return {name: flops / min(seconds[1:]) / 1e9 for name, seconds in tries.items()}  # the first is the warm-up
 
 
@@ -57,7 +61,11 @@ def _time_conv(device: torch.device, convolution: Convolution, dtype: torch.dtyp
 
 
 def choose_precision(conv_gflops: dict[str, float]) -> str:
-    """bfloat16 where it is clearly faster, else float32."""
+    """bfloat16 where it is clearly faster, else float32.  conv_gflops: on one thread.
+
+    Several threads wait for each other.  Next to other programs, which slows both formats to the same speed, the choice
+    would depend on what else runs, and with it the results.
+    """
     return "bfloat16" if conv_gflops["bfloat16"] > 1.2 * conv_gflops["float32"] else "float32"
 
 

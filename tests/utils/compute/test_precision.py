@@ -1,7 +1,5 @@
 """The number format follows the measurement; casting leaves norms in float32."""
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -22,6 +20,13 @@ def test_precision_follows_the_measurement() -> None:
 
 
 def test_measurement_gives_a_speed_for_each_format() -> None:
-    speeds = measure_conv(torch.device("cpu"), partial(F.conv2d, padding=1))
+    usual, used = torch.get_num_threads(), set()
+
+    def convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        used.add(torch.get_num_threads())
+        return F.conv2d(x, weight, padding=1)
+
+    speeds = measure_conv(torch.device("cpu"), convolution, threads=usual + 1)
     assert set(speeds) == {"float32", "bfloat16"}
     assert speeds["float32"] > 0
+    assert (used, torch.get_num_threads()) == ({usual + 1}, usual)
