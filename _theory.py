@@ -63,11 +63,11 @@ def run_all(seed: int) -> bytes:
 def main(argv: list[str]) -> None:
     """Do what the command line asks.  Raises UsageError and RunError."""
     args = parse(argv)
-    from utils.files import write_atomically
+    from utils.files import write_bytes
 
     data = run_all(SEED)
     try:
-        write_atomically(args.out.resolve(), lambda file: file.write(data))  # through a link, not over it
+        write_bytes(args.out.resolve(), data)  # through a link, not over it
     except OSError as error:
         raise RunError(f"{args.out}: cannot be written: {error.strerror}") from None
     print(f"written: {args.out}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from training.tasks import TASKS
 from utils.errors import UsageError
-from utils.files import write_atomically
+from utils.files import write_bytes
 from utils.recipe import Recipe
 
 
@@ -129,5 +129,5 @@ def write_json(path: Path | None, measured: dict[str, Any]) -> None:
     if path is None:
         return
     text = json.dumps(measured, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
     print(f"written: {path}")

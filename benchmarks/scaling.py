@@ -42,7 +42,7 @@ from benchmarks.common import add_json_flag, check_output, even_recipe, print_ta
 from training.tasks import TASKS
 from utils.command_line import Parser, exit_code
 from utils.errors import RunError, UsageError
-from utils.files import write_atomically
+from utils.files import write_atomically, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,7 +117,7 @@ def main(argv: list[str]) -> None:
     arguments = parse(argv)
     if arguments.extrapolate:
         text = page(read_measured(arguments.extrapolate))
-        write_atomically(arguments.out, lambda file: file.write(text.encode()))
+        write_bytes(arguments.out, text.encode())
         print(f"written: {arguments.out}")
         return
     if find_spec("resource") is None:

@@ -52,7 +52,7 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     axes.set_xlabel("test accuracy (%), logarithmic in the error")
     gaps = [f"{task_name(line.task)} missing" for line in lines if isinstance(line, Missing)]
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
-    return Drawing("svg", save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
+    return Drawing(save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
                    overview_finding(dataset, rows, best) + reading(
                        "lines are Wilson 95 % intervals, small circles single seeds, orange ticks references",
                        *off_scale(edge)))
@@ -136,7 +136,7 @@ def curves(row: Row) -> Drawing | None:
     if len(row.runs) > 1:
         notes.append(f"thick lines are seed {record.run.seed}, thin ones the other "
                      f"{show.plural(len(row.runs) - 1, 'seed')}")
-    return Drawing("svg", save(figure), _curves_alt(record),
+    return Drawing(save(figure), _curves_alt(record),
                    f"Loss: {show.plain(record.run.objective)}. {reading(*notes)}".rstrip())
 
 
@@ -200,7 +200,7 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
              for name, row in best.items()]
     found = f"Of {len(rows)} methods on {dataset_name(dataset)}, the most accurate is {show.listing(words)}."
     notes = ["the classifier is the one that was trained with the encoder"] if rows[0].task == "1.2.2" else []
-    return Drawing("svg", save(figure), found,
+    return Drawing(save(figure), found,
                    f"{found} {reading('lines are Wilson 95 % intervals', *notes, *off_scale(edge))}")
 
 
@@ -231,5 +231,5 @@ def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
     words = [f"{curve.name} " + " and ".join(
         f"{show.percent(row.accuracy)} % with {100 * share:g} % of the labels"
         for share, row in (curve.points[0], curve.points[-1])) for curve in found]
-    return Drawing("svg", save(figure), f"{dataset_name(dataset)}: {'; '.join(words)}.",
+    return Drawing(save(figure), f"{dataset_name(dataset)}: {'; '.join(words)}.",
                    f"{few_labels(dataset, found)} Lines are Wilson 95 % intervals, small markers single seeds.")

@@ -44,9 +44,8 @@ ElementTree.register_namespace("xlink", XLINK[1:-1])
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure: the suffix and bytes of its file, its alternative text, and the caption below it."""
+    """One figure: its SVG file, its alternative text, and the caption below it."""
 
-    suffix: str  # svg or png
     data: bytes
     alt: str
     caption: str

@@ -22,7 +22,7 @@ def figure(name: str, drawing: Drawing | None, drawings: dict[str, Drawing]) -> 
     """Add a drawing to `drawings` under a file name and return what the templates need of it; None stays None."""
     if drawing is None:
         return None
-    file = f"{name}.{drawing.suffix}"
+    file = f"{name}.svg"
     drawings[file] = drawing
     return {"file": file, "alt": drawing.alt, "caption": drawing.caption}
 

@@ -66,7 +66,7 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
         if left else []
     if machines > 1:
         notes.append(f"the machines are of {machines} kinds")
-    return Drawing("svg", save(figure), f"{dataset_name(dataset)}: {row_name(best[1])} is the most accurate "
+    return Drawing(save(figure), f"{dataset_name(dataset)}: {row_name(best[1])} is the most accurate "
                    f"({show.percent(best[1].accuracy)} % in {best[0]:.1f} minutes), {row_name(quick[1])} the quickest "
                    f"({show.percent(quick[1].accuracy)} % in {quick[0]:.1f} minutes).",
                    f"No row is both quicker and more accurate than {show.listing(ahead)}. "
@@ -122,7 +122,7 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
             f"{show.plural(len(spans), 'method')}.")
     full = ["an accuracy of 100 % is at the right end"] if any(
         found[name][0] == 1 for _, found in spans for name in names) else []
-    return Drawing("svg", save(figure), text + f" By the mean over methods {show.plain(names[0])} is the easiest, "
+    return Drawing(save(figure), text + f" By the mean over methods {show.plain(names[0])} is the easiest, "
                    f"{show.plain(names[-1])} the hardest.",
                    f"{text} " + reading("classes are sorted by their mean", "lines are Wilson 95 % intervals of the "
                                         "best row of each task, small dots all rows", *off_scale(edge), *full))
@@ -151,7 +151,7 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
     every = 2 * len(pairs) == len(rows) * (len(rows) - 1)
     text = (f"{dataset_name(dataset)}: {sum(pair.adjusted < SIGNIFICANT for pair in pairs)} of "
             f"{show.plural(len(pairs), 'pair')} differ significantly")
-    return Drawing("svg", save(figure), f"{text}. Not shown to differ from the most accurate row, "
+    return Drawing(save(figure), f"{text}. Not shown to differ from the most accurate row, "
                    f"{row_name(ranked[0])}: {show.listing(alike) or 'none'}.",
                    f"{text} by McNemar's test (5 % after Holm's correction). " + reading(
                        "an arrow points to the better row, up to the name that heads its column or right to the one "
@@ -182,7 +182,7 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     text = (f"{dataset_name(dataset)}: {row_name(close[2])} brings two views of an image closest (alignment "
             f"{show.significant(close[0])}), {row_name(even[2])} spreads images most evenly (uniformity "
             f"{show.significant(even[1])}).")
-    return Drawing("svg", save(figure), text, f"{text} {reading(f'small circles are single seeds, {COLOURS}')}")
+    return Drawing(save(figure), text, f"{text} {reading(f'small circles are single seeds, {COLOURS}')}")
 
 
 @styled
@@ -221,7 +221,7 @@ def training(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     notes = ["each loss is scaled: 1 is the validation loss after the first epoch, 0 its lowest"] if scaled else []
     if any(len(row.runs) > 1 for row in rows):
         notes.append("thin lines are further seeds")
-    return Drawing("svg", save(figure), text, f"{text} {reading(*notes)}".rstrip())
+    return Drawing(save(figure), text, f"{text} {reading(*notes)}".rstrip())
 
 
 def history_of(record: Record, split: str, score: str, scaled: bool) -> np.ndarray:

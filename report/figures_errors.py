@@ -38,9 +38,9 @@ def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
     text = (f"{len(shown)} of {show.plural(len(wrong), 'misclassified image')} among the "
             f"{show.count(len(true))} test images on the maps")
     if confidence is None:
-        return Drawing("svg", data, f"{text}.", f"{text}: below each its true class and the predicted one.")
+        return Drawing(data, f"{text}.", f"{text}: below each its true class and the predicted one.")
     first = f"{names[true[shown[0]]]} taken for {names[predicted[shown[0]]]} with {confidence[shown[0]]:.2f}"
-    return Drawing("svg", data, f"{text}. The most confident error: {first}.",
+    return Drawing(data, f"{text}. The most confident error: {first}.",
                    f"{text}, the most confident first: {first}. Below each are its true class, the predicted one and "
                    "the probability of that.")
 
@@ -71,5 +71,5 @@ def reliability(record: Record, arrays: Arrays) -> Drawing | None:
     verdict = "too low" if mean < accuracy else "too high"
     text = (f"The expected calibration error is {100 * gap:.2f} points: the mean confidence, "
             f"{show.percent(mean)} %, is {verdict} for an accuracy of {show.percent(accuracy)} %.")
-    return Drawing("svg", save(figure), text, f"{text} Calibrated dots would be on the dashed line; lines are Wilson "
+    return Drawing(save(figure), text, f"{text} Calibrated dots would be on the dashed line; lines are Wilson "
                    f"95 % intervals, grey bars the share of the {show.count(total)} test images.")

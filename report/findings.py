@@ -203,8 +203,10 @@ def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) 
     elif len(below) > max(len(over), 1):
         text += f" Of {len(others)} other rows, {f'only {show.listing(over)}' if over else 'none'} " \
                 f"{'exceed' if len(over) > 1 else 'exceeds'} it {test}."
+    elif over:
+        text += f" All other rows except {show.listing(below)} exceed it {test}."
     elif below:
-        text += f" {show.listing(below)} {'does' if len(below) == 1 else 'do'} not exceed it {test}."
+        text += f" {below[0]} does not exceed it {test}."
     return text
 
 

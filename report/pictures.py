@@ -67,7 +67,7 @@ def same_images(named: list[Named], key: str) -> list[Named]:
 def document(width: float, height: float, parts: Iterable[ElementTree.Element]) -> bytes:
     """An SVG file of some elements."""
     root = ElementTree.Element(f"{SVG}svg", {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}pt",
-                                             "height": f"{height:g}pt"})
+                                             "height": f"{height:g}pt", "font-family": FONT})
     root.extend(parts)
     return ElementTree.tostring(root)
 
@@ -87,9 +87,8 @@ def svg(width: float, height: float, drawn: Grid, words: Iterable[ElementTree.El
 def word(text: str, x: float, y: float, size: float, colour: str = INK, anchor: str = "start",
          **more: str) -> ElementTree.Element:
     """A <text>: its place and its size in the SVG's units, and its colour."""
-    element = ElementTree.Element(f"{SVG}text", {"font-family": FONT, "x": f"{x:.2f}", "y": f"{y:.2f}",
-                                                 "font-size": f"{size:g}", "fill": colour, "text-anchor": anchor,
-                                                 **more})
+    element = ElementTree.Element(f"{SVG}text", {"x": f"{x:.2f}", "y": f"{y:.2f}", "font-size": f"{size:g}",
+                                                 "fill": colour, "text-anchor": anchor, **more})
     element.text = text
     return element
 
@@ -125,7 +124,7 @@ def maps(record: Record, arrays: Arrays, named_on_map: bool = True) -> list[tupl
         alt += ("No score measures it." if metric is None else
                 f"{show.percent(metric.value)} % of the 10 nearest points are of the same class.")
         data = map_svg(points.tobytes(), labels.tobytes(), names, named_on_map)
-        drawn.append((key, Drawing("svg", data, alt, title)))
+        drawn.append((key, Drawing(data, alt, title)))
     return drawn
 
 
@@ -147,12 +146,12 @@ def map_svg(points_bytes: bytes, labels_bytes: bytes, names: tuple[str, ...], na
     scale = (MAP - 24) / max(*(high - low), 1e-6)
     places = (points - (low + high) / 2) * [scale, -scale] + MAP / 2  # y grows downwards
     present = sorted(set(labels.tolist()))
-    words = []
+    words = ElementTree.Element(f"{SVG}g", {**BOLD, **HALO})
     if named_on_map and len(present) <= MOST_NAMED:
         middles = np.array([np.median(places[labels == label], axis=0) for label in present])
-        words = [word(name, x, y + size / 3, size, anchor="middle", **BOLD, **HALO)
-                 for name, x, y, size in place_names([names[label] for label in present], middles)]
-    return document(MAP, MAP, [dots(places, labels, len(names)), *words])
+        words.extend(word(name, x, y + size / 3, size, anchor="middle")
+                     for name, x, y, size in place_names([names[label] for label in present], middles))
+    return document(MAP, MAP, [dots(places, labels, len(names)), words])
 
 
 def place_names(names: list[str], middles: np.ndarray) -> list[tuple[str, float, float, float]]:
@@ -245,7 +244,7 @@ def reconstructions(arrays: Arrays, most: int = MOST_IMAGES) -> Drawing | None:
     shown = show.plural(len(chosen), "test image")
     caption = (f"{shown} (above) and their reconstructions from the 128-d latent (below), with the mean absolute error "
                "of each as a share of the pixel range. A third each has the lowest, median and highest errors.")
-    return Drawing("svg", data, f"{shown}, each above its reconstruction. Mean absolute error from "
+    return Drawing(data, f"{shown}, each above its reconstruction. Mean absolute error from "
                    f"{errors[chosen[0]]:.4f} to {errors[chosen[-1]]:.4f} of the pixel range.", caption)
 
 
@@ -274,7 +273,7 @@ def interpolations(record: Record, arrays: Arrays, most: int = MOST_STRIPS) -> D
              for i, (title, row) in enumerate(zip(titles, rows, strict=True))]
     data = svg(max(left + drawn.width, 330), drawn.height, drawn, words, left)
     count = show.plural(sum(map(bool, rows)), "path")
-    return Drawing("svg", data, f"{count} in the latent, decoded in {steps} even steps. "
+    return Drawing(data, f"{count} in the latent, decoded in {steps} even steps. "
                    f"{'; '.join(kind + ratio for kind, ratio in ratios.items())}.",
                    f"Straight lines in the latent from one test image to another, decoded at {steps} even steps. "
                    "Step ratio: the largest change between successive images over the mean change; 1 is even.")
@@ -300,7 +299,7 @@ def traversals(arrays: Arrays) -> Drawing | None:
     data = svg(WIDTH, top + drawn.height, drawn, words, left, top)
     text = (f"The first {len(images)} principal axes hold {100 * share.sum():.1f} % of the latents' variance, the "
             f"first alone {100 * share[0]:.1f} %")
-    return Drawing("svg", data, f"{text}. Each is decoded at {len(steps)} distances from the mean latent.",
+    return Drawing(data, f"{text}. Each is decoded at {len(steps)} distances from the mean latent.",
                    f"{text}. Each row is decoded along one of them, from the mean latent by the given number of "
                    "standard deviations.")
 
@@ -315,7 +314,7 @@ def plane(arrays: Arrays) -> Drawing | None:
     ends = f"{show.signed(float(steps[0]), 1)} to {show.signed(float(steps[-1]), 1)} standard deviations"
     text = (f"The plane of the latent's first two principal axes ({100 * share[:2].sum():.1f} % of the variance), "
             f"decoded on a grid from {ends}")
-    return Drawing("svg", data, f"{text}: {len(steps)} by {len(steps)} images.",
+    return Drawing(data, f"{text}: {len(steps)} by {len(steps)} images.",
                    f"{text}: the first axis rises from left to right, the second from bottom to top, and the mean "
                    "latent is in the middle.")
 
@@ -343,7 +342,7 @@ def neighbours(record: Record, arrays: Arrays, most: int = MOST_STRIPS, columns:
                       word(f"{arrays['neighbour_cosine'][i, j]:.3f}", centre, below + 19, 7.5, MUTED, "middle")]
     data = svg(drawn.width + 6, drawn.height + 22, drawn, words)  # a name may be wider than its image
     total = len(queries) * columns
-    return Drawing("svg", data, f"{show.plural(len(queries), 'test image')}, {columns} nearest training images each: "
+    return Drawing(data, f"{show.plural(len(queries), 'test image')}, {columns} nearest training images each: "
                    f"{same} of {total} are of the same class.",
                    "Test images (left) and their nearest training images by cosine of the latents, with class and "
                    f"cosine; {NOT_SAME}marks another class. {same} of {total} are of the same class.")
@@ -366,7 +365,7 @@ def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
     errors = "; ".join(f"{name} {np.abs(images.astype(np.float64) - inputs).mean() / 255:.4f}"
                        for name, images in outputs.items())
     shown = show.plural(len(inputs), "test image")
-    return Drawing("svg", data, f"{shown} and their reconstructions by {len(outputs)} decoders. Mean absolute error on "
+    return Drawing(data, f"{shown} and their reconstructions by {len(outputs)} decoders. Mean absolute error on "
                    f"these: {errors}.",
                    f"The same {shown}, evenly spaced over the test set, as each autoencoder reconstructs them. Mean "
                    f"absolute error on these: {errors}.")
@@ -398,7 +397,7 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
                   for query, k in np.argwhere(~agrees[:len(queries), :nearest]).tolist()]
     data = svg(left + drawn.width + 70, drawn.height, drawn, words, left)
     found = "; ".join(f"{title} {count}" for (title, _), count in zip(named, counts, strict=True))
-    return Drawing("svg", data, f"Nearest training images of the same class as their test image, by method: {found}.",
+    return Drawing(data, f"Nearest training images of the same class as their test image, by method: {found}.",
                    f"The same test images (top) and their {nearest} nearest training images by cosine of the latents, "
                    f"nearest first, one line per method. A frame marks another class; the number counts the nearest "
                    f"images of the same class, over all {len(true)} test images that the records hold.")

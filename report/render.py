@@ -25,7 +25,7 @@ from report.paper import FONTS, PREFIX, REFERENCES, drawable, with_drawable_clas
 from report.summary import Results, dataset_name, row_name, summarise
 from report.verification import Verdict
 from utils.errors import RunError
-from utils.files import write_atomically
+from utils.files import write_bytes
 
 TEMPLATES = Path(__file__).parent / "templates"
 NONE = Markup("")
@@ -148,7 +148,7 @@ def write_file(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise RunError(f"{path}: cannot be written: it is not a regular file")
     try:
-        write_atomically(path.resolve(), lambda file: file.write(data))  # through a link, not over it
+        write_bytes(path.resolve(), data)  # through a link, not over it
     except OSError as error:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -40,7 +40,7 @@ def theory_chapter(results_dir: Path, _loaded: list[Loaded], summary: Results,
     for name in QUESTIONS:
         found = getattr(results.experiments, name) if results else None
         section = answer(name, found, runs)
-        section["figures"] = [figure(f"theory-{section['id']}", Drawing("svg", draw(name, found, runs), alt, caption),
+        section["figures"] = [figure(f"theory-{section['id']}", Drawing(draw(name, found, runs), alt, caption),
                                      drawings) for alt, caption in section["figures"]]
         section["paragraphs"] += notes
         sections.append(section)

@@ -10,7 +10,7 @@ from typing import Any
 from training.long_recipes import LongRecipe, in_words
 from training.tasks import TASKS, Task
 from utils.command_line import Arguments, processes
-from utils.errors import RunError, UsageError
+from utils.errors import UsageError
 from utils.images.datasets import check_subset, image_shape, recipe_family, short_name
 from utils.recipe import (
     ENCODER_FIELDS,
@@ -216,8 +216,5 @@ def read_init(path: Path, quick: bool) -> Record:
         raise UsageError(f"--init {path}: this run has no checkpoint")
     if record.recipe.fields.get("encoder") not in ENCODER_WIDTHS:
         raise UsageError(f"--init {path}: its encoder was not trained; start from one of {', '.join(ENCODER_WIDTHS)}")
-    try:
-        checkpoint_file(path, record)
-    except RecordError as error:
-        raise RunError(f"--init {path}: {error}") from None
+    checkpoint_file(path, record)
     return record

@@ -112,7 +112,7 @@ def complete_record(planned: Planned, sha256: dict[str, str], init: Init | None)
 
 
 def lost_file(path: Path, record: Record) -> str:
-    """Why the report cannot use a record's files, or why its weights are not its own; "" if neither is so.
+    """Why the files of a record cannot be used: its arrays, or weights that another run wrote; or "".
 
     Weights may be missing, because git ignores them.
     """

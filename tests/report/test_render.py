@@ -65,7 +65,7 @@ def a_theory() -> tuple[list[dict], dict]:
                            "right": [1], "code": []}],
                "figures": [{"file": "theory-pca.svg", "alt": "A square of one unit.", "caption": "A square."}]}
     square = b'<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><path d="M 1 1 L 3 3"/></svg>'
-    return [section], {"theory-pca.svg": Drawing("svg", square, "A square of one unit.", "A square.")}
+    return [section], {"theory-pca.svg": Drawing(square, "A square of one unit.", "A square.")}
 
 
 def test_html_and_pdf_have_the_theory_chapter(tmp_path: Path) -> None:
