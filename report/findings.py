@@ -200,7 +200,7 @@ def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) 
     test = "by more than chance (McNemar's test, Holm's correction)"
     if over and not below:
         text += f" {f'All {len(over)} other rows exceed' if len(over) > 1 else 'The other row exceeds'} it {test}."
-    elif len(below) > max(len(over), 1):
+    elif len(below) >= len(over) and len(others) > 1:
         text += f" Of {len(others)} other rows, {f'only {show.listing(over)}' if over else 'none'} " \
                 f"{'exceed' if len(over) > 1 else 'exceeds'} it {test}."
     elif over:
