@@ -23,7 +23,7 @@ faults: .venv/installed-test
 	$(BIN)/python -m pytest tests/faults
 
 .venv/installed: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "Python 3.11.4 or newer is needed: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import utils' || { echo 'make PYTHON=/path/to/python3.11 uses another' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@

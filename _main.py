@@ -4,10 +4,10 @@ To follow a run through the code: this file -> training/plan.py (which runs) -> 
 them) -> training/<task>.py (its train() and loss) -> evaluation/scores.py (its scores).
 """
 
-from utils.command_line import MOST_COLUMNS, Parser, end_on_interrupt, exit_code, leave, processes, raise_on_interrupt
+from utils.command_line import MOST_COLUMNS, Parser, exit_code, leave, prepare_imports, processes, raise_on_interrupt
 
 if __name__ == "__main__":
-    end_on_interrupt()  # during the other imports
+    prepare_imports()  # during the other imports
 
 import argparse
 import sys

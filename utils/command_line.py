@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn
 
 from utils.errors import RunError, UsageError, reason
-from utils.version import project_version
+from utils.version import ROOT, project_version
 
 Arguments = argparse.Namespace
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed",
@@ -31,8 +32,21 @@ def processes() -> int:
     return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in RENDEZVOUS) else 1
 
 
-def end_on_interrupt() -> None:
-    """Let Ctrl-C end the process at once during imports, where KeyboardInterrupt may turn into any other exception."""
+def name_missing_package(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """sys.excepthook: one line for a package that is not installed, a traceback for everything else."""
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if not package or (ROOT / package).exists():
+        sys.__excepthook__(kind, error, trace)
+        return
+    activate = "source .venv/bin/activate" if os.name == "posix" else r".venv\Scripts\activate"
+    report_end(f"error: {sys.executable} has no package {package}; activate the environment ({activate}), or: "
+               "python -m pip install -r requirements.txt")
+
+
+def prepare_imports() -> None:
+    """For slow imports: name a missing package, and let Ctrl-C, which they may turn into any exception, end at once."""
+    sys.excepthook = name_missing_package
+
     def end(number: int, frame: object) -> None:
         os.write(2, b"\ninterrupted before anything had started\n")
         os._exit(130)
@@ -41,7 +55,7 @@ def end_on_interrupt() -> None:
 
 
 def raise_on_interrupt() -> None:
-    """Ctrl-C raises KeyboardInterrupt again, after end_on_interrupt()."""
+    """Ctrl-C raises KeyboardInterrupt again, after prepare_imports()."""
     if getattr(signal.getsignal(signal.SIGINT), "__module__", "") == __name__:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -147,6 +161,7 @@ def report_end(text: str) -> None:
 
 
 def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
+    sys.excepthook = name_missing_package
     prepare_streams()
     try:
         work()

@@ -130,6 +130,29 @@ def test_too_little_memory_to_load_pytorch_is_one_line(tmp_path: Path) -> None:
     assert result.stderr.startswith("error: out of memory: ") and len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("script", ["_main.py", "_report_evaluation.py", "_theory.py"])
+def test_a_python_without_the_packages_is_one_line(script: str) -> None:
+    result = subprocess.run([sys.executable, "-S", script, *(["--help"] if script == "_main.py" else [])], cwd=ROOT,
+                            capture_output=True, text=True)  # -S: without site-packages
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(r"error: \S+ has no package \w+; activate the environment .*, or: "
+                        r"python -m pip install -r requirements.txt\n", result.stderr)
+
+
+def test_a_missing_module_of_the_project_shows_its_traceback() -> None:
+    code = "from utils.command_line import prepare_imports; prepare_imports(); import training.absent"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1 and result.stderr.startswith("Traceback")
+
+
+def test_a_python_that_is_too_old_is_one_line() -> None:
+    code = "import sys; sys.version_info = (3, 11, 3); import _main"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: Python {oldest} or newer is needed") and result.stderr.count("\n") == 1
+
+
 def test_torchrun_is_told_why_a_process_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "error.json"
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
