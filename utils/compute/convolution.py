@@ -3,9 +3,8 @@
 Winograd's has a half to a fifth of the multiplications.  In bfloat16 it rounds by 0.6 to 2 %, so there it is used in
 training only: validation uses torch's, and scoring is in float32.
 
-With AMX in bfloat16, oneDNN's kernels, made for wide maps, reach a tenth to a half of the speed of a matrix product on
-small ones, so there the convolution becomes a matrix product.  Whole training steps on CIFAR-10 take 1.3 times as long
-with oneDNN's and 1.15 times with Winograd's (one thread, processor time).
+With AMX in bfloat16, oneDNN's kernels are made for wide maps.  On small ones they reach a tenth to a half of the speed
+of a matrix product.  There Winograd's is used with many channels, and otherwise the convolution is a matrix product.
 """
 
 from functools import cache
@@ -19,11 +18,10 @@ from utils.compute.winograd import winograd_convolution
 
 # Winograd's convolution is used from this many images and input channels on, which share its transforms,
 SEVERAL_IMAGES, MANY_CHANNELS = 16, 64
-WIDE_BFLOAT16 = 128  # and in bfloat16 only with at least this many input or output channels.
-SMALL_MAP = 49  # places (7 x 7): up to here the gradient to the filters is faster as a matrix product.
-# The convolution itself and the gradient to its input are faster so
-TINY_MAP = 4  # up to this many places with any number of channels,
-NARROW_MAP, FEW_CHANNELS = 25, 256  # or up to this many places with more channels than this.
+WIDE_BFLOAT16 = 128  # in bfloat16 only with at least this many input or output channels,
+WIDE_AMX = 256  # and with AMX only with this many input channels, on maps between the next two sizes.
+SMALL_MAP = 49  # places (7 x 7): up to here the gradient to the filters is faster as a matrix product than torch's,
+TINY_MAP = 4  # and up to here also the convolution itself and the gradient to its input.
 
 
 class Conv3x3(nn.Conv2d):
@@ -56,9 +54,13 @@ def takes_winograd(x: Tensor, weight: Tensor) -> bool:
     images, channels = x.shape[:2]
     if images < SEVERAL_IMAGES or channels < MANY_CHANNELS or x.dtype != weight.dtype:  # torch's rejects mixed types
         return False
-    if x.dtype == torch.bfloat16:
-        return torch.is_grad_enabled() and not has_amx() and max(channels, len(weight)) >= WIDE_BFLOAT16
-    return x.dtype == torch.float32
+    if x.dtype != torch.bfloat16:
+        return x.dtype == torch.float32
+    if has_amx():
+        wide = channels >= WIDE_AMX and TINY_MAP < x.shape[2] * x.shape[3] <= SMALL_MAP
+    else:
+        wide = max(channels, len(weight)) >= WIDE_BFLOAT16
+    return wide and torch.is_grad_enabled()
 
 
 @cache
@@ -89,8 +91,7 @@ class _SmallMapConvolution(torch.autograd.Function):
 def convolution(x: Tensor, weight: Tensor) -> Tensor:
     """3x3 with zero padding: (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)."""
     b, channels, height, width = x.shape
-    places = height * width
-    if places <= TINY_MAP or (places <= NARROW_MAP and channels > FEW_CHANNELS):
+    if height * width <= TINY_MAP:
         filters = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1)
         return (neighbourhoods(x) @ filters).view(b, height, width, -1).permute(0, 3, 1, 2)
     return F.conv2d(x, weight, padding=1)

@@ -21,7 +21,7 @@ def test_filter_gradient_is_that_of_torchs_convolution(batch, channels, filters,
     torch.testing.assert_close(filter_gradient(x, gradient), weight.grad)
 
 
-@pytest.mark.parametrize("channels, height, width, product", [(3, 2, 2, True), (260, 3, 5, True), (260, 6, 5, False)])
+@pytest.mark.parametrize("channels, height, width, product", [(3, 2, 2, True), (260, 1, 4, True), (260, 3, 2, False)])
 def test_convolution_is_torchs_whether_as_a_matrix_product_or_not(channels, height, width, product) -> None:
     x = torch.randn(3, channels, height, width, dtype=torch.float64)
     weight = torch.randn(6, channels, 3, 3, dtype=torch.float64)
@@ -31,10 +31,10 @@ def test_convolution_is_torchs_whether_as_a_matrix_product_or_not(channels, heig
     torch.testing.assert_close(ours, nn.functional.conv2d(x, weight, padding=1))
 
 
-@pytest.mark.parametrize("channels, side", [(16, 2), (16, 7), (16, 8), (264, 3)])
+@pytest.mark.parametrize("channels, side", [(16, 2), (16, 7), (16, 8), (264, 2)])
 def test_convolution_in_bfloat16_has_the_gradients_of_one_in_float32_within_rounding(channels, side,
                                                                                              monkeypatch) -> None:
-    monkeypatch.setattr(convolution, "has_amx", lambda: True)  # otherwise Winograd's takes over: test_winograd.py
+    monkeypatch.setattr(convolution, "has_amx", lambda: True)  # otherwise Winograd's is used: test_winograd.py
     torch.manual_seed(0)
     exact = Conv3x3(channels, 32)
     rounded = cast(copy.deepcopy(exact).to(memory_format=torch.channels_last), torch.bfloat16)

@@ -153,18 +153,19 @@ def test_gradients_of_many_images_are_not_summed_in_bfloat16() -> None:
     assert weight.grad[0, 0, 1, 1] == 4 * 4096
 
 
-@pytest.mark.parametrize("dtype, channels, filters, images, amx, taken", [
-    (torch.float32, 64, 8, 16, True, True), (torch.float32, 63, 8, 16, True, False),
-    (torch.float32, 64, 8, 15, True, False), (torch.float64, 128, 8, 16, False, False),
-    (torch.bfloat16, 128, 8, 16, False, True), (torch.bfloat16, 64, 128, 16, False, True),
-    (torch.bfloat16, 63, 128, 16, False, False), (torch.bfloat16, 64, 8, 16, False, False),
-    (torch.bfloat16, 127, 127, 16, False, False), (torch.bfloat16, 128, 8, 15, False, False),
-    (torch.bfloat16, 128, 8, 16, True, False)])
-def test_conv3x3_uses_it_where_it_is_faster(dtype, channels, filters, images, amx, taken,
-                                                              monkeypatch) -> None:
+@pytest.mark.parametrize("dtype, channels, filters, images, side, amx, taken", [
+    (torch.float32, 64, 8, 16, 9, True, True), (torch.float32, 63, 8, 16, 9, True, False),
+    (torch.float32, 64, 8, 15, 9, True, False), (torch.float64, 128, 8, 16, 9, False, False),
+    (torch.bfloat16, 128, 8, 16, 9, False, True), (torch.bfloat16, 64, 128, 16, 9, False, True),
+    (torch.bfloat16, 63, 128, 16, 9, False, False), (torch.bfloat16, 64, 8, 16, 9, False, False),
+    (torch.bfloat16, 127, 127, 16, 9, False, False), (torch.bfloat16, 128, 8, 15, 9, False, False),
+    (torch.bfloat16, 256, 8, 16, 7, True, True), (torch.bfloat16, 255, 256, 16, 7, True, False),
+    (torch.bfloat16, 256, 8, 16, 8, True, False), (torch.bfloat16, 256, 8, 16, 2, True, False),
+    (torch.bfloat16, 256, 8, 15, 7, True, False)])
+def test_conv3x3_uses_it_where_it_is_faster(dtype, channels, filters, images, side, amx, taken, monkeypatch) -> None:
     monkeypatch.setattr(convolution, "has_amx", lambda: amx)
     layer = Conv3x3(channels, filters).to(dtype)
-    y = layer(torch.randn(images, channels, 9, 9, dtype=dtype))
+    y = layer(torch.randn(images, channels, side, side, dtype=dtype))
     assert (type(y.grad_fn).__name__ == "WinogradConvolutionBackward") == taken
 
 
