@@ -25,10 +25,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("results/theory.json"), metavar="FILE",
                         help="where the numbers go (default: results/theory.json)")
     args = parser.parse_args(argv)
-    if args.out.suffix != ".json":
-        raise UsageError(f"--out {args.out}: must end in .json")
-    if args.out.exists() and not args.out.is_file():
-        raise UsageError(f"--out {args.out}: not a regular file")
+    if args.out.suffix != ".json" or args.out.exists() and not args.out.is_file():
+        raise UsageError(f"--out {args.out}: must be a file whose name ends in .json")
     if not args.out.parent.is_dir():
         raise UsageError(f"--out {args.out}: there is no folder {args.out.parent}")
     return args
@@ -54,7 +52,7 @@ def run_all(seed: int) -> bytes:
         seconds[name] = round(time.process_time() - start, 2)
         print(f"{name}: {seconds[name]:.1f} s", flush=True)
     results = TheoryResults.model_validate({
-        "schema": 2, "seed": seed, "started": started, "seconds": seconds,
+        "schema": 3, "seed": seed, "started": started, "seconds": seconds,
         "environment": describe(torch.device("cpu"), "float32", {}).model_dump(),
         "libraries": {"scikit-learn": sklearn.__version__, "scipy": scipy.__version__}, "experiments": measured})
     return results.model_dump_json(by_alias=True, indent=1).encode()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torchvision.ops import MLP
 
 from tests.theory.measured import check_committed, generator, measured
-from theory import digits
 from theory.collapse import experiment as collapse
 from training import losses
 
@@ -67,9 +67,8 @@ def test_spread_and_ranks_of_known_points() -> None:
 def parts() -> tuple[Any, ...]:
     """Networks, views and queue for one evaluation of a loss; every part differs from every other."""
     torch.manual_seed(3)
-    online, target = digits.mlp(64, 20, 32, batch_norm=False), digits.mlp(64, 20, 32, batch_norm=False)
-    return (online, digits.mlp(32, 20, 32, batch_norm=False), target, (torch.rand(6, 64), torch.rand(6, 64)),
-            torch.randn(10, 32))
+    online, target = MLP(64, [20, 32]), MLP(64, [20, 32])
+    return online, MLP(32, [20, 32]), target, (torch.rand(6, 64), torch.rand(6, 64)), torch.randn(10, 32)
 
 
 def unit(z: Tensor) -> Tensor:

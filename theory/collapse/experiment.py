@@ -11,10 +11,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torchvision.ops import MLP
 
 from evaluation.scores import effective_rank
 from theory.collapse.result import VARIANTS
-from theory.digits import PIXELS, load, mlp, probe_accuracy, random_view
+from theory.digits import PIXELS, load, probe_accuracy, random_view
 from training.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
 
 HIDDEN, WIDTH = 128, 32
@@ -89,9 +90,8 @@ def train(name: str, seed: int, steps: int) -> nn.Module:
     """The encoder of one variant, in eval mode, after so many steps; the same start and batches for all variants."""
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
-    batch_norm = name != "byol_no_batch_norm"
-    online = mlp(PIXELS, HIDDEN, WIDTH, batch_norm=batch_norm)
-    predictor = mlp(WIDTH, HIDDEN, WIDTH, batch_norm=batch_norm)
+    norm = None if name == "byol_no_batch_norm" else nn.BatchNorm1d
+    online, predictor = MLP(PIXELS, [HIDDEN, WIDTH], norm), MLP(WIDTH, [HIDDEN, WIDTH], norm)
     target = copy.deepcopy(online)
     optimiser = torch.optim.Adam([*online.parameters(), *predictor.parameters()], LEARNING_RATE, fused=True)
     images = torch.from_numpy(load()[0]).float()
