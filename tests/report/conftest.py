@@ -13,6 +13,7 @@ from report.page_content import make_page
 from report.render import build_html, build_pdf
 from report.summary import summarise
 from tests.factory import edit, make_record
+from tests.report.pages import READ, read_pdf
 from utils.records.schema import HEADLINE, read_record
 
 
@@ -100,6 +101,9 @@ def html(rendered: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def pdf(rendered: Path) -> bytes:
-    """The PDF on the whole folder, which Typst has found to conform to PDF/UA-1."""
-    return (rendered / "report.pdf").read_bytes()
+def pdf(rendered: Path, made_once: Callable[..., Path]) -> bytes:
+    """The PDF on the whole folder, which Typst has found to conform to PDF/UA-1.  One process reads its text."""
+    data = (rendered / "report.pdf").read_bytes()
+    read = made_once("read", lambda made: (made / "text.pickle").write_bytes(pickle.dumps(read_pdf(data))))
+    READ[data] = pickle.loads((read / "text.pickle").read_bytes())
+    return data

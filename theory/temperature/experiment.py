@@ -8,31 +8,11 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from theory.digits import load, random_view
-from training.losses import nt_xent
 
 IMAGES = 128
 TEMPERATURES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 HARDEST = 0.1  # share of the negatives that is called the nearest
 NEAREST = math.ceil(HARDEST * (2 * IMAGES - 2))
-
-
-def softmax_weights(z: Tensor, temperature: float) -> Tensor:
-    """P, (2N, 2N): row i is the softmax of anchor i's cosines divided by t, without itself.  z: (2N, D) unit rows."""
-    similarity = (z @ z.T / temperature).fill_diagonal_(float("-inf"))
-    return similarity.softmax(dim=1)
-
-
-def closed_form_gradient(z: Tensor, temperature: float) -> Tensor:
-    """Gradient of NT-Xent with respect to z, (2N, D), whose rows have unit length: no autograd.
-
-    With G = (P - Y) / (2N t), where Y marks the positives, it is (G + G^T) z minus its component along each row, which
-    the normalisation removes.
-    """
-    anchors = len(z)
-    positive = torch.eye(anchors, dtype=z.dtype).roll(anchors // 2, dims=1)
-    by_similarity = (softmax_weights(z, temperature) - positive) / (anchors * temperature)  # (2N, 2N)
-    gradient = (by_similarity + by_similarity.T) @ z
-    return gradient - (gradient * z).sum(1, keepdim=True) * z
 
 
 def nearest_first(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,18 +30,12 @@ def negative_weights(z: Tensor, temperature: float) -> Tensor:
 
 
 def sharing(z: Tensor, temperature: float) -> dict[str, Any]:
-    """How the gradient is distributed over the negatives at one temperature, means over the anchors.
-
-    gradient_error compares the closed form with autograd through the project's loss.
-    """
+    """How the gradient is distributed over the negatives at one temperature, means over the anchors."""
     weights = negative_weights(z, temperature)
-    leaf = z.clone().requires_grad_()
-    measured, = torch.autograd.grad(nt_xent(*leaf.chunk(2), temperature), leaf)
     return {"temperature": temperature,
             "nearest": weights[:, 0].mean().item(),
             "hardest_tenth": weights[:, :NEAREST].sum(1).mean().item(),
-            "effective_negatives": torch.special.entr(weights).sum(1).exp().mean().item(),
-            "gradient_error": ((closed_form_gradient(z, temperature) - measured).norm() / measured.norm()).item()}
+            "effective_negatives": torch.special.entr(weights).sum(1).exp().mean().item()}
 
 
 def embeddings(seed: int) -> tuple[Tensor, Tensor]:

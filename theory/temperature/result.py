@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from report.drawing import BLUE, MUTED, ORANGE
-from theory.fields import Above0, AtLeast0, Rows
+from theory.fields import Above0, Rows
 from utils.records.schema import Fraction, Positive, Strict
 
 
@@ -12,7 +12,6 @@ class Sharing(Strict):
     nearest: Fraction  # share of the negatives' gradient on the nearest one
     hardest_tenth: Fraction
     effective_negatives: Above0
-    gradient_error: AtLeast0  # closed form against autograd, relative
 
 
 class Temperature(Strict):
