@@ -1,12 +1,14 @@
 """Records with every kind of run, and the report on them, rendered once for all processes."""
 
+import json
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from report import render
 from report.drawing import Drawing
 from report.load import load_results
 from report.page_content import make_page
@@ -29,6 +31,22 @@ def unknown_images() -> Iterator[None]:
 def synthetic() -> Iterator[None]:
     """Whole modules of tests run on synthetic records."""
     with unknown_images():
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def equations_drawn_once() -> Iterator[None]:
+    """Nearly all pages show the same equations."""
+    drawn, draw = dict[str, dict](), render.draw_equations
+
+    def draw_once(equations: Sequence[dict]) -> dict:
+        key = json.dumps(equations)
+        if key not in drawn:
+            drawn[key] = draw(equations)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "draw_equations", draw_once)
         yield
 
 
@@ -77,7 +95,7 @@ def write_records(path: Path) -> None:
 @pytest.fixture(scope="session")
 def rendered(folder: Path, made_once: Callable[..., Path]) -> Path:
     """A folder with the page on the whole folder that both files are filled from, and with both files."""
-    def render(made: Path) -> None:
+    def fill(made: Path) -> None:
         with unknown_images():
             loaded, rejected = load_results(folder)
         content = make_page(summarise(loaded), rejected)
@@ -85,7 +103,7 @@ def rendered(folder: Path, made_once: Callable[..., Path]) -> Path:
         (made / "report.html").write_bytes(build_html(*content))
         (made / "report.pdf").write_bytes(build_pdf(*content, check=True))
 
-    return made_once("rendered", render)
+    return made_once("rendered", fill)
 
 
 @pytest.fixture(scope="session")
