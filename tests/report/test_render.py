@@ -48,6 +48,7 @@ def test_both_files_are_complete_and_stand_alone(html: str, pdf: bytes) -> None:
     assert document.metadata.creation_date is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_pdf_is_accessible(tmp_path: Path) -> None:
     """Typst checks PDF/UA-1: a title, a language, alternative text for each image, headings in order."""
     for method in ("plain", "masked"):
@@ -69,6 +70,7 @@ def a_theory() -> tuple[list[dict], dict]:
     return [section], {"theory-pca.svg": Drawing(square, "A square of one unit.", "A square.")}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_html_and_pdf_have_the_theory_chapter(tmp_path: Path) -> None:
     make_record(tmp_path, n=60, epochs=2)
     (tmp_path / "theory.json").write_text('{"not": "a record"}')
@@ -87,6 +89,7 @@ def test_html_and_pdf_have_the_theory_chapter(tmp_path: Path) -> None:
     assert "Theory, with experiments" not in without
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_explorer_is_in_the_page_only_if_there_is_one(tmp_path: Path) -> None:
     make_record(tmp_path, n=60, epochs=2)
     loaded, rejected = load_results(tmp_path)
