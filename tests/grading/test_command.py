@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
@@ -14,22 +15,24 @@ SCRIPTS = ("_main", "_report_evaluation", "_theory")
 BLOCKED = ("resource", "fcntl", "pwd", "grp", "termios")
 
 
+def unload() -> dict[str, ModuleType]:
+    """Forget the project's modules, so that they are imported anew; returns them."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in (*ROOMS, *SCRIPTS)}
+
+
 @pytest.fixture
-def imported_anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def without_unix(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No module of the project is loaded, and those of Unix are missing; afterwards all is as it was."""
-    before = dict(sys.modules)
-    for name in before:
-        if name.split(".")[0] in (*ROOMS, *SCRIPTS):
-            del sys.modules[name]
     for name in BLOCKED:
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delattr(os, "fork", raising=False)
+    before = unload()
     yield
-    sys.modules.clear()
+    unload()
     sys.modules.update(before)
 
 
-@pytest.mark.usefixtures("imported_anew")
+@pytest.mark.usefixtures("without_unix")
 def test_without_unix_modules_everything_imports_and_grading_says_in_one_line_what_it_needs(
         capsys: pytest.CaptureFixture[str]) -> None:
     files = [path for room in ROOMS for path in (ROOT / room).rglob("*.py") if path.name != "__init__.py"]
