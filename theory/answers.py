@@ -31,7 +31,7 @@ def shown(value: object) -> object:
 
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
                                trim_blocks=True, lstrip_blocks=True, finalize=shown)
-for function in (show.count, show.percent, show.points, show.shorten, show.significant):
+for function in (show.count, show.percent, show.points, show.significant):
     TEMPLATES.filters[function.__name__] = function
 
 

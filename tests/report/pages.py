@@ -98,7 +98,7 @@ def read_pdf(pdf: bytes) -> tuple[str, list[tuple[float, str, str]]]:
     def visit(text: str, cm: list, tm: list, font: dict | None, size: float) -> None:
         if text.strip():
             width = math.hypot(tm[0] * cm[0] + tm[1] * cm[2], tm[0] * cm[1] + tm[1] * cm[3])
-            found.append((size * width, (font or {}).get("/BaseFont", ""), text))
+            found.append((float(size * width), str((font or {}).get("/BaseFont", "")), text))
 
     text = "\n".join(page.extract_text(visitor_text=visit) for page in PdfReader(BytesIO(pdf)).pages)
     READ[pdf] = text, found
