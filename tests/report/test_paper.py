@@ -148,9 +148,9 @@ def test_references_that_a_control_exceeds_are_named(tmp_path: Path) -> None:
     (0, "Of 3 other rows, none exceeds it"), (1, "Of 3 other rows, only 1.2.1 plain exceeds it"),
     (2, "All other rows except 1.2.3 dcl exceed it"), (3, "All 3 other rows exceed it")])
 def test_the_rows_above_a_control_or_the_fewer_others_are_named(above: int, said: str, tmp_path: Path) -> None:
-    make_record(tmp_path, "control", "mnist", "pca", accuracy=0.6, n=200, epochs=0)
+    make_record(tmp_path, "control", "mnist", "pca", accuracy=0.6, n=1000, epochs=0)
     for i, (task, method) in enumerate((("1.2.1", "plain"), ("1.2.2", "joint"), ("1.2.3", "dcl"))):
-        make_record(tmp_path, task, "mnist", method, accuracy=0.9 if i < above else 0.3, n=200)
+        make_record(tmp_path, task, "mnist", method, accuracy=0.9 if i < above else 0.3, n=1000)
     rows = results_of(tmp_path).headline
     assert findings.against_control("mnist", rows, mcnemar_pairs(rows)) == (
         f"The best control is PCA of pixels on MNIST (60.00 %). {said} by more than chance (McNemar's test, Holm's "
