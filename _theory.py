@@ -25,22 +25,22 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("results/theory.json"), metavar="FILE",
                         help="where the numbers go (default: results/theory.json)")
     args = parser.parse_args(argv)
-    if args.out.suffix != ".json":
-        raise UsageError(f"--out {args.out}: must end in .json")
-    if args.out.exists() and not args.out.is_file():
-        raise UsageError(f"--out {args.out}: not a regular file")
+    if args.out.suffix != ".json" or args.out.exists() and not args.out.is_file():
+        raise UsageError(f"--out {args.out}: must be a file whose name ends in .json")
     if not args.out.parent.is_dir():
         raise UsageError(f"--out {args.out}: there is no folder {args.out.parent}")
     return args
 
 
-def run_all(seed: int) -> bytes:
-    """Every experiment with this seed, as theory.json holds it.  Prints each with its processor time."""
-    import scipy
+def main(argv: list[str]) -> None:
+    """Run every experiment, print its processor time, and write theory.json.  Raises UsageError and RunError."""
+    args = parse(argv)
+    import scipy  # here, so that --help does not wait for them
     import sklearn
     import torch
 
     from theory.results import QUESTIONS, TheoryResults
+    from utils.files import write_bytes
     from utils.records.environment import describe
     from utils.records.schema import utc_now
 
@@ -50,24 +50,15 @@ def run_all(seed: int) -> bytes:
     for name in QUESTIONS:
         experiment = import_module(f"theory.{name}.experiment")
         start = time.process_time()
-        measured[name] = experiment.run(seed)
+        measured[name] = experiment.run(SEED)
         seconds[name] = round(time.process_time() - start, 2)
         print(f"{name}: {seconds[name]:.1f} s", flush=True)
     results = TheoryResults.model_validate({
-        "schema": 2, "seed": seed, "started": started, "seconds": seconds,
+        "schema": 3, "seed": SEED, "started": started, "seconds": seconds,
         "environment": describe(torch.device("cpu"), "float32", {}).model_dump(),
         "libraries": {"scikit-learn": sklearn.__version__, "scipy": scipy.__version__}, "experiments": measured})
-    return results.model_dump_json(by_alias=True, indent=1).encode()
-
-
-def main(argv: list[str]) -> None:
-    """Do what the command line asks.  Raises UsageError and RunError."""
-    args = parse(argv)
-    from utils.files import write_bytes
-
-    data = run_all(SEED)
-    try:
-        write_bytes(args.out.resolve(), data)  # through a link, not over it
+    try:  # through a link, not over it
+        write_bytes(args.out.resolve(), results.model_dump_json(by_alias=True, indent=1).encode())
     except OSError as error:
         raise RunError(f"{args.out}: cannot be written: {error.strerror}") from None
     print(f"written: {args.out}")

@@ -42,8 +42,7 @@ class Tab:
     Leave the `with` block to end the browser.  size: width and height in CSS pixels.
     """
 
-    def __init__(self, page: Path, profile: Path, size: tuple[int, int] = (1200, 900), script: bool = True,
-                 dark: bool = False) -> None:
+    def __init__(self, page: Path, profile: Path, size: tuple[int, int] = (1200, 900)) -> None:
         program = [*command(profile), "--remote-debugging-pipe", "about:blank"]
         import fcntl  # after Windows has skipped the test
 
@@ -66,9 +65,7 @@ class Tab:
             self.send(f"{domain}.enable")
         self.send("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1,
                   mobile=size[0] < 500)
-        self.send("Emulation.setScriptExecutionDisabled", value=not script)
-        self.send("Emulation.setEmulatedMedia", features=[
-            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+        self.theme("light")
         self.send("Page.navigate", url=page.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.receive()
@@ -92,6 +89,10 @@ class Tab:
             pass
         assert "error" not in answer, answer
         return answer["result"]
+
+    def theme(self, name: str) -> None:
+        """name: light or dark."""
+        self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
 
     def receive(self) -> dict[str, Any]:
         """The next message; events are kept."""

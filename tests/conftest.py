@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and f
 import gc
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -62,8 +63,10 @@ def honest(made_once: Callable[..., Path]) -> Path:
 def train_honestly(folder: Path) -> None:
     import _main
     from evaluation import figure_arrays, scores
+    from training import run
 
-    with (patch.object(figure_arrays, "tsne", figure_arrays.first_components),
+    with (patch.object(run, "measure_conv", cache(run.measure_conv)),
+          patch.object(figure_arrays, "tsne", figure_arrays.first_components),
           patch.object(scores, "CLASSIFIER_EPOCHS", 4), patch.object(scores, "CLASSIFIER_STEPS", 50)):
         for task in HONEST:
             _main.main(["--task", task, "--epochs", "2", "--dataset", "digits", "--results-dir", str(folder)])

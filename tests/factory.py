@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from utils.records.arrays import labels_digest, write_arrays
-from utils.records.schema import HEADLINE, SCORES, Confusion, Record, read_record, recipe_hash, write_record
+from utils.records.schema import HEADLINE, SCORES, Artifact, Confusion, Record, read_record, recipe_hash, write_record
 from utils.records.thumbnails import write_thumbnails
 
 DIGITS = [str(i) for i in range(10)]
@@ -88,6 +88,20 @@ def draw_thumbnails(labels: np.ndarray, shape: list[int]) -> np.ndarray:
     angle = labels[:, None, None, None] * 0.6
     waves = np.sin(9 * (np.cos(angle) * x + np.sin(angle) * y) + phase)  # (M, C, H, W)
     return (127 + 64 * np.round(waves)).transpose(0, 2, 3, 1).astype(np.uint8)
+
+
+SHEETS: dict[tuple[str, bytes, tuple[int, ...]], tuple[Artifact, bytes]] = {}  # most records share one
+
+
+def put_thumbnails(folder: Path, dataset: str, labels: np.ndarray, shape: list[int]) -> Artifact:
+    """The sheet of draw_thumbnails in the folder.  It is encoded once, which takes longer than the rest of a record."""
+    key = dataset, labels.tobytes(), tuple(shape)
+    if key not in SHEETS:
+        artifact = write_thumbnails(folder, dataset, draw_thumbnails(labels, shape))
+        SHEETS[key] = artifact, (folder / artifact.name).read_bytes()
+    artifact, data = SHEETS[key]
+    (folder / artifact.name).write_bytes(data)
+    return artifact
 
 
 def draw_history(rng: np.random.Generator, epochs: int, task: str, seconds: float) -> list[dict[str, Any]]:
@@ -197,8 +211,7 @@ def make_record(folder: Path, task: str = "1.2.3", dataset: str = "cifar10", met
         raw |= {"selection": None, "metrics": {}, "confusion": None, "history": raw["history"][: epochs // 2],
                 "failure": {"reason": failure, "epoch": epochs // 2 + 1, "step": 45 * (epochs // 2) + 7}}
     else:
-        thumbnails = draw_thumbnails(labels[arrays["map_index"]], shape)
-        sheet = write_thumbnails(folder, "".join(filter(str.isalnum, dataset)), thumbnails)
+        sheet = put_thumbnails(folder, "".join(filter(str.isalnum, dataset)), labels[arrays["map_index"]], shape)
         artifact = write_arrays(folder / f"{name}.npz", arrays)
         raw["artifacts"] = {"arrays": artifact.model_dump(), "thumbnails": sheet.model_dump()}
         assert Confusion.model_validate(raw["confusion"])

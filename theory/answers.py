@@ -10,7 +10,6 @@ Numbers go through the filters of report/show.py.  Text from a file is never int
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import jinja2
 
 from report import show
 from report.elements import table
-from theory.own_runs import OwnRun
 from utils.records.schema import Strict
 
 BAR = "\ue000"  # a | in a value; show.plain escapes this character, so that no value contains it
@@ -33,14 +31,14 @@ def shown(value: object) -> object:
 
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
                                trim_blocks=True, lstrip_blocks=True, finalize=shown)
-for function in (show.count, show.percent, show.points, show.shorten, show.significant):
+for function in (show.count, show.percent, show.points, show.significant):
     TEMPLATES.filters[function.__name__] = function
 
 
-def answer(name: str, found: Strict | None, runs: Sequence[OwnRun]) -> dict[str, Any]:
+def answer(name: str, found: Strict | None, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The section on a question as a dictionary for the report; figures are (alternative text, caption).
 
-    found: the experiment's result, or None.
+    found: the experiment's result, or None; runs: chapter.own_runs.
     """
     section: dict[str, Any] = {"id": name.replace("_", "-"), "title": "", "paragraphs": [], "equations": [],
                                "figures": [], "tables": []}

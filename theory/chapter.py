@@ -20,9 +20,8 @@ from report import show
 from report.drawing import STYLE, Drawing, save
 from report.elements import figure, table
 from report.load import LONGEST_REASON, THEORY, Loaded
-from report.summary import Results
+from report.summary import Results, dataset_name, mean_of, method_name, task_name
 from theory.answers import answer
-from theory.own_runs import own_runs
 from theory.results import QUESTIONS, TheoryResults, read_theory
 from utils.console import in_words
 from utils.records.schema import RecordError
@@ -49,7 +48,20 @@ def theory_chapter(results_dir: Path, _loaded: list[Loaded], summary: Results,
     return sections, drawings
 
 
-def draw(name: str, found: Any, runs: list[Any]) -> bytes:
+def own_runs(summary: Results) -> list[dict[str, Any]]:
+    """The rows of the headline table as two of the answers show them; a score that a run lacks is None."""
+    runs = []
+    for row in summary.headline:
+        run: dict[str, Any] = {"dataset": dataset_name(row.dataset), "task": task_name(row.task), "linear": row.linear,
+                               "method": method_name(row.task, row.method), "seeds": len(row.runs)}
+        run |= {score: mean_of(row.runs, f"test/{score}") for score in ("alignment", "uniformity")}
+        after = run["after_head"] = mean_of(row.runs, "test/projection_linear_top1")
+        run["head_loss"] = None if after is None else row.linear - after
+        runs.append(run | {"name": f"{row.task} {run['method']} on {run['dataset']}"})
+    return runs
+
+
+def draw(name: str, found: Any, runs: list[dict[str, Any]]) -> bytes:
     """The figure of a question as an SVG file."""
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(7.2, 2.3))

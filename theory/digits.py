@@ -1,4 +1,4 @@
-"""Shared by the experiments: the digits of scikit-learn, their augmentation, PCA, a small network, a linear probe."""
+"""Shared by the experiments: the digits of scikit-learn, their augmentation, PCA, a linear probe."""
 
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from utils.images.datasets import load_dataset
 
@@ -53,14 +53,6 @@ def missed(images: np.ndarray, mean: np.ndarray, directions: np.ndarray) -> np.n
     """What projecting images (N, D) on orthonormal directions (D, k) through the mean (D,) leaves out: (N, D)."""
     centred = images - mean
     return centred - centred @ directions @ directions.T
-
-
-def mlp(*widths: int, batch_norm: bool = True) -> nn.Sequential:
-    """Linear layers of these widths with batch normalisation and ReLU between them; nothing follows the last one."""
-    layers: list[nn.Module] = []
-    for before, after in zip(widths[:-1], widths[1:], strict=True):
-        layers += [nn.Linear(before, after), *([nn.BatchNorm1d(after)] if batch_norm else []), nn.ReLU()]
-    return nn.Sequential(*layers[:-2 if batch_norm else -1])
 
 
 def probe_accuracy(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:

@@ -35,7 +35,7 @@ QUESTIONS = tuple(Experiments.model_fields)  # in the chapter's order; each is a
 
 
 class TheoryResults(Strict):
-    schema_version: Annotated[Literal[2], Field(alias="schema")]
+    schema_version: Annotated[Literal[3], Field(alias="schema")]
     seed: Count
     started: UTC
     seconds: dict[Text, Seconds]  # by experiment; processor time, because other work on the machine hardly changes it

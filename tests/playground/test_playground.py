@@ -76,7 +76,7 @@ def draw(tab: Tab, strokes: list[list[tuple[float, float]]]) -> None:
 
 
 def test_the_browser_gives_pythons_latents_and_classes(tab: Tab, honest: Path, data: Dataset) -> None:
-    images = np.concatenate([data.test_images, data.train_images[:200]])
+    images = np.concatenate([data.test_images[:120], data.train_images[:60]])
     noise = np.random.default_rng(0).integers(0, 256, (20, *images.shape[1:]), np.uint8)
     for i, name in enumerate(HONEST.values()):
         encoder, classifier = load_scorer(honest / f"{name}.json")
@@ -88,7 +88,7 @@ def test_the_browser_gives_pythons_latents_and_classes(tab: Tab, honest: Path, d
         answers = tab.run(f"{pixels}.map((x) => answer(models[{i}], Float32Array.from(x, (value) => value / 255)))"
                           ".map(({z, label}) => [[...z].map((value) => Math.round(1e5 * value)), label])")
         assert np.abs(np.array([z for z, _ in answers]) / 1e5 - z.numpy()).max() < CLOSE
-        assert [label for _, label in answers] == expected.tolist() and len(answers) > 500
+        assert [label for _, label in answers] == expected.tolist() and len(answers) == 200
 
 
 def test_the_browser_decodes_as_python_does(tab: Tab, honest: Path, data: Dataset) -> None:
@@ -270,15 +270,15 @@ def test_everything_has_a_name_for_screen_readers(tab: Tab) -> None:
     assert [role for role, name in named if not name and role != "list"] == []
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_it_fits_a_phone_in_light_and_dark(page: Path, tmp_path: Path, dark: bool) -> None:
-    with Tab(page, tmp_path / "profile", (390, 844), dark=dark) as tab:
+def test_it_fits_a_phone_in_light_and_dark(page: Path, tmp_path: Path) -> None:
+    with Tab(page, tmp_path / "profile", (390, 844)) as tab:
         tab.run("playground")
-        assert tab.run("document.documentElement.scrollWidth") == 390
-        assert tab.run("getComputedStyle(document.body).backgroundColor") == ("rgb(20, 23, 26)" if dark
-                                                                              else "rgb(255, 255, 255)")
-        small = tab.run("all('main button').filter((b) => b.getBoundingClientRect().height < 40).length")
-        assert small == 0 and troubles(tab) == []
+        for theme, background in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 23, 26)")):
+            tab.theme(theme)
+            assert tab.run("document.documentElement.scrollWidth") == 390
+            assert tab.run("getComputedStyle(document.body).backgroundColor") == background
+            small = tab.run("all('main button').filter((b) => b.getBoundingClientRect().height < 40).length")
+            assert small == 0 and troubles(tab) == []
 
 
 def test_without_an_autoencoder_the_rest_of_the_page_works(honest: Path, data: Dataset, tmp_path: Path) -> None:

@@ -1,18 +1,22 @@
 """Records with every kind of run, and the report on them, rendered once for all processes."""
 
+import json
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+from report import render
 from report.drawing import Drawing
 from report.load import load_results
 from report.page_content import make_page
 from report.render import build_html, build_pdf
 from report.summary import summarise
 from tests.factory import edit, make_record
+from tests.report.pages import READ, read_pdf
 from utils.records.schema import HEADLINE, read_record
 
 
@@ -28,6 +32,29 @@ def unknown_images() -> Iterator[None]:
 def synthetic() -> Iterator[None]:
     """Whole modules of tests run on synthetic records."""
     with unknown_images():
+        yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every figure is made, but a square is saved in its place: for tests that look at words and tables only."""
+    square = b'<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><path d="M 1 1 L 3 3"/></svg>'
+    monkeypatch.setattr(FigureCanvasSVG, "print_svg", lambda self, file, **_: file.write(square))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def equations_drawn_once() -> Iterator[None]:
+    """Nearly all pages show the same equations."""
+    drawn, draw = dict[str, dict](), render.draw_equations
+
+    def draw_once(equations: Sequence[dict]) -> dict:
+        key = json.dumps(equations)
+        if key not in drawn:
+            drawn[key] = draw(equations)
+        return drawn[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(render, "draw_equations", draw_once)
         yield
 
 
@@ -76,7 +103,7 @@ def write_records(path: Path) -> None:
 @pytest.fixture(scope="session")
 def rendered(folder: Path, made_once: Callable[..., Path]) -> Path:
     """A folder with the page on the whole folder that both files are filled from, and with both files."""
-    def render(made: Path) -> None:
+    def fill(made: Path) -> None:
         with unknown_images():
             loaded, rejected = load_results(folder)
         content = make_page(summarise(loaded), rejected)
@@ -84,7 +111,7 @@ def rendered(folder: Path, made_once: Callable[..., Path]) -> Path:
         (made / "report.html").write_bytes(build_html(*content))
         (made / "report.pdf").write_bytes(build_pdf(*content, check=True))
 
-    return made_once("rendered", render)
+    return made_once("rendered", fill)
 
 
 @pytest.fixture(scope="session")
@@ -100,6 +127,9 @@ def html(rendered: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def pdf(rendered: Path) -> bytes:
-    """The PDF on the whole folder, which Typst has found to conform to PDF/UA-1."""
-    return (rendered / "report.pdf").read_bytes()
+def pdf(rendered: Path, made_once: Callable[..., Path]) -> bytes:
+    """The PDF on the whole folder, which Typst has found to conform to PDF/UA-1.  One process reads its text."""
+    data = (rendered / "report.pdf").read_bytes()
+    read = made_once("read", lambda made: (made / "text.pickle").write_bytes(pickle.dumps(read_pdf(data))))
+    READ[data] = pickle.loads((read / "text.pickle").read_bytes())
+    return data

@@ -86,17 +86,23 @@ def table_of(html: str, begin: str) -> list[list[str]]:
     return found[0]
 
 
-@functools.cache  # reading a PDF takes seconds
+READ: dict[bytes, tuple[str, list[tuple[float, str, str]]]] = {}  # reading a PDF takes seconds
+
+
 def read_pdf(pdf: bytes) -> tuple[str, list[tuple[float, str, str]]]:
     """Text of all pages, and of every piece of it: its size in points, its font, the text."""
+    if pdf in READ:
+        return READ[pdf]
     found = []
 
     def visit(text: str, cm: list, tm: list, font: dict | None, size: float) -> None:
         if text.strip():
             width = math.hypot(tm[0] * cm[0] + tm[1] * cm[2], tm[0] * cm[1] + tm[1] * cm[3])
-            found.append((size * width, (font or {}).get("/BaseFont", ""), text))
+            found.append((float(size * width), str((font or {}).get("/BaseFont", "")), text))
 
-    return "\n".join(page.extract_text(visitor_text=visit) for page in PdfReader(BytesIO(pdf)).pages), found
+    text = "\n".join(page.extract_text(visitor_text=visit) for page in PdfReader(BytesIO(pdf)).pages)
+    READ[pdf] = text, found
+    return READ[pdf]
 
 
 def pdf_text(pdf: bytes) -> str:

@@ -15,7 +15,7 @@ from report.render import build_pdf, write_report
 from report.stats import mcnemar_pairs
 from report.summary import Results, summarise
 from tests.factory import edit, make_record
-from tests.report.pages import letters, pdf_text, render
+from tests.report.pages import letters, pdf_text
 
 INDEX_OF_INDEX = "NewCMMath"  # the font of formulas, whose second-order indices may be smaller
 PLANTS = ["Tomato___Tomato_Yellow_Leaf_Curl_Virus", "Tomato___Tomato_mosaic_virus"]
@@ -157,13 +157,14 @@ def test_the_rows_above_a_control_or_the_fewer_others_are_named(above: int, said
         "correction).")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("records", [[], [("1.2.2", "digits", "joint")], [("control", "mnist", "pca")],
                                      [("1.2.1", "folder-a", "plain")], [("rotation", "mnist", "rotnet")]])
 def test_a_paper_is_made_of_any_records(tmp_path: Path, records: list[tuple[str, str, str]]) -> None:
     for task, dataset, method in records:
         make_record(tmp_path, task, dataset, method, n=60, epochs=0 if task == "control" else 2)
-    _, pdf = render(tmp_path)
-    text = pdf_text(pdf)
+    loaded, rejected = load_results(tmp_path)
+    text = pdf_text(build_pdf(*make_page(summarise(loaded), rejected)))
     assert "Abstract." in text and "References" in text
     assert not re.search(r"On ,|\bNone\b|  ,|\(\)|\bof \.", text)
 
@@ -176,6 +177,7 @@ def test_the_date_is_that_of_the_newest_run_unless_given(tmp_path: Path) -> None
     assert paper.written(results_of(tmp_path), "2024-02-29") == "29 February 2024"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_pdf_is_accessible_with_an_author_and_maps(tmp_path: Path) -> None:
     make_record(tmp_path, "1.2.1", "mnist", "plain", n=100, reconstructions=4, epochs=2)
     loaded, rejected = load_results(tmp_path)

@@ -81,6 +81,7 @@ def test_help_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch,
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_prints_the_first_finding_and_how_to_open_the_page(tmp_path: Path, synthetic: None,
                                                                        capsys: pytest.CaptureFixture[str]) -> None:
     make_record(tmp_path / "my results", "1.2.2", "mnist", "joint", accuracy=0.9, n=100)

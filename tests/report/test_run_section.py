@@ -31,6 +31,7 @@ def test_a_row_shows_its_lowest_seed_in_full(folder: Path, html: str) -> None:
     assert "1.2.3_mnist_simclr_seed3.json (1.2.3 simclr, seed 3, recipe" in text  # where an encoder came from
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_confusion_matrix_follows_from_the_predictions(tmp_path: Path) -> None:
     path = make_record(tmp_path, "1.2.2", "mnist", "joint", n=200, accuracy=0.7)
     html, pdf = render(tmp_path)
@@ -101,6 +102,7 @@ def test_any_number_of_classes_can_be_reported(tmp_path: Path, classes: int) -> 
     assert "t-SNE of the latents" in html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_scores_that_a_record_lacks_are_shown_as_dashes(tmp_path: Path) -> None:
     path = make_record(tmp_path, "1.2.1", "mnist", "plain", n=100, epochs=2, reconstructions=1)
     raw = json.loads(path.read_text())

@@ -41,6 +41,7 @@ def test_honest_records_are_verified_without_one_image_of_difference(honest: Pat
         assert (verdict.verified, verdict.otherwise) == (verdict.claimed, 0)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_consistent_claim_of_every_image_is_found(folder: Path) -> None:
     path = folder / f"{HONEST['1.2.3']}.json"
 
@@ -112,6 +113,7 @@ def test_with_few_images_no_difference_is_tolerated() -> None:
     assert Verdict(300, 359, 300, 0).stands and not Verdict(300, 359, 299, 1).stands
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_writes_both_files_and_prints_each_verdict(folder: Path, tmp_path: Path, capsys) -> None:
     words = ["--verify", str(folder), "--html", str(tmp_path / "a.html"), "--pdf", str(tmp_path / "a.pdf")]
     assert exit_code(lambda: _report_evaluation.main(words), "") == 0

@@ -26,7 +26,7 @@ def test_the_committed_results_are_valid_and_small() -> None:
 
 
 @pytest.mark.parametrize("argv, words", [
-    (["--out", "theory.txt"], "must end in .json"), (["--out", "no/such/folder/theory.json"], "there is no folder"),
+    (["--out", "theory.txt"], "name ends in .json"), (["--out", "no/such/folder/theory.json"], "there is no folder"),
     (["--oot", "x.json"], "did you mean --out"), (["extra"], "unrecognized")])
 def test_bad_commands_are_usage_errors(argv: list[str], words: str) -> None:
     with pytest.raises(UsageError, match=words):

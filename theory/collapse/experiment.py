@@ -11,10 +11,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
+from torchvision.ops import MLP
 
 from evaluation.scores import effective_rank
 from theory.collapse.result import VARIANTS
-from theory.digits import PIXELS, load, mlp, probe_accuracy, random_view
+from theory.digits import PIXELS, load, probe_accuracy, random_view
 from training.losses import byol_regression, dcl, info_nce, nt_xent, vicreg
 
 HIDDEN, WIDTH = 128, 32
@@ -52,20 +53,20 @@ def crossed(predict: nn.Module, z: Views, targets: Views) -> Tensor:
 
 # each variant's loss of: embeddings z of both views, the target's embeddings t, the predictor p, the queue
 LOSSES: dict[str, Callable[[Views, Views, nn.Module, Tensor], Tensor]] = {
-    "simclr": lambda z, t, p, queue: nt_xent(*z, TEMPERATURE),
-    "dcl": lambda z, t, p, queue: dcl(*z, TEMPERATURE),
+    "SimCLR (NT-Xent)": lambda z, t, p, queue: nt_xent(*z, TEMPERATURE),
+    "DCL": lambda z, t, p, queue: dcl(*z, TEMPERATURE),
     # 2 - 2 cosine: NT-Xent's numerator, -cosine / t, up to scale and shift
-    "positives_only": lambda z, t, p, queue: byol_regression(*z),
-    "moco": lambda z, t, p, queue: info_nce(z[0], t[1], queue, TEMPERATURE),
-    "moco_positives_only": lambda z, t, p, queue: byol_regression(z[0], t[1]),
-    "vicreg": lambda z, t, p, queue: vicreg(*z, 25, 25, 1),
-    "vicreg_no_variance": lambda z, t, p, queue: vicreg(*z, 25, 0, 1),
-    "vicreg_no_covariance": lambda z, t, p, queue: vicreg(*z, 25, 25, 0),
-    "byol": lambda z, t, p, queue: crossed(p, z, t),
-    "byol_no_average": lambda z, t, p, queue: crossed(p, z, (z[0].detach(), z[1].detach())),
-    "byol_no_predictor": lambda z, t, p, queue: crossed(nn.Identity(), z, t),
-    "byol_no_stop": lambda z, t, p, queue: crossed(p, z, z),
-    "byol_no_batch_norm": lambda z, t, p, queue: crossed(p, z, t),
+    "SimCLR, DCL without the negatives": lambda z, t, p, queue: byol_regression(*z),
+    "MoCo": lambda z, t, p, queue: info_nce(z[0], t[1], queue, TEMPERATURE),
+    "MoCo without the negatives in the queue": lambda z, t, p, queue: byol_regression(z[0], t[1]),
+    "VICReg": lambda z, t, p, queue: vicreg(*z, 25, 25, 1),
+    "VICReg without the variance term": lambda z, t, p, queue: vicreg(*z, 25, 0, 1),
+    "VICReg without the covariance term": lambda z, t, p, queue: vicreg(*z, 25, 25, 0),
+    "BYOL": lambda z, t, p, queue: crossed(p, z, t),
+    "BYOL without the moving average (SimSiam)": lambda z, t, p, queue: crossed(p, z, (z[0].detach(), z[1].detach())),
+    "BYOL without the predictor": lambda z, t, p, queue: crossed(nn.Identity(), z, t),
+    "BYOL without the stopped gradient": lambda z, t, p, queue: crossed(p, z, z),
+    "BYOL without batch normalisation": lambda z, t, p, queue: crossed(p, z, t),
 }
 
 
@@ -89,9 +90,8 @@ def train(name: str, seed: int, steps: int) -> nn.Module:
     """The encoder of one variant, in eval mode, after so many steps; the same start and batches for all variants."""
     torch.manual_seed(seed)
     generator = Generator().manual_seed(seed)
-    batch_norm = name != "byol_no_batch_norm"
-    online = mlp(PIXELS, HIDDEN, WIDTH, batch_norm=batch_norm)
-    predictor = mlp(WIDTH, HIDDEN, WIDTH, batch_norm=batch_norm)
+    norm = None if name == "BYOL without batch normalisation" else nn.BatchNorm1d
+    online, predictor = MLP(PIXELS, [HIDDEN, WIDTH], norm), MLP(WIDTH, [HIDDEN, WIDTH], norm)
     target = copy.deepcopy(online)
     optimiser = torch.optim.Adam([*online.parameters(), *predictor.parameters()], LEARNING_RATE, fused=True)
     images = torch.from_numpy(load()[0]).float()
@@ -120,7 +120,5 @@ def measure(encoder: nn.Module) -> dict[str, Any]:
 
 def run(seed: int) -> dict[str, Any]:
     """Every variant, and the untrained network from which all but the last start."""
-    rows = [{"name": name, "method": method, "without": without, **measure(train(name, seed, STEPS))}
-            for name, (method, without) in VARIANTS.items()]
-    return {"steps": STEPS, "width": WIDTH, "threshold": COLLAPSED, "untrained": measure(train("simclr", seed, 0)),
-            "rows": rows}
+    return {"steps": STEPS, "width": WIDTH, "threshold": COLLAPSED, "untrained": measure(train(VARIANTS[0], seed, 0)),
+            "rows": [{"name": name, **measure(train(name, seed, STEPS))} for name in VARIANTS]}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.linalg import subspace_angles
 from torch import Tensor, nn
 
 from theory.digits import PIXELS, load, missed, principal_directions
@@ -38,12 +39,9 @@ def train(images: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return decoder.weight.numpy().copy(), decoder(encoder(x)).numpy()
 
 
-def principal_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosines of the principal angles between the spans of the columns of a and b, (D, k) each, falling.
-
-    All are 1 if the spans are equal (Bjorck and Golub 1973).
-    """
-    return np.clip(np.linalg.svd(np.linalg.qr(a)[0].T @ np.linalg.qr(b)[0], compute_uv=False), 0, 1)
+def principal_cosines(a: np.ndarray, b: np.ndarray) -> list[float]:
+    """Cosines of the principal angles between the spans of the columns of a and b, (D, k) each, falling."""
+    return np.cos(subspace_angles(a, b))[::-1].tolist()
 
 
 def axis_cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -61,10 +59,9 @@ def run(seed: int) -> dict[str, Any]:
     random = np.linalg.qr(np.random.default_rng(seed).normal(size=(PIXELS, LATENT)))[0]
     return {
         "images": len(images), "pixels": PIXELS, "latent": LATENT, "steps": STEPS,
-        "cosines": principal_cosines(weights, axes).tolist(),
-        "random_cosines": principal_cosines(random, axes).tolist(),
+        "cosines": principal_cosines(weights, axes), "random_cosines": principal_cosines(random, axes),
         "axis_cosines": axis_cosines(weights, axes).tolist(),
-        "other_seed_cosines": principal_cosines(weights, other).tolist(),
+        "other_seed_cosines": principal_cosines(weights, other),
         "other_seed_axis_cosines": axis_cosines(weights, other).tolist(),
         "autoencoder_error": float(np.square(reconstructed - images).mean()),
         "pca_error": float(np.square(missed(images, mean, axes)).mean()),

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
+from torchvision.ops import MLP
 
-from theory.digits import PIXELS, load, mlp, probe_accuracy, random_view, turn
+from theory.digits import PIXELS, load, probe_accuracy, random_view, turn
+from theory.projection_head.result import FEATURES
 from training.losses import nt_xent
 
 WIDTH, HIDDEN = 64, 256
@@ -21,8 +23,8 @@ TURNS = 4
 def build(seed: int) -> tuple[nn.Module, nn.Module]:
     """Encoder 64 -> WIDTH and head WIDTH -> WIDTH."""
     torch.manual_seed(seed)
-    encoder = nn.Sequential(mlp(PIXELS, HIDDEN, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU())
-    return encoder, mlp(WIDTH, WIDTH, WIDTH)
+    encoder = nn.Sequential(MLP(PIXELS, [HIDDEN, WIDTH], nn.BatchNorm1d), nn.BatchNorm1d(WIDTH), nn.ReLU())
+    return encoder, MLP(WIDTH, [WIDTH, WIDTH], nn.BatchNorm1d)
 
 
 def turned_view(images: Tensor, generator: Generator) -> Tensor:
@@ -60,12 +62,10 @@ def read_out(encoder: nn.Module, head: nn.Module, seed: int) -> list[dict[str, A
     after = [head(h) for h in before]
     encoder.train()
     head.train()
-    rows = []
-    for name, (fit, score) in (("pixels", pixels), ("before the head", before), ("after the head", after)):
-        rows.append({"features": name, "class_accuracy": probe_accuracy(
-            fit.numpy(), train_labels, score.numpy(), np.tile(test_labels, TURNS)),
-            "turn_accuracy": probe_accuracy(fit.numpy(), turns.numpy(), score.numpy(), test_turns.numpy())})
-    return rows
+    return [{"features": name,
+             "class_accuracy": probe_accuracy(fit.numpy(), train_labels, score.numpy(), np.tile(test_labels, TURNS)),
+             "turn_accuracy": probe_accuracy(fit.numpy(), turns.numpy(), score.numpy(), test_turns.numpy())}
+            for name, (fit, score) in zip(FEATURES, (pixels, before, after), strict=True)]
 
 
 def run(seed: int) -> dict[str, Any]:

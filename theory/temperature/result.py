@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from report.drawing import BLUE, MUTED, ORANGE
-from theory.fields import Above0, AtLeast0, Rows
+from theory.fields import Above0, Rows
 from utils.records.schema import Fraction, Positive, Strict
 
 
@@ -12,7 +12,6 @@ class Sharing(Strict):
     nearest: Fraction  # share of the negatives' gradient on the nearest one
     hardest_tenth: Fraction
     effective_negatives: Above0
-    gradient_error: AtLeast0  # closed form against autograd, relative
 
 
 class Temperature(Strict):
@@ -25,11 +24,10 @@ class Temperature(Strict):
 
 
 def draw(figure: Figure, found: Temperature, _: object) -> None:
-    rows = sorted(found.rows, key=lambda row: row.temperature)
-    at = [row.temperature for row in rows]
+    at = [row.temperature for row in found.rows]
     axes = figure.subplots()
-    axes.plot(at, [100 * row.hardest_tenth for row in rows], "o-", color=BLUE, label="nearest tenth")
-    axes.plot(at, [100 * row.nearest for row in rows], "o", linestyle="--", color=ORANGE, label="nearest one")
+    axes.plot(at, [100 * row.hardest_tenth for row in found.rows], "o-", color=BLUE, label="nearest tenth")
+    axes.plot(at, [100 * row.nearest for row in found.rows], "o", linestyle="--", color=ORANGE, label="nearest one")
     axes.axhline(100 * found.hardest, color=MUTED, linestyle=":", linewidth=1)
     axes.set(xscale="log", xlabel="temperature", ylabel="share of the weight (%)", ylim=(0, 102))
     axes.xaxis.set_major_formatter("{x:g}")  # exponents of powers would be too small to read in print

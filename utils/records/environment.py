@@ -2,6 +2,7 @@
 
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +51,11 @@ def load_since(work_before: float | None, seconds: float) -> float | None:
 
 def describe(device: torch.device, precision: str, conv_gflops: dict[str, float]) -> Environment:
     """The record's environment; other_load is known only at the end of a run, see load_since."""
-    import torchvision  # takes more than a second, which commands that train nothing need not wait
-
     model, flags = _processor()
     commit, dirty = commit_of()
     return Environment.model_validate({
         "version": project_version(), "python": platform.python_version(), "torch": str(torch.__version__),
-        "torchvision": str(torchvision.__version__), "numpy": np.__version__,
+        "torchvision": version("torchvision"), "numpy": np.__version__,  # to import it takes more than a second
         "platform": platform.platform(terse=True),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cpu": model, "cpu_flags": flags, "threads": torch.get_num_threads(),
