@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from grading.rubric import Override, Rubric
 from grading.strict_yaml import Moment, Where, read_text, read_yaml, validated
-from grading.submission import shown
+from grading.submission import Opener, shown
 from utils.errors import UsageError
 from utils.records.schema import Strict
 
@@ -60,6 +60,8 @@ class Submitted(Strict):
         if self.submitted is None:
             return max(0, (self.days_late or 0) - self.extension_days)
         if rubric.deadline is None:
+            if rubric.late is None:
+                return 0  # nothing depends on it
             raise ValueError("submitted needs a deadline in the rubric")
         apart = (self.submitted - rubric.deadline) // DAY
         if abs(apart) > IMPLAUSIBLE:
@@ -100,21 +102,27 @@ def days_after(submitted: datetime, deadline: datetime, extension: int, timezone
 class Assignment:
     """The teacher's files.  days_late, names, overrides: by student, for those who have any.
 
-    absent: students of the manifest without a submission.
+    absent: students of the manifest without a submission; metadata: Gradescope's, if it was found and is the manifest.
     """
 
     rubric: Rubric
     days_late: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    overrides: dict[str, list[Override]] = field(default_factory=dict)
+    overrides: dict[str, dict[str, Override]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
+    metadata: Path | None = None
 
 
-def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Path | None,
-                    students: list[str]) -> Assignment:
-    """Read the teacher's files and check them against each other and the students.  Raises UsageError."""
+def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Path | None, students: list[str],
+                    metadata: tuple[Path, Opener] | None = None) -> Assignment:
+    """Read the teacher's files and check them against each other and the students.
+
+    metadata: Gradescope's, among the submissions; it is the manifest if no other is given.  Raises UsageError.
+    """
     rubric, _ = read_yaml(rubric_file, Rubric)
-    entries, where = read_manifest(manifest)
+    found, opened = metadata if metadata and not manifest else (None, None)
+    manifest = manifest or found
+    entries, where = read_manifest(manifest, opened)
     listed: dict[str, Submitted] = {}
     days: dict[str, int] = {}
     for key, entry in entries.items():
@@ -133,7 +141,7 @@ def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Pa
             raise UsageError(f"{manifest}: no entry for {student}{nearest(student, absent)}; days_late: 0 means in "
                              "time")
     names = {student: entry.name for student, entry in listed.items()}
-    return Assignment(rubric, days, names, read_overrides(overrides_file, rubric, [*students, *absent]), absent)
+    return Assignment(rubric, days, names, read_overrides(overrides_file, rubric, [*students, *absent]), absent, found)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -143,13 +151,13 @@ def nearest(name: str, names: Sequence[str]) -> str:
     return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
-def read_manifest(path: Path | None) -> tuple[dict[str, Submitted | None], Where]:
-    """The manifest's entries by student, and their lines.  Raises UsageError."""
+def read_manifest(path: Path | None, opened: Opener | None) -> tuple[dict[str, Submitted | None], Where]:
+    """The manifest's entries by student, and their lines.  opened: opens it in an archive.  Raises UsageError."""
     if path is None:
         return {}, str
     if path.suffix.lower() in (".csv", ".tsv"):
         return read_table(path)
-    text = read_text(path, METADATA_BYTES)
+    text = read_text(path, METADATA_BYTES, opened)
     if ":created_at:" in text:
         text = NOT_ASKED.sub("", text)  # of megabytes, whose parsing takes minutes
     return read_yaml(path, dict[str, Submitted | None], text)
@@ -182,16 +190,16 @@ def read_table(path: Path) -> tuple[dict[str, Submitted | None], Where]:
     return validated(found, dict[str, Submitted | None], where), where
 
 
-def read_overrides(path: Path | None, rubric: Rubric, students: list[str]) -> dict[str, list[Override]]:
-    """The teacher's decisions by student.  Raises UsageError."""
+def read_overrides(path: Path | None, rubric: Rubric, students: list[str]) -> dict[str, dict[str, Override]]:
+    """The teacher's decisions by student and criterion.  Raises UsageError."""
     if path is None:
         return {}
     most = {criterion.id: criterion.points for criterion in rubric.criteria}
-    found: dict[str, list[Override]] = {}
+    found: dict[str, dict[str, Override]] = {}
     entries, where = read_yaml(path, list[Override])
     for i, one in enumerate(entries):
         student = shown(one.student)
-        own = found.setdefault(student, [])
+        own = found.setdefault(student, {})
         problem = ""
         if student not in students:
             problem = f"there is no submission of {one.student}{nearest(student, students)}"
@@ -200,9 +208,9 @@ def read_overrides(path: Path | None, rubric: Rubric, students: list[str]) -> di
         elif one.points > most[one.criterion]:
             problem = (f"{one.points:g} points for {one.criterion} of {one.student}; the criterion has "
                        f"{most[one.criterion]:g}")
-        elif one.criterion in [earlier.criterion for earlier in own]:
+        elif one.criterion in own:
             problem = f"{one.criterion} of {one.student} was set above; keep one of the two"
         if problem:
             raise UsageError(f"{where(i)}: {problem}")
-        own.append(one)
+        own[one.criterion] = one
     return found

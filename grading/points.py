@@ -27,6 +27,7 @@ class Grade:
     """A student's grade.  lost: points deducted for lateness; total: after that, in [0, rubric.points]."""
 
     student: str
+    evidence: Evidence
     awards: tuple[Award, ...]
     days_late: int
     lost: float
@@ -38,20 +39,18 @@ class Grade:
         return any(award.points is None for award in self.awards)
 
 
-def grade(student: str, evidence: Evidence, rubric: Rubric, days_late: int, overrides: list[Override]) -> Grade:
-    """Points of every criterion.  overrides: of this student; the last one for a criterion counts."""
-    last = {override.criterion: override for override in overrides}
+def grade(student: str, evidence: Evidence, rubric: Rubric, days_late: int, overrides: dict[str, Override]) -> Grade:
+    """Points of every criterion.  overrides: of this student, by criterion."""
     awards = []
     for criterion in rubric.criteria:
         award = judge(criterion, evidence)
-        if criterion.id in last:
-            override = last[criterion.id]
+        if override := overrides.get(criterion.id):
             before = "no points before" if award.points is None else f"{award.points:g} by the rubric"
             award = Award(criterion, override.points, f"set by the teacher ({before}): {override.reason}", True)
         awards.append(award)
     reached = sum(award.points or 0.0 for award in awards)
     lost = reached * (rubric.late.share(days_late) if rubric.late else 0)
-    return Grade(student, tuple(awards), days_late, lost, min(max(0.0, reached - lost), rubric.points))
+    return Grade(student, evidence, tuple(awards), days_late, lost, min(max(0.0, reached - lost), rubric.points))
 
 
 def judge(criterion: Criterion, evidence: Evidence) -> Award:

@@ -193,12 +193,12 @@ class Scorer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self.home.cleanup()
 
     def stop(self) -> None:
         """End the process and serve no further job."""
         self.stopped = True
         self.end()
+        self.home.cleanup()
 
     def end(self) -> None:
         """Kill the process and everything it started."""

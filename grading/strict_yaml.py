@@ -4,7 +4,10 @@ YAML's own types are not used, because 010 would be 8 there, 1:30 would be 90, a
 text, and the type of the field that it is for decides what it means.
 """
 
+import io
 import re
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
@@ -12,6 +15,7 @@ from typing import Annotated, Any, TypeVar, get_origin
 import yaml
 from pydantic import AwareDatetime, BeforeValidator, TypeAdapter, ValidationError
 
+from grading.submission import Opener, why
 from utils.errors import UsageError
 
 MAX_BYTES = 1_000_000
@@ -50,15 +54,21 @@ TextLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("(~|null|)
 TextLoader.add_constructor("tag:yaml.org,2002:null", lambda *_: None)
 
 
-def read_text(path: Path, most: int = MAX_BYTES) -> str:
-    """A UTF-8 file of at most `most` bytes, with or without a byte order mark.  Raises UsageError."""
+def read_text(path: Path, most: int = MAX_BYTES, opened: Opener | None = None) -> str:
+    """A UTF-8 file of at most `most` bytes, with or without a byte order mark.
+
+    opened: opens it, if it is inside an archive.  Raises UsageError.
+    """
     try:
-        if path.stat().st_size > most:
+        with opened() if opened else path.open("rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
             raise UsageError(f"{path}: larger than {most} bytes")
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text; save it as UTF-8"
-        raise UsageError(f"{path}: cannot be read: {reason}") from None
+        return io.StringIO(data.decode("utf-8-sig"), newline=None).getvalue()  # with \n at the end of every line
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: cannot be read: not UTF-8 text; save it as UTF-8") from None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UsageError(f"{path}: cannot be read: {why(error)}") from None
 
 
 def read_yaml(path: Path, shape: type[Shape], text: str | None = None) -> tuple[Shape, Where]:

@@ -16,13 +16,13 @@ import threading
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, NamedTuple
 
 from report import show
 from report.load import THEORY
@@ -36,10 +36,14 @@ IGNORED = (".html", ".pdf", ".md", ".txt", ".webp", ".png")  # allowed, but not 
 ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".xz", ".bz2")
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "venv", "node_modules", "site-packages", LOCKS, THEORY)
 PASSED_OVER = (*JUNK, ".DS_Store", ".git")  # next to the students
-METADATA = "submission_metadata.yml"  # of Gradescope's export
-# "Download all submissions": Moodle's names of folders and files, and Canvas's names of files
-MOODLE = re.compile(r"(?P<who>.+_\d+)_assignsubmission_[a-z]+(_.*)?")
-CANVAS = re.compile(r"(?P<who>[^_]+)(?:_LATE)?_(?P<id>\d{2,})_(\d{4,}|text)[_.].+")
+METADATA = "submission_metadata.yml"  # of Gradescope's export: who submitted, and when
+# How "download all submissions" names files, and Moodle folders, too ("/" at the end); the groups are the student.
+# Canvas's names are those of its lib/content_zipper.rb; a file's number there has more digits than a year.
+BLACKBOARD = re.compile(r"(?P<who>.+?)_attempt_\d{4}(?:-\d\d){5}(?:\.txt|_[^/]+)")
+CANVAS_FILE = r"_(?:\d{5,}_[^/]+|(?:text|link)\.html)"
+EXPORTS = [re.compile(r"(?P<who>.+?_\d+)_assignsubmission_[a-z]+(?:_.*)?/?"), BLACKBOARD,
+           re.compile(r"(?:LATE_)?(?P<who>anon(?:ymous)?_[^_]+)" + CANVAS_FILE),  # graded anonymously
+           re.compile(r"(?P<who>.+?)(?:_LATE)?_(?P<id>\d{2,})" + CANVAS_FILE)]
 MAX_DEPTH, MAX_FILES, MAX_LISTED = 40, 500, 20_000
 SHOWN, MOST_LINES = 120, 20  # characters of a path and lines on what is refused that are shown
 MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of about MAX_LISTED entries
@@ -84,44 +88,73 @@ class TooLarge(Exception):
     """One file is not accepted."""
 
 
-def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[str, list[Source]], list[str]]:
-    """Folders, .zip files and loose files of each student, and "name: reason" for whatever else `place` holds.
+class Found(NamedTuple):
+    """students: folders, .zip files and loose files of each; others: "name: reason" for whatever else is there.
+
+    metadata: path of Gradescope's METADATA, if it is there, and a function that opens it.
+    """
+
+    students: dict[str, list[Source]]
+    others: list[str]
+    metadata: tuple[Path, Opener] | None
+
+
+def find_submissions(place: Path, known: Collection[Path] = ()) -> Found:
+    """The submissions of a class.
 
     place: the folder of a class, or a .zip file of one; known: the teacher's files, which may be among them.  A student
-    is the name of a folder, of a .zip file without its suffix, or what Moodle and Canvas put before their files; always
-    as printable text in composed Unicode (NFC).  If a folder and a .zip file have the same name, the .zip file keeps
-    its suffix.  Raises UsageError if the export of a whole class is one folder deeper, or cannot be read.
+    is the name of a folder, of a .zip file without its suffix, or what an EXPORTS pattern finds; always as printable
+    text in composed Unicode (NFC).  If a folder and a .zip file have the same name, the .zip file keeps its suffix.
+    Raises UsageError if the export of a whole class is one folder deeper, or cannot be read.
     """
     found: dict[str, list[Source]] = {}
-    others = []
-    for original, is_folder, source in sorted(listed(place), key=lambda one: (is_archive(one[0]), one[0])):
-        name = shown(original)
-        exported = MOODLE.fullmatch(name) or (None if is_folder else CANVAS.fullmatch(name))
-        if original in (*PASSED_OVER, METADATA) or isinstance(source, Path) and source.resolve() in known:
+    others, metadata = [], None
+    members = sorted(listed(place), key=lambda one: (is_archive(one[0]), one[0]))
+    exported = students_of_export([name for name, _ in members])
+    for original, source in members:
+        name, is_folder = shown(original.rstrip("/")), original.endswith("/")
+        if original.rstrip("/") in PASSED_OVER or isinstance(source, Path) and source.resolve() in known:
             continue
-        if exported:
-            found.setdefault("_".join(exported.groupdict().values()), []).append(source)
+        if original in exported:
+            found.setdefault(exported[original], []).append(source)
         elif not name.startswith(".") and (is_folder or is_archive(name)):
             student = name if is_folder else name[:-len(".zip")]
             names = chain((student, name), (f"{name} ({i})" for i in count(2)))
             found[next(one for one in names if one not in found)] = [source]
+        elif original == METADATA and callable(
+                opened := partial(open_regular, source) if isinstance(source, Path) else source[0][1]):
+            metadata = place / METADATA, opened
         else:
             others.append(f"{name}: {'hidden' if name.startswith('.') else 'neither a folder nor a .zip file'}")
     # all of them: one student's folder may look like an export without stopping the others
     around = [source for sources in found.values() for source in sources if holds_export(source)]
     if around and len(around) == len(found):
         raise UsageError(f"{around[0]}: holds the submissions of a class; give this folder instead of {place}")
-    return dict(sorted(found.items())), others
+    return Found(dict(sorted(found.items())), others, metadata)
 
 
-def listed(place: Path) -> list[tuple[str, bool, Source]]:
-    """Name, whether it is a folder, and source of everything in the folder or the .zip file of a class.
+def students_of_export(names: Iterable[str]) -> dict[str, str]:
+    """The student by name of a folder (with "/" at its end) or file, for names that match one of EXPORTS.
+
+    In Blackboard's, the assignment comes before the student: it is what all have in common, up to an underscore.
+    """
+    found, attempts = {}, {}
+    for name in names:
+        match = next(filter(None, (pattern.fullmatch(shown(name)) for pattern in EXPORTS)), None)
+        if match:
+            (attempts if match.re is BLACKBOARD else found)[name] = "_".join(match.groupdict().values())
+    begin = os.path.commonprefix(list(attempts.values())).rfind("_") + 1
+    return found | {name: student[begin:] for name, student in attempts.items()}
+
+
+def listed(place: Path) -> list[tuple[str, Source]]:
+    """Name, with "/" at the end of a folder's, and source of everything in the folder or the .zip file of a class.
 
     In an archive, a folder around the class is passed over.  UsageError if it cannot be read.
     """
     try:
         if place.is_dir():
-            return [(path.name, path.is_dir(), path) for path in place.iterdir()]
+            return [(path.name + "/" * path.is_dir(), path) for path in place.iterdir()]
         entries = list(entries_in(zipfile.ZipFile(place)))
     except Exception as error:  # zipfile raises many kinds
         raise UsageError(f"{place}: cannot be read: {why(error)}") from None
@@ -132,10 +165,11 @@ def listed(place: Path) -> list[tuple[str, bool, Source]]:
             if top and top not in PASSED_OVER:
                 tops.setdefault(top, []).append((path, opened))
         entries = [(path.partition("/")[2], opened) for own in tops.values() for path, opened in own]
-        if len(tops) != 1 or MOODLE.fullmatch(shown(min(tops))) or not any(
-                "/" in path or is_archive(path) or CANVAS.fullmatch(path) for path, _ in entries):
+        inside = [path for path, _ in entries]
+        if len(tops) != 1 or students_of_export([f"{min(tops)}/"]) or not (
+                students_of_export(inside) or any("/" in path or is_archive(path) for path in inside)):
             break
-    return [(top, any("/" in path for path, _ in own),
+    return [(top + "/" * any("/" in path for path, _ in own),
              [(path.partition("/")[2] or path, opened) for path, opened in own]) for top, own in tops.items()]
 
 
@@ -159,7 +193,7 @@ def holds_export(source: Source) -> bool:
     """Whether a folder looks like the export of a class and not like the submission of a student."""
     with suppress(OSError):  # of a link, or of what is no folder
         names = [] if isinstance(source, list) or source.is_symlink() else os.listdir(source)
-        return METADATA in names or any(MOODLE.fullmatch(name) for name in names)
+        return METADATA in names or bool(students_of_export(names))
     return False
 
 
