@@ -112,7 +112,7 @@ def score_all(found: dict[str, list[Source]], truth: Truth, folders: dict[str, P
             evidence = evidence_of(found[student], truth, scorer, known)
         except Exception as error:  # whatever a submission causes affects its own student only
             reason = getattr(error, "strerror", None) or type(error).__name__
-            evidence = Evidence(submission="", against="", settled=False, trouble=f"could not be copied: {reason}")
+            evidence = Evidence(submission="", against="", trouble=f"could not be copied: {reason}")
         finally:
             idle.put(scorer)
         if evidence is not known and not scorer.stopped:  # a stopped scorer says nothing about the submission

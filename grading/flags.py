@@ -5,8 +5,7 @@ nothing by itself, and a latent can be clustered for other reasons.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from statistics import median
 from typing import NamedTuple
 
@@ -22,17 +21,10 @@ CLUSTERED = 1.0
 NEAR = 0.9
 ERRORS = 10  # at least, for equal predictions to mean anything
 GAP = 0.2  # public minus hidden accuracy, median: more is probably a mistake in the hidden images
+Owned = tuple[str, ScoredRun]  # a student and a run of theirs
 
 
-class Owned(NamedTuple):
-    """A run and the student who submitted it."""
-
-    student: str
-    run: ScoredRun
-
-
-@dataclass(frozen=True)
-class Flag:
+class Flag(NamedTuple):
     """The students concerned, what was noticed, and the file names of their records."""
 
     students: tuple[str, ...]
@@ -42,36 +34,36 @@ class Flag:
 
 def find_flags(evidence: dict[str, Evidence]) -> list[Flag]:
     """One flag for each group of students: one encoder, equal predictions, equal loss curves, clustered latents."""
-    runs = [Owned(student, run) for student, found in sorted(evidence.items()) for run in found.runs
+    runs = [(student, run) for student, found in sorted(evidence.items()) for run in found.runs
             if run.correct_verified is not None]
-    what: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for text, group in noticed(runs):
-        what[tuple(sorted({one.student for one in group}))][text] |= {one.run.file for one in group}
-    return [Flag(students, tuple(texts), tuple(sorted(set().union(*texts.values()))))
-            for students, texts in what.items()]
+    files: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
 
+    def notice(what: str, group: list[Owned]) -> None:
+        files[tuple(sorted({student for student, _ in group}))][what] |= {run.file for _, run in group}
 
-def noticed(runs: list[Owned]) -> Iterator[tuple[str, list[Owned]]]:
-    """What was noticed about a group of runs, and the group."""
-    errors = [one for one in runs if errs(one.run)]
-    shared = [("one encoder, up to an affine map of its latent", same_encoder(runs)),
-              ("equal predictions, errors included", grouped(errors, lambda one: one.run.outputs)),
-              ("identical loss curves", grouped([one for one in runs if one.run.epochs > 1],
-                                                lambda one: one.run.history))]
-    for text, groups in shared:
-        yield from ((text, group) for group in groups if len({one.student for one in group}) > 1)
-    for group in shared[0][1]:
-        for own in grouped(group, lambda one: one.student):
-            if len({one.run.task for one in own}) > 1:
-                yield "one encoder for two tasks", own
+    encoders = same_encoder(runs)
+    shared = [("one encoder, up to an affine map of its latent", encoders),
+              ("equal predictions, errors included", grouped([one for one in runs if errs(one[1])],
+                                                             lambda one: one[1].outputs)),
+              ("identical loss curves", grouped([one for one in runs if one[1].epochs > 1],
+                                                lambda one: one[1].history))]
+    for what, groups in shared:
+        for group in groups:
+            if len({student for student, _ in group}) > 1:
+                notice(what, group)
+    for own in (own for group in encoders for own in grouped(group, lambda one: one[0])):
+        if len({run.task for _, run in own}) > 1:
+            notice("one encoder for two tasks", own)
     for one in runs:
-        if looks_supervised(one.run):
-            yield "latents clustered by class, as labels make them, in a task without labels", [one]
+        if looks_supervised(one[1]):
+            notice("latents clustered by class, as labels make them, in a task without labels", [one])
+    return [Flag(students, tuple(found), tuple(sorted(set().union(*found.values()))))
+            for students, found in files.items()]
 
 
-def grouped(runs: list[Owned], key: Callable[[Owned], Hashable]) -> list[list[Owned]]:
+def grouped(runs: list[Owned], key: Callable[[Owned], str]) -> list[list[Owned]]:
     """Runs with the same key."""
-    found: dict[Hashable, list[Owned]] = defaultdict(list)
+    found: dict[str, list[Owned]] = defaultdict(list)
     for one in runs:
         found[key(one)].append(one)
     return list(found.values())
@@ -81,12 +73,11 @@ def same_encoder(runs: list[Owned]) -> list[list[Owned]]:
     """Runs with the same encoder: each run joins the first group whose first run it is near to."""
     groups: list[tuple[np.ndarray, list[Owned]]] = []
     for one in runs:
-        own = direction(one.run)
-        group = next((members for first, members in groups if first @ own > NEAR), None)
-        if group is None:
-            groups.append((own, [one]))
-        else:
-            group.append(one)
+        own = direction(one[1])
+        group = next((members for first, members in groups if first @ own > NEAR), [])
+        if not group:
+            groups.append((own, group))
+        group.append(one)
     return [members for _, members in groups]
 
 

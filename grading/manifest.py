@@ -8,22 +8,22 @@ import difflib
 import io
 import math
 import re
-import zoneinfo
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, model_validator
 
 from grading.rubric import Override, Rubric
 from grading.strict_yaml import Moment, Where, read_text, read_yaml, validated
-from grading.submission import Opener, shown
+from grading.submission import Metadata, Opener, shown
 from utils.errors import UsageError
 from utils.records.schema import Strict
 
-DAY = timedelta(days=1)
+DAY, CHANGE = timedelta(days=1), timedelta(hours=2)  # clocks change by two hours at most
 IMPLAUSIBLE = 200  # days between deadline and submission: probably another year
 METADATA_BYTES = 200_000_000  # it holds every earlier submission's results, too
 # lines of Gradescope's metadata other than the key of a submission, its submitters' names, and its time as utc or as is
@@ -56,46 +56,37 @@ class Submitted(Strict):
         return self
 
     def days(self, rubric: Rubric) -> int:
-        """Days late; a day that has begun counts.  Raises ValueError."""
-        if self.submitted is None:
+        """Days late by the clock of the rubric's time zone; a day that has begun counts.
+
+        Without a time zone a day has 24 hours.  ValueError if that may be another number because the clocks changed in
+        some time zone that the deadline's UTC offset fits, and for a time that is probably a mistake.
+        """
+        submitted, deadline = self.submitted, rubric.deadline
+        if submitted is None or deadline is None and rubric.late is None:  # then nothing depends on a time
             return max(0, (self.days_late or 0) - self.extension_days)
-        if rubric.deadline is None:
-            if rubric.late is None:
-                return 0  # nothing depends on it
+        if deadline is None:
             raise ValueError("submitted needs a deadline in the rubric")
-        apart = (self.submitted - rubric.deadline) // DAY
-        if abs(apart) > IMPLAUSIBLE:
-            raise ValueError(f"submitted is {abs(apart)} days {'after' if apart > 0 else 'before'} the deadline; is "
-                             "the year right?")
-        return days_after(self.submitted, rubric.deadline, self.extension_days, rubric.timezone)
+        apart = submitted - deadline
+        if abs(apart // DAY) > IMPLAUSIBLE:
+            raise ValueError(f"submitted is {abs(apart // DAY)} days {'after' if apart > DAY else 'before'} the "
+                             "deadline; is the year right?")
+        if submitted <= deadline:
+            return 0
 
+        def days(zone: ZoneInfo | None) -> int:
+            late = apart
+            if zone:
+                late = submitted.astimezone(zone).replace(tzinfo=None) - deadline.astimezone(zone).replace(tzinfo=None)
+            return max(0, math.ceil(late / DAY) - self.extension_days)
 
-def days_after(submitted: datetime, deadline: datetime, extension: int, timezone: str | None) -> int:
-    """Days begun after the deadline and the extension, by the clock of a time zone.
-
-    Without a time zone a day has 24 hours.  ValueError if that may be another number because the clocks changed in
-    some time zone that the deadline's UTC offset fits.
-    """
-    if submitted <= deadline:
-        return 0
-
-    def days(zone: zoneinfo.ZoneInfo | None) -> int:
-        late = submitted - deadline
-        if zone:
-            late = submitted.astimezone(zone).replace(tzinfo=None) - deadline.astimezone(zone).replace(tzinfo=None)
-        return max(0, math.ceil(late / DAY) - extension)
-
-    if timezone:
-        return days(zoneinfo.ZoneInfo(timezone))
-    found = days(None)
-    into_a_day = (submitted - deadline) % DAY
-    if timedelta(hours=2) < into_a_day < DAY - timedelta(hours=2):  # clocks change by two hours at most
+        found = days(rubric.timezone)
+        if rubric.timezone or CHANGE < apart % DAY < DAY - CHANGE:
+            return found
+        for zone in map(ZoneInfo, sorted(available_timezones())):
+            if deadline.astimezone(zone).utcoffset() == deadline.utcoffset() and days(zone) != found:
+                raise ValueError(f"the clocks change in this week: the submission is {days(zone)} or {found} days "
+                                 f"late; add the time zone to the rubric, for example timezone: {zone.key}")
         return found
-    for zone in map(zoneinfo.ZoneInfo, sorted(zoneinfo.available_timezones())):
-        if deadline.astimezone(zone).utcoffset() == deadline.utcoffset() and days(zone) != found:
-            raise ValueError(f"the clocks change in this week: the submission is {days(zone)} or {found} days late; "
-                             f"add the time zone to the rubric, for example timezone: {zone.key}")
-    return found
 
 
 @dataclass(frozen=True)
@@ -114,14 +105,14 @@ class Assignment:
 
 
 def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Path | None, students: list[str],
-                    metadata: tuple[Path, Opener] | None = None) -> Assignment:
+                    metadata: Metadata = None) -> Assignment:
     """Read the teacher's files and check them against each other and the students.
 
     metadata: Gradescope's, among the submissions; it is the manifest if no other is given.  Raises UsageError.
     """
     rubric, _ = read_yaml(rubric_file, Rubric)
-    found, opened = metadata if metadata and not manifest else (None, None)
-    manifest = manifest or found
+    used, opened = (None, None) if manifest or not metadata else metadata
+    manifest = manifest or used
     entries, where = read_manifest(manifest, opened)
     listed: dict[str, Submitted] = {}
     days: dict[str, int] = {}
@@ -141,7 +132,7 @@ def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Pa
             raise UsageError(f"{manifest}: no entry for {student}{nearest(student, absent)}; days_late: 0 means in "
                              "time")
     names = {student: entry.name for student, entry in listed.items()}
-    return Assignment(rubric, days, names, read_overrides(overrides_file, rubric, [*students, *absent]), absent, found)
+    return Assignment(rubric, days, names, read_overrides(overrides_file, rubric, [*students, *absent]), absent, used)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:

@@ -6,8 +6,6 @@ text, and the type of the field that it is for decides what it means.
 
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_origin
@@ -20,7 +18,8 @@ from utils.errors import UsageError
 
 MAX_BYTES = 1_000_000
 TIME = "2026-12-01T23:59:00+01:00"  # an example of one
-PLAIN = {"extra_forbidden": "there is no such field", "missing": "is missing"}  # for a kind of pydantic's errors
+PLAIN = {"extra_forbidden": "there is no such field", "missing": "is missing",  # for a kind of pydantic's errors
+         "zoneinfo_str": "{input} is not a time zone of this system, such as Europe/Berlin"}
 Where = Callable[..., str]  # file and line of the value that these keys and indices lead to
 Shape = TypeVar("Shape")
 
@@ -62,13 +61,13 @@ def read_text(path: Path, most: int = MAX_BYTES, opened: Opener | None = None) -
     try:
         with opened() if opened else path.open("rb") as file:
             data = file.read(most + 1)
-        if len(data) > most:
-            raise UsageError(f"{path}: larger than {most} bytes")
-        return io.StringIO(data.decode("utf-8-sig"), newline=None).getvalue()  # with \n at the end of every line
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: cannot be read: not UTF-8 text; save it as UTF-8") from None
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UsageError(f"{path}: cannot be read: {why(error)}") from None
+        text = data.decode("utf-8-sig") if len(data) <= most else ""
+    except Exception as error:  # zipfile raises many kinds
+        reason = "not UTF-8 text; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else why(error)
+        raise UsageError(f"{path}: cannot be read: {reason}") from None
+    if len(data) > most:
+        raise UsageError(f"{path}: larger than {most} bytes")
+    return io.StringIO(text, newline=None).getvalue()  # lines end with \n
 
 
 def read_yaml(path: Path, shape: type[Shape], text: str | None = None) -> tuple[Shape, Where]:
@@ -114,8 +113,8 @@ def validated(value: Any, shape: type[Shape], where: Where) -> Shape:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"]) or "the file"
-        message = PLAIN.get(first["type"]) or first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        message = message.split(", unable")[0]
+        message = PLAIN.get(first["type"], first["msg"]).replace("{input}", str(first["input"]))
+        message = message.removeprefix("Value error, ").removeprefix("Input ").split(", unable")[0]
         raise UsageError(f"{where(*first['loc'])}: {field}: {message}{meant(first)}") from None
 
 

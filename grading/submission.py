@@ -20,9 +20,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, count
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO
 
 from report import show
 from report.load import THEORY
@@ -50,33 +49,37 @@ MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of ab
 BLOCK = 2**20
 Opener = Callable[[], IO[bytes]]
 Entry = tuple[str, Opener | str | None]  # a path, and a function that opens it, why it is refused, or None: passed over
+Metadata = tuple[Path, Opener] | None  # a file's path, which may lead into an archive, and a function that opens it
 Source = Path | list[Entry]  # a folder or file, or the student's part of a class's archive
 ONE_AT_A_TIME = threading.Lock()  # what is copied: a class's archive is open once, and zipfile counts its readers
 
 
 @dataclass
 class Taken:
-    """What was copied and what was refused.  files, names: SHA-256 and path in the submission, by name of the copy."""
+    """What was copied and what was refused.
 
-    files: dict[str, str] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    copies: Counter[str] = field(default_factory=Counter)  # further files with the same bytes, by name of the copy
-    reasons: dict[str, list[str]] = field(default_factory=dict)  # paths by why they are refused
-    unreadable: str = ""  # why there is nothing to grade, or ""
+    files: SHA-256 and path in the submission; copies: how many further files have the same bytes; both by name of the
+    copy.  reasons: paths by why they are refused; unreadable: why there is nothing to grade, or "".
+    """
+
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    copies: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+    unreadable: str = ""
 
     @property
     def refused(self) -> list[str]:
         """One line per reason, which names the first files; at most MOST_LINES."""
         lines = [f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}: {reason}"
                  for reason, names in self.reasons.items()]
-        lines += [f"{self.names[name]}: submitted {1 + more} times, counted once"
+        lines += [f"{self.files[name][1]}: submitted {1 + more} times, counted once"
                   for name, more in sorted(self.copies.items()) if name.endswith(".json")]
         return lines[:MOST_LINES] + ([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else [])
 
     @property
     def digest(self) -> str:
         """Digest of the submission; every byte that is graded, every name and every refusal changes it."""
-        lines = [f"{name}\0{self.names[name]}\0{digest}" for name, digest in sorted(self.files.items())]
+        lines = ["\0".join([name, *self.files[name]]) for name in sorted(self.files)]
         return hashlib.sha256("\n".join([*lines, *self.refused, self.unreadable]).encode()).hexdigest()
 
 
@@ -84,23 +87,13 @@ class TooMuch(Exception):
     """The whole submission is not accepted."""
 
 
-class TooLarge(Exception):
+class Refused(Exception):
     """One file is not accepted."""
 
 
-class Found(NamedTuple):
-    """students: folders, .zip files and loose files of each; others: "name: reason" for whatever else is there.
-
-    metadata: path of Gradescope's METADATA, if it is there, and a function that opens it.
-    """
-
-    students: dict[str, list[Source]]
-    others: list[str]
-    metadata: tuple[Path, Opener] | None
-
-
-def find_submissions(place: Path, known: Collection[Path] = ()) -> Found:
-    """The submissions of a class.
+def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[str, list[Source]], list[str], Metadata]:
+    """Folders, .zip files and loose files of each student; "name: reason" for whatever else `place` holds; Gradescope's
+    METADATA if it is there.
 
     place: the folder of a class, or a .zip file of one; known: the teacher's files, which may be among them.  A student
     is the name of a folder, of a .zip file without its suffix, or what an EXPORTS pattern finds; always as printable
@@ -118,9 +111,10 @@ def find_submissions(place: Path, known: Collection[Path] = ()) -> Found:
         if original in exported:
             found.setdefault(exported[original], []).append(source)
         elif not name.startswith(".") and (is_folder or is_archive(name)):
-            student = name if is_folder else name[:-len(".zip")]
-            names = chain((student, name), (f"{name} ({i})" for i in count(2)))
-            found[next(one for one in names if one not in found)] = [source]
+            student = name if is_folder or name[:-len(".zip")] in found else name[:-len(".zip")]
+            while student in found:  # two names that look the same
+                student += " (2)"
+            found[student] = [source]
         elif original == METADATA and callable(
                 opened := partial(open_regular, source) if isinstance(source, Path) else source[0][1]):
             metadata = place / METADATA, opened
@@ -130,7 +124,7 @@ def find_submissions(place: Path, known: Collection[Path] = ()) -> Found:
     around = [source for sources in found.values() for source in sources if holds_export(source)]
     if around and len(around) == len(found):
         raise UsageError(f"{around[0]}: holds the submissions of a class; give this folder instead of {place}")
-    return Found(dict(sorted(found.items())), others, metadata)
+    return dict(sorted(found.items())), others, metadata
 
 
 def students_of_export(names: Iterable[str]) -> dict[str, str]:
@@ -161,16 +155,15 @@ def listed(place: Path) -> list[tuple[str, Source]]:
     while True:
         tops: dict[str, list[Entry]] = {}
         for path, opened in entries:
-            top = path.split("/")[0]
+            top, slash, rest = path.partition("/")
             if top and top not in PASSED_OVER:
-                tops.setdefault(top, []).append((path, opened))
-        entries = [(path.partition("/")[2], opened) for own in tops.values() for path, opened in own]
-        inside = [path for path, _ in entries]
-        if len(tops) != 1 or students_of_export([f"{min(tops)}/"]) or not (
+                tops.setdefault(top + slash, []).append((rest or top, opened))
+        only = min(tops, default="")
+        inside = [path for path, _ in tops.get(only, ())]
+        if len(tops) != 1 or not only.endswith("/") or students_of_export([only]) or not (
                 students_of_export(inside) or any("/" in path or is_archive(path) for path in inside)):
-            break
-    return [(top + "/" * any("/" in path for path, _ in own),
-             [(path.partition("/")[2] or path, opened) for path, opened in own]) for top, own in tops.items()]
+            return list(tops.items())
+        entries = tops[only]
 
 
 def name_of(entry: zipfile.ZipInfo) -> str:
@@ -227,49 +220,50 @@ def why(error: Exception) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
-def copy_entries(entries: Iterator[Entry], target: Path, taken: Taken) -> None:
+def copy_entries(entries: Iterable[Entry], target: Path, taken: Taken) -> None:
     """Copy the accepted entries.  TooMuch if their number, or their bytes as written, exceed the limits."""
-    total = 0
     by_digest: dict[str, str] = {}
+    left = MAX_BYTES
     for number, (path, opened) in enumerate(entries, start=1):
         if number > MAX_LISTED or len(taken.files) + taken.copies.total() > MAX_FILES:
             raise TooMuch(f"contains more than {MAX_FILES} records, arrays and checkpoints, or {MAX_LISTED:,} entries")
         suffix = PurePosixPath(path).suffix.lower()
         if opened is None or is_junk(path) or callable(opened) and suffix in IGNORED:
             continue
-        name, reason = f"{number:05}{suffix}", opened if isinstance(opened, str) else ""
-        if not reason and suffix not in SUFFIXES:
-            reason = ("an archive that is not unpacked; submit its contents" if suffix in ARCHIVES else
-                      f"not one of {', '.join(SUFFIXES)}")
-        if not reason and callable(opened):
-            try:
-                with opened() as reader, (target / name).open("xb") as writer:
-                    digest = copy(reader, writer, SUFFIXES[suffix], MAX_BYTES - total)
-            except TooMuch:
-                raise
-            except Exception as error:  # zipfile and zlib raise many kinds; the other files count
-                reason = str(error) if isinstance(error, TooLarge) else f"damaged, or cannot be read: {why(error)}"
-            total += (target / name).stat().st_size if (target / name).exists() else 0
-        if reason:
-            taken.reasons.setdefault(reason, []).append(show.shorten(shown(path), SHOWN))
-        elif digest in by_digest:
-            taken.copies[by_digest[digest]] += 1
-        else:
-            by_digest[digest] = name
-            taken.files[name], taken.names[name] = digest, show.shorten(shown(path), SHOWN)
+        copied, name = target / f"{number:05}{suffix}", show.shorten(shown(path), SHOWN)
+        try:
+            if not callable(opened):
+                raise Refused(opened)
+            if suffix not in SUFFIXES:
+                raise Refused("an archive that is not unpacked; submit its contents" if suffix in ARCHIVES else
+                              f"not one of {', '.join(SUFFIXES)}")
+            with opened() as reader, copied.open("xb") as writer:
+                digest = copy(reader, writer, SUFFIXES[suffix], left)
+        except TooMuch:
+            raise
+        except Exception as error:  # zipfile and zlib raise many kinds; the other files count
+            reason = str(error) if isinstance(error, Refused) else f"damaged, or cannot be read: {why(error)}"
+            taken.reasons.setdefault(reason, []).append(name)
+            digest = ""
+        left -= copied.stat().st_size if copied.exists() else 0
+        if digest and digest not in by_digest:
+            by_digest[digest] = copied.name
+            taken.files[copied.name] = digest, name
             continue
-        (target / name).unlink(missing_ok=True)
+        if digest:
+            taken.copies[by_digest[digest]] += 1
+        copied.unlink(missing_ok=True)
 
 
 def copy(reader: IO[bytes], writer: IO[bytes], most: int, left: int) -> str:
-    """Copy block by block; returns the SHA-256.  TooLarge above `most` bytes, TooMuch above `left`, as read."""
+    """Copy block by block; returns the SHA-256.  Refused above `most` bytes, TooMuch above `left`, as read."""
     digest, size = hashlib.sha256(), 0
     while block := reader.read(BLOCK):
         size += len(block)
         if size > left:
             raise TooMuch(f"is larger than the {MAX_BYTES / 1e6:.0f} MB that a submission may have")
         if size > most:
-            raise TooLarge(f"larger than the {most / 1e6:.0f} MB that a file of this kind may have")
+            raise Refused(f"larger than the {most / 1e6:.0f} MB that a file of this kind may have")
         digest.update(block)
         writer.write(block)
     return digest.hexdigest()
@@ -304,7 +298,8 @@ def from_path(source: Path) -> Iterator[Entry]:
         raise TooMuch("is a link")
     if not stat.S_ISDIR(mode):
         yield source.name, refusal(mode) or partial(open_regular, source)
-    for place, folders, files, descriptor in os.fwalk(source, onerror=fail) if stat.S_ISDIR(mode) else ():
+        return
+    for place, folders, files, descriptor in os.fwalk(source, onerror=fail):
         inside = PurePosixPath(place).relative_to(PurePosixPath(source))
         modes = {name: os.lstat(name, dir_fd=descriptor).st_mode for name in sorted([*folders, *files])}
         folders[:] = [name for name, mode in modes.items() if stat.S_ISDIR(mode) and not is_junk(name)]

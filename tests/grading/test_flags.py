@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from grading.flags import Owned, find_flags, hidden_gap, same_encoder
+from grading.flags import find_flags, hidden_gap, same_encoder
 from grading.score import SKETCH
 from tests.grading.helpers import evidence_with, scored
 
@@ -36,7 +36,7 @@ def test_equal_predictions_with_hardly_an_error_prove_nothing() -> None:
 
 
 def test_a_run_without_a_summary_or_with_zeros_is_near_no_other() -> None:
-    runs = [Owned("s", scored(900, latents=latents)) for latents in ([], [], [0.0] * 5, ONE[:9])]
+    runs = [("s", scored(900, latents=latents)) for latents in ([], [], [0.0] * 5, ONE[:9])]
     assert len(same_encoder(runs)) == 4
 
 

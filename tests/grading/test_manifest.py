@@ -189,7 +189,7 @@ def test_gradescope_s_metadata_that_cannot_be_read_is_one_line(tmp_path: Path) -
     (tmp_path / "class" / METADATA).symlink_to("/etc/hostname")
     for name, reason in (("damaged.zip", "Bad CRC-32"), ("class", "Too many levels of symbolic links")):
         with pytest.raises(UsageError, match=f"{name}/{METADATA}: cannot be read: {reason}"):
-            read_assignment(EXAMPLE, None, None, ["submission_1"], find_submissions(tmp_path / name).metadata)
+            read_assignment(EXAMPLE, None, None, ["submission_1"], find_submissions(tmp_path / name)[2])
 
 
 @pytest.mark.parametrize("override, expected", [
