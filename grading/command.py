@@ -49,14 +49,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if not 0 < args.timeout <= 86400:
         raise UsageError(f"--timeout {args.timeout:g}: must be above 0 and at most 86400 seconds")
     needed = {"SUBMISSIONS": args.submissions, "--rubric": args.rubric, "--out": args.out}
-    if args.check:
-        given = [name for name in needed if needed[name]]
-        if given:
-            raise UsageError(f"--check takes no {given[0]}; it gives no points")
-        return args
-    missing = [name for name in needed if not needed[name]]
-    if missing:
-        raise UsageError(f"the following arguments are required: {', '.join(missing)} (see --help)")
+    given = [name for name in needed if needed[name]]
+    if args.check and given:
+        raise UsageError(f"--check takes no {given[0]}; it gives no points")
+    if not args.check and len(given) < len(needed):
+        raise UsageError("the following arguments are required: "
+                         f"{', '.join(name for name in needed if name not in given)} (see --help)")
     return args
 
 

@@ -7,7 +7,6 @@ nothing by itself, and a latent can be clustered for other reasons.
 from collections import defaultdict
 from collections.abc import Callable
 from statistics import median
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,16 +23,11 @@ GAP = 0.2  # public minus hidden accuracy, median: more is probably a mistake in
 Owned = tuple[str, ScoredRun]  # a student and a run of theirs
 
 
-class Flag(NamedTuple):
-    """The students concerned, what was noticed, and the file names of their records."""
+def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], list[str], list[str]]]:
+    """One flag for each group of students: the students, what was noticed, and the file names of their records.
 
-    students: tuple[str, ...]
-    what: tuple[str, ...]
-    files: tuple[str, ...]
-
-
-def find_flags(evidence: dict[str, Evidence]) -> list[Flag]:
-    """One flag for each group of students: one encoder, equal predictions, equal loss curves, clustered latents."""
+    Noticed are one encoder, equal predictions and equal loss curves of several students, and clustered latents.
+    """
     runs = [(student, run) for student, found in sorted(evidence.items()) for run in found.runs
             if run.correct_verified is not None]
     files: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -57,8 +51,7 @@ def find_flags(evidence: dict[str, Evidence]) -> list[Flag]:
     for one in runs:
         if looks_supervised(one[1]):
             notice("latents clustered by class, as labels make them, in a task without labels", [one])
-    return [Flag(students, tuple(found), tuple(sorted(set().union(*found.values()))))
-            for students, found in files.items()]
+    return [(students, list(found), sorted(set().union(*found.values()))) for students, found in files.items()]
 
 
 def grouped(runs: list[Owned], key: Callable[[Owned], str]) -> list[list[Owned]]:
