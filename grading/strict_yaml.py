@@ -18,8 +18,7 @@ from utils.errors import UsageError
 
 MAX_BYTES = 1_000_000
 TIME = "2026-12-01T23:59:00+01:00"  # an example of one
-PLAIN = {"extra_forbidden": "there is no such field", "missing": "is missing",  # for a kind of pydantic's errors
-         "zoneinfo_str": "{input} is not a time zone of this system, such as Europe/Berlin"}
+PLAIN = {"extra_forbidden": "there is no such field", "missing": "is missing"}  # for a kind of pydantic's errors
 Where = Callable[..., str]  # file and line of the value that these keys and indices lead to
 Shape = TypeVar("Shape")
 
@@ -113,8 +112,8 @@ def validated(value: Any, shape: type[Shape], where: Where) -> Shape:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"]) or "the file"
-        message = PLAIN.get(first["type"], first["msg"]).replace("{input}", str(first["input"]))
-        message = message.removeprefix("Value error, ").removeprefix("Input ").split(", unable")[0]
+        message = PLAIN.get(first["type"]) or first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        message = message.split(", unable")[0]
         raise UsageError(f"{where(*first['loc'])}: {field}: {message}{meant(first)}") from None
 
 
@@ -122,6 +121,8 @@ def meant(error: Any) -> str:
     """What the teacher probably meant by a value of the wrong type, or "".  error: one of pydantic's."""
     if error["type"].startswith(("datetime", "timezone")):
         return f", for example {TIME}"
+    if error["type"] == "zoneinfo_str":
+        return "; write one that this system has, such as Europe/Berlin"
     if error["type"] in ("float_parsing", "int_parsing") and (
             number := re.fullmatch(r"([-+]?\d+)[.,]?(\d*)\s*%?", error["input"])):
         return f"; write {number[1]}{f'.{number[2]}' if number[2] else ''} without other signs"

@@ -157,7 +157,7 @@ def listed(place: Path) -> list[tuple[str, Source]]:
         for path, opened in entries:
             top, slash, rest = path.partition("/")
             if top and top not in PASSED_OVER:
-                tops.setdefault(top + slash, []).append((rest or top, opened))
+                tops.setdefault(top + slash, []).extend([(rest or top, opened)] if rest or not slash else ())
         only = min(tops, default="")
         inside = [path for path, _ in tops.get(only, ())]
         if len(tops) != 1 or not only.endswith("/") or students_of_export([only]) or not (

@@ -61,7 +61,7 @@ def test_across_the_change_of_clocks_a_day_ends_at_the_deadline_s_time_by_the_cl
     for zone, late in (("Europe/Berlin", 1), ("Africa/Johannesburg", 2)):
         assert days(tmp_path, manifest, f"timezone: {zone}\n{BERLIN}").days_late == {"ada": late}
     assert days(tmp_path, "ada: {submitted: 2026-10-25T12:00:00+01:00}", BERLIN).days_late == {"ada": 1}
-    with pytest.raises(UsageError, match="line 1: timezone: Europe/Berlni is not a time zone"):
+    with pytest.raises(UsageError, match="line 1: timezone: invalid timezone: Europe/Berlni; write one"):
         days(tmp_path, manifest, f"timezone: Europe/Berlni\n{BERLIN}")
 
 
