@@ -10,7 +10,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection
-from functools import cache
 from pathlib import Path
 from statistics import mean, median
 
@@ -31,8 +30,14 @@ NAME = re.compile(r"(?!(?i:student-|grades\.csv$|class\.html$))"  # the names of
 LONGEST_NAME, MOST_NAMES, MOST_FILES = 60, 10, 4  # of a student and of a flag, on the class page
 MOST_REMARKS = 8  # on runs, in grades.csv
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # spreadsheets run a cell that begins like this
-TEMPLATES = Path(__file__).parent / "templates"
 STYLES = Path(__file__).parent.parent / "report" / "templates" / "report.css"
+PAGES = jinja2.Environment(loader=jinja2.PackageLoader("grading"), autoescape=True, undefined=jinja2.StrictUndefined,
+                           trim_blocks=True, lstrip_blocks=True,
+                           finalize=lambda value: show.plain(value) if type(value) is str else value)  # not Markup
+PAGES.filters |= {"percent": show.percent, "gap": show.points,
+                  "points": lambda value: show.NOTHING if value is None else f"{value:.2f}",
+                  "short": lambda name: show.shorten(show.plain(name), LONGEST_NAME)}
+PAGES.globals |= {"outcome": outcome, "MOST_FILES": MOST_FILES, "MOST_NAMES": MOST_NAMES}
 
 
 def folder_names(students: Collection[str]) -> dict[str, str]:
@@ -137,19 +142,4 @@ def best_runs(runs: list[ScoredRun]) -> list[ScoredRun]:
 def render(template: str, **values: object) -> bytes:
     """A page that contains its style and loads nothing from the network."""
     style = Markup(STYLES.read_text(encoding="utf-8"))
-    return environment().get_template(template).render(style=style, **values).encode(errors="backslashreplace")
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """One for all pages, so that each template is compiled once."""
-    def printable(value: object) -> object:
-        return show.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    made = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, finalize=printable,
-                              undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"percent": show.percent, "gap": show.points,
-                     "points": lambda value: show.NOTHING if value is None else f"{value:.2f}",
-                     "short": lambda name: show.shorten(show.plain(name), LONGEST_NAME)}
-    made.globals |= {"outcome": outcome, "MOST_FILES": MOST_FILES, "MOST_NAMES": MOST_NAMES}
-    return made
+    return PAGES.get_template(template).render(style=style, **values).encode(errors="backslashreplace")

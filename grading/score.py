@@ -245,9 +245,7 @@ def evidence_of(sources: Sequence[Source], truth: Truth, scorer: Scorer, known: 
         if known and not known.ended and (known.submission, known.against) == (taken.digest, truth.digest):
             return known
         records = [file for file in sorted(taken.files) if file.endswith(".json")]
-        trouble, ended, runs = taken.unreadable, "", []
-        if not trouble and not records:
-            trouble = "contains no record (.json)"
+        trouble, ended, runs = taken.unreadable or ("" if records else "contains no record (.json)"), "", []
         if not trouble:
             ended = scorer.run({
                 "submission": str(submission), "out": str(out), "files": taken.files,
