@@ -5,7 +5,6 @@ nothing by itself, and a latent can be clustered for other reasons.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
 from statistics import median
 
 import numpy as np
@@ -36,30 +35,26 @@ def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], lis
         files[tuple(sorted({student for student, _ in group}))][what] |= {run.file for _, run in group}
 
     encoders = same_encoder(runs)
-    shared = [("one encoder, up to an affine map of its latent", encoders),
-              ("equal predictions, errors included", grouped([one for one in runs if errs(one[1])],
-                                                             lambda one: one[1].outputs)),
-              ("identical loss curves", grouped([one for one in runs if one[1].epochs > 1],
-                                                lambda one: one[1].history))]
-    for what, groups in shared:
-        for group in groups:
-            if len({student for student, _ in group}) > 1:
-                notice(what, group)
-    for own in (own for group in encoders for own in grouped(group, lambda one: one[0])):
-        if len({run.task for _, run in own}) > 1:
-            notice("one encoder for two tasks", own)
+    shared: dict[tuple[str, object], list[Owned]] = defaultdict(list)
+    for number, group in enumerate(encoders):
+        shared["one encoder, up to an affine map of its latent", number] = group
+    for one in runs:
+        if errs(one[1]):
+            shared["equal predictions, errors included", one[1].outputs].append(one)
+        if one[1].epochs > 1:
+            shared["identical loss curves", one[1].history].append(one)
+    for (what, _), group in shared.items():
+        if len({student for student, _ in group}) > 1:
+            notice(what, group)
+    for group in encoders:
+        for name in sorted({student for student, _ in group}):
+            own = [one for one in group if one[0] == name]
+            if len({run.task for _, run in own}) > 1:
+                notice("one encoder for two tasks", own)
     for one in runs:
         if looks_supervised(one[1]):
             notice("latents clustered by class, as labels make them, in a task without labels", [one])
     return [(students, list(found), sorted(set().union(*found.values()))) for students, found in files.items()]
-
-
-def grouped(runs: list[Owned], key: Callable[[Owned], str]) -> list[list[Owned]]:
-    """Runs with the same key."""
-    found: dict[str, list[Owned]] = defaultdict(list)
-    for one in runs:
-        found[key(one)].append(one)
-    return list(found.values())
 
 
 def same_encoder(runs: list[Owned]) -> list[list[Owned]]:
