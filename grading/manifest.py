@@ -21,7 +21,7 @@ from grading.rubric import Override, Rubric
 from grading.strict_yaml import Moment, Where, read_text, read_yaml, validated
 from grading.submission import Metadata, Opener, shown
 from utils.errors import UsageError
-from utils.records.schema import Strict
+from utils.records.schema import Strict, require
 
 DAY, CHANGE = timedelta(days=1), timedelta(hours=2)  # clocks change by two hours at most
 IMPLAUSIBLE = 200  # days between deadline and submission: probably another year
@@ -51,8 +51,7 @@ class Submitted(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "Submitted":
-        if self.submitted is not None and self.days_late is not None:
-            raise ValueError("needs either submitted or days_late, not both")
+        require(self.submitted is None or self.days_late is None, "needs either submitted or days_late, not both")
         return self
 
     def days(self, rubric: Rubric) -> int:
@@ -67,9 +66,8 @@ class Submitted(Strict):
         if deadline is None:
             raise ValueError("submitted needs a deadline in the rubric")
         apart = submitted - deadline
-        if abs(apart // DAY) > IMPLAUSIBLE:
-            raise ValueError(f"submitted is {abs(apart // DAY)} days {'after' if apart > DAY else 'before'} the "
-                             "deadline; is the year right?")
+        require(abs(apart // DAY) <= IMPLAUSIBLE, f"submitted is {abs(apart // DAY)} days "
+                f"{'after' if apart > DAY else 'before'} the deadline; is the year right?")
         if submitted <= deadline:
             return 0
 
@@ -191,17 +189,13 @@ def read_overrides(path: Path | None, rubric: Rubric, students: list[str]) -> di
     for i, one in enumerate(entries):
         student = shown(one.student)
         own = found.setdefault(student, {})
-        problem = ""
-        if student not in students:
-            problem = f"there is no submission of {one.student}{nearest(student, students)}"
-        elif one.criterion not in most:
-            problem = f"no criterion {one.criterion}; choose from {', '.join(most)}"
-        elif one.points > most[one.criterion]:
-            problem = (f"{one.points:g} points for {one.criterion} of {one.student}; the criterion has "
-                       f"{most[one.criterion]:g}")
-        elif one.criterion in own:
-            problem = f"{one.criterion} of {one.student} was set above; keep one of the two"
-        if problem:
-            raise UsageError(f"{where(i)}: {problem}")
+        try:
+            require(student in students, f"there is no submission of {one.student}{nearest(student, students)}")
+            require(one.criterion in most, f"no criterion {one.criterion}; choose from {', '.join(most)}")
+            require(one.points <= most[one.criterion], f"{one.points:g} points for {one.criterion} of {one.student}; "
+                                                       f"the criterion has {most[one.criterion]:g}")
+            require(one.criterion not in own, f"{one.criterion} of {one.student} was set above; keep one of the two")
+        except ValueError as error:
+            raise UsageError(f"{where(i)}: {error}") from None
         own[one.criterion] = one
     return found
