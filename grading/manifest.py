@@ -116,11 +116,10 @@ def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Pa
     days: dict[str, int] = {}
     for key, entry in entries.items():
         student, entry = shown(key), entry or Submitted()
-        if student in listed:
-            raise UsageError(f"{where(key)}: {key} is listed twice")
-        if student in students and entry.submitted is entry.days_late is None:
-            raise UsageError(f"{where(key)}: {key}: needs either submitted or days_late; days_late: 0 means in time")
         try:
+            require(student not in listed, "is listed twice")
+            require(student not in students or entry.submitted is not None or entry.days_late is not None,
+                    "needs either submitted or days_late; days_late: 0 means in time")
             listed[student], days[student] = entry, entry.days(rubric)
         except ValueError as error:
             raise UsageError(f"{where(key)}: {key}: {error}") from None
