@@ -290,16 +290,14 @@ def from_path(source: Path) -> Iterator[Entry]:
 
     Each folder is opened relative to the one above it (os.fwalk), so swapping a folder for a link has no effect.
     """
-    def fail(error: OSError) -> None:
-        raise error
-
     mode = source.lstat().st_mode
     if stat.S_ISLNK(mode):
         raise TooMuch("is a link")
     if not stat.S_ISDIR(mode):
         yield source.name, refusal(mode) or partial(open_regular, source)
         return
-    for place, folders, files, descriptor in os.fwalk(source, onerror=fail):
+    failed: list[OSError] = []
+    for place, folders, files, descriptor in os.fwalk(source, onerror=failed.append):
         inside = PurePosixPath(place).relative_to(PurePosixPath(source))
         modes = {name: os.lstat(name, dir_fd=descriptor).st_mode for name in sorted([*folders, *files])}
         folders[:] = [name for name, mode in modes.items() if stat.S_ISDIR(mode) and not is_junk(name)]
@@ -309,6 +307,8 @@ def from_path(source: Path) -> Iterator[Entry]:
         for name, mode in modes.items():
             yield str(inside / name), None if stat.S_ISDIR(mode) else refusal(mode) or partial(
                 open_regular, name, descriptor)
+    for error in failed:
+        yield str(error.filename), f"cannot be read: {why(error)}"
 
 
 def refusal(mode: int) -> str:
