@@ -61,7 +61,7 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
                     raise UsageError(f"criterion {criterion.id} needs hidden images: --holdout FILE with "
                                      f"{criterion.dataset}_images and {criterion.dataset}_labels")
             evidence = score_all(found, truth, folders, jobs, timeout)
-        evidence |= {student: Evidence(submission="", against="", trouble=ABSENT) for student in assignment.absent}
+        evidence |= {student: Evidence(trouble=ABSENT) for student in assignment.absent}
         write_grades([grade(student, evidence[student], assignment.rubric, assignment.days_late.get(student, 0),
                             assignment.overrides.get(student, {})) for student in sorted(evidence)],
                      assignment, folders, out)
@@ -112,7 +112,7 @@ def score_all(found: dict[str, list[Source]], truth: Truth, folders: dict[str, P
             evidence = evidence_of(found[student], truth, scorer, known)
         except Exception as error:  # whatever a submission causes affects its own student only
             reason = getattr(error, "strerror", None) or type(error).__name__
-            evidence = Evidence(submission="", against="", trouble=f"could not be copied: {reason}")
+            evidence = Evidence(trouble=f"could not be copied: {reason}")
         finally:
             idle.put(scorer)
         if evidence is not known and not scorer.stopped:  # a stopped scorer says nothing about the submission

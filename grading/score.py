@@ -92,12 +92,11 @@ class ScoredRun(ChildReport):
 class Evidence(Strict):
     """Everything found out about one submission; points are computed from this alone.
 
-    submission, against: digests of the submission and of the images and labels it was scored on; trouble: why nothing
-    could be graded, or ""; ended: why scoring ended early, which another grading tries again, or "".
+    digest: of the submission and of the images and labels it was scored on, "" if there is nothing to compare;
+    trouble: why nothing could be graded, or ""; ended: why scoring ended early, which another grading tries again.
     """
 
-    submission: str
-    against: str
+    digest: str = ""
     refused: list[str] = []
     trouble: str = ""
     ended: str = ""
@@ -242,7 +241,8 @@ def evidence_of(sources: Sequence[Source], truth: Truth, scorer: Scorer, known: 
         submission.mkdir()
         out.mkdir()
         taken = take(sources, submission)
-        if known and not known.ended and (known.submission, known.against) == (taken.digest, truth.digest):
+        digest = f"{taken.digest} {truth.digest}"
+        if known and known.digest == digest and not known.ended:
             return known
         records = [file for file in sorted(taken.files) if file.endswith(".json")]
         trouble, ended, runs = taken.unreadable or ("" if records else "contains no record (.json)"), "", []
@@ -259,8 +259,8 @@ def evidence_of(sources: Sequence[Source], truth: Truth, scorer: Scorer, known: 
             runs = [count_correct(taken.files[file][1], reports.get(file, missing), out, truth) for file in records]
             if not trouble and not any(run.status for run in runs):
                 trouble = f"contains no valid record ({runs[0].file}: {runs[0].reason})"
-        return Evidence(submission=taken.digest, against=truth.digest, refused=taken.refused, trouble=trouble,
-                        ended=f"scoring {ended}" if ended else "", runs=runs)
+        return Evidence(digest=digest, refused=taken.refused, trouble=trouble, runs=runs,
+                        ended=f"scoring {ended}" if ended else "")
 
 
 def read_child_report(path: Path, records: Collection[str]) -> dict[str, ChildReport]:

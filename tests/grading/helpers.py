@@ -41,7 +41,7 @@ def scored(correct: int, **values: Any) -> ScoredRun:
 
 
 def evidence_with(*runs: ScoredRun) -> Evidence:
-    return Evidence(submission="", against="", runs=list(runs))
+    return Evidence(runs=list(runs))
 
 
 def rubric_of(scale: list[list[float]], most: float = 100.0, late: Late | None = None) -> Rubric:

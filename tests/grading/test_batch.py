@@ -28,7 +28,7 @@ def test_a_full_disk_is_not_the_student_s_fault(honest: Path, rubric_file: Path,
     assert run_grading(tmp_path / "subs", rubric_file, tmp_path / "out") == [
         "ada: could not be copied: No space left on device"]
     evidence = Evidence.model_validate_json((tmp_path / "out" / "ada" / "evidence.json").read_bytes())
-    assert not evidence.submission  # the digest of no submission, so that the next grading tries again
+    assert not evidence.digest  # so that the next grading tries again
 
 
 def test_what_may_be_a_slip_of_the_teacher_s_is_noted() -> None:
