@@ -132,7 +132,8 @@ def students_of_export(names: Iterable[str]) -> dict[str, str]:
 
     In Blackboard's, the assignment comes before the student: it is what all have in common, up to an underscore.
     """
-    found, attempts = {}, {}
+    found: dict[str, str] = {}
+    attempts: dict[str, str] = {}
     for name in names:
         match = next(filter(None, (pattern.fullmatch(shown(name)) for pattern in EXPORTS)), None)
         if match:
