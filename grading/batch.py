@@ -4,7 +4,6 @@ Grading scores what is new or has changed, computes every grade, and writes the 
 """
 
 import os
-import queue
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -101,11 +100,12 @@ def score_all(found: dict[str, list[Source]], truth: Truth, folders: dict[str, P
 
     Each is saved to the student's folder as soon as it is complete, so that a restart resumes.
     """
-    idle: queue.SimpleQueue[Scorer] = queue.SimpleQueue()
+    scorers = [Scorer(timeout) for _ in range(min(jobs, len(found)))]
+    idle = scorers.copy()  # one for each thread
 
     def score_one(student: str) -> Evidence:
         file = folders[student] / "evidence.json"
-        known, scorer = None, idle.get()
+        known, scorer = None, idle.pop()
         with suppress(OSError, ValidationError):  # an earlier grading's, if there is any
             known = Evidence.model_validate_json(file.read_bytes())
         try:
@@ -114,16 +114,13 @@ def score_all(found: dict[str, list[Source]], truth: Truth, folders: dict[str, P
             reason = getattr(error, "strerror", None) or type(error).__name__
             evidence = Evidence(trouble=f"could not be copied: {reason}")
         finally:
-            idle.put(scorer)
+            idle.append(scorer)
         if evidence is not known and not scorer.stopped:  # a stopped scorer says nothing about the submission
             file.parent.mkdir(exist_ok=True)
             write_bytes(file, (evidence.model_dump_json(indent=1) + "\n").encode())
         return evidence
 
-    scorers = [Scorer(timeout) for _ in range(min(jobs, len(found)))]
     with ThreadPoolExecutor(len(scorers)) as pool:  # waits for its threads in the end
-        for scorer in scorers:
-            idle.put(scorer)
         futures = {student: pool.submit(score_one, student) for student in found}
         try:
             for done in tqdm(as_completed(futures.values()), total=len(futures), unit="student", disable=None,

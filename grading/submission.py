@@ -132,14 +132,11 @@ def students_of_export(names: Iterable[str]) -> dict[str, str]:
 
     In Blackboard's, the assignment comes before the student: it is what all have in common, up to an underscore.
     """
-    found: dict[str, str] = {}
-    attempts: dict[str, str] = {}
-    for name in names:
-        match = next(filter(None, (pattern.fullmatch(shown(name)) for pattern in EXPORTS)), None)
-        if match:
-            (attempts if match.re is BLACKBOARD else found)[name] = "_".join(match.groupdict().values())
-    begin = os.path.commonprefix(list(attempts.values())).rfind("_") + 1
-    return found | {name: student[begin:] for name, student in attempts.items()}
+    matches = {name: match for name in names
+               if (match := next(filter(None, (pattern.fullmatch(shown(name)) for pattern in EXPORTS)), None))}
+    begin = os.path.commonprefix([match["who"] for match in matches.values() if match.re is BLACKBOARD]).rfind("_") + 1
+    return {name: match["who"][begin:] if match.re is BLACKBOARD else "_".join(match.groupdict().values())
+            for name, match in matches.items()}
 
 
 def listed(place: Path) -> list[tuple[str, Source]]:
