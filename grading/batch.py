@@ -72,7 +72,7 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
 
 
 def within(path: Path, folder: Path) -> bool:
-    """Whether a path is a folder or inside it, also where the system takes names of other case for the same."""
+    """Whether a path is a folder or inside it, also on systems that ignore the case of names."""
     return folder.exists() and any(one.exists() and one.samefile(folder) for one in (path, *path.parents))
 
 
@@ -88,7 +88,7 @@ def notes(assignment: Assignment, evidence: dict[str, Evidence]) -> list[str]:
     if assignment.absent:
         found.append(f"no submission, 0 points: {', '.join(assignment.absent)}")
     if assignment.metadata:
-        found.append(f"times and names of submitters are from {assignment.metadata}; --manifest would replace it")
+        found.append(f"times and names of submitters come from {assignment.metadata}; --manifest FILE overrides it")
     elif not assignment.days_late and assignment.rubric.late:
         found.append("nobody is late without a manifest (--manifest)")
     return [note for note in found if note]
@@ -105,9 +105,10 @@ def score_all(found: dict[str, list[Source]], truth: Truth, folders: dict[str, P
 
     def score_one(student: str) -> Evidence:
         file = folders[student] / "evidence.json"
-        known, scorer = None, idle.pop()
+        known = None
         with suppress(OSError, ValidationError):  # an earlier grading's, if there is any
             known = Evidence.model_validate_json(file.read_bytes())
+        scorer = idle.pop()
         try:
             evidence = evidence_of(found[student], truth, scorer, known)
         except Exception as error:  # whatever a submission causes affects its own student only

@@ -41,8 +41,8 @@ PAGES.globals |= {"outcome": outcome, "MOST_FILES": MOST_FILES, "MOST_NAMES": MO
 
 
 def folder_names(students: Collection[str]) -> dict[str, str]:
-    """The name of each student's folder: the student's own, or one made of its digest if the own is not a safe name or
-    differs from another student's only in case, which is the same folder on macOS and Windows.
+    """The name of each student's folder: the student's name, or its digest if the name is not safe as a folder's or
+    differs from another student's only in case, since macOS and Windows take both for one folder.
     """
     alike = Counter(student.lower() for student in students)
     return {student: student if NAME.fullmatch(student) and alike[student.lower()] == 1 else

@@ -171,7 +171,7 @@ def test_gradescope_s_metadata_among_the_submissions_is_the_manifest_unless_one_
         assert found.days_late == {"submission_1": 1, "submission_2": 0} and not others
         assert found.names == {"submission_1": "Ada Lovelace", "submission_2": "Bob One, Zo\xeb"}
         note, = notes(found, {})
-        assert note.startswith(f"times and names of submitters are from {tmp_path / name / METADATA}; --manifest")
+        assert note.startswith(f"times and names of submitters come from {tmp_path / name / METADATA}; --manifest")
         given = read_assignment(EXAMPLE, tmp_path / "m.csv", None, list(students), metadata)
         assert given.days_late["submission_1"] == 5 and not notes(given, {})
         assert read_assignment(tmp_path / "r.yaml", None, None, list(students), metadata).names == found.names
