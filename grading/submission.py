@@ -58,12 +58,12 @@ ONE_AT_A_TIME = threading.Lock()  # what is copied: a class's archive is open on
 class Taken:
     """What was copied and what was refused.
 
-    files: SHA-256 and path in the submission; copies: how many further files have the same bytes; both by name of the
-    copy.  reasons: paths by why they are refused; unreadable: why there is nothing to grade, or "".
+    files: SHA-256 and path in the submission, by name of the copy; times: how many files were submitted, by SHA-256;
+    reasons: paths by why they are refused; unreadable: why there is nothing to grade, or "".
     """
 
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
-    copies: Counter[str] = field(default_factory=Counter)
+    times: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, list[str]] = field(default_factory=dict)
     unreadable: str = ""
 
@@ -72,8 +72,8 @@ class Taken:
         """One line per reason, which names the first files; at most MOST_LINES."""
         lines = [f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}: {reason}"
                  for reason, names in self.reasons.items()]
-        lines += [f"{self.files[name][1]}: submitted {1 + more} times, counted once"
-                  for name, more in sorted(self.copies.items()) if name.endswith(".json")]
+        lines += [f"{path}: submitted {self.times[digest]} times, counted once"
+                  for name, (digest, path) in self.files.items() if self.times[digest] > 1 and name.endswith(".json")]
         return lines[:MOST_LINES] + ([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else [])
 
     @property
@@ -220,10 +220,9 @@ def why(error: Exception) -> str:
 
 def copy_entries(entries: Iterable[Entry], target: Path, taken: Taken) -> None:
     """Copy the accepted entries.  TooMuch if their number, or their bytes as written, exceed the limits."""
-    by_digest: dict[str, str] = {}
     left = MAX_BYTES
     for number, (path, opened) in enumerate(entries, start=1):
-        if number > MAX_LISTED or len(taken.files) + taken.copies.total() > MAX_FILES:
+        if number > MAX_LISTED or taken.times.total() > MAX_FILES:
             raise TooMuch(f"contains more than {MAX_FILES} records, arrays and checkpoints, or {MAX_LISTED:,} entries")
         suffix = PurePosixPath(path).suffix.lower()
         if opened is None or is_junk(path) or callable(opened) and suffix in IGNORED:
@@ -244,13 +243,12 @@ def copy_entries(entries: Iterable[Entry], target: Path, taken: Taken) -> None:
             taken.reasons.setdefault(reason, []).append(name)
             digest = ""
         left -= copied.stat().st_size if copied.exists() else 0
-        if digest and digest not in by_digest:
-            by_digest[digest] = copied.name
-            taken.files[copied.name] = digest, name
-            continue
         if digest:
-            taken.copies[by_digest[digest]] += 1
-        copied.unlink(missing_ok=True)
+            taken.times[digest] += 1
+        if taken.times[digest] == 1:
+            taken.files[copied.name] = digest, name
+        else:
+            copied.unlink(missing_ok=True)
 
 
 def copy(reader: IO[bytes], writer: IO[bytes], most: int, left: int) -> str:
