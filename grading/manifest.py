@@ -168,12 +168,11 @@ def read_table(path: Path) -> tuple[dict[str, Submitted | None], Where]:
             cells = {name.strip().lower().replace(" ", "_"): "".join(cell).strip() for name, cell in row.items()}
             cells = {name: cell for name, cell in cells.items() if cell}
             student = cells.pop("student", "")
-            if cells and not student or student in found:
-                raise UsageError(f"{path}, line {rows.line_num}: " + (f"{student} is listed twice" if student else
-                                                                      "nothing in a column student"))
+            require(bool(student) or not cells, "nothing in a column student")
+            require(student not in found, f"{student} is listed twice")
             if student:
                 found[student], lines[student] = cells, rows.line_num
-    except csv.Error as error:
+    except (csv.Error, ValueError) as error:
         raise UsageError(f"{path}, line {rows.line_num}: {error}") from None
     return validated(found, dict[str, Submitted | None], where), where
 
