@@ -1,6 +1,6 @@
 """The isolated process: read a copied submission, predict with its checkpoints, and write both down for the parent.
 
-    python -m grading.child     reads one job per line of standard input, answers each with one line when it is done
+    python -m grading.child     reads one job (JSON) per line of standard input, answers with one line when it is done
 
 The process imports torch once and forks for every job, so each submission gets a fresh process.  The fork sets its
 limits before it reads any of the student's bytes, and is killed when its time is up.  It has the test images but no
@@ -12,12 +12,12 @@ import ctypes
 import errno
 import hashlib
 import json
+import multiprocessing.connection
 import os
 import resource
-import select
 import signal
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -46,59 +46,48 @@ DECODED_ALIKE = 2.0  # levels of 255, mean: another processor may round differen
 RECORD = "the record"  # name of a record's copy; no artifact can have it, since their names contain no space
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 DECODED_AT_ONCE = 50  # images, for a decoder's activations to fit the memory limit
-POLL = 0.01  # seconds between checks whether a job is done
 Images = dict[str, torch.Tensor]  # (N, H, W, C) uint8, by name: 'mnist', 'mnist/holdout'
 
 
 def main() -> None:
-    """Serve jobs until standard input ends.  Each line is the name of a JSON file with a job (run)."""
+    """Serve jobs (run) until standard input ends."""
     torch.set_num_threads(1)  # no other thread may be running when this process forks
     torch.set_grad_enabled(False)
     torch.set_flush_denormal(True)  # weights of 1e-39 would take a hundred times as long
     for line in sys.stdin:
-        job = json.loads(Path(line.strip()).read_text())
-        child = os.fork()
-        if child == 0:
-            serve(job)
-        print(wait(child, job["limits"]["wall_seconds"]), flush=True)
+        print(fork(json.loads(line)), flush=True)
 
 
-def serve(job: dict[str, Any]) -> None:
-    """In the fork: do one job and exit."""
-    os.setsid()  # a process group of its own, which is killed as a whole
-    if sys.platform == "linux":  # and die with the parent, which is not in that group
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    try:
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(nowhere, stream)
-        run(job)
-        os._exit(0)
-    except BaseException:  # memory may be exhausted; only the exit code leaves this process
-        os._exit(1)
-
-
-def wait(child: int, seconds: float) -> str:
-    """Wait for the fork, at most `seconds`, and kill its process group.  "done", or what went wrong.
+def fork(job: dict[str, Any]) -> str:
+    """Do a job in a fork, which is killed when its time is up, with whatever it started.  "done", or what went wrong.
 
     Standard input is readable during a job only if the grader has ended; then the fork ends as well.
     """
-    end, outcome = time.monotonic() + seconds, ""
-    while not outcome:
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
-            outcome = "done" if status == 0 else "needed more memory or processor time than allowed"
-        elif time.monotonic() > end:
-            outcome = f"took longer than {seconds:g} s"
-        elif select.select([sys.stdin], [], [], POLL)[0]:
-            outcome = "was stopped"
-    try:
-        os.killpg(child, signal.SIGKILL)
-        if not ended:
-            os.waitpid(child, 0)
-    except (ProcessLookupError, PermissionError, ChildProcessError):
-        pass
-    return outcome
+    seconds = job["limits"]["wall_seconds"]
+    process = multiprocessing.get_context("fork").Process(target=serve, args=(job,))
+    process.start()
+    assert process.pid  # it has started
+    ready = multiprocessing.connection.wait([process.sentinel, sys.stdin.fileno()], seconds)
+    if process.sentinel in ready:
+        process.join()
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # which may have no group yet
+    process.join()
+    if process.sentinel not in ready:
+        return "was stopped" if ready else f"took longer than {seconds:g} s"
+    return "done" if process.exitcode == 0 else "needed more memory or processor time than allowed"
+
+
+def serve(job: dict[str, Any]) -> None:
+    """In the fork: do a job.  Only its exit code leaves this process."""
+    os.setsid()  # a process group of its own, which is killed as a whole
+    if sys.platform == "linux":  # and die with the parent, which is not in that group
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    run(job)
 
 
 def run(job: dict[str, Any]) -> None:

@@ -26,14 +26,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
                     "grading; unchanged submissions are not scored again. Exit code 3: some could not be graded. "
                     "Needs Unix.")
     parser.add_argument("submissions", type=Path, nargs="?", metavar="SUBMISSIONS",
-                        help="folder or .zip file with the submissions, as Moodle, Canvas or Gradescope export them, "
-                        "or your own")
+                        help="folder or .zip file with the submissions, as Moodle, Canvas, Blackboard or Gradescope "
+                        "export them, or your own")
     parser.add_argument("--check", type=Path, metavar="FOLDER", help="only say what a grader would accept of the "
                         "submission in FOLDER (or a .zip file); no SUBMISSIONS, --rubric or --out")
     parser.add_argument("--rubric", type=Path, metavar="FILE", help="what earns points (YAML)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the grades")
-    parser.add_argument("--manifest", type=Path, metavar="FILE", help="when each student submitted (YAML, CSV, "
-                        "or Gradescope's submission_metadata.yml); without it nobody is late")
+    parser.add_argument("--manifest", type=Path, metavar="FILE", help="when each student submitted (YAML, CSV, or "
+                        "Gradescope's submission_metadata.yml; default: that file in SUBMISSIONS); without one nobody "
+                        "is late")
     parser.add_argument("--overrides", type=Path, metavar="FILE", help="points set by the teacher (YAML), applied last")
     parser.add_argument("--holdout", type=Path, metavar="FILE",
                         help="images that students do not have (.npz: mnist_images, mnist_labels, ...)")
@@ -48,17 +49,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if not 0 < args.timeout <= 86400:
         raise UsageError(f"--timeout {args.timeout:g}: must be above 0 and at most 86400 seconds")
     needed = {"SUBMISSIONS": args.submissions, "--rubric": args.rubric, "--out": args.out}
-    if args.check:
-        given = [name for name in needed if needed[name]]
-        if given:
-            raise UsageError(f"--check takes no {given[0]}; it gives no points")
-        return args
-    missing = [name for name in needed if not needed[name]]
-    if missing:
-        raise UsageError(f"the following arguments are required: {', '.join(missing)} (see --help)")
-    out, submissions = args.out.resolve(), args.submissions.resolve()
-    if submissions in (out, *out.parents):
-        raise UsageError(f"--out {args.out}: is inside the folder with the submissions; choose another folder")
+    given = [name for name in needed if needed[name]]
+    if args.check and given:
+        raise UsageError(f"--check takes no {given[0]}; it gives no points")
+    if not args.check and len(given) < len(needed):
+        raise UsageError("the following arguments are required: "
+                         f"{', '.join(name for name in needed if name not in given)} (see --help)")
     return args
 
 
@@ -68,13 +64,11 @@ def main(argv: list[str]) -> None:
     if importlib.util.find_spec("resource") is None or not hasattr(os, "fork"):
         raise RunError("grading needs Unix (resource limits and fork keep submissions isolated); use Linux, macOS or "
                        "WSL on Windows")
-    if args.check:
-        from grading.check import check  # here, so that --help is quick
+    from grading.batch import check, grade_all  # here, so that --help is quick
 
+    if args.check:
         check(args.check, args.data_dir, args.timeout)
         return
-    from grading.batch import grade_all
-
     ungraded, notes = grade_all(args.submissions, args.rubric, args.out, jobs=args.jobs, timeout=args.timeout,
                                 data_dir=args.data_dir, holdout=args.holdout, manifest=args.manifest,
                                 overrides=args.overrides)

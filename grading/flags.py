@@ -5,10 +5,7 @@ nothing by itself, and a latent can be clustered for other reasons.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
 from statistics import median
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,71 +19,53 @@ CLUSTERED = 1.0
 NEAR = 0.9
 ERRORS = 10  # at least, for equal predictions to mean anything
 GAP = 0.2  # public minus hidden accuracy, median: more is probably a mistake in the hidden images
+Owned = tuple[str, ScoredRun]  # a student and a run of theirs
 
 
-class Owned(NamedTuple):
-    """A run and the student who submitted it."""
+def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], list[str], list[str]]]:
+    """One flag for each group of students: the students, what was noticed, and the file names of their records.
 
-    student: str
-    run: ScoredRun
-
-
-@dataclass(frozen=True)
-class Flag:
-    """The students concerned, what was noticed, and the file names of their records."""
-
-    students: tuple[str, ...]
-    what: tuple[str, ...]
-    files: tuple[str, ...]
-
-
-def find_flags(evidence: dict[str, Evidence]) -> list[Flag]:
-    """One flag for each group of students: one encoder, equal predictions, equal loss curves, clustered latents."""
-    runs = [Owned(student, run) for student, found in sorted(evidence.items()) for run in found.runs
+    Noticed are one encoder, equal predictions and equal loss curves of several students, and clustered latents.
+    """
+    runs = [(student, run) for student, found in sorted(evidence.items()) for run in found.runs
             if run.correct_verified is not None]
-    what: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for text, group in noticed(runs):
-        what[tuple(sorted({one.student for one in group}))][text] |= {one.run.file for one in group}
-    return [Flag(students, tuple(texts), tuple(sorted(set().union(*texts.values()))))
-            for students, texts in what.items()]
+    files: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
 
+    def notice(what: str, group: list[Owned]) -> None:
+        files[tuple(sorted({student for student, _ in group}))][what] |= {run.file for _, run in group}
 
-def noticed(runs: list[Owned]) -> Iterator[tuple[str, list[Owned]]]:
-    """What was noticed about a group of runs, and the group."""
-    errors = [one for one in runs if errs(one.run)]
-    shared = [("one encoder, up to an affine map of its latent", same_encoder(runs)),
-              ("equal predictions, errors included", grouped(errors, lambda one: one.run.outputs)),
-              ("identical loss curves", grouped([one for one in runs if one.run.epochs > 1],
-                                                lambda one: one.run.history))]
-    for text, groups in shared:
-        yield from ((text, group) for group in groups if len({one.student for one in group}) > 1)
-    for group in shared[0][1]:
-        for own in grouped(group, lambda one: one.student):
-            if len({one.run.task for one in own}) > 1:
-                yield "one encoder for two tasks", own
+    encoders = same_encoder(runs)
+    shared: dict[tuple[str, object], list[Owned]] = defaultdict(list)
+    for number, group in enumerate(encoders):
+        shared["one encoder, up to an affine map of its latent", number] = group
     for one in runs:
-        if looks_supervised(one.run):
-            yield "latents clustered by class, as labels make them, in a task without labels", [one]
-
-
-def grouped(runs: list[Owned], key: Callable[[Owned], Hashable]) -> list[list[Owned]]:
-    """Runs with the same key."""
-    found: dict[Hashable, list[Owned]] = defaultdict(list)
+        if errs(one[1]):
+            shared["equal predictions, errors included", one[1].outputs].append(one)
+        if one[1].epochs > 1:
+            shared["identical loss curves", one[1].history].append(one)
+    for (what, _), group in shared.items():
+        if len({student for student, _ in group}) > 1:
+            notice(what, group)
+    for group in encoders:
+        for name in sorted({student for student, _ in group}):
+            own = [one for one in group if one[0] == name]
+            if len({run.task for _, run in own}) > 1:
+                notice("one encoder for two tasks", own)
     for one in runs:
-        found[key(one)].append(one)
-    return list(found.values())
+        if looks_supervised(one[1]):
+            notice("latents clustered by class, as labels make them, in a task without labels", [one])
+    return [(students, list(found), sorted(set().union(*found.values()))) for students, found in files.items()]
 
 
 def same_encoder(runs: list[Owned]) -> list[list[Owned]]:
     """Runs with the same encoder: each run joins the first group whose first run it is near to."""
     groups: list[tuple[np.ndarray, list[Owned]]] = []
     for one in runs:
-        own = direction(one.run)
-        group = next((members for first, members in groups if first @ own > NEAR), None)
-        if group is None:
-            groups.append((own, [one]))
-        else:
-            group.append(one)
+        own = direction(one[1])
+        group = next((members for first, members in groups if first @ own > NEAR), [])
+        if not group:
+            groups.append((own, group))
+        group.append(one)
     return [members for _, members in groups]
 
 

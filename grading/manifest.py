@@ -8,22 +8,22 @@ import difflib
 import io
 import math
 import re
-import zoneinfo
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, model_validator
 
 from grading.rubric import Override, Rubric
 from grading.strict_yaml import Moment, Where, read_text, read_yaml, validated
-from grading.submission import shown
+from grading.submission import Metadata, Opener, shown
 from utils.errors import UsageError
-from utils.records.schema import Strict
+from utils.records.schema import Strict, require
 
-DAY = timedelta(days=1)
+DAY, CHANGE = timedelta(days=1), timedelta(hours=2)  # clocks change by two hours at most
 IMPLAUSIBLE = 200  # days between deadline and submission: probably another year
 METADATA_BYTES = 200_000_000  # it holds every earlier submission's results, too
 # lines of Gradescope's metadata other than the key of a submission, its submitters' names, and its time as utc or as is
@@ -51,79 +51,75 @@ class Submitted(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "Submitted":
-        if self.submitted is not None and self.days_late is not None:
-            raise ValueError("needs either submitted or days_late, not both")
+        require(self.submitted is None or self.days_late is None, "needs either submitted or days_late, not both")
         return self
 
     def days(self, rubric: Rubric) -> int:
-        """Days late; a day that has begun counts.  Raises ValueError."""
-        if self.submitted is None:
+        """Days late by the clock of the rubric's time zone; a day that has begun counts.
+
+        Without a time zone a day has 24 hours.  ValueError if that may be another number because the clocks changed in
+        some time zone that the deadline's UTC offset fits, and for a time that is probably a mistake.
+        """
+        submitted, deadline = self.submitted, rubric.deadline
+        if submitted is None or deadline is None and rubric.late is None:  # then nothing depends on a time
             return max(0, (self.days_late or 0) - self.extension_days)
-        if rubric.deadline is None:
+        if deadline is None:
             raise ValueError("submitted needs a deadline in the rubric")
-        apart = (self.submitted - rubric.deadline) // DAY
-        if abs(apart) > IMPLAUSIBLE:
-            raise ValueError(f"submitted is {abs(apart)} days {'after' if apart > 0 else 'before'} the deadline; is "
-                             "the year right?")
-        return days_after(self.submitted, rubric.deadline, self.extension_days, rubric.timezone)
+        apart = submitted - deadline
+        require(abs(apart // DAY) <= IMPLAUSIBLE, f"submitted is {abs(apart // DAY)} days "
+                f"{'after' if apart > DAY else 'before'} the deadline; is the year right?")
+        if submitted <= deadline:
+            return 0
 
+        def days(zone: ZoneInfo | None) -> int:
+            late = apart
+            if zone:
+                late = submitted.astimezone(zone).replace(tzinfo=None) - deadline.astimezone(zone).replace(tzinfo=None)
+            return max(0, math.ceil(late / DAY) - self.extension_days)
 
-def days_after(submitted: datetime, deadline: datetime, extension: int, timezone: str | None) -> int:
-    """Days begun after the deadline and the extension, by the clock of a time zone.
-
-    Without a time zone a day has 24 hours.  ValueError if that may be another number because the clocks changed in
-    some time zone that the deadline's UTC offset fits.
-    """
-    if submitted <= deadline:
-        return 0
-
-    def days(zone: zoneinfo.ZoneInfo | None) -> int:
-        late = submitted - deadline
-        if zone:
-            late = submitted.astimezone(zone).replace(tzinfo=None) - deadline.astimezone(zone).replace(tzinfo=None)
-        return max(0, math.ceil(late / DAY) - extension)
-
-    if timezone:
-        return days(zoneinfo.ZoneInfo(timezone))
-    found = days(None)
-    into_a_day = (submitted - deadline) % DAY
-    if timedelta(hours=2) < into_a_day < DAY - timedelta(hours=2):  # clocks change by two hours at most
+        found = days(rubric.timezone)
+        if rubric.timezone or CHANGE < apart % DAY < DAY - CHANGE:
+            return found
+        for zone in map(ZoneInfo, sorted(available_timezones())):
+            if deadline.astimezone(zone).utcoffset() == deadline.utcoffset() and days(zone) != found:
+                raise ValueError(f"the clocks change in this week: the submission is {days(zone)} or {found} days "
+                                 f"late; add the time zone to the rubric, for example timezone: {zone.key}")
         return found
-    for zone in map(zoneinfo.ZoneInfo, sorted(zoneinfo.available_timezones())):
-        if deadline.astimezone(zone).utcoffset() == deadline.utcoffset() and days(zone) != found:
-            raise ValueError(f"the clocks change in this week: the submission is {days(zone)} or {found} days late; "
-                             f"add the time zone to the rubric, for example timezone: {zone.key}")
-    return found
 
 
 @dataclass(frozen=True)
 class Assignment:
     """The teacher's files.  days_late, names, overrides: by student, for those who have any.
 
-    absent: students of the manifest without a submission.
+    absent: students of the manifest without a submission; metadata: Gradescope's, if it was found and is the manifest.
     """
 
     rubric: Rubric
     days_late: dict[str, int] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    overrides: dict[str, list[Override]] = field(default_factory=dict)
+    overrides: dict[str, dict[str, Override]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
+    metadata: Path | None = None
 
 
-def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Path | None,
-                    students: list[str]) -> Assignment:
-    """Read the teacher's files and check them against each other and the students.  Raises UsageError."""
+def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Path | None, students: list[str],
+                    metadata: Metadata = None) -> Assignment:
+    """Read the teacher's files and check them against each other and the students.
+
+    metadata: Gradescope's, among the submissions; it is the manifest if no other is given.  Raises UsageError.
+    """
     rubric, _ = read_yaml(rubric_file, Rubric)
-    entries, where = read_manifest(manifest)
+    used, opened = (None, None) if manifest or not metadata else metadata
+    manifest = manifest or used
+    entries, where = read_manifest(manifest, opened)
     listed: dict[str, Submitted] = {}
     days: dict[str, int] = {}
     for key, entry in entries.items():
         student, entry = shown(key), entry or Submitted()
-        if student in listed:
-            raise UsageError(f"{where(key)}: {key} is listed twice")
-        if student in students and entry.submitted is entry.days_late is None:
-            raise UsageError(f"{where(key)}: {key}: needs either submitted or days_late; days_late: 0 means in time")
         try:
+            require(student not in listed, "is listed twice")
+            require(student not in students or entry.submitted is not None or entry.days_late is not None,
+                    "needs either submitted or days_late; days_late: 0 means in time")
             listed[student], days[student] = entry, entry.days(rubric)
         except ValueError as error:
             raise UsageError(f"{where(key)}: {key}: {error}") from None
@@ -133,7 +129,7 @@ def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Pa
             raise UsageError(f"{manifest}: no entry for {student}{nearest(student, absent)}; days_late: 0 means in "
                              "time")
     names = {student: entry.name for student, entry in listed.items()}
-    return Assignment(rubric, days, names, read_overrides(overrides_file, rubric, [*students, *absent]), absent)
+    return Assignment(rubric, days, names, read_overrides(overrides_file, rubric, [*students, *absent]), absent, used)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -143,13 +139,13 @@ def nearest(name: str, names: Sequence[str]) -> str:
     return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
-def read_manifest(path: Path | None) -> tuple[dict[str, Submitted | None], Where]:
-    """The manifest's entries by student, and their lines.  Raises UsageError."""
+def read_manifest(path: Path | None, opened: Opener | None) -> tuple[dict[str, Submitted | None], Where]:
+    """The manifest's entries by student, and their lines.  opened: opens it in an archive.  Raises UsageError."""
     if path is None:
         return {}, str
     if path.suffix.lower() in (".csv", ".tsv"):
         return read_table(path)
-    text = read_text(path, METADATA_BYTES)
+    text = read_text(path, METADATA_BYTES, opened)
     if ":created_at:" in text:
         text = NOT_ASKED.sub("", text)  # of megabytes, whose parsing takes minutes
     return read_yaml(path, dict[str, Submitted | None], text)
@@ -172,37 +168,32 @@ def read_table(path: Path) -> tuple[dict[str, Submitted | None], Where]:
             cells = {name.strip().lower().replace(" ", "_"): "".join(cell).strip() for name, cell in row.items()}
             cells = {name: cell for name, cell in cells.items() if cell}
             student = cells.pop("student", "")
-            if cells and not student or student in found:
-                raise UsageError(f"{path}, line {rows.line_num}: " + (f"{student} is listed twice" if student else
-                                                                      "nothing in a column student"))
+            require(bool(student) or not cells, "nothing in a column student")
+            require(student not in found, f"{student} is listed twice")
             if student:
                 found[student], lines[student] = cells, rows.line_num
-    except csv.Error as error:
+    except (csv.Error, ValueError) as error:
         raise UsageError(f"{path}, line {rows.line_num}: {error}") from None
     return validated(found, dict[str, Submitted | None], where), where
 
 
-def read_overrides(path: Path | None, rubric: Rubric, students: list[str]) -> dict[str, list[Override]]:
-    """The teacher's decisions by student.  Raises UsageError."""
+def read_overrides(path: Path | None, rubric: Rubric, students: list[str]) -> dict[str, dict[str, Override]]:
+    """The teacher's decisions by student and criterion.  Raises UsageError."""
     if path is None:
         return {}
     most = {criterion.id: criterion.points for criterion in rubric.criteria}
-    found: dict[str, list[Override]] = {}
+    found: dict[str, dict[str, Override]] = {}
     entries, where = read_yaml(path, list[Override])
     for i, one in enumerate(entries):
         student = shown(one.student)
-        own = found.setdefault(student, [])
-        problem = ""
-        if student not in students:
-            problem = f"there is no submission of {one.student}{nearest(student, students)}"
-        elif one.criterion not in most:
-            problem = f"no criterion {one.criterion}; choose from {', '.join(most)}"
-        elif one.points > most[one.criterion]:
-            problem = (f"{one.points:g} points for {one.criterion} of {one.student}; the criterion has "
-                       f"{most[one.criterion]:g}")
-        elif one.criterion in [earlier.criterion for earlier in own]:
-            problem = f"{one.criterion} of {one.student} was set above; keep one of the two"
-        if problem:
-            raise UsageError(f"{where(i)}: {problem}")
-        own.append(one)
+        own = found.setdefault(student, {})
+        try:
+            require(student in students, f"there is no submission of {one.student}{nearest(student, students)}")
+            require(one.criterion in most, f"no criterion {one.criterion}; choose from {', '.join(most)}")
+            require(one.points <= most[one.criterion], f"{one.points:g} points for {one.criterion} of {one.student}; "
+                                                       f"the criterion has {most[one.criterion]:g}")
+            require(one.criterion not in own, f"{one.criterion} of {one.student} was set above; keep one of the two")
+        except ValueError as error:
+            raise UsageError(f"{where(i)}: {error}") from None
+        own[one.criterion] = one
     return found

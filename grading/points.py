@@ -19,7 +19,7 @@ class Award:
     criterion: Criterion
     points: float | None
     reason: str
-    overridden: bool = False
+    overridden: bool
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Grade:
     """A student's grade.  lost: points deducted for lateness; total: after that, in [0, rubric.points]."""
 
     student: str
+    evidence: Evidence
     awards: tuple[Award, ...]
     days_late: int
     lost: float
@@ -38,50 +39,49 @@ class Grade:
         return any(award.points is None for award in self.awards)
 
 
-def grade(student: str, evidence: Evidence, rubric: Rubric, days_late: int, overrides: list[Override]) -> Grade:
-    """Points of every criterion.  overrides: of this student; the last one for a criterion counts."""
-    last = {override.criterion: override for override in overrides}
+def grade(student: str, evidence: Evidence, rubric: Rubric, days_late: int, overrides: dict[str, Override]) -> Grade:
+    """Points of every criterion.  overrides: of this student, by criterion."""
     awards = []
     for criterion in rubric.criteria:
-        award = judge(criterion, evidence)
-        if criterion.id in last:
-            override = last[criterion.id]
-            before = "no points before" if award.points is None else f"{award.points:g} by the rubric"
-            award = Award(criterion, override.points, f"set by the teacher ({before}): {override.reason}", True)
-        awards.append(award)
+        points, reason = judge(criterion, evidence)
+        override = overrides.get(criterion.id)
+        if override:
+            before = "no points before" if points is None else f"{points:g} by the rubric"
+            points, reason = override.points, f"set by the teacher ({before}): {override.reason}"
+        awards.append(Award(criterion, points, reason, bool(override)))
     reached = sum(award.points or 0.0 for award in awards)
     lost = reached * (rubric.late.share(days_late) if rubric.late else 0)
-    return Grade(student, tuple(awards), days_late, lost, min(max(0.0, reached - lost), rubric.points))
+    return Grade(student, evidence, tuple(awards), days_late, lost, min(max(0.0, reached - lost), rubric.points))
 
 
-def judge(criterion: Criterion, evidence: Evidence) -> Award:
+def judge(criterion: Criterion, evidence: Evidence) -> tuple[float | None, str]:
     """Points and the reason, from verified results only."""
     if criterion.manual:
-        return Award(criterion, None, "graded by hand; no points entered yet")
+        return None, "graded by hand; no points entered yet"
     if evidence.trouble and not evidence.runs:
-        return Award(criterion, 0.0, f"the submission {evidence.trouble}")
+        return 0.0, f"the submission {evidence.trouble}"
     runs = [run for run in evidence.runs if (run.task, run.dataset) == (criterion.task, criterion.dataset)]
     unlabelled = [run for run in runs if not run.labelled]
     if runs and not unlabelled:
-        return Award(criterion, 0.0, f"{runs[0].file}: the encoder was trained with labels (--finetune, or --init from "
-                     f"a run that was), but task {criterion.task} learns without labels")
+        return 0.0, (f"{runs[0].file}: the encoder was trained with labels (--finetune, or --init from a run that "
+                     f"was), but task {criterion.task} learns without labels")
     verified = [run for run in unlabelled if run.correct_verified is not None]
-    if not verified:
-        wanted = f"{criterion.task} on {criterion.dataset}"
-        why = next((f"{run.file}: {run.reason}" for run in runs or evidence.runs if run.reason), "")
-        if runs:
-            return Award(criterion, 0.0, f"no run of {wanted} could be verified: {why or 'no checkpoint'}")
-        return Award(criterion, 0.0, f"no record of {wanted} was submitted" + (f" ({why})" if why else ""))
-    return judge_metric(criterion, verified) if criterion.metric else judge_artefact(criterion, verified)
+    if verified:
+        return judge_metric(criterion, verified) if criterion.metric else judge_artefact(criterion, verified)
+    wanted = f"{criterion.task} on {criterion.dataset}"
+    why = next((f"{run.file}: {run.reason}" for run in runs or evidence.runs if run.reason), "")
+    if runs:
+        return 0.0, f"no run of {wanted} could be verified: {why or 'no checkpoint'}"
+    return 0.0, f"no record of {wanted} was submitted" + (f" ({why})" if why else "")
 
 
-def judge_metric(criterion: Criterion, verified: list[ScoredRun]) -> Award:
+def judge_metric(criterion: Criterion, verified: list[ScoredRun]) -> tuple[float, str]:
     """The points of the best run by the metric."""
     hidden = criterion.metric == "holdout_accuracy"
     measured = [(value, run.file, run) for run in verified
                 if (value := run.holdout_accuracy if hidden else run.accuracy) is not None]
     if not measured:
-        return Award(criterion, 0.0, "there are no hidden images of this data set to score on")
+        return 0.0, "there are no hidden images of this data set to score on"
     value, file, run = max(measured, key=lambda entry: entry[:2])
     reason = f"{file}: {show.percent(value)} % of the {'hidden' if hidden else 'test'} images, verified"
     if not claim_holds(run):
@@ -91,7 +91,7 @@ def judge_metric(criterion: Criterion, verified: list[ScoredRun]) -> Award:
         reason += f"; on hidden images {show.percent(run.holdout_accuracy)} %"
     assert criterion.scale is not None  # a criterion with a metric has one
     scale = ", ".join(f"{points:g} points at {show.percent(accuracy)} %" for accuracy, points in criterion.scale)
-    return Award(criterion, points_for(value, criterion.scale), f"{reason}; {scale}")
+    return points_for(value, criterion.scale), f"{reason}; {scale}"
 
 
 def claim_holds(run: ScoredRun) -> bool:
@@ -118,14 +118,14 @@ def one_seed(run: ScoredRun, other: ScoredRun) -> bool:
     return run.seed == other.seed or alike(run, other)
 
 
-def judge_artefact(criterion: Criterion, verified: list[ScoredRun]) -> Award:
+def judge_artefact(criterion: Criterion, verified: list[ScoredRun]) -> tuple[float, str]:
     """All points or none, for an artefact.  Only records whose claim holds count."""
     valid = [run for run in verified if claim_holds(run)]
     if criterion.requires == "reconstructions":
-        found, what = [run.file for run in valid if run.reconstructions][:1], "reconstructions"
+        found, what = [run for run in valid if run.reconstructions][:1], "reconstructions"
         missing = next((run.reason for run in valid if run.reason), "no verified record has reconstructions")
     elif criterion.requires == "complete_record":
-        found, what = [run.file for run in valid][:1], "a complete record whose claim holds"
+        found, what = valid[:1], "a complete record whose claim holds"
         missing = "no record's claim agrees with its checkpoint"
     else:
         groups: dict[tuple[str, str], list[ScoredRun]] = defaultdict(list)
@@ -133,9 +133,7 @@ def judge_artefact(criterion: Criterion, verified: list[ScoredRun]) -> Award:
             group = groups[run.method, run.recipe]
             if not any(one_seed(run, other) for other in group):
                 group.append(run)
-        found, what = [run.file for run in max(groups.values(), key=len, default=[])], "three seeds"
+        found, what = max(groups.values(), key=len, default=[]), "three seeds"
         missing = f"runs of one method and recipe with distinct seeds, trained separately: {len(found)} of {SEEDS}"
         found = found if len(found) >= SEEDS else []
-    if not found:
-        return Award(criterion, 0.0, missing)
-    return Award(criterion, criterion.points, f"{what}: {', '.join(found)}")
+    return (criterion.points, f"{what}: {', '.join(run.file for run in found)}") if found else (0.0, missing)

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from grading.strict_yaml import Moment
 from training.tasks import TASKS
 from utils.images.datasets import DATASETS
-from utils.records.schema import Strict
+from utils.records.schema import Strict, require
 
 CHOICES = {"task": [name for name in TASKS if name != "control"], "dataset": list(DATASETS)}
 Title = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -40,17 +40,14 @@ class Criterion(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "Criterion":
-        if (self.metric is not None) + (self.requires is not None) + self.manual != 1:
-            raise ValueError("a criterion needs exactly one of metric, requires and manual: true")
+        require((self.metric is not None) + (self.requires is not None) + self.manual == 1,
+                "a criterion needs exactly one of metric, requires and manual: true")
         for field, names in CHOICES.items():
-            if getattr(self, field) not in (None, *names):
-                raise ValueError(f"{field} should be one of {', '.join(names)}")
-        if self.manual and (self.task or self.dataset):
-            raise ValueError("a criterion with manual: true takes no task and no dataset")
-        if not self.manual and not (self.task and self.dataset):
-            raise ValueError("task and dataset are required")
-        if (self.scale is not None) != (self.metric is not None):
-            raise ValueError("metric and scale belong together")
+            require(getattr(self, field) in (None, *names), f"{field} should be one of {', '.join(names)}")
+        require(not (self.manual and (self.task or self.dataset)),
+                "a criterion with manual: true takes no task and no dataset")
+        require(self.manual or bool(self.task and self.dataset), "task and dataset are required")
+        require((self.scale is None) == (self.metric is None), "metric and scale belong together")
         if self.scale is not None:
             check_scale(self.scale, self.points)
         return self
@@ -58,26 +55,20 @@ class Criterion(Strict):
 
 def check_scale(scale: list[list[float]], most: float) -> None:
     """ValueError unless accuracies rise within [0, 1] and points do not fall, within [0, most]."""
-    if not scale:
-        raise ValueError("scale needs at least one pair [accuracy, points]")
-    if not all(0 <= accuracy <= 1 for accuracy, _ in scale):
-        raise ValueError("accuracies on a scale are fractions in [0, 1], for example 0.75")
-    for (a0, p0), (a1, p1) in pairwise(scale):
-        if a1 <= a0:
-            raise ValueError("the accuracies on a scale must rise from pair to pair")
-        if p1 < p0:
-            raise ValueError("the points on a scale must not fall")
-    if scale[0][1] < 0:
-        raise ValueError("the points on a scale must not be negative")
-    if scale[-1][1] > most:
-        raise ValueError(f"the scale gives up to {scale[-1][1]:g} points, but the criterion has {most:g}")
+    require(len(scale) > 0, "scale needs at least one pair [accuracy, points]")
+    accuracies, points = zip(*scale, strict=True)
+    require(min(accuracies) >= 0 and max(accuracies) <= 1,
+            "accuracies on a scale are fractions in [0, 1], for example 0.75")
+    require(all(a < b for a, b in pairwise(accuracies)), "the accuracies on a scale must rise from pair to pair")
+    require(all(a <= b for a, b in pairwise(points)), "the points on a scale must not fall")
+    require(points[0] >= 0, "the points on a scale must not be negative")
+    require(points[-1] <= most, f"the scale gives up to {points[-1]:g} points, but the criterion has {most:g}")
 
 
 def as_percentage(value: float) -> float:
     """ValueError for 0.1, which probably means 10 %."""
-    if 0 < value < 1:
-        raise ValueError(f"is a percentage: {value:g} is less than one percent; write {100 * value:g} for a share of "
-                         f"{value:g}")
+    require(not 0 < value < 1, f"is a percentage: {value:g} is less than one percent; write {100 * value:g} for a "
+                               f"share of {value:g}")
     return value
 
 
@@ -104,34 +95,25 @@ class Rubric(Strict):
 
     title: Title
     deadline: Moment | None = None
-    timezone: str | None = None
+    timezone: ZoneInfo | None = None
     late: Late | None = None
     criteria: Annotated[list[Criterion], Field(min_length=1, max_length=100)]
-
-    @field_validator("timezone")
-    @classmethod
-    def _exists(cls, name: str | None) -> str | None:
-        try:
-            return name and ZoneInfo(name).key
-        except (OSError, ValueError, LookupError):  # ZoneInfoNotFoundError is a KeyError
-            raise ValueError(f"{name} is not a time zone of this system, such as Europe/Berlin") from None
 
     @model_validator(mode="after")
     def _same_clock(self) -> "Rubric":
         if self.timezone and self.deadline and self.deadline.utcoffset():  # UTC itself is meant as such
-            local = self.deadline.astimezone(ZoneInfo(self.timezone))
-            if local.utcoffset() != self.deadline.utcoffset():  # of the other half of the year, for example
-                raise ValueError(f"the deadline is not in {self.timezone}'s time: there, it is {local.isoformat()}")
+            local = self.deadline.astimezone(self.timezone)
+            require(local.utcoffset() == self.deadline.utcoffset(),  # not that of the other half of the year
+                    f"the deadline is not in {self.timezone}'s time: there, it is {local.isoformat()}")
         return self
 
     @field_validator("criteria")
     @classmethod
     def _unique(cls, criteria: list[Criterion]) -> list[Criterion]:
-        seen: set[str] = set()
-        for criterion in criteria:
-            if criterion.id in seen or criterion.id.lower() in RESERVED:
-                raise ValueError(f"id {criterion.id} is used twice or is the name of a column of grades.csv")
-            seen.add(criterion.id)
+        ids = [criterion.id for criterion in criteria]
+        for name in ids:
+            require(ids.count(name) == 1 and name.lower() not in RESERVED,
+                    f"id {name} is used twice or is the name of a column of grades.csv")
         return criteria
 
     @property
@@ -152,6 +134,7 @@ class Override(Strict):
     criterion: str
     points: Annotated[float, Field(ge=0)]
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
+
 
 def points_for(accuracy: float, scale: list[list[float]]) -> float:
     """Points of an accuracy: linear between the pairs of a scale, 0 below the first, constant above the last."""

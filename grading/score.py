@@ -92,16 +92,14 @@ class ScoredRun(ChildReport):
 class Evidence(Strict):
     """Everything found out about one submission; points are computed from this alone.
 
-    submission, against: digests of the submission and of the images and labels it was scored on; trouble: why nothing
-    could be graded, or ""; ended: why scoring ended early, or ""; settled: scoring again would change nothing.
+    digest: of the submission and of the images and labels it was scored on, "" if there is nothing to compare;
+    trouble: why nothing could be graded, or ""; ended: why scoring ended early, which another grading tries again.
     """
 
-    submission: str
-    against: str
+    digest: str = ""
     refused: list[str] = []
     trouble: str = ""
     ended: str = ""
-    settled: bool = True
     runs: list[ScoredRun] = []
 
 
@@ -179,7 +177,7 @@ def without_network() -> tuple[str, ...]:
     return words if done.returncode == 0 else ()
 
 
-class Scorer:
+class Scorer(contextlib.AbstractContextManager["Scorer"]):
     """The isolated process (grading/child.py), which serves one job after another; `with` ends it."""
 
     def __init__(self, timeout: float) -> None:
@@ -188,17 +186,14 @@ class Scorer:
         self.process: subprocess.Popen[str] | None = None
         self.stopped = False
 
-    def __enter__(self) -> "Scorer":
-        return self
-
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self.home.cleanup()
 
     def stop(self) -> None:
         """End the process and serve no further job."""
         self.stopped = True
         self.end()
+        self.home.cleanup()
 
     def end(self) -> None:
         """Kill the process and everything it started."""
@@ -209,6 +204,8 @@ class Scorer:
             self.process = None
 
     def start(self) -> subprocess.Popen[str]:
+        """Start the process, in place of one that has ended."""
+        self.end()
         environment = {"PATH": os.defpath, "HOME": self.home.name, "TMPDIR": self.home.name, "OMP_NUM_THREADS": "1",
                        "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen(
@@ -216,17 +213,14 @@ class Scorer:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         return self.process
 
-    def run(self, job: Path) -> str:
-        """Do a job; "" or what went wrong.  A process that has ended is replaced."""
+    def run(self, job: dict[str, Any]) -> str:
+        """Do a job (child.run); "" or what went wrong."""
         if self.stopped:
             return "was stopped"
-        process = self.process
-        if process is None or process.poll() is not None:
-            self.end()
-            process = self.start()
+        process = self.process if self.process and self.process.poll() is None else self.start()
         assert process.stdin and process.stdout  # pipes
         try:
-            process.stdin.write(f"{job}\n")
+            process.stdin.write(f"{json.dumps(job)}\n")
             process.stdin.flush()
             answer = process.stdout.readline().strip()
         except (OSError, ValueError):  # ended by another thread meanwhile
@@ -243,33 +237,30 @@ def evidence_of(sources: Sequence[Source], truth: Truth, scorer: Scorer, known: 
     sources: the student's folders, .zip files and loose files.
     """
     with tempfile.TemporaryDirectory(prefix="grading-") as name:
-        submission, out, job = (Path(name, part) for part in ("submission", "out", "job.json"))
+        submission, out = Path(name, "submission"), Path(name, "out")
         submission.mkdir()
         out.mkdir()
         taken = take(sources, submission)
-        if known and known.settled and (known.submission, known.against) == (taken.digest, truth.digest):
+        digest = f"{taken.digest} {truth.digest}"
+        if known and known.digest == digest and not known.ended:
             return known
         records = [file for file in sorted(taken.files) if file.endswith(".json")]
-        trouble, ended, runs = taken.unreadable, "", []
-        if not trouble and not records:
-            trouble = "contains no record (.json)"
+        trouble, ended, runs = taken.unreadable or ("" if records else "contains no record (.json)"), "", []
         if not trouble:
-            job.write_text(json.dumps({
-                "submission": str(submission), "out": str(out),
-                "files": {file: (digest, taken.names[file]) for file, digest in taken.files.items()},
+            ended = scorer.run({
+                "submission": str(submission), "out": str(out), "files": taken.files,
                 "images": {name: str(path) for name, path in truth.images.items()},
                 "limits": {"wall_seconds": scorer.timeout, "cpu_seconds": max(1, math.ceil(scorer.timeout)),
-                           "memory_bytes": MEMORY_BYTES, "file_bytes": FILE_BYTES}}))
-            ended = scorer.run(job)
+                           "memory_bytes": MEMORY_BYTES, "file_bytes": FILE_BYTES}})
             reports = read_child_report(out / "report.json", records)
             if ended and not reports:
                 trouble = f"could not be scored: it {ended}"
             missing = ChildReport(reason=f"scoring {ended or 'gave no result for it'}")
-            runs = [count_correct(taken.names[file], reports.get(file, missing), out, truth) for file in records]
+            runs = [count_correct(taken.files[file][1], reports.get(file, missing), out, truth) for file in records]
             if not trouble and not any(run.status for run in runs):
                 trouble = f"contains no valid record ({runs[0].file}: {runs[0].reason})"
-        return Evidence(submission=taken.digest, against=truth.digest, refused=taken.refused, trouble=trouble,
-                        ended=f"scoring {ended}" if ended else "", settled=not ended, runs=runs)
+        return Evidence(digest=digest, refused=taken.refused, trouble=trouble, runs=runs,
+                        ended=f"scoring {ended}" if ended else "")
 
 
 def read_child_report(path: Path, records: Collection[str]) -> dict[str, ChildReport]:

@@ -4,6 +4,7 @@ YAML's own types are not used, because 010 would be 8 there, 1:30 would be 90, a
 text, and the type of the field that it is for decides what it means.
 """
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Annotated, Any, TypeVar, get_origin
 import yaml
 from pydantic import AwareDatetime, BeforeValidator, TypeAdapter, ValidationError
 
+from grading.submission import Opener, why
 from utils.errors import UsageError
 
 MAX_BYTES = 1_000_000
@@ -50,15 +52,21 @@ TextLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("(~|null|)
 TextLoader.add_constructor("tag:yaml.org,2002:null", lambda *_: None)
 
 
-def read_text(path: Path, most: int = MAX_BYTES) -> str:
-    """A UTF-8 file of at most `most` bytes, with or without a byte order mark.  Raises UsageError."""
+def read_text(path: Path, most: int = MAX_BYTES, opened: Opener | None = None) -> str:
+    """A UTF-8 file of at most `most` bytes, with or without a byte order mark.
+
+    opened: opens it, if it is inside an archive.  Raises UsageError.
+    """
     try:
-        if path.stat().st_size > most:
-            raise UsageError(f"{path}: larger than {most} bytes")
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text; save it as UTF-8"
+        with opened() if opened else path.open("rb") as file:
+            data = file.read(most + 1)
+        text = data.decode("utf-8-sig") if len(data) <= most else ""
+    except Exception as error:  # zipfile raises many kinds
+        reason = "not UTF-8 text; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else why(error)
         raise UsageError(f"{path}: cannot be read: {reason}") from None
+    if len(data) > most:
+        raise UsageError(f"{path}: larger than {most} bytes")
+    return io.StringIO(text, newline=None).getvalue()  # lines end with \n
 
 
 def read_yaml(path: Path, shape: type[Shape], text: str | None = None) -> tuple[Shape, Where]:
@@ -113,6 +121,8 @@ def meant(error: Any) -> str:
     """What the teacher probably meant by a value of the wrong type, or "".  error: one of pydantic's."""
     if error["type"].startswith(("datetime", "timezone")):
         return f", for example {TIME}"
+    if error["type"] == "zoneinfo_str":
+        return "; write one that this system has, such as Europe/Berlin"
     if error["type"] in ("float_parsing", "int_parsing") and (
             number := re.fullmatch(r"([-+]?\d+)[.,]?(\d*)\s*%?", error["input"])):
         return f"; write {number[1]}{f'.{number[2]}' if number[2] else ''} without other signs"

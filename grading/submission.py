@@ -16,11 +16,10 @@ import threading
 import unicodedata
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -36,43 +35,51 @@ IGNORED = (".html", ".pdf", ".md", ".txt", ".webp", ".png")  # allowed, but not 
 ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".xz", ".bz2")
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "venv", "node_modules", "site-packages", LOCKS, THEORY)
 PASSED_OVER = (*JUNK, ".DS_Store", ".git")  # next to the students
-METADATA = "submission_metadata.yml"  # of Gradescope's export
-# "Download all submissions": Moodle's names of folders and files, and Canvas's names of files
-MOODLE = re.compile(r"(?P<who>.+_\d+)_assignsubmission_[a-z]+(_.*)?")
-CANVAS = re.compile(r"(?P<who>[^_]+)(?:_LATE)?_(?P<id>\d{2,})_(\d{4,}|text)[_.].+")
+METADATA = "submission_metadata.yml"  # of Gradescope's export: who submitted, and when
+# How "download all submissions" names files, and Moodle folders, too ("/" at the end); the groups are the student.
+# Canvas's names are those of its lib/content_zipper.rb; a file's number there has more digits than a year.
+BLACKBOARD = re.compile(r"(?P<who>.+?)_attempt_\d{4}(?:-\d\d){5}(?:\.txt|_[^/]+)")
+CANVAS_FILE = r"_(?:\d{5,}_[^/]+|(?:text|link)\.html)"
+EXPORTS = [re.compile(r"(?P<who>.+?_\d+)_assignsubmission_[a-z]+(?:_.*)?/?"), BLACKBOARD,
+           re.compile(r"(?:LATE_)?(?P<who>anon(?:ymous)?_[^_]+)" + CANVAS_FILE),  # graded anonymously
+           re.compile(r"(?P<who>.+?)(?:_LATE)?_(?P<id>\d{2,})" + CANVAS_FILE)]
 MAX_DEPTH, MAX_FILES, MAX_LISTED = 40, 500, 20_000
 SHOWN, MOST_LINES = 120, 20  # characters of a path and lines on what is refused that are shown
 MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of about MAX_LISTED entries
 BLOCK = 2**20
 Opener = Callable[[], IO[bytes]]
 Entry = tuple[str, Opener | str | None]  # a path, and a function that opens it, why it is refused, or None: passed over
+Metadata = tuple[Path, Opener] | None  # a file's path, which may lead into an archive, and a function that opens it
 Source = Path | list[Entry]  # a folder or file, or the student's part of a class's archive
 ONE_AT_A_TIME = threading.Lock()  # what is copied: a class's archive is open once, and zipfile counts its readers
 
 
 @dataclass
 class Taken:
-    """What was copied and what was refused.  files, names: SHA-256 and path in the submission, by name of the copy."""
+    """What was copied and what was refused.
 
-    files: dict[str, str] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    copies: Counter[str] = field(default_factory=Counter)  # further files with the same bytes, by name of the copy
-    reasons: dict[str, list[str]] = field(default_factory=dict)  # paths by why they are refused
-    unreadable: str = ""  # why there is nothing to grade, or ""
+    files: SHA-256 and path in the submission, by name of the copy; times: how many files were submitted, by SHA-256;
+    reasons: paths by why they are refused; unreadable: why there is nothing to grade, or "".
+    """
+
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    times: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+    unreadable: str = ""
 
     @property
     def refused(self) -> list[str]:
         """One line per reason, which names the first files; at most MOST_LINES."""
         lines = [f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}: {reason}"
                  for reason, names in self.reasons.items()]
-        lines += [f"{self.names[name]}: submitted {1 + more} times, counted once"
-                  for name, more in sorted(self.copies.items()) if name.endswith(".json")]
+        lines += [f"{path}: submitted {self.times[digest]} times, counted once"
+                  for name, (digest, path) in self.files.items() if self.times[digest] > 1 and name.endswith(".json")]
         return lines[:MOST_LINES] + ([f"and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else [])
 
     @property
     def digest(self) -> str:
         """Digest of the submission; every byte that is graded, every name and every refusal changes it."""
-        lines = [f"{name}\0{self.names[name]}\0{digest}" for name, digest in sorted(self.files.items())]
+        lines = ["\0".join([name, *self.files[name]]) for name in sorted(self.files)]
         return hashlib.sha256("\n".join([*lines, *self.refused, self.unreadable]).encode()).hexdigest()
 
 
@@ -80,63 +87,81 @@ class TooMuch(Exception):
     """The whole submission is not accepted."""
 
 
-class TooLarge(Exception):
+class Refused(Exception):
     """One file is not accepted."""
 
 
-def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[str, list[Source]], list[str]]:
-    """Folders, .zip files and loose files of each student, and "name: reason" for whatever else `place` holds.
+def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[str, list[Source]], list[str], Metadata]:
+    """Folders, .zip files and loose files of each student; "name: reason" for whatever else `place` holds; Gradescope's
+    METADATA if it is there.
 
     place: the folder of a class, or a .zip file of one; known: the teacher's files, which may be among them.  A student
-    is the name of a folder, of a .zip file without its suffix, or what Moodle and Canvas put before their files; always
-    as printable text in composed Unicode (NFC).  If a folder and a .zip file have the same name, the .zip file keeps
-    its suffix.  Raises UsageError if the export of a whole class is one folder deeper, or cannot be read.
+    is the name of a folder, of a .zip file without its suffix, or what an EXPORTS pattern finds; always as printable
+    text in composed Unicode (NFC).  If a folder and a .zip file have the same name, the .zip file keeps its suffix.
+    Raises UsageError if the export of a whole class is one folder deeper, or cannot be read.
     """
     found: dict[str, list[Source]] = {}
-    others = []
-    for original, is_folder, source in sorted(listed(place), key=lambda one: (is_archive(one[0]), one[0])):
-        name = shown(original)
-        exported = MOODLE.fullmatch(name) or (None if is_folder else CANVAS.fullmatch(name))
-        if original in (*PASSED_OVER, METADATA) or isinstance(source, Path) and source.resolve() in known:
+    others, metadata = [], None
+    members = sorted(listed(place), key=lambda one: (is_archive(one[0]), one[0]))
+    exported = students_of_export([name for name, _ in members])
+    for original, source in members:
+        name, is_folder = shown(original.rstrip("/")), original.endswith("/")
+        if original.rstrip("/") in PASSED_OVER or isinstance(source, Path) and source.resolve() in known:
             continue
-        if exported:
-            found.setdefault("_".join(exported.groupdict().values()), []).append(source)
+        if original in exported:
+            found.setdefault(exported[original], []).append(source)
         elif not name.startswith(".") and (is_folder or is_archive(name)):
-            student = name if is_folder else name[:-len(".zip")]
-            names = chain((student, name), (f"{name} ({i})" for i in count(2)))
-            found[next(one for one in names if one not in found)] = [source]
+            student = name if is_folder or name[:-len(".zip")] in found else name[:-len(".zip")]
+            while student in found:  # two names that look the same
+                student += " (2)"
+            found[student] = [source]
+        elif original == METADATA and callable(
+                opened := partial(open_regular, source) if isinstance(source, Path) else source[0][1]):
+            metadata = place / METADATA, opened
         else:
             others.append(f"{name}: {'hidden' if name.startswith('.') else 'neither a folder nor a .zip file'}")
     # all of them: one student's folder may look like an export without stopping the others
     around = [source for sources in found.values() for source in sources if holds_export(source)]
     if around and len(around) == len(found):
         raise UsageError(f"{around[0]}: holds the submissions of a class; give this folder instead of {place}")
-    return dict(sorted(found.items())), others
+    return dict(sorted(found.items())), others, metadata
 
 
-def listed(place: Path) -> list[tuple[str, bool, Source]]:
-    """Name, whether it is a folder, and source of everything in the folder or the .zip file of a class.
+def students_of_export(names: Iterable[str]) -> dict[str, str]:
+    """The student by name of a folder (with "/" at its end) or file, for names that match one of EXPORTS.
+
+    In Blackboard's, the assignment comes before the student: it is what all have in common, up to an underscore.
+    """
+    matches = {name: match for name in names
+               if (match := next(filter(None, (pattern.fullmatch(shown(name)) for pattern in EXPORTS)), None))}
+    begin = os.path.commonprefix([match["who"] for match in matches.values() if match.re is BLACKBOARD]).rfind("_") + 1
+    return {name: match["who"][begin:] if match.re is BLACKBOARD else "_".join(match.groupdict().values())
+            for name, match in matches.items()}
+
+
+def listed(place: Path) -> list[tuple[str, Source]]:
+    """Name, with "/" at the end of a folder's, and source of everything in the folder or the .zip file of a class.
 
     In an archive, a folder around the class is passed over.  UsageError if it cannot be read.
     """
     try:
         if place.is_dir():
-            return [(path.name, path.is_dir(), path) for path in place.iterdir()]
+            return [(path.name + "/" * path.is_dir(), path) for path in place.iterdir()]
         entries = list(entries_in(zipfile.ZipFile(place)))
     except Exception as error:  # zipfile raises many kinds
         raise UsageError(f"{place}: cannot be read: {why(error)}") from None
     while True:
         tops: dict[str, list[Entry]] = {}
         for path, opened in entries:
-            top = path.split("/")[0]
+            top, slash, rest = path.partition("/")
             if top and top not in PASSED_OVER:
-                tops.setdefault(top, []).append((path, opened))
-        entries = [(path.partition("/")[2], opened) for own in tops.values() for path, opened in own]
-        if len(tops) != 1 or MOODLE.fullmatch(shown(min(tops))) or not any(
-                "/" in path or is_archive(path) or CANVAS.fullmatch(path) for path, _ in entries):
-            break
-    return [(top, any("/" in path for path, _ in own),
-             [(path.partition("/")[2] or path, opened) for path, opened in own]) for top, own in tops.items()]
+                tops.setdefault(top + slash, []).extend([(rest or top, opened)] if rest or not slash else ())
+        only = min(tops, default="")
+        inside = [path for path, _ in tops.get(only, ())]
+        if len(tops) != 1 or not only.endswith("/") or students_of_export([only]) or not (
+                students_of_export(inside) or any("/" in path or is_archive(path) for path in inside)):
+            return list(tops.items())
+        entries = tops[only]
 
 
 def name_of(entry: zipfile.ZipInfo) -> str:
@@ -159,7 +184,7 @@ def holds_export(source: Source) -> bool:
     """Whether a folder looks like the export of a class and not like the submission of a student."""
     with suppress(OSError):  # of a link, or of what is no folder
         names = [] if isinstance(source, list) or source.is_symlink() else os.listdir(source)
-        return METADATA in names or any(MOODLE.fullmatch(name) for name in names)
+        return METADATA in names or bool(students_of_export(names))
     return False
 
 
@@ -193,49 +218,48 @@ def why(error: Exception) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
 
 
-def copy_entries(entries: Iterator[Entry], target: Path, taken: Taken) -> None:
+def copy_entries(entries: Iterable[Entry], target: Path, taken: Taken) -> None:
     """Copy the accepted entries.  TooMuch if their number, or their bytes as written, exceed the limits."""
-    total = 0
-    by_digest: dict[str, str] = {}
+    left = MAX_BYTES
     for number, (path, opened) in enumerate(entries, start=1):
-        if number > MAX_LISTED or len(taken.files) + taken.copies.total() > MAX_FILES:
+        if number > MAX_LISTED or taken.times.total() > MAX_FILES:
             raise TooMuch(f"contains more than {MAX_FILES} records, arrays and checkpoints, or {MAX_LISTED:,} entries")
         suffix = PurePosixPath(path).suffix.lower()
         if opened is None or is_junk(path) or callable(opened) and suffix in IGNORED:
             continue
-        name, reason = f"{number:05}{suffix}", opened if isinstance(opened, str) else ""
-        if not reason and suffix not in SUFFIXES:
-            reason = ("an archive that is not unpacked; submit its contents" if suffix in ARCHIVES else
-                      f"not one of {', '.join(SUFFIXES)}")
-        if not reason and callable(opened):
-            try:
-                with opened() as reader, (target / name).open("xb") as writer:
-                    digest = copy(reader, writer, SUFFIXES[suffix], MAX_BYTES - total)
-            except TooMuch:
-                raise
-            except Exception as error:  # zipfile and zlib raise many kinds; the other files count
-                reason = str(error) if isinstance(error, TooLarge) else f"damaged, or cannot be read: {why(error)}"
-            total += (target / name).stat().st_size if (target / name).exists() else 0
-        if reason:
-            taken.reasons.setdefault(reason, []).append(show.shorten(shown(path), SHOWN))
-        elif digest in by_digest:
-            taken.copies[by_digest[digest]] += 1
+        copied, name = target / f"{number:05}{suffix}", show.shorten(shown(path), SHOWN)
+        try:
+            if not callable(opened):
+                raise Refused(opened)
+            if suffix not in SUFFIXES:
+                raise Refused("an archive that is not unpacked; submit its contents" if suffix in ARCHIVES else
+                              f"not one of {', '.join(SUFFIXES)}")
+            with opened() as reader, copied.open("xb") as writer:
+                digest = copy(reader, writer, SUFFIXES[suffix], left)
+        except TooMuch:
+            raise
+        except Exception as error:  # zipfile and zlib raise many kinds; the other files count
+            reason = str(error) if isinstance(error, Refused) else f"damaged, or cannot be read: {why(error)}"
+            taken.reasons.setdefault(reason, []).append(name)
+            digest = ""
+        left -= copied.stat().st_size if copied.exists() else 0
+        if digest:
+            taken.times[digest] += 1
+        if taken.times[digest] == 1:
+            taken.files[copied.name] = digest, name
         else:
-            by_digest[digest] = name
-            taken.files[name], taken.names[name] = digest, show.shorten(shown(path), SHOWN)
-            continue
-        (target / name).unlink(missing_ok=True)
+            copied.unlink(missing_ok=True)
 
 
 def copy(reader: IO[bytes], writer: IO[bytes], most: int, left: int) -> str:
-    """Copy block by block; returns the SHA-256.  TooLarge above `most` bytes, TooMuch above `left`, as read."""
+    """Copy block by block; returns the SHA-256.  Refused above `most` bytes, TooMuch above `left`, as read."""
     digest, size = hashlib.sha256(), 0
     while block := reader.read(BLOCK):
         size += len(block)
         if size > left:
             raise TooMuch(f"is larger than the {MAX_BYTES / 1e6:.0f} MB that a submission may have")
         if size > most:
-            raise TooLarge(f"larger than the {most / 1e6:.0f} MB that a file of this kind may have")
+            raise Refused(f"larger than the {most / 1e6:.0f} MB that a file of this kind may have")
         digest.update(block)
         writer.write(block)
     return digest.hexdigest()
@@ -262,15 +286,14 @@ def from_path(source: Path) -> Iterator[Entry]:
 
     Each folder is opened relative to the one above it (os.fwalk), so swapping a folder for a link has no effect.
     """
-    def fail(error: OSError) -> None:
-        raise error
-
     mode = source.lstat().st_mode
     if stat.S_ISLNK(mode):
         raise TooMuch("is a link")
     if not stat.S_ISDIR(mode):
         yield source.name, refusal(mode) or partial(open_regular, source)
-    for place, folders, files, descriptor in os.fwalk(source, onerror=fail) if stat.S_ISDIR(mode) else ():
+        return
+    failed: list[OSError] = []
+    for place, folders, files, descriptor in os.fwalk(source, onerror=failed.append):
         inside = PurePosixPath(place).relative_to(PurePosixPath(source))
         modes = {name: os.lstat(name, dir_fd=descriptor).st_mode for name in sorted([*folders, *files])}
         folders[:] = [name for name, mode in modes.items() if stat.S_ISDIR(mode) and not is_junk(name)]
@@ -280,6 +303,8 @@ def from_path(source: Path) -> Iterator[Entry]:
         for name, mode in modes.items():
             yield str(inside / name), None if stat.S_ISDIR(mode) else refusal(mode) or partial(
                 open_regular, name, descriptor)
+    for error in failed:
+        yield str(error.filename), f"cannot be read: {why(error)}"
 
 
 def refusal(mode: int) -> str:

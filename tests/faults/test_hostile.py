@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from grading.output import folder_name
+from grading.output import folder_names
 from grading.score import Evidence, Scorer
 from grading.submission import shown
 from tests.factory import HONEST
@@ -55,7 +55,8 @@ def test_a_hostile_submission_affects_only_its_own_student(honest: Path, tmp_pat
     for name in ("honest/grade.html", "honest/results.json", "grades.csv", "class.html"):  # nor does the archive matter
         assert (tmp_path / "packed_out" / name).read_bytes() == (alone_out / name).read_bytes(), name
     rows = table(out)
-    folders = {name: folder_name(shown(name)) for name in ("honest", *CORPUS)}
+    students = folder_names([shown(name) for name in ("honest", *CORPUS)])
+    folders = {name: students[shown(name)] for name in ("honest", *CORPUS)}
     assert set(rows) == set(folders.values()) and len(rows) == 1 + len(CORPUS)
     rows = {name: rows[folder] for name, folder in folders.items()}
     full = rows["honest"]

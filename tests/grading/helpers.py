@@ -24,7 +24,7 @@ def run_grading(submissions: Path, rubric: Path, out: Path, **options: Any) -> l
     """Grade; returns what could not be graded."""
     defaults = {"jobs": 1, "timeout": 60.0, "data_dir": submissions, "holdout": None, "manifest": None,
                 "overrides": None}
-    return grade_all(submissions, rubric, out, **(defaults | options)).ungraded
+    return grade_all(submissions, rubric, out, **(defaults | options))[0]
 
 
 def table(out: Path) -> dict[str, dict[str, str]]:
@@ -41,7 +41,7 @@ def scored(correct: int, **values: Any) -> ScoredRun:
 
 
 def evidence_with(*runs: ScoredRun) -> Evidence:
-    return Evidence(submission="", against="", runs=list(runs))
+    return Evidence(runs=list(runs))
 
 
 def rubric_of(scale: list[list[float]], most: float = 100.0, late: Late | None = None) -> Rubric:

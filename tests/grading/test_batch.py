@@ -1,7 +1,10 @@
 """Grading a folder: faults of this machine are not the student's, and the command line."""
 
 import errno
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from grading.batch import notes
 from grading.manifest import Assignment
 from grading.rubric import Late
 from grading.score import Evidence
-from tests.grading.helpers import evidence_with, rubric_of, run_grading, scored
+from tests.grading.helpers import ROOT, evidence_with, rubric_of, run_grading, scored, table
 from utils.command_line import exit_code
 from utils.errors import UsageError
 
@@ -25,35 +28,69 @@ def test_a_full_disk_is_not_the_student_s_fault(honest: Path, rubric_file: Path,
     assert run_grading(tmp_path / "subs", rubric_file, tmp_path / "out") == [
         "ada: could not be copied: No space left on device"]
     evidence = Evidence.model_validate_json((tmp_path / "out" / "ada" / "evidence.json").read_bytes())
-    assert not evidence.settled  # the next grading tries again
+    assert not evidence.digest  # so that the next grading tries again
 
 
 def test_what_may_be_a_slip_of_the_teacher_s_is_noted() -> None:
     assignment = Assignment(rubric_of([[0.5, 0], [1, 80]], late=Late(percent_a_day=10)), absent=("kim", "zoe"))
-    assert notes(assignment, {}, None) == [
+    assert notes(assignment, {}) == [
         "the scale of criterion one ends at 80 of its 100 points", "no submission, 0 points: kim, zoe",
-        "nobody is late without a manifest (--manifest; of a Gradescope export its submission_metadata.yml)"]
-    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {}, None) == []
-    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {"subs": evidence_with()}, None) == [
+        "nobody is late without a manifest (--manifest)"]
+    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {}) == []
+    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {"subs": evidence_with()}) == [
         "one submission only, subs: is this the folder of the whole class?"]
 
 
 def test_few_hidden_images_are_noted() -> None:
     evidence = {name: evidence_with(scored(900, holdout_n=8, correct_holdout=7)) for name in "ab"}
-    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), evidence, None) == [
+    assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), evidence) == [
         "there are only 8 hidden images of digits; each is 12.5 percentage points"]
 
 
 def test_grades_never_go_into_the_folder_with_the_submissions(rubric_file: Path, tmp_path: Path) -> None:
     (tmp_path / "subs" / "subs").mkdir(parents=True)  # a student called like the folder
+    (tmp_path / "SUBS").symlink_to("subs")  # another name of it, as on systems that ignore the case
+    with pytest.raises(UsageError, match="inside the folder with the submissions"):
+        run_grading(tmp_path / "subs", rubric_file, tmp_path / "SUBS" / "out")
     with pytest.raises(UsageError, match="grades of subs would be written into the folder with the submissions"):
         run_grading(tmp_path / "subs", rubric_file, tmp_path)
     assert [path.name for path in (tmp_path / "subs").rglob("*")] == ["subs"]
 
 
+def test_read_only_submissions_are_graded_and_a_read_only_folder_for_the_grades_is_one_line(
+        honest: Path, rubric_file: Path, tmp_path: Path) -> None:
+    prefix = []
+    if os.geteuid() == 0:  # root may write anywhere, by two capabilities
+        dropped = "-dac_override,-dac_read_search"
+        prefix = ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}"]
+    shutil.copytree(honest, tmp_path / "subs" / "ada")
+    for name in ("eve", "ada/private"):
+        (tmp_path / "subs" / name).mkdir()
+    (tmp_path / "closed").mkdir()
+    for path in (*(tmp_path / "subs").rglob("*"), tmp_path / "subs", tmp_path / "closed"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    for name in ("eve", "ada/private"):
+        (tmp_path / "subs" / name).chmod(0)
+    if (not shutil.which("setpriv") and prefix) or subprocess.run(
+            [*prefix, "test", "-w", tmp_path / "closed"], check=False).returncode == 0:
+        pytest.skip("this system does not let root give up its right to write anywhere")
+    for out, code, expected in (("closed", 1, "--out {}: cannot be written; choose"),
+                                ("closed/new", 1, "{}: cannot be written: Permission denied"),
+                                ("out", 3, "not gradable: eve: cannot be read: Permission denied")):
+        done = subprocess.run([*prefix, sys.executable, ROOT / "_report_evaluation.py", "grade", tmp_path / "subs",
+                               "--rubric", rubric_file, "--out", tmp_path / out, "--jobs", "1"],
+                              capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr.strip().count("\n")) == (code, 0), done.stderr
+        assert expected.format(tmp_path / out) in done.stderr
+    row = table(tmp_path / "out")["ada"]
+    assert float(row["total"]) > 0 and "private: cannot be read: Permission denied" in row["remarks"]
+    for path in (tmp_path / "subs", *(tmp_path / "subs").rglob("*")):
+        path.chmod(0o755)  # so that pytest can remove them
+
+
 @pytest.mark.parametrize("words, code, expected", [
     (["grade"], 2, "required: SUBMISSIONS, --rubric, --out"),
-    (["grade", "x", "--rubric", "r", "--out", "x/y"], 2, "inside the folder"),
+    (["grade", "docs", "--rubric", "r", "--out", "docs/y"], 2, "inside the folder"),
     (["grade", "/nowhere", "--rubric", "r", "--out", "o"], 2, "no such folder or .zip file"),
     (["grade", "pyproject.toml", "--rubric", "r", "--out", "o"], 2, "pyproject.toml: cannot be read: File is not"),
     (["grade", "x", "--rubric", "r", "--out", "o", "--jobs", "0"], 2, "--jobs 0"),

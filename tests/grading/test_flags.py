@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from grading.flags import Owned, find_flags, hidden_gap, same_encoder
+from grading.flags import find_flags, hidden_gap, same_encoder
 from grading.score import SKETCH
 from tests.grading.helpers import evidence_with, scored
 
@@ -17,7 +17,7 @@ def test_clustered_latents_and_one_encoder_for_two_tasks_are_flagged() -> None:
         "e": [scored(900, latents=ONE), scored(900, latents=ONE, task="1.2.1", file="b.json")]}.items()}
     for i, one in enumerate(evidence.values()):
         one.runs[:] = [run.model_copy(update={"outputs": str(i)}) for run in one.runs]
-    assert [(flag.students, flag.what[0].split(",")[0]) for flag in find_flags(evidence)] == [
+    assert [(students, what[0].split(",")[0]) for students, what, _ in find_flags(evidence)] == [
         (("e",), "one encoder for two tasks"), (("a",), "latents clustered by class")]
 
 
@@ -26,9 +26,9 @@ def test_students_who_share_several_things_get_one_flag_however_many_copies_they
     shared = {"outputs": "p", "history": "h", "epochs": 5}
     evidence = {"a": evidence_with(scored(900, latents=ONE, **shared)), "c": evidence_with(scored(900, latents=OTHER)),
                 "b": evidence_with(*(scored(900, latents=near, file=f"{i}.json", **shared) for i in range(400)))}
-    flag, = find_flags(evidence)
-    assert flag.students == ("a", "b")
-    assert [what.split(",")[0] for what in flag.what] == ["one encoder", "equal predictions", "identical loss curves"]
+    (students, noticed, _), = find_flags(evidence)
+    assert students == ("a", "b")
+    assert [what.split(",")[0] for what in noticed] == ["one encoder", "equal predictions", "identical loss curves"]
 
 
 def test_equal_predictions_with_hardly_an_error_prove_nothing() -> None:
@@ -36,7 +36,7 @@ def test_equal_predictions_with_hardly_an_error_prove_nothing() -> None:
 
 
 def test_a_run_without_a_summary_or_with_zeros_is_near_no_other() -> None:
-    runs = [Owned("s", scored(900, latents=latents)) for latents in ([], [], [0.0] * 5, ONE[:9])]
+    runs = [("s", scored(900, latents=latents)) for latents in ([], [], [0.0] * 5, ONE[:9])]
     assert len(same_encoder(runs)) == 4
 
 

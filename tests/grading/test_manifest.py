@@ -1,12 +1,15 @@
 """The class list, its times and extensions, Gradescope's metadata, and the teacher's decisions."""
 
 import re
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from grading.batch import notes
 from grading.manifest import read_assignment
-from grading.submission import METADATA
+from grading.submission import METADATA, find_submissions
 from tests.grading.helpers import EXAMPLE, ROOT, run_grading
 from utils.errors import UsageError
 
@@ -58,7 +61,7 @@ def test_across_the_change_of_clocks_a_day_ends_at_the_deadline_s_time_by_the_cl
     for zone, late in (("Europe/Berlin", 1), ("Africa/Johannesburg", 2)):
         assert days(tmp_path, manifest, f"timezone: {zone}\n{BERLIN}").days_late == {"ada": late}
     assert days(tmp_path, "ada: {submitted: 2026-10-25T12:00:00+01:00}", BERLIN).days_late == {"ada": 1}
-    with pytest.raises(UsageError, match="line 1: timezone: Europe/Berlni is not a time zone"):
+    with pytest.raises(UsageError, match="line 1: timezone: invalid timezone: Europe/Berlni; write one"):
         days(tmp_path, manifest, f"timezone: Europe/Berlni\n{BERLIN}")
 
 
@@ -84,7 +87,7 @@ def test_a_class_list_names_who_submitted_nothing(tmp_path: Path) -> None:
     ("ada: {submited: 2026-12-01T10:00:00Z}", "line 1: ada.submited: there is no such field"),
     ("ada:\n- 0", "line 1: ada: should be a valid dict"), ("", "no entry for ada"),
     ("ada: {days_late: 0}\nada: {days_late: 1}", "line 2: invalid YAML: duplicate key ada"),
-    ("M\xfcller: {days_late: 0}\nMu\u0308ller: {days_late: 9}", "line 2: Mu\u0308ller is listed twice")])
+    ("M\xfcller: {days_late: 0}\nMu\u0308ller: {days_late: 9}", "line 2: Mu\u0308ller: is listed twice")])
 def test_a_mistake_in_the_class_list_is_named_with_its_line(tmp_path: Path, manifest: str, expected: str) -> None:
     with pytest.raises(UsageError, match=expected):
         days(tmp_path, manifest, students=("ada", "eve"))
@@ -151,6 +154,42 @@ def test_gradescope_s_metadata_is_a_manifest(tmp_path: Path, name: str) -> None:
         path.write_text(text)
         with pytest.raises(UsageError, match=expected):
             read_assignment(EXAMPLE, path, None, ["submission_1"])
+
+
+def test_gradescope_s_metadata_among_the_submissions_is_the_manifest_unless_one_is_given(tmp_path: Path) -> None:
+    for name, text in ((METADATA, GRADESCOPE), ("submission_1/a.json", "{}"), ("submission_2/b.json", "{}")):
+        (tmp_path / "class" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "class" / name).write_bytes(text.replace("\n", "\r\n").encode())
+    shutil.make_archive(str(tmp_path / "class"), "zip", tmp_path / "class")
+    shutil.make_archive(str(tmp_path / "around"), "zip", tmp_path, "class")
+    (tmp_path / "m.csv").write_text("student,days_late\nsubmission_1,5\nsubmission_2,0\n")
+    no_lateness = re.sub("(deadline|late|  percent_a_day|  at_most_percent|  free_days):.*\n", "", EXAMPLE.read_text())
+    (tmp_path / "r.yaml").write_text(no_lateness)
+    for name in ("class", "class.zip", "around.zip"):
+        students, others, metadata = find_submissions(tmp_path / name)
+        found = read_assignment(EXAMPLE, None, None, list(students), metadata)
+        assert found.days_late == {"submission_1": 1, "submission_2": 0} and not others
+        assert found.names == {"submission_1": "Ada Lovelace", "submission_2": "Bob One, Zo\xeb"}
+        note, = notes(found, {})
+        assert note.startswith(f"times and names of submitters come from {tmp_path / name / METADATA}; --manifest")
+        given = read_assignment(EXAMPLE, tmp_path / "m.csv", None, list(students), metadata)
+        assert given.days_late["submission_1"] == 5 and not notes(given, {})
+        assert read_assignment(tmp_path / "r.yaml", None, None, list(students), metadata).names == found.names
+        with pytest.raises(UsageError, match=rf"{name}/{METADATA}: no entry for eve"):
+            read_assignment(EXAMPLE, None, None, [*students, "eve"], metadata)
+
+
+def test_gradescope_s_metadata_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "class.zip", "w") as archive:
+        archive.writestr("submission_1/a.json", "{}")
+        archive.writestr(METADATA, GRADESCOPE)
+    data = (tmp_path / "class.zip").read_bytes()
+    (tmp_path / "damaged.zip").write_bytes(data.replace(b"Ada Lovelace", b"Eve Lovelace", 1))
+    (tmp_path / "class" / "submission_1").mkdir(parents=True)
+    (tmp_path / "class" / METADATA).symlink_to("/etc/hostname")
+    for name, reason in (("damaged.zip", "Bad CRC-32"), ("class", "Too many levels of symbolic links")):
+        with pytest.raises(UsageError, match=f"{name}/{METADATA}: cannot be read: {reason}"):
+            read_assignment(EXAMPLE, None, None, ["submission_1"], find_submissions(tmp_path / name)[2])
 
 
 @pytest.mark.parametrize("override, expected", [

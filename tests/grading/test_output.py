@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grading.output import best_runs, folder_name, remarks, safe_cell
+from grading.output import best_runs, folder_names, remarks, safe_cell
 from grading.points import grade
 from grading.score import Evidence
 from tests.grading.helpers import DIGITS, evidence_with, rubric_of, run_grading, scored, table
@@ -73,10 +73,13 @@ def test_a_broken_submission_gets_0_points_and_a_page_with_the_reason(graded: Pa
 
 
 def test_formulas_are_defused_and_folder_names_are_safe(graded: Path) -> None:
-    assert table(graded)[folder_name("=bob")]["student"] == "'=bob"
+    assert table(graded)[folder_names(["=bob"])["=bob"]]["student"] == "'=bob"
     assert (graded / "grades.csv").read_bytes().startswith(b"\xef\xbb\xbfstudent,name,folder,")  # for spreadsheets
-    assert folder_name("ada") == "ada" and folder_name("=bob").startswith("student-")
-    assert folder_name("..").startswith("student-") and folder_name("a/b").startswith("student-")
+    names = ("ada", "Ada L_1", "a" * 121, "=bob", "..", "a/b", "a.", "a ", "Grades.csv", "class.html", "STUDENT-1",
+             "x\n", "a" * 122, "Kim", "kim", "KIM.", "\xe9", "e\u0301")
+    folders = folder_names(names)
+    assert [name for name in names if folders[name] == name] == ["ada", "Ada L_1", "a" * 121]
+    assert len({folder.lower() for folder in folders.values()}) == len(names)  # nor do two differ only in case
     assert [safe_cell(text) for text in ("=1", "+1", "-1", "@a", "a=1", "")] == ["'=1", "'+1", "'-1", "'@a", "a=1", ""]
 
 
@@ -90,6 +93,6 @@ def test_a_line_of_the_class_list_without_a_submission_is_0_points_and_named(gra
 def test_remarks_say_why_runs_do_not_count_and_the_class_page_stays_small() -> None:
     runs = [scored(0, file=f"{i}.json", reason="no checkpoint", correct_verified=None) for i in range(400)]
     evidence = evidence_with(*runs, *(scored(900 + i % 7, holdout_n=10, correct_holdout=9) for i in range(400)))
-    one = grade("s", evidence, rubric_of([[0, 0]]), 0, [])
-    assert [*remarks(one, evidence)[:1], remarks(one, evidence)[-1]] == ["0.json: no checkpoint", "and 392 more"]
+    one = grade("s", evidence, rubric_of([[0, 0]]), 0, {})
+    assert [*remarks(one)[:1], remarks(one)[-1]] == ["0.json: no checkpoint", "and 392 more"]
     assert [run.correct_verified for run in best_runs(evidence.runs)] == [906]

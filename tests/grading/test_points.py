@@ -20,7 +20,7 @@ def test_a_total_is_bounded_monotone_and_independent_of_order(scale, counts, bet
     runs = [scored(count, file=f"{i}.json") for i, count in enumerate(counts)]
 
     def total(runs: list[ScoredRun]) -> float:
-        return grade("s", evidence_with(*runs), rubric, days, []).total
+        return grade("s", evidence_with(*runs), rubric, days, {}).total
 
     assert 0 <= total(runs) <= rubric.points
     assert total(runs) <= total([*runs, scored(better, file="z.json")])
@@ -29,14 +29,14 @@ def test_a_total_is_bounded_monotone_and_independent_of_order(scale, counts, bet
 
 def test_the_teacher_s_override_replaces_the_points_and_is_shown() -> None:
     override = Override(student="s", criterion="three", points=4, reason="well argued")
-    one = grade("s", evidence_with(scored(900)), rubric_of(SCALE), 0, [override])
+    one = grade("s", evidence_with(scored(900)), rubric_of(SCALE), 0, {"three": override})
     assert [award.points for award in one.awards] == pytest.approx([80, 7, 4])
     assert one.awards[2].overridden and "well argued" in one.awards[2].reason
     assert one.total == pytest.approx(91)
 
 
 def test_the_verified_accuracy_counts_and_not_the_claim() -> None:
-    one = grade("s", evidence_with(scored(700, claimed=1000)), rubric_of(SCALE), 0, [])
+    one = grade("s", evidence_with(scored(700, claimed=1000)), rubric_of(SCALE), 0, {})
     assert one.awards[0].points == pytest.approx(40)
     assert "claims 100.00 %" in one.awards[0].reason
     assert one.awards[1].points == 0  # the record is not complete, since its claim does not hold
@@ -50,11 +50,11 @@ def test_three_seeds_need_three_runs_with_different_weights(seeds, weights, poin
     latents = {name: list(np.random.default_rng(ord(name)).normal(size=256)) for name in "abc"}
     runs = [scored(900, file=f"{i}.json", seed=seed, outputs=str(i), latents=latents[weight])
             for i, (seed, weight) in enumerate(zip(seeds, weights, strict=True))]
-    assert grade("s", evidence_with(*runs), rubric, 0, []).total == points
+    assert grade("s", evidence_with(*runs), rubric, 0, {}).total == points
 
 
 def test_a_supervised_encoder_earns_nothing_in_a_task_without_labels() -> None:
-    one = grade("s", evidence_with(scored(990, labelled=True)), rubric_of(SCALE), 0, [])
+    one = grade("s", evidence_with(scored(990, labelled=True)), rubric_of(SCALE), 0, {})
     assert one.total == 0 and "trained with labels" in one.awards[0].reason
 
 
@@ -63,4 +63,4 @@ def test_equal_predictions_including_the_errors_are_one_seed() -> None:
         {"id": "a", "points": 7, "task": "1.2.3", "dataset": "digits", "requires": "three_seeds"}]})
     for correct, points in ((900, 0), (999, 7)):  # one error in common proves nothing
         runs = [scored(correct, file=f"{seed}.json", seed=seed, outputs="same") for seed in range(3)]
-        assert grade("s", evidence_with(*runs), rubric, 0, []).total == points
+        assert grade("s", evidence_with(*runs), rubric, 0, {}).total == points

@@ -22,10 +22,11 @@ def test_a_job_that_takes_too_long_is_ended_and_scored_again_by_the_next_grading
     truth = load_truth(read_yaml(rubric_file, Rubric)[0].datasets, honest, None, tmp_path)
     with Scorer(0.02) as scorer:
         slow = evidence_of([honest], truth, scorer, None)
-        assert (slow.trouble, slow.settled) == ("could not be scored: it took longer than 0.02 s", False)
+        assert (slow.trouble, slow.ended) == ("could not be scored: it took longer than 0.02 s",
+                                              "scoring took longer than 0.02 s")
         scorer.timeout = 60.0
         evidence = evidence_of([honest], truth, scorer, slow)  # the same process serves the next job
-        assert evidence.settled and not evidence.trouble
+        assert not evidence.ended and not evidence.trouble
         assert [run.correct_verified for run in evidence.runs] == [run.claimed for run in evidence.runs]
         assert evidence_of([honest], truth, scorer, evidence) is evidence
 
@@ -103,16 +104,12 @@ def test_hidden_images_of_another_name_are_refused_with_the_names_that_are_there
 def test_scorers_end_with_a_grader_that_is_killed(honest: Path, tmp_path: Path) -> None:
     """Neither the scorer nor its fork, which blocks here on a pipe that nobody writes to, may outlive the grader."""
     code = f"""
-import json, sys
-from pathlib import Path
 from grading.score import Scorer
-job = Path({str(tmp_path / "job.json")!r})
-job.write_text(json.dumps({{
-    "submission": {str(tmp_path)!r}, "out": {str(tmp_path)!r}, "files": {{"fifo.json": ["", ""]}}, "images": {{}},
-    "limits": {{"wall_seconds": 600, "cpu_seconds": 600, "memory_bytes": 2**30, "file_bytes": 2**20}}}}))
 scorer = Scorer(600.0)
 print(scorer.start().pid, flush=True)
-scorer.run(job)
+scorer.run({{
+    "submission": {str(tmp_path)!r}, "out": {str(tmp_path)!r}, "files": {{"fifo.json": ["", ""]}}, "images": {{}},
+    "limits": {{"wall_seconds": 600, "cpu_seconds": 600, "memory_bytes": 2**30, "file_bytes": 2**20}}}})
 """
     os.mkfifo(tmp_path / "fifo.json")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=score.ROOT) as grader:
