@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from evaluation.scores import PROTOCOL
@@ -164,7 +163,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
         "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
         "data": Data.model_validate({
             "image_shape": list(dataset.image_shape), "classes": list(dataset.classes),
-            "class_counts": class_counts(dataset, recipe.labels), "split_seed": dataset.split_seed,
+            "class_counts": dataset.class_counts(recipe.labels), "split_seed": dataset.split_seed,
             "sha256": dataset.sha256, "source": dataset.source}),
         "environment": environment}
     data = DeviceData.load(dataset, setup.device, recipe.labels)
@@ -245,12 +244,3 @@ def free_path(path: Path) -> Path:
     while candidate.exists():
         candidate, number = path.with_name(f"{path.stem}_run{number}.json"), number + 1
     return candidate
-
-
-def class_counts(dataset: Dataset, labels: float) -> dict[str, list[int]]:
-    """Images per class in each split, and in the labelled part of train where not all labels are used."""
-    counts = dataset.class_counts()
-    if labels < 1:
-        labelled = dataset.train_labels[dataset.labelled(labels)[0]]
-        counts["labelled"] = np.bincount(labelled, minlength=len(dataset.classes)).tolist()
-    return counts

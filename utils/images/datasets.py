@@ -70,10 +70,12 @@ class Dataset:
     sha256: dict[str, str]
     source: str
 
-    def class_counts(self) -> dict[str, list[int]]:
-        """Number of images of each class in each split."""
+    def class_counts(self, labelled: float = 1.0) -> dict[str, list[int]]:
+        """Images of each class in each split, and in the part of train with labels unless all of it has them."""
         labels = {"train": self.train_labels[self.train_index], "val": self.train_labels[self.val_index],
                   "test": self.test_labels}
+        if labelled < 1:
+            labels["labelled"] = self.train_labels[self.labelled(labelled)[0]]
         return {split: np.bincount(labels[split], minlength=len(self.classes)).tolist() for split in labels}
 
     def subset(self, count: int) -> "Dataset":

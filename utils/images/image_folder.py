@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -137,35 +138,36 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
 
     Raises UsageError if too few images are readable, RunError or OSError on a full disk.
     """
-    from utils.images.chunks import CHUNK_IMAGES, decode_all, places, read_notes
+    from utils.images.chunks import CHUNK_IMAGES, decode_all, read_notes
 
-    images = layout.images
-    chunks = cache.with_name(f".{cache.name}.{key[:16]}-{CHUNK_IMAGES}.chunks")
+    chunks = cache.with_name(f".{cache.name}.{key[:16]}-{CHUNK_IMAGES}-notes.chunks")
     for other in cache.parent.glob(f".{cache.name}.*.chunks"):
         if other != chunks:
             say(f"{path.name}: the images have changed since an interrupted start, whose chunks are deleted")
             shutil.rmtree(other)
     kept = sum(file.stat().st_size for file in chunks.iterdir()) if chunks.exists() else 0
-    need = 2 * len(images) * side * side * 3 - kept  # bytes: as chunks, and once more as arrays
+    need = 2 * len(layout.images) * side * side * 3 - kept  # bytes: as chunks, and once more as arrays
     if shutil.disk_usage(cache.parent).free < need:
         raise RunError(f"{cache.parent} has less than the {need / 1e9:.1f} GB left that {path} takes")
     chunks.mkdir(exist_ok=True)
-    files = decode_all(path.name, [file for _, _, file in images], side, chunks)
-    names = [file.relative_to(path).as_posix() for _, _, file in images]
+    files = decode_all(path.name, [file for _, _, file in layout.images], side, chunks)
+    readable: list[Listed] = []
     unreadable: dict[str, str] = {}
     remarks: list[tuple[str, str]] = []
-    for number, file in enumerate(files):
-        notes, here = read_notes(file), places(number, len(images))
-        unreadable |= {names[here[place]]: why for place, why in sorted(notes.unreadable.items())}
-        remarks += [(names[here[place]], remark) for place, found in notes.remarks.items() for remark in found]
-    readable = np.array([name not in unreadable for name in names])
+    for image, note in zip(layout.images, chain.from_iterable(map(read_notes, files)), strict=True):
+        name = image[2].relative_to(path).as_posix()
+        if isinstance(note, str):
+            unreadable[name] = note
+        else:
+            readable.append(image)
+            remarks += [(name, remark) for remark in note]
     try:
-        _check_counts(path, layout, [images[i] for i in np.flatnonzero(readable)], _unreadable_text(list(unreadable)))
+        _check_counts(path, layout, readable, _unreadable_text(list(unreadable)))
     except UsageError:
         shutil.rmtree(chunks)
         raise
     with scratch(cache.with_name(f".{cache.name}.tmp")) as temporary:
-        validation = _write_splits(temporary, layout, readable, files, side)
+        validation = _write_splits(temporary, readable, len(layout.classes), files, side)
         arrays = _read_parts(temporary)
         facts = {"key": key, "decoding": DECODING, "sha256": digests(arrays), "validation": validation,
                  "unreadable": unreadable,
@@ -179,30 +181,28 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
         temporary.rename(cache)
 
 
-def _write_splits(folder: Path, layout: Layout, readable: np.ndarray, files: list[Path], side: int) -> int:
-    """Write PARTS from the chunks, one after the other.  readable: (N,) bool.
+def _write_splits(folder: Path, images: list[Listed], classes: int, files: list[Path], side: int) -> int:
+    """Write PARTS, one after the other.  images: the readable ones, whose pixels the chunks hold in the same order.
 
     The training part ends with the validation split that the folder names; returns how many images that has.
     """
-    from utils.images.chunks import places, read_chunk
+    from utils.images.chunks import read_chunk
 
-    rows = np.flatnonzero(readable)
-    splits, labels = (np.array([image[column] for image in layout.images])[rows] for column in (0, 1))
+    splits, labels = (np.array([image[column] for image in images]) for column in (0, 1))
     chosen = {"train": np.flatnonzero(splits != "test"), "test": np.flatnonzero(splits == "test")}
     if not len(chosen["test"]):
         own = np.flatnonzero(splits != "val")
         _, test = stratified_split(labels[own], TEST_FRACTION, SPLIT_SEED)
         chosen = {"train": np.setdiff1d(chosen["train"], own[test]), "test": own[test]}
     for split, index in chosen.items():
-        np.save(folder / f"{split}_labels.npy", labels[index].astype(np.min_scalar_type(len(layout.classes) - 1)))
-        in_split = np.zeros(len(layout.images), bool)
-        in_split[rows[index]] = True
+        np.save(folder / f"{split}_labels.npy", labels[index].astype(np.min_scalar_type(classes - 1)))
+        in_split, done = np.isin(np.arange(len(images)), index), 0
         with (folder / f"{split}_images.npy").open("wb") as part:
             np.lib.format.write_array_header_1_0(
                 part, {"descr": "|u1", "fortran_order": False, "shape": (len(index), side, side, 3)})
-            for number, file in enumerate(files):
-                here = np.array(places(number, len(layout.images)))
-                part.write(read_chunk(file, side)[in_split[here[readable[here]]]])
+            for chunk in (read_chunk(file, side) for file in files):
+                part.write(chunk[in_split[done:done + len(chunk)]])
+                done += len(chunk)
             part.flush()
             os.fsync(part.fileno())
     return int((splits == "val").sum())
