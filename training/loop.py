@@ -335,8 +335,6 @@ class Loop:
             seen += len(index)
             if right is not None:
                 correct, has_accuracy = correct + int(right.sum()), True
-        if not seen:
-            raise RunError("the validation split has fewer than two images: give each class more")
         return total / seen, correct / seen if has_accuracy else None
 
     def end_epoch(self, validation_loss: LossFunction) -> None:

@@ -34,23 +34,10 @@ from utils.errors import RunError, UsageError
 from utils.images.datasets import Dataset, load_dataset
 from utils.images.on_device import DeviceData
 from utils.recipe import FrozenRecipe, LatentRecipe, as_json
+from utils.records import schema
 from utils.records.arrays import write_arrays
 from utils.records.environment import choose_device, describe, load_since, work_of_others
 from utils.records.lock import Held, held
-from utils.records.schema import (
-    Artifact,
-    ArtifactName,
-    Data,
-    Derived,
-    Failure,
-    RecipeFields,
-    Record,
-    Run,
-    Selection,
-    recipe_hash,
-    utc_now,
-    write_record,
-)
 from utils.records.thumbnails import write_thumbnails
 
 QUICK_IMAGES = {"train": 1000, "val": 200, "test": 500}  # what --quick trains and scores on
@@ -138,7 +125,7 @@ def run_unless_complete(title: str, planned: Planned, dataset: Dataset, setup: S
 
 
 def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str], setup: Setup,
-                    target: Path, argv: list[str]) -> tuple[Record, Path]:
+                    target: Path, argv: list[str]) -> tuple[schema.Record, Path]:
     """Train, score and write `target` (.json, along with .npz and .safetensors).
 
     Returns the record and its path: an existing complete record is kept, and the new one gets a name of its own.
@@ -149,10 +136,11 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     fields = as_json(recipe)
     checkpoints = setup.checkpoints
     # everything known before the training is validated before the training
-    begun = Run(task=task, dataset=dataset.name, method=recipe.method, objective="", seed=setup.seed, argv=argv,
-                started=checkpoints.started if checkpoints else utc_now(), seconds=0.0,
-                status="quick" if setup.quick else "complete", init=init_of(setup.init),
-                resumed=checkpoints.resumed if checkpoints else 0)
+    begun = schema.Run(
+        task=task, dataset=dataset.name, method=recipe.method, objective="", seed=setup.seed, argv=argv,
+        started=checkpoints.started if checkpoints else schema.utc_now(), seconds=0.0,
+        status="quick" if setup.quick else "complete", init=init_of(setup.init),
+        resumed=checkpoints.resumed if checkpoints else 0)
 
     def seconds() -> float:
         return time.monotonic() - clock + (checkpoints.lost if checkpoints else 0.0)
@@ -160,22 +148,22 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     environment = describe(setup.device, setup.precision, setup.conv_gflops)
     known: dict[str, Any] = {
         "schema": 4,
-        "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
-        "data": Data.model_validate({
+        "recipe": schema.RecipeFields(fields=fields, overridden=overridden, hash=schema.recipe_hash(fields)),
+        "data": schema.Data.model_validate({
             "image_shape": list(dataset.image_shape), "classes": list(dataset.classes),
             "class_counts": dataset.class_counts(recipe.labels), "split_seed": dataset.split_seed,
             "sha256": dataset.sha256, "source": dataset.source}),
         "environment": environment}
     data = DeviceData.load(dataset, setup.device, recipe.labels)
 
-    def write(record: Record, path: Path) -> None:
+    def write(record: schema.Record, path: Path) -> None:
         """The record is the end of a run: its checkpoints go."""
         with writing(path):
-            write_record(record, path)
+            schema.write_record(record, path)
         if checkpoints:
             checkpoints.remove()
 
-    def score_and_write(trained: Trained) -> tuple[Record, Path]:
+    def score_and_write(trained: Trained) -> tuple[schema.Record, Path]:
         for module in trained.modules.values():
             round_as_saved(module)
         views = TASKS["1.2.3"].default_recipe(data.recipes)  # the same views for every task: runs are measured alike
@@ -186,22 +174,22 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
             if setup.quick:
                 target.unlink(missing_ok=True)  # an earlier quick record, whose arrays are about to be replaced
             path = free_path(target)
-            artifacts: dict[ArtifactName, Artifact] = {
+            artifacts: dict[schema.ArtifactName, schema.Artifact] = {
                 "arrays": write_arrays(path.with_suffix(".npz"), scores.arrays),
                 "checkpoint": save_weights(path.with_suffix(".safetensors"), scores.modules)}
             if not setup.quick and dataset.image_shape[0] in (1, 3):
                 shown = dataset.test_images[scores.arrays["map_index"]]
                 artifacts["thumbnails"] = write_thumbnails(path.parent, dataset.name, shown, owner=path.stem)
-        record = Record(
+        record = schema.Record(
             **known | {"environment": environment.model_copy(
                 update={"other_load": load_since(work_before, time.monotonic() - clock)})},
             run=begun.model_copy(update={"seconds": seconds(), "objective": trained.objective}),
-            derived=Derived(
+            derived=schema.Derived(
                 steps=trained.steps, training_flops=trained.flops, evaluation_flops=scores.flops, protocol=PROTOCOL,
                 parameters={name: sum(p.numel() for p in module.parameters())
                             for name, module in scores.modules.items()}),
-            selection=Selection(rule="the last epoch" if trained.history else "nothing was trained",
-                                epoch=len(trained.history)), history=trained.history,
+            selection=schema.Selection(rule="the last epoch" if trained.history else "nothing was trained",
+                                       epoch=len(trained.history)), history=trained.history,
             metrics=scores.metrics, confusion=scores.confusion, artifacts=artifacts)
         write(record, path)
         return record, path
@@ -218,11 +206,12 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
         else:
             epoch, steps, step, history = len(trained.history), trained.steps, trained.steps, trained.history
         path = target.with_name(f"{target.stem}_failed.json")
-        failed = Record(
+        failed = schema.Record(
             **known, run=begun.model_copy(update={"seconds": seconds(), "status": "failed"}),
-            derived=Derived(steps=steps, parameters={}, training_flops=0.0, evaluation_flops=0.0, protocol=PROTOCOL),
+            derived=schema.Derived(
+                steps=steps, parameters={}, training_flops=0.0, evaluation_flops=0.0, protocol=PROTOCOL),
             selection=None, history=history, metrics={}, confusion=None, artifacts={},
-            failure=Failure(reason=str(error), epoch=epoch, step=step))
+            failure=schema.Failure(reason=str(error), epoch=epoch, step=step))
         distributed.from_first(lambda: write(failed, path))
         error.add_note(f"recorded in {path}")
         raise

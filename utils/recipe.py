@@ -257,17 +257,14 @@ def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRec
 
 def add_flag(group: Any, f: "dataclasses.Field[Any]", default: str) -> None:
     """One field as one argparse flag.  default: in words."""
+    options: dict[type, dict[str, Any]] = {
+        bool: {"action": argparse.BooleanOptionalAction},
+        tuple: {"type": int, "nargs": "+", "metavar": "N"},
+        str: {"metavar": "|".join(f.metadata["choices"] or ())},
+        int: {"type": int, "metavar": "N"},
+        float: {"type": float, "metavar": "X"}}
     text = f"{f.metadata['help']} (default: {default.lower()})".replace("%", "%%")
-    options: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
-    if isinstance(f.default, bool):
-        group.add_argument(flag_name(f), action=argparse.BooleanOptionalAction, **options)
-    elif isinstance(f.default, tuple):
-        group.add_argument(flag_name(f), type=int, nargs="+", metavar="N", **options)
-    elif isinstance(f.default, str):
-        group.add_argument(flag_name(f), metavar="|".join(f.metadata["choices"]), **options)
-    else:
-        kind = type(f.default)
-        group.add_argument(flag_name(f), type=kind, metavar={int: "N", float: "X"}[kind], **options)
+    group.add_argument(flag_name(f), help=text, default=argparse.SUPPRESS, **options[type(f.default)])
 
 
 def flag_values(namespace: argparse.Namespace, recipe: type[LatentRecipe]) -> dict[str, Any]:

@@ -96,12 +96,12 @@ def from_first(work: Callable[[], T]) -> T:
     """Do `work` in the first process only; all return its result, or raise its error."""
     if world_size() == 1:
         return work()
-    outcome: tuple[Any, Exception | None] = attempt(work) if is_first() else (None, None)
-    received: list[Any] = list(outcome)
-    dist.broadcast_object_list(received, src=0)
-    if received[1] is not None:
-        raise outcome[1] or received[1]
-    return outcome[0] if is_first() else received[0]
+    outcome: list[Any] = list(attempt(work)) if is_first() else [None, None]
+    dist.broadcast_object_list(outcome, src=0)
+    result, error = outcome
+    if error is not None:
+        raise error
+    return result
 
 
 def first_then_others(work: Callable[[], T]) -> T:

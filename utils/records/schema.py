@@ -415,7 +415,7 @@ def checkpoint_file(path: Path, record: Record) -> Path:
         raise RecordError(f"{checkpoint}: no such file: these weights are not shipped; run the record's command again: "
                           f"{shlex.join(['python', *record.run.argv])}")
     if sha256_file(checkpoint) != artifact.sha256:
-        raise RecordError(f"{checkpoint}: its SHA-256 is not the one in {path.name}")
+        raise RecordError(f"{checkpoint}: its SHA-256 is not the one in the record")
     return checkpoint
 
 
