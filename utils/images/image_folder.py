@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -106,19 +107,15 @@ def is_current(cache: Path, key: str) -> bool:
     """Whether the cache is whole and holds the folder as it is now.  Prints why if it exists but does not."""
     if not cache.exists():
         return False
-    try:
+    why = "is damaged"
+    with suppress(Exception):  # a damaged file raises half a dozen kinds, all with the same remedy
         facts = _read_facts(cache)
-        if facts["key"] != key and facts.get("decoding") != DECODING:
-            say(f"the cache {cache} was decoded by the rules of another version; it is built again")
-            return False
-        if facts["key"] != key:
-            say(f"the images have changed; the cache {cache} is built again")
-            return False
-        if digests(_read_parts(cache)) == facts["sha256"]:
+        if facts["key"] == key and digests(_read_parts(cache)) == facts["sha256"]:
             return True
-    except Exception:  # a damaged file raises half a dozen kinds, all with the same remedy
-        pass
-    say(f"the cache {cache} is damaged; it is deleted and built again")
+        if facts["key"] != key:
+            why = ("is out of date, because the images have changed" if facts.get("decoding") == DECODING else
+                   "was decoded by the rules of another version")
+    say(f"the cache {cache} {why}; it is built again")
     return False
 
 
