@@ -143,8 +143,6 @@ class ConvEncoder(Encoder):
         self.blocks = nn.Sequential(*(ConvBlock(before, after) for before, after in pairwise(sizes)))
         shrink = 2 ** len(widths)
         rows, columns = (height - kernel + 1) // shrink, (width - kernel + 1) // shrink
-        if rows < 1 or columns < 1:
-            raise UsageError(f"--widths names {len(widths)} blocks, too many for {height} x {width} images: give fewer")
         self.latent = nn.Linear(sizes[-1] * (rows * columns if pooling == "flatten" else 1), latent_dim)
 
     def fit_to_data(self, images: Tensor) -> None:
@@ -447,6 +445,6 @@ ENCODERS: dict[str, type[Encoder]] = {
 
 def build_encoder(kind: str, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int,
                   pooling: str) -> Encoder:
-    """kind: a key of ENCODERS.  Raises UsageError where the widths do not fit the encoder or the image."""
+    """kind: a key of ENCODERS.  Raises UsageError where the encoder cannot have these widths or take these images."""
     check_widths(kind, widths)
     return ENCODERS[kind](image_shape, widths, latent_dim, pooling)

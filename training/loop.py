@@ -128,7 +128,7 @@ class Loop:
         self.generator = Generator(self.device).manual_seed(setup.seed)
         self.network = nn.ModuleDict(modules)
         cast(self.network.to(self.device).to(memory_format=torch.channels_last), self.dtype)
-        self.optimiser = MasterOptimiser([self.network], recipe.learning_rate, recipe.weight_decay,
+        self.optimiser = MasterOptimiser(self.network, recipe.learning_rate, recipe.weight_decay,
                                          recipe.muon_learning_rate)
         distributed.share_norms(self.network)
         self.batch_size = min(recipe.batch_size, len(data.train))  # summed over processes

@@ -1,7 +1,6 @@
 """The optimiser of every training: AdamW, and Muon for convolution filters, on float32 copies of the weights."""
 
 import math
-from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -24,13 +23,12 @@ class MasterOptimiser:
     matrix after each step, and the rate is a step's relative change (Jordan 2024, cifar10-airbench).
     """
 
-    def __init__(self, modules: Iterable[nn.Module], learning_rate: float, weight_decay: float,
+    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float,
                  muon_learning_rate: float = 0.0) -> None:
-        modules = list(modules)
-        filters = {id(layer.weight) for module in modules for layer in module.modules()
+        filters = {id(layer.weight) for layer in network.modules()
                    if isinstance(layer, nn.Conv2d) and layer.bias is None and muon_learning_rate}
         self.learning_rate, self.muon_learning_rate = learning_rate, muon_learning_rate
-        self.weights = [p for module in modules for p in module.parameters()]
+        self.weights = list(network.parameters())
         self.masters = [master_copy(p) for p in self.weights]
         pairs = list(zip(self.weights, self.masters, strict=True))
         self.copies = [(weight, master) for weight, master in pairs if master is not weight]
@@ -46,10 +44,10 @@ class MasterOptimiser:
                                        lr=self.scale * learning_rate, betas=BETAS, fused=self.on_gpu or None,
                                        capturable=self.on_gpu)
 
-    def masters_of(self, modules: Iterable[nn.Module]) -> list[Tensor]:
-        """The float32 copies of these modules' parameters, in the order of module.parameters()."""
+    def masters_of(self, module: nn.Module) -> list[Tensor]:
+        """The float32 copies of a part of the network's parameters, in the order of module.parameters()."""
         masters = {id(weight): master for weight, master in zip(self.weights, self.masters, strict=True)}
-        return [masters[id(weight)] for module in modules for weight in module.parameters()]
+        return [masters[id(weight)] for weight in module.parameters()]
 
     def scale_learning_rate(self, scale: float) -> None:
         """Set the fraction of the peak learning rates, in [0, 1], for the next steps."""
