@@ -233,7 +233,7 @@ def _newest_first(folder: Path, stage: int | None = None) -> list[Path]:
     return sorted(folder.glob(f"stage{stage or '*'}-step*.json"), reverse=True)
 
 
-def differences(theirs: dict[str, Any], ours: dict[str, Any], name: str = "") -> str:
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """`epochs 60 there, 80 here; seed 0 there, 1 here`, nested dictionaries included."""
     found = []
     for key in [*theirs, *(key for key in ours if key not in theirs)]:

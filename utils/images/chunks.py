@@ -39,7 +39,7 @@ Decoded = tuple[bytes, tuple[str, ...]] | str  # pixels and remarks of fitted_im
 Note = list[str] | str  # the same without the pixels
 
 
-def processes() -> int:
+def workers() -> int:
     """One process per core that this process may use, up to MOST_PROCESSES."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_PROCESSES)
@@ -121,7 +121,7 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[P
     finished, failed = _finished_chunks(title, folder, chunks, side), []
     left = [number for number in range(len(chunks)) if number not in finished]
     with (tqdm(total=len(files), initial=sum(len(chunks[number]) for number in finished), desc=f"decoding {title}",
-               unit="image", disable=None) as bar, _pool(min(processes(), len(left))) as pool):
+               unit="image", disable=None) as bar, _pool(min(workers(), len(left))) as pool):
         tasks: dict[Future[Path], int] = {
             pool.schedule(decode_chunk, (number, chunks[number], side, folder), timeout=IMAGE_SECONDS): number
             for number in left}
