@@ -175,13 +175,13 @@ def _one_by_one(pool: ProcessPool, files: list[Path], side: int) -> list[Decoded
 
 
 @contextlib.contextmanager
-def _pool(workers: int) -> Iterator[ProcessPool]:
+def _pool(count: int) -> Iterator[ProcessPool]:
     """Processes that end with the block, whatever ends it.  Raises RunError if they cannot be started.
 
     They are spawned, since a fork next to torch's threads may hang.  Each would import the main module, which may load
     torch or lack an `if __name__ == "__main__"`, if it were not replaced meanwhile.
     """
-    pool = ProcessPool(max(1, workers), initializer=set_up_worker, context=multiprocessing.get_context("spawn"))
+    pool = ProcessPool(max(1, count), initializer=set_up_worker, context=multiprocessing.get_context("spawn"))
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
