@@ -99,9 +99,8 @@ def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.
 def check_same_command(plans: dict[str, list[Planned]], options: Options) -> None:
     """UsageError unless torchrun's processes, perhaps on several machines, were all given the same runs."""
     runs = {planned.path.stem: planned.recipe for runs in plans.values() for planned in runs}
-    distributed.check_equal({"the runs": ", ".join(runs), "--precision": options.precision})
-    distributed.check_equal({f"{name}: {field}": value for name, recipe in runs.items()
-                             for field, value in as_json(recipe).items()})
+    fields = {f"{name}: {field}": value for name, recipe in runs.items() for field, value in as_json(recipe).items()}
+    distributed.check_equal({"the runs": ", ".join(runs), "--precision": options.precision} | fields)
 
 
 def run_unless_complete(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,

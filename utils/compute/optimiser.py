@@ -32,9 +32,7 @@ class MasterOptimiser:
         self.masters = [master_copy(p) for p in self.weights]
         pairs = list(zip(self.weights, self.masters, strict=True))
         self.copies = [(weight, master) for weight, master in pairs if master is not weight]
-        self.averages = {master: torch.zeros_like(master) for weight, master in pairs if id(weight) in filters}
-        # the network's precision is enough for the direction (Jordan et al. 2024 use bfloat16 everywhere)
-        self.dtypes = {master: weight.dtype for weight, master in pairs if id(weight) in filters}
+        self.filters = [(weight, master, torch.zeros_like(master)) for weight, master in pairs if id(weight) in filters]
         others = [master for weight, master in pairs if id(weight) not in filters]
         device = self.masters[0].device
         self.on_gpu = device.type == "cuda"  # then the rates are on the device, where a captured step reads them
@@ -76,13 +74,14 @@ class MasterOptimiser:
 
     @torch.no_grad()
     def _muon_step(self) -> None:
-        for master, average in self.averages.items():
+        for weight, master, average in self.filters:
             out, channels, height, width = master.shape
             assert master.grad is not None  # every convolution is used in every step
             average.lerp_(master.grad, 1 - MUON_MOMENTUM)
             towards = master.grad.lerp(average, MUON_MOMENTUM)  # Nesterov momentum
-            # the memory order of channels-last filters, so that nothing is moved
-            matrix = towards.permute(0, 2, 3, 1).flatten(1).to(self.dtypes[master])
+            # the memory order of channels-last filters, so that nothing is moved; the network's precision is enough for
+            # the direction (Jordan et al. 2024 use bfloat16 everywhere)
+            matrix = towards.permute(0, 2, 3, 1).flatten(1).to(weight.dtype)
             direction = orthogonalised(matrix).float().view(out, height, width, channels).permute(0, 3, 1, 2)
             rate = self.muon_learning_rate * self.scale
             if isinstance(rate, Tensor):
@@ -95,7 +94,7 @@ class MasterOptimiser:
         """References to everything besides the network's weights that the next step depends on, by name."""
         pairs = enumerate(zip(self.weights, self.masters, strict=True))
         named = {f"master.{i}": master for i, (weight, master) in pairs if master is not weight}
-        named |= {f"muon.{i}": average for i, average in enumerate(self.averages.values())}
+        named |= {f"muon.{i}": average for i, (_, _, average) in enumerate(self.filters)}
         return named | {f"adamw.{i}.{key}": value for i, master in enumerate(self.masters)
                         for key, value in self.adamw.state.get(master, {}).items()}
 
