@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, FIXED_ENCODERS, LatentRecipe, knob
+from utils.recipe import ENCODER_DEFAULTS, FIXED_ENCODERS, LatentRecipe, knob, method_knob
 
 
 class Control(NamedTuple):
@@ -32,8 +32,7 @@ RANDOM = ("random", "calibrated")  # methods that take any encoder with weights
 class ControlRecipe(LatentRecipe):
     """A latent that was not learned."""
 
-    method: str = knob("random", "; ".join(f"{name}: {control.help}" for name, control in METHODS.items()),
-                       choices=tuple(METHODS))
+    method: str = method_knob(METHODS)
     encoder: str = knob("conv", "methods random and calibrated: any encoder except pca and patch_pca; each other "
                         "method has its own",
                         choices=(*ENCODER_DEFAULTS, *FIXED_ENCODERS), methods=RANDOM)

@@ -46,8 +46,8 @@ class Method(NamedTuple):
     alt: str
 
 
-def method_knob(methods: dict[str, Method]) -> Any:
-    """The field `method` of a recipe: its choices and help from the methods, the first of which is the default."""
+def method_knob(methods: dict[str, Any]) -> Any:
+    """The field `method` of a recipe: choices and help from the methods (.help), the first of which is the default."""
     return knob(next(iter(methods)), "; ".join(f"{name}: {method.help}" for name, method in methods.items()),
                 choices=tuple(methods))
 
