@@ -107,8 +107,10 @@ def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup, readout: b
     encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
     encoder.to(setup.device)
     if setup.init is None:
-        fit = encoder.fit_to_data if readout else encoder.fit_before_training
-        fit(data.sample(encoder.images_to_fit or len(data.train)))
+        images = data.sample(encoder.images_to_fit or len(data.train))
+        encoder.fit_to_data(images)
+        if readout:
+            encoder.fit_readout(images.split(evaluation_batch(data.image_shape)))
     else:
         encoder.load_state_dict(setup.init.encoder.state_dict())
     return encoder

@@ -203,6 +203,7 @@ def test_the_readout_of_all_depths_is_the_pca_of_standardised_pooled_maps(shape,
     encoder = build_encoder("conv_depths", shape, widths, 10, "max")
     x = images(200, shape)
     encoder.fit_to_data(x)
+    encoder.fit_readout([x])
     encoder.eval()
     with torch.no_grad():
         z, parts = encoder(x).double(), []
@@ -225,6 +226,7 @@ def test_the_readout_of_all_depths_is_the_pca_of_standardised_pooled_maps(shape,
 def test_a_readout_is_fitted_again_from_batches_and_leaves_the_network_unchanged() -> None:
     encoder, x = build_encoder("conv_depths", (1, 8, 8), (8, 16), 4, "max"), images(200, (1, 8, 8))
     encoder.fit_to_data(x)
+    encoder.fit_readout([x])
     before = {name: value.clone() for name, value in encoder.conv.state_dict().items()}
     encoder.train().fit_readout(x[:100].split(30))
     assert encoder.training and all(torch.equal(value, before[name])
