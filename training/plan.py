@@ -44,23 +44,6 @@ class Planned:
     long: LongRecipe | None = None
 
 
-@dataclass(frozen=True)
-class Options:
-    """The settings that all runs of a command share."""
-
-    argv: list[str]
-    data_dir: Path
-    image_size: int | None  # of folder data sets, pixels
-    device: str
-    precision: str
-    quick: bool
-    fresh: bool  # train complete runs again and start unfinished ones over
-    resume: bool  # refuse to start where the unfinished run has another recipe
-    checkpoint_seconds: float
-    init: Path | None
-    cuda_graph: bool
-
-
 def choose_tasks(name: str) -> dict[str, Task]:
     """The tasks that a name selects.  Raises UsageError, with the nearest valid choice."""
     if name == "all":

@@ -8,8 +8,8 @@ from pathlib import Path
 from models.saved import Saved
 from training.checkpoints import Checkpoint, Checkpoints, differences, newest
 from training.loop import Setup
-from training.plan import Options, Planned
-from utils.command_line import processes
+from training.plan import Planned
+from utils.command_line import Arguments, processes
 from utils.compute import distributed
 from utils.errors import UsageError
 from utils.files import remove_temporary
@@ -20,7 +20,7 @@ from utils.records.arrays import read_arrays
 from utils.version import commit_of
 
 
-def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,
+def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: Setup, arguments: Arguments,
                             many_runs: bool) -> Checkpoints | None:
     """The checkpoints that the run writes and resumes from; or None, after a message, if its record is complete.
 
@@ -28,7 +28,7 @@ def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: S
     """
     remove_temporary(planned.path)
     rerun_after_restart = distributed.restarts() > 0 and not planned.path.with_suffix(schema.UNFINISHED).exists()
-    if (rerun_after_restart or many_runs and not options.fresh) and not options.quick:
+    if (rerun_after_restart or many_runs and not arguments.fresh) and not arguments.quick:
         done, lost = complete_record(planned, dataset.sha256, init_of(setup.init))
         if done:
             weights = "" if done.with_suffix(".safetensors").exists() else ", its weights are missing"
@@ -37,7 +37,7 @@ def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: S
         if lost:
             print(f"{title}: its complete record cannot be used ({lost}); it is trained again under a new name",
                   flush=True)
-    checkpoints = open_checkpoints(planned, dataset, setup, options)
+    checkpoints = open_checkpoints(planned, dataset, setup, arguments)
     if checkpoints.resumed:
         done = finished_record(planned.path, checkpoints)
         if done:  # the process ended after writing its record, before removing its checkpoints
@@ -49,7 +49,7 @@ def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: S
     return checkpoints
 
 
-def open_checkpoints(planned: Planned, dataset: Dataset, setup: Setup, options: Options) -> Checkpoints:
+def open_checkpoints(planned: Planned, dataset: Dataset, setup: Setup, arguments: Arguments) -> Checkpoints:
     """The run's checkpoints: those of the unfinished run that it resumes, or none yet.
 
     Raises UsageError where the folder holds another run, and with --resume where only another recipe is unfinished.
@@ -57,25 +57,25 @@ def open_checkpoints(planned: Planned, dataset: Dataset, setup: Setup, options: 
     folder = planned.path.with_suffix(schema.UNFINISHED)
     found = newest(folder)[1]
     precision = setup.precision
-    if options.precision == "auto" and found:  # the start-up measurement may choose differently this time
+    if arguments.precision == "auto" and found:  # the start-up measurement may choose differently this time
         precision = found.identity.get("precision", precision)
     init = init_of(setup.init)
     identity = {"task": planned.task, "dataset": dataset.name, "seed": planned.seed, "quick": setup.quick,
                 "device": setup.device.type, "precision": precision,
                 "recipe": as_json(planned.recipe), "images": dataset.sha256,
                 "init": init and init.model_dump()}
-    checkpoints = Checkpoints(folder, identity, schema.utc_now(), commit_of()[0], options.checkpoint_seconds)
-    if options.fresh and not distributed.restarts():  # a restart by torchrun resumes what the command started
+    checkpoints = Checkpoints(folder, identity, schema.utc_now(), commit_of()[0], 60 * arguments.checkpoint_minutes)
+    if arguments.fresh and not distributed.restarts():  # a restart by torchrun resumes what the command started
         checkpoints.remove()
         return checkpoints
     checkpoints.adopt()
     if not checkpoints.resumed:
         for other, begun in other_unfinished(planned):
             differing = f"{other} is unfinished, and differs: {differences(begun.identity, identity)}"
-            if options.resume:
+            if arguments.resume:
                 raise UsageError(f"--resume: {differing}; give its flags to resume it")
             print(f"{differing}; it is left unchanged", flush=True)
-        if options.resume:
+        if arguments.resume:
             print("--resume: there is no unfinished run; starting from the beginning", flush=True)
     return checkpoints
 

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from evaluation.scores import PROTOCOL
 from evaluation.scoring import NotFinite, score
 from models.saved import load_saved, save_weights
@@ -24,9 +22,10 @@ from training.classification import finetune
 from training.contrastive import random_view
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Diverged, Setup, Trained
-from training.plan import Options, Planned
+from training.plan import Planned
 from training.resume import checkpoints_or_skip, init_of
 from training.tasks import TASKS
+from utils.command_line import Arguments
 from utils.compute import distributed
 from utils.compute.convolution import conv3x3
 from utils.compute.precision import choose_precision, measure_conv, round_as_saved
@@ -43,84 +42,79 @@ from utils.records.thumbnails import write_thumbnails
 QUICK_IMAGES = {"train": 1000, "val": 200, "test": 500}  # what --quick trains and scores on
 
 
-def run_all(plans: dict[str, list[Planned]], options: Options) -> None:
-    """Every planned run, data set by data set; if there are several, complete ones are skipped unless `fresh`.
+def run_all(plans: dict[str, list[Planned]], arguments: Arguments, argv: list[str]) -> None:
+    """Every planned run, data set by data set; if there are several, complete ones are skipped unless --fresh.
 
     A run that diverges, or that another process holds, does not stop the others; RunError at the end names those that
-    diverged.  Where there is only one run, Held names its holder.
+    diverged.  Where there is only one run, Held names its holder.  argv: the command line, for the records.
     """
-    with distributed.joined(choose_device(options.device)) as device:
-        run_all_on(plans, options, device)
-
-
-def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.device) -> None:
-    """Every planned run, on this device."""
-    check_same_command(plans, options)
-    init = distributed.first_then_others(partial(load_saved, options.init)) if options.init else None
+    failures: list[str] = []
+    many_runs = sum(map(len, plans.values())) > 1
 
     def load(name: str) -> Dataset:
-        dataset = distributed.first_then_others(partial(load_dataset, name, options.data_dir, options.image_size))
+        dataset = distributed.first_then_others(partial(load_dataset, name, arguments.data_dir, arguments.image_size))
         distributed.check_equal({f"{dataset.name}: {part}": digest for part, digest in dataset.sha256.items()})
         return dataset
 
-    loaded = {name: load(name) for name in list(plans)[:1]}  # before the measurement, to report errors early
-    conv_gflops = distributed.from_first(lambda: measure_conv(device, conv3x3))
-    precision = options.precision
-    if precision == "auto":
-        precision = choose_precision(distributed.from_first(lambda: measure_conv(device, conv3x3, threads=1)))
-    speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
-    processes = f" in {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
-    print(f"device: {device.type}{processes}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
-    if conv_gflops[precision] == 0:
-        raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
-    failures: list[str] = []
-    many_runs = sum(len(runs) for runs in plans.values()) > 1
-    for dataset_name, runs in plans.items():
-        dataset = loaded.pop(dataset_name, None) or load(dataset_name)
-        for planned in runs:
-            title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
-            setup = Setup(device, precision, conv_gflops, planned.seed, options.quick, init,
-                          cuda_graph=options.cuda_graph)
-            try:
-                with ExitStack() as lock:
-                    distributed.from_first(partial(lock.enter_context, held(planned.path)))
-                    run_unless_complete(title, planned, dataset, setup, options, many_runs)
-            except Held as error:
-                if not many_runs:
-                    raise
-                print(f"{title}: {error}, skipped", flush=True)
-            except (Diverged, NotFinite) as error:
-                failures.append("; ".join([f"{title}: {error}", *getattr(error, "__notes__", [])]))
-                print(failures[-1], flush=True)
+    with distributed.joined(choose_device(arguments.device)) as device:
+        check_same_command(plans, arguments.precision)
+        init = distributed.first_then_others(partial(load_saved, arguments.init)) if arguments.init else None
+        loaded = {name: load(name) for name in list(plans)[:1]}  # before the measurement, to report errors early
+        conv_gflops = distributed.from_first(lambda: measure_conv(device, conv3x3))
+        precision = arguments.precision
+        if precision == "auto":
+            precision = choose_precision(distributed.from_first(lambda: measure_conv(device, conv3x3, threads=1)))
+        speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
+        processes = f" in {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
+        print(f"device: {device.type}{processes}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
+        if conv_gflops[precision] == 0:
+            raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
+        for dataset_name, runs in plans.items():
+            dataset = loaded.pop(dataset_name, None) or load(dataset_name)
+            for planned in runs:
+                title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
+                setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick, init,
+                              cuda_graph=arguments.cuda_graph)
+                try:
+                    with ExitStack() as lock:
+                        distributed.from_first(partial(lock.enter_context, held(planned.path)))
+                        run_unless_complete(title, planned, dataset, setup, arguments, many_runs, argv)
+                except Held as error:
+                    if not many_runs:
+                        raise
+                    print(f"{title}: {error}, skipped", flush=True)
+                except (Diverged, NotFinite) as error:
+                    failures.append("; ".join([f"{title}: {error}", *getattr(error, "__notes__", [])]))
+                    print(failures[-1], flush=True)
     if failures:
         raise RunError("; ".join(failures))
 
 
-def check_same_command(plans: dict[str, list[Planned]], options: Options) -> None:
+def check_same_command(plans: dict[str, list[Planned]], precision: str) -> None:
     """UsageError unless torchrun's processes, perhaps on several machines, were all given the same runs."""
     runs = {planned.path.stem: planned.recipe for runs in plans.values() for planned in runs}
     fields = {f"{name}: {field}": value for name, recipe in runs.items() for field, value in as_json(recipe).items()}
-    distributed.check_equal({"the runs": ", ".join(runs), "--precision": options.precision} | fields)
+    distributed.check_equal({"the runs": ", ".join(runs), "--precision": precision} | fields)
 
 
-def run_unless_complete(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,
-                        many_runs: bool) -> None:
+def run_unless_complete(title: str, planned: Planned, dataset: Dataset, setup: Setup, arguments: Arguments,
+                        many_runs: bool, argv: list[str]) -> None:
     """Do one run, whose lock this process holds, and print one line with its result."""
     checkpoints = distributed.from_first(
-        lambda: checkpoints_or_skip(title, planned, dataset, setup, options, many_runs))
+        lambda: checkpoints_or_skip(title, planned, dataset, setup, arguments, many_runs))
     if checkpoints is None:
         return
     setup = dataclasses.replace(setup, precision=checkpoints.identity["precision"], checkpoints=checkpoints)
     print(f"\n{title} ({TASKS[planned.task].title})", flush=True)
     if planned.recipe.subset:
         dataset = dataset.subset(planned.recipe.subset)
-    if options.quick:
+    if arguments.quick:
         dataset = dataset.head(**QUICK_IMAGES)
-    record, path = train_and_score(planned.task, dataset, planned.recipe, planned.overridden, setup, planned.path,
-                                   options.argv)
+    record, path = train_and_score(
+        planned.task, dataset, planned.recipe, planned.overridden, setup, planned.path, argv)
     headline = record.headline
     print(f"{title}: test accuracy {100 * headline.value:.2f} % ({headline.correct} of {headline.n})"
-          f"{', a quick run' if options.quick else ''} -> {path}", flush=True)
+          f"{', a quick run' if arguments.quick else ''} -> {path}", flush=True)
 
 
 def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str], setup: Setup,
