@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenRecipe, Method, check_takes_sizes, knob, method_knob
+from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenRecipe, Method, knob, method_knob
 
 METHODS = {  # in the order of --help and the report
     "simclr": Method(
@@ -117,7 +117,6 @@ class ContrastiveRecipe(FrozenRecipe):
         if self.method == "cmc" and self.encoder != "conv_patches":
             raise UsageError(f"--encoder {self.encoder}: method cmc takes only conv_patches; leave the flag out, "
                              "or choose another --method")
-        check_takes_sizes(self.view_encoder, self.pooling, "--view-scale", self.view_scale)
 
     @property
     def view_encoder(self) -> str:

@@ -166,13 +166,6 @@ def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
                          "for example 128 128 128")
 
 
-def check_takes_sizes(encoder: str, pooling: str, flag: str, fraction: float) -> None:
-    """UsageError if this flag, a fraction of the images' side, needs sizes that the encoder does not accept."""
-    if fraction < 1 and (encoder in ONE_SIZE or pooling == "flatten"):
-        raise UsageError(f"{flag} {fraction}: encoder {encoder} with {pooling} pooling accepts only images of one "
-                         f"size; give {flag} 1")
-
-
 def whitening_side(image_shape: Sequence[int]) -> int:
     """Side of the patches that conv encoders whiten: 2x2 patches of one channel have too few values to whiten."""
     return 2 if image_shape[0] > 1 or image_shape[1] < 16 else 3
@@ -193,6 +186,9 @@ def check_fits(recipe: LatentRecipe, image_shape: Sequence[int]) -> None:
     for name, step in (("view_scale", 1), ("resize_from", 2)):  # resizing keeps sides even
         fraction = getattr(recipe, name, 1.0)
         smallest = min(step * round(fraction * side / step) for side in sides)
+        if fraction < 1 and (encoder in ONE_SIZE or recipe.pooling == "flatten"):
+            raise UsageError(f"{flag_of(name)} {fraction}: encoder {encoder} with {recipe.pooling} pooling accepts "
+                             f"only images of one size; give {flag_of(name)} 1")
         if fraction < 1 and smallest < least:
             raise UsageError(f"{flag_of(name)} {fraction}: images of {smallest} pixels per side are too small for this "
                              f"encoder, which needs {least}; give a larger fraction")
