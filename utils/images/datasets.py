@@ -71,7 +71,7 @@ class Dataset:
     source: str
 
     def class_counts(self, labelled: float = 1.0) -> dict[str, list[int]]:
-        """Images of each class in each split, and in the part of train with labels unless all of it has them."""
+        """Images of each class in each split, and in the labelled part of train if less than all (1.0) is labelled."""
         labels = {"train": self.train_labels[self.train_index], "val": self.train_labels[self.val_index],
                   "test": self.test_labels}
         if labelled < 1:

@@ -137,7 +137,7 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
     """
     from utils.images.chunks import CHUNK_IMAGES, decode_all, read_notes
 
-    chunks = cache.with_name(f".{cache.name}.{key[:16]}-{CHUNK_IMAGES}-notes.chunks")  # earlier ones had no notes
+    chunks = cache.with_name(f".{cache.name}.{key[:16]}-{CHUNK_IMAGES}-notes.chunks")  # an earlier format had no -notes
     for other in cache.parent.glob(f".{cache.name}.*.chunks"):
         if other != chunks:
             say(f"{path.name}: the images have changed since an interrupted start, whose chunks are deleted")
