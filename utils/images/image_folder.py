@@ -235,14 +235,13 @@ def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> lis
         lines.append(f"no pixel is brighter than {most} of 255; scale the images to 0 to 255")
     mark, one_colour = np.concatenate(marks), np.concatenate(plain)
     label = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
-    images_by_mark, number = np.unique(mark, return_inverse=True, return_counts=True)[1:]
-    labels_by_mark = np.bincount(np.unique(np.stack([images_by_mark, label]), axis=1)[0], minlength=len(number))
-    if several := int(number[labels_by_mark > 1].sum()):
+    pairs, number = np.unique(np.stack([mark, label.astype(np.uint64)]), axis=1, return_counts=True)
+    pictures, classes_of = np.unique(pairs[0], return_counts=True)  # pairs: (2, P), pictures and a class that has each
+    if several := int(number[np.isin(pairs[0], pictures[classes_of > 1])].sum()):
         lines.append(f"{in_numbers(several)} are equal to an image of another class")
-    for what, counts in (
-            ("copies of another image of the class", np.bincount(label) - np.bincount(
-                np.unique(np.stack([images_by_mark, label]), axis=1)[1], minlength=len(classes))),
-            ("of one colour", np.bincount(label[one_colour], minlength=len(classes)))):
+    copies = np.repeat(pairs[1].astype(int), number - 1)  # (C,), their classes
+    for what, counts in (("copies of another image of the class", np.bincount(copies, minlength=len(classes))),
+                         ("of one colour", np.bincount(label[one_colour], minlength=len(classes)))):
         many = [f"{name!a} {count:,} of {total:,}" for name, count, total in
                 zip(classes, counts.tolist(), np.bincount(label).tolist(), strict=True) if 3 * count >= total]
         if many:
