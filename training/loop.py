@@ -101,7 +101,7 @@ def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup, readout: b
     """The recipe's encoder on the device, with weights from the run's seed and statistics from training images.
 
     With --init: the weights and statistics of that run's encoder.  readout: False if the training script itself fits
-    the readout after the training.
+    the readout, to all images.
     """
     torch.manual_seed(setup.seed)
     encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
