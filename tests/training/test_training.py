@@ -204,7 +204,7 @@ def test_momentum_encoder_is_the_exponential_average_of_its_path(dtype: torch.dt
     for seen, average in ((path, target.masters[0]), (buffers, target.network[1].running_mean)):
         expected = 0.9**20 * seen[0] + sum(0.1 * 0.9 ** (20 - k) * seen[k] for k in range(1, 21))
         torch.testing.assert_close(average, expected, rtol=1e-4, atol=1e-6)
-    assert torch.equal(target.network[0][0].weight, target.masters[0].to(dtype))
+    assert torch.equal(target.network[0].weight, target.masters[0].to(dtype))
     assert not any(p.requires_grad for p in target.network.parameters())
     assert not target.network.training
 

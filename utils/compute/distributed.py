@@ -251,18 +251,15 @@ WHOLE: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: WholeBatchNorm1
 
 def share_norms(network: nn.Module) -> None:
     """Make the norms of a network see the whole batch; in place, so that references to them stay valid."""
-    if world_size() > 1:
-        _change_classes(network, WHOLE)
+    for child in network.modules() if world_size() > 1 else ():
+        child.__class__ = WHOLE.get(type(child), type(child))  # the same attributes, another forward
 
 
 def unshare_norms(network: nn.Module) -> None:
     """Make them torch's own norms again."""
-    _change_classes(network, {whole: plain for plain, whole in WHOLE.items()})
-
-
-def _change_classes(network: nn.Module, classes: dict[type[nn.Module], type[nn.Module]]) -> None:
+    plain = {whole: norm for norm, whole in WHOLE.items()}
     for child in network.modules():
-        child.__class__ = classes.get(type(child), type(child))  # the same attributes, another forward
+        child.__class__ = plain.get(type(child), type(child))
 
 
 class _Loss(nn.Module):
