@@ -251,8 +251,9 @@ WHOLE: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: WholeBatchNorm1
 
 def share_norms(network: nn.Module) -> None:
     """Make the norms of a network see the whole batch; in place, so that references to them stay valid."""
-    for child in network.modules() if world_size() > 1 else ():
-        child.__class__ = WHOLE.get(type(child), type(child))  # the same attributes, another forward
+    if world_size() > 1:
+        for child in network.modules():
+            child.__class__ = WHOLE.get(type(child), type(child))  # the same attributes, another forward
 
 
 def unshare_norms(network: nn.Module) -> None:
