@@ -157,6 +157,8 @@ def patch_filters(image_shape: Sequence[int]) -> int:
 
 def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
     """UsageError unless the encoder can have these widths."""
+    if encoder.startswith("conv") and not widths:
+        raise UsageError(f"--widths: {encoder} takes one number per block, at least one")
     if encoder == "resnet18" and tuple(widths) != ENCODER_WIDTHS["resnet18"]:
         raise UsageError("--widths: resnet18 always has 64 128 256 512; leave the flag out")
     if encoder == "patches" and len(widths) != 2:
