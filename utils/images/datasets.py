@@ -323,7 +323,9 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
     if spec is None:
         side = image_size or image_folder.FOLDER_SIDE
         path, name, cache = folder_path(name), short_name(name, side), _cache(name, data_dir, side)
-        layout, key = image_folder.scan(path, side)
+        layout = image_folder.listed(path)
+        say(f"{path.name}: {layout.summary}")
+        key = image_folder.listing_digest(path, layout, side)
         with _locked(data_dir, name, lambda: image_folder.is_current(cache, key)):
             arrays, validation, sha256 = image_folder.read_or_build(path, layout, key, side, cache)
         classes, image_shape, recipes, source = layout.classes, (3, side, side), FOLDER_RECIPES, "folder"

@@ -42,13 +42,6 @@ def listed(path: Path) -> Layout:
     return layout
 
 
-def scan(path: Path, side: int) -> tuple[Layout, str]:
-    """listed(), in one printed line, and a key that changes with it, the side and the rules of decoding."""
-    layout = listed(path)
-    say(f"{path.name}: {layout.summary}")
-    return layout, _listing_digest(path, layout, side)
-
-
 def read_or_build(path: Path, layout: Layout, key: str, side: int, cache: Path) -> tuple[Arrays, int, dict[str, str]]:
     """The memory-mapped arrays, decoded first unless the cache holds them, and their SHA-256.
 
@@ -87,8 +80,9 @@ def _unreadable_text(names: list[str]) -> str:
     return f"{len(names)} unreadable and left out: {some}" if names else ""
 
 
-def _listing_digest(path: Path, layout: Layout, side: int) -> str:
-    """Changes when an image of the folder is added, removed, moved, written again or changes its permissions."""
+def listing_digest(path: Path, layout: Layout, side: int) -> str:
+    """Changes when an image of the folder is added, removed, moved, written again or changes its permissions, and with
+    the side and the rules of decoding."""
     rows: list[list[str | int]] = []
     for split, label, file in layout.images:
         rows.append([split, label, file.relative_to(path).as_posix()])
