@@ -192,7 +192,7 @@ def _write_splits(folder: Path, images: list[Listed], classes: int, files: list[
             np.lib.format.write_array_header_1_0(
                 part, {"descr": "|u1", "fortran_order": False, "shape": (len(index), side, side, 3)})
             for chunk in (read_chunk(file, side) for file in files):
-                part.write(chunk[in_split[done:done + len(chunk)]])
+                part.write(chunk[in_split[done:done + len(chunk)]].data)
                 done += len(chunk)
             part.flush()
             os.fsync(part.fileno())
