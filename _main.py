@@ -17,7 +17,7 @@ from pathlib import Path
 
 from evaluation.embed import check_embedding, embed_folder
 from training.long_recipes import in_words
-from training.plan import Options, check_flags_fit, choose_tasks, described, plan, read_init
+from training.plan import check_flags_fit, choose_tasks, described, plan, read_init
 from training.tasks import TASKS, Task
 from utils.errors import RunError, UsageError
 from utils.images.datasets import DATASETS, FOLDER, check_dataset, check_folder, fetch, folder_path
@@ -146,11 +146,7 @@ def main(argv: list[str]) -> None:
     from training.run import run_all  # imports torch, which --help and errors need not wait for
 
     raise_on_interrupt()
-    run_all(plans, Options(
-        argv=words, data_dir=arguments.data_dir, image_size=arguments.image_size, device=arguments.device,
-        precision=arguments.precision, quick=arguments.quick, fresh=arguments.fresh, resume=arguments.resume,
-        checkpoint_seconds=60 * arguments.checkpoint_minutes, init=arguments.init,
-        cuda_graph=arguments.cuda_graph))
+    run_all(plans, arguments, words)
 
 
 def check_run_flags(arguments: argparse.Namespace) -> None:

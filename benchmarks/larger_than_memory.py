@@ -46,7 +46,7 @@ from benchmarks.common import (
 from training.tasks import TASKS
 from utils.command_line import Parser, exit_code
 from utils.errors import RunError, UsageError
-from utils.images.chunks import CHUNK_IMAGES, processes
+from utils.images.chunks import CHUNK_IMAGES, workers
 from utils.images.datasets import check_dataset
 from utils.recipe import ENCODER_WIDTHS
 
@@ -296,7 +296,7 @@ def build(folder: Path, count: int, side: int, limit: Limit) -> dict[str, Any]:
         process.wait()
     done, seconds = finished_images(folder), time.monotonic() - first
     print(f"cache, first start: killed with SIGKILL after {time.monotonic() - start:.0f} s, {done:,} of {count:,} "
-          f"images decoded; {done / seconds:.0f} images/s in {processes()} processes", flush=True)
+          f"images decoded; {done / seconds:.0f} images/s in {workers()} processes", flush=True)
     again = time.monotonic()
     process = started()
     with Watched(process.pid) as more:

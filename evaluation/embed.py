@@ -40,7 +40,7 @@ def embed_folder(record: Path, folder: Path, out: Path, device: "torch.device") 
 
     from evaluation.scores import encode
     from models.saved import load_saved
-    from utils.images.decoding import decode_image, in_numbers, remarks_in_words
+    from utils.images.decoding import fitted_image, in_numbers, remarks_in_words
 
     found = find_files(folder)
     files, left_out = found.images, found.left_out_in_words() or "nothing"
@@ -55,8 +55,8 @@ def embed_folder(record: Path, folder: Path, out: Path, device: "torch.device") 
         images = []
         for file in files[start:start + BATCH]:
             try:
-                pixels, found_remarks = decode_image(file, height, width, channels)
-                images.append(pixels)
+                image, found_remarks = fitted_image(file, height, width, channels)
+                images.append(np.asarray(image).reshape(height, width, channels))
                 names.append(file.relative_to(folder).as_posix())
                 remarks += [(names[-1], remark) for remark in found_remarks]
             except Exception as error:  # Pillow raises a dozen kinds on a damaged file

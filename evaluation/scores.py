@@ -95,7 +95,7 @@ def train_classifier(latents: dict[str, Latents], classes: int, seed: int, epoch
     latent_dim = train.z.shape[1]
     model = Standardised(MLPClassifier(latent_dim, CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), latent_dim)
     model.to(device).fit_to_data(train.z)
-    optimiser = MasterOptimiser([cast(model.classifier, dtype)], CLASSIFIER_RATE, CLASSIFIER_DECAY)
+    optimiser = MasterOptimiser(cast(model.classifier, dtype), CLASSIFIER_RATE, CLASSIFIER_DECAY)
     generator = Generator(device).manual_seed(seed)
     batch_size = min(CLASSIFIER_BATCH, len(train.z))
     steps = epochs * (len(train.z) // batch_size)

@@ -1,7 +1,8 @@
 """Encoders: images in, a latent out.  (B, C, H, W) floats in [0, 1] -> (B, latent_dim).
 
 Every encoder normalises its own input with the statistics of the training split, so using it needs nothing but its
-weights.  Call `fit_to_data` once before training.  To add an encoder, write its class and its line in ENCODERS.
+weights.  Call `fit_to_data` once before training, and `fit_readout` then or after it.  To add an encoder, write its
+class and its line in ENCODERS.
 """
 
 import math
@@ -56,15 +57,11 @@ class Encoder(nn.Module):
         return self
 
     def fit_to_data(self, images: Tensor) -> None:
-        """Set everything that comes from the data, not from gradients.  images: (N, C, H, W) in [0, 1]."""
+        """Set what the network takes from the data, not from gradients.  images: (N, C, H, W) in [0, 1]."""
         self.normalise.fit_to_data(images)
 
-    def fit_before_training(self, images: Tensor) -> None:
-        """fit_to_data() without the readout, for encoders whose readout is fitted after the training."""
-        self.fit_to_data(images)
-
     def fit_readout(self, batches: Iterable[Tensor]) -> None:
-        """Fit what follows the trained network to the training images, (B, C, H, W) in [0, 1] each."""
+        """Fit what follows the network to training images, (B, C, H, W) in [0, 1] each; most encoders have nothing."""
 
 
 class Whitening(nn.Module):
@@ -143,8 +140,6 @@ class ConvEncoder(Encoder):
         self.blocks = nn.Sequential(*(ConvBlock(before, after) for before, after in pairwise(sizes)))
         shrink = 2 ** len(widths)
         rows, columns = (height - kernel + 1) // shrink, (width - kernel + 1) // shrink
-        if rows < 1 or columns < 1:
-            raise UsageError(f"--widths names {len(widths)} blocks, too many for {height} x {width} images: give fewer")
         self.latent = nn.Linear(sizes[-1] * (rows * columns if pooling == "flatten" else 1), latent_dim)
 
     def fit_to_data(self, images: Tensor) -> None:
@@ -194,13 +189,9 @@ class ConvDepthsEncoder(Encoder):
     def trunk(self) -> nn.Module:
         return self.conv
 
-    def fit_before_training(self, images: Tensor) -> None:
+    def fit_to_data(self, images: Tensor) -> None:
         self.conv.fit_to_data(images)
         calibrate_norms(self.conv, images)
-
-    def fit_to_data(self, images: Tensor) -> None:
-        self.fit_before_training(images)
-        self.fit_readout(images.split(evaluation_batch(images.shape[1:])))
 
     def features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, the sum of the counts) float32."""
@@ -447,6 +438,6 @@ ENCODERS: dict[str, type[Encoder]] = {
 
 def build_encoder(kind: str, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int,
                   pooling: str) -> Encoder:
-    """kind: a key of ENCODERS.  Raises UsageError where the widths do not fit the encoder or the image."""
+    """kind: a key of ENCODERS.  Raises UsageError where the encoder cannot have these widths or take these images."""
     check_widths(kind, widths)
     return ENCODERS[kind](image_shape, widths, latent_dim, pooling)

@@ -22,7 +22,7 @@ from models.encoders import Encoder, build_encoder
 from utils.compute.precision import stored_type
 from utils.errors import RunError, UsageError
 from utils.files import sha256_file, write_bytes
-from utils.recipe import ENCODER_FIELDS, FIXED_ENCODERS, LatentRecipe
+from utils.recipe import ENCODER_FIELDS, FIXED_ENCODERS, LatentRecipe, check_fits
 from utils.records.schema import Artifact, Record, checkpoint_file, read_record
 
 MOST_NUMBERS = 100_000_000  # in an encoder; the largest here has 11 million
@@ -74,7 +74,7 @@ def _described_encoder(record: Record) -> Encoder:
     if not all(type(number) is int for number in (*known["widths"], known["latent_dim"])):
         raise TypeError("widths and latent_dim must be whole numbers")
     checked = known | {"encoder": "mlp"} if known["encoder"] in FIXED_ENCODERS else known
-    LatentRecipe(**checked)  # checks the values
+    check_fits(LatentRecipe(**checked), record.data.image_shape)
     channels, height, width = record.data.image_shape
     described = known["encoder"], (channels, height, width), known["widths"], known["latent_dim"], known["pooling"]
     with torch.device("meta"):  # shapes alone, no memory

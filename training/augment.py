@@ -102,7 +102,7 @@ def colour_jitter(images: Tensor, generator: Generator, *, strength: float, prob
         grey = uniform(b, 0, 1, generator) < grey_probability
         saturation = torch.where(grey, 0.0, factor().flatten())
         turn = s / 4 * uniform(b, -1, 1, generator) * 2 * math.pi
-        x = mix_channels(x, colour_matrix(saturation, turn))
+        x = torch.einsum("bij,bjhw->bihw", colour_matrix(saturation, turn), x)
     return x.clamp(0, 1)
 
 
@@ -156,11 +156,6 @@ def colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:
     grey = vector(LUMA, turn.device).expand(3, 3)  # every row gives the luma
     saturation = saturation[:, None, None]
     return (saturation * identity + (1 - saturation) * grey) @ rotation
-
-
-def mix_channels(images: Tensor, matrix: Tensor) -> Tensor:
-    """Apply (B, 3, 3) to the channels of (B, 3, H, W)."""
-    return torch.einsum("bij,bjhw->bihw", matrix, images)
 
 
 def rotate_quarters(images: Tensor, quarters: Tensor) -> Tensor:

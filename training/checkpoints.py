@@ -109,7 +109,7 @@ class Checkpoints:
             self._write(progress, tensors)
         self.written = time.monotonic()
         if any(distributed.gather_objects(self.stop)):
-            kept = newest(self.folder)
+            kept = newest(self.folder)[1]
             if kept is None:
                 raise Interrupted("no checkpoint could be written; the same command starts over", self.stopped_by)
             raise Interrupted(f"the checkpoint of step {kept.progress.step} is in {self.folder}; the same command "
@@ -156,7 +156,7 @@ class Checkpoints:
         Otherwise interruptions of the scoring, which writes no checkpoint, would not be counted.  UsageError if the
         checkpoint belongs to another run.
         """
-        path, found = newest_file(self.folder)
+        path, found = newest(self.folder)
         if found is None:
             if _newest_first(self.folder):
                 say(f"no checkpoint in {self.folder} can be read; starting over")
@@ -179,10 +179,10 @@ class Checkpoints:
         """
         if not distributed.is_first():
             return
-        newest = _newest_first(self.folder)[:1]
-        others = {*self.folder.glob(".stage*.tmp"), *self.folder.glob("stage*-step*")}.difference(newest)
+        last = _newest_first(self.folder)[:1]
+        others = {*self.folder.glob(".stage*.tmp"), *self.folder.glob("stage*-step*")}.difference(last)
         with suppress(OSError):
-            for path in (*others, *newest):
+            for path in (*others, *last):
                 path.unlink()
             self.folder.rmdir()
 
@@ -220,13 +220,8 @@ class Checkpoints:
                 signal.signal(number, handler)
 
 
-def newest(folder: Path, stage: int | None = None) -> Checkpoint | None:
-    """The newest readable checkpoint of an unfinished run, or of one of its stages; None without one."""
-    return newest_file(folder, stage)[1]
-
-
-def newest_file(folder: Path, stage: int | None = None) -> tuple[Path, Checkpoint | None]:
-    """The newest readable checkpoint and its JSON file; the folder and None without one."""
+def newest(folder: Path, stage: int | None = None) -> tuple[Path, Checkpoint | None]:
+    """The newest readable checkpoint of an unfinished run, or of one stage, and its JSON file; without one None."""
     for path in _newest_first(folder, stage):
         with suppress(RecordError):  # load() reports damage
             return path, read_strictly(path, Checkpoint)
@@ -238,7 +233,7 @@ def _newest_first(folder: Path, stage: int | None = None) -> list[Path]:
     return sorted(folder.glob(f"stage{stage or '*'}-step*.json"), reverse=True)
 
 
-def differences(theirs: dict[str, Any], ours: dict[str, Any], name: str = "") -> str:
+def differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """`epochs 60 there, 80 here; seed 0 there, 1 here`, nested dictionaries included."""
     found = []
     for key in [*theirs, *(key for key in ours if key not in theirs)]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, Method, Recipe, check_takes_sizes, knob, method_knob
+from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, Method, Recipe, knob, method_knob
 
 GROWING = 0.75  # fraction of the steps after which images have their full size (progressive resizing)
 
@@ -42,7 +42,6 @@ class ClassificationRecipe(Recipe):
         super().__post_init__()
         if self.flip and self.alternating_flip:
             raise UsageError("--flip contradicts --alternating-flip; add --no-alternating-flip")
-        check_takes_sizes(self.encoder, self.pooling, "--resize-from", self.resize_from)
 
 
 DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("joint",), "mnist": ("joint",), "digits": ("joint",)}

@@ -22,7 +22,7 @@ from utils.images.on_device import DeviceData, to_float
 def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and heads; returns them all."""
     size = view_size(recipe, data)
-    encoder = new_encoder(recipe, data, setup, readout=recipe.epochs == 0)
+    encoder = new_encoder(recipe, data, setup, readout=False)
     method = METHODS[recipe.method](encoder, recipe, data, setup)
     loop = Loop(recipe, data, setup, {"encoder": encoder, **method.heads})
     method.start(loop)

@@ -78,18 +78,16 @@ class VICReg(TwoViews):
 
 
 class MomentumEncoder:
-    """An exponential moving average of a sequence of modules, without gradients (He et al. 2020, eq. 2).
+    """An exponential moving average of a part of the trained network, without gradients (He et al. 2020, eq. 2).
 
     The average is kept in float32 and rounded to the compute precision: bfloat16 would lose a hundredth of a step.
     batch_statistics: the norms use the batch's mean and deviation, as in training; False: their running averages.
     """
 
-    def __init__(self, modules: list[nn.Module], optimiser: MasterOptimiser, momentum: float,
-                 batch_statistics: bool) -> None:
-        self.momentum = momentum
-        self.online = nn.Sequential(*modules)
+    def __init__(self, online: nn.Module, optimiser: MasterOptimiser, momentum: float, batch_statistics: bool) -> None:
+        self.momentum, self.online = momentum, online
         self.network = copy.deepcopy(self.online).train(batch_statistics).requires_grad_(False)
-        self.online_masters = optimiser.masters_of(modules)
+        self.online_masters = optimiser.masters_of(online)
         self.masters = [master.detach().clone() for master in self.online_masters]
 
     @torch.no_grad()
@@ -122,8 +120,8 @@ class WithTarget(TwoViews):
 
     def start(self, loop: Loop) -> None:
         """The target network."""
-        self.target = MomentumEncoder([self.encoder, self.head], loop.optimiser, self.recipe.target_momentum,
-                                      self.batch_statistics)
+        self.target = MomentumEncoder(nn.Sequential(self.encoder, self.head), loop.optimiser,
+                                      self.recipe.target_momentum, self.batch_statistics)
         loop.keep("target", self.target.tensors())
 
     def after_step(self) -> None:

@@ -13,7 +13,7 @@ from utils.images.on_device import STATISTICS_FROM, DeviceData
 
 def train(recipe: ControlRecipe, data: DeviceData, setup: Setup) -> Trained:
     """The untrained encoder; components and statistics are fitted, which takes no steps."""
-    encoder = new_encoder(recipe, data, setup)
+    encoder = new_encoder(recipe, data, setup, readout=False)
     if recipe.method in ("calibrated", "hybrid"):
         calibrate_norms(encoder, data.sample(STATISTICS_FROM))
     encoder.fit_readout(data.train_batches())

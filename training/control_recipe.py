@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, FIXED_ENCODERS, LatentRecipe, knob
+from utils.recipe import ENCODER_DEFAULTS, FIXED_ENCODERS, LatentRecipe, knob, method_knob
 
 
 class Control(NamedTuple):
@@ -32,8 +32,7 @@ RANDOM = ("random", "calibrated")  # methods that take any encoder with weights
 class ControlRecipe(LatentRecipe):
     """A latent that was not learned."""
 
-    method: str = knob("random", "; ".join(f"{name}: {control.help}" for name, control in METHODS.items()),
-                       choices=tuple(METHODS))
+    method: str = method_knob(METHODS)
     encoder: str = knob("conv", "methods random and calibrated: any encoder except pca and patch_pca; each other "
                         "method has its own",
                         choices=(*ENCODER_DEFAULTS, *FIXED_ENCODERS), methods=RANDOM)
@@ -50,26 +49,16 @@ class ControlRecipe(LatentRecipe):
 
 
 OWN_ENCODER = {"pca": "pca", "patch_pca": "patch_pca", "depths": "conv_depths", "hybrid": "conv_patches"}
-DEFAULT: dict[str, tuple[str, ...]] = {
-    "cifar10": tuple(METHODS), "mnist": tuple(METHODS), "digits": tuple(METHODS)}
-# with weights: the encoders of task 1.2.3
+# with weights: those of the encoders of task 1.2.3
+WIDTHS: dict[str, dict[str, Any]] = {
+    "cifar10": {}, "mnist": {"widths": (32, 64, 128)}, "digits": {"widths": (32, 64)}}
+DEFAULT: dict[str, tuple[str, ...]] = {family: tuple(METHODS) for family in WIDTHS}
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("cifar10", "random"): {},
-    ("cifar10", "calibrated"): {},
-    ("cifar10", "depths"): {"encoder": "conv_depths"},
-    ("cifar10", "pca"): {"encoder": "pca", "widths": ()},
-    ("cifar10", "patch_pca"): {"encoder": "patch_pca", "widths": ()},
-    ("cifar10", "hybrid"): {"encoder": "conv_patches"},
-    ("mnist", "random"): {"widths": (32, 64, 128)},
-    ("mnist", "calibrated"): {"widths": (32, 64, 128)},
-    ("mnist", "depths"): {"encoder": "conv_depths", "widths": (32, 64, 128)},
-    ("mnist", "pca"): {"encoder": "pca", "widths": ()},
-    ("mnist", "patch_pca"): {"encoder": "patch_pca", "widths": ()},
-    ("mnist", "hybrid"): {"encoder": "conv_patches", "widths": (32, 64, 128)},
-    ("digits", "random"): {"widths": (32, 64)},
-    ("digits", "calibrated"): {"widths": (32, 64)},
-    ("digits", "depths"): {"encoder": "conv_depths", "widths": (32, 64)},
-    ("digits", "pca"): {"encoder": "pca", "widths": ()},
-    ("digits", "patch_pca"): {"encoder": "patch_pca", "widths": ()},
-    ("digits", "hybrid"): {"encoder": "conv_patches", "widths": (32, 64)},
-}
+    (family, method): entry for family, widths in WIDTHS.items() for method, entry in {
+        "random": widths,
+        "calibrated": widths,
+        "depths": widths | {"encoder": "conv_depths"},
+        "pca": {"encoder": "pca", "widths": ()},
+        "patch_pca": {"encoder": "patch_pca", "widths": ()},
+        "hybrid": widths | {"encoder": "conv_patches"},
+    }.items()}

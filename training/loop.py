@@ -101,14 +101,16 @@ def new_encoder(recipe: LatentRecipe, data: DeviceData, setup: Setup, readout: b
     """The recipe's encoder on the device, with weights from the run's seed and statistics from training images.
 
     With --init: the weights and statistics of that run's encoder.  readout: False if the training script itself fits
-    the readout after the training.
+    the readout, to all images.
     """
     torch.manual_seed(setup.seed)
     encoder = build_encoder(recipe.encoder, data.image_shape, recipe.widths, recipe.latent_dim, recipe.pooling)
     encoder.to(setup.device)
     if setup.init is None:
-        fit = encoder.fit_to_data if readout else encoder.fit_before_training
-        fit(data.sample(encoder.images_to_fit or len(data.train)))
+        images = data.sample(encoder.images_to_fit or len(data.train))
+        encoder.fit_to_data(images)
+        if readout:
+            encoder.fit_readout(images.split(evaluation_batch(data.image_shape)))
     else:
         encoder.load_state_dict(setup.init.encoder.state_dict())
     return encoder
@@ -128,7 +130,7 @@ class Loop:
         self.generator = Generator(self.device).manual_seed(setup.seed)
         self.network = nn.ModuleDict(modules)
         cast(self.network.to(self.device).to(memory_format=torch.channels_last), self.dtype)
-        self.optimiser = MasterOptimiser([self.network], recipe.learning_rate, recipe.weight_decay,
+        self.optimiser = MasterOptimiser(self.network, recipe.learning_rate, recipe.weight_decay,
                                          recipe.muon_learning_rate)
         distributed.share_norms(self.network)
         self.batch_size = min(recipe.batch_size, len(data.train))  # summed over processes
@@ -335,8 +337,6 @@ class Loop:
             seen += len(index)
             if right is not None:
                 correct, has_accuracy = correct + int(right.sum()), True
-        if not seen:
-            raise RunError("the validation split has fewer than two images: give each class more")
         return total / seen, correct / seen if has_accuracy else None
 
     def end_epoch(self, validation_loss: LossFunction) -> None:

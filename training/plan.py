@@ -21,6 +21,7 @@ from utils.recipe import (
     check_divides,
     check_fits,
     check_methods_have,
+    flag_of,
     flag_values,
 )
 from utils.records.schema import Record, RecordError, checkpoint_file, read_record, recipe_hash
@@ -43,23 +44,6 @@ class Planned:
     long: LongRecipe | None = None
 
 
-@dataclass(frozen=True)
-class Options:
-    """The settings that all runs of a command share."""
-
-    argv: list[str]
-    data_dir: Path
-    image_size: int | None  # of folder data sets, pixels
-    device: str
-    precision: str
-    quick: bool
-    fresh: bool  # train complete runs again and start unfinished ones over
-    resume: bool  # refuse to start where the unfinished run has another recipe
-    checkpoint_seconds: float
-    init: Path | None
-    cuda_graph: bool
-
-
 def choose_tasks(name: str) -> dict[str, Task]:
     """The tasks that a name selects.  Raises UsageError, with the nearest valid choice."""
     if name == "all":
@@ -79,7 +63,7 @@ def check_flags_fit(arguments: Arguments, tasks: dict[str, Task]) -> None:
     for name, task in tasks.items():
         foreign = sorted(given - set(flag_values(arguments, task.recipe)))
         if foreign and not (name == "control" and len(tasks) > 1):  # only the controls train nothing
-            raise UsageError(f"--{foreign[0].replace('_', '-')} is not part of the recipe of task {name}")
+            raise UsageError(f"{flag_of(foreign[0])} is not part of the recipe of task {name}")
 
 
 def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Record | None) -> list[Planned]:
@@ -136,7 +120,7 @@ def changed_recipe(arguments: Arguments, task: Task, family: str, default: Laten
                                  for field, value in fields.items() if field in ENCODER_FIELDS}
     for field, value in inherited.items():
         if given.get(field, value) != value:
-            raise UsageError(f"--{field.replace('_', '-')}: {arguments.init} has {fields[field]}; leave the flag out")
+            raise UsageError(f"{flag_of(field)}: {arguments.init} has {fields[field]}; leave the flag out")
     encoder = (inherited | given).get("encoder")
     recipe = dataclasses.replace(task.default_recipe(family, default.method, encoder, arguments.recipe == "long"),
                                  **(inherited | given))
@@ -146,10 +130,10 @@ def changed_recipe(arguments: Arguments, task: Task, family: str, default: Laten
         raise UsageError("--epochs 0: task 1.2.2 is the joint training; score the encoder under the task it came from")
     tuning = {"finetune_epochs", "finetune_learning_rate"}
     if not recipe.finetune and (idle := sorted(tuning & set(given))):
-        raise UsageError(f"--{idle[0].replace('_', '-')} applies only with --finetune")
+        raise UsageError(f"{flag_of(idle[0])} applies only with --finetune")
     scoring = {f.name for f in dataclasses.fields(LatentRecipe)} | tuning | {"epochs", "finetune"}
     if "epochs" in given and recipe.epochs == 0 and (idle := sorted(set(given) - scoring)):
-        raise UsageError(f"--{idle[0].replace('_', '-')} does not apply: --epochs 0 trains nothing")
+        raise UsageError(f"{flag_of(idle[0])} does not apply: --epochs 0 trains nothing")
     return recipe, sorted(field for field, value in given.items() if value != getattr(default, field))
 
 

@@ -14,9 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from evaluation.scores import PROTOCOL
 from evaluation.scoring import NotFinite, score
 from models.saved import load_saved, save_weights
@@ -25,9 +22,10 @@ from training.classification import finetune
 from training.contrastive import random_view
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Diverged, Setup, Trained
-from training.plan import Options, Planned
+from training.plan import Planned
 from training.resume import checkpoints_or_skip, init_of
 from training.tasks import TASKS
+from utils.command_line import Arguments
 from utils.compute import distributed
 from utils.compute.convolution import conv3x3
 from utils.compute.precision import choose_precision, measure_conv, round_as_saved
@@ -35,111 +33,92 @@ from utils.errors import RunError, UsageError
 from utils.images.datasets import Dataset, load_dataset
 from utils.images.on_device import DeviceData
 from utils.recipe import FrozenRecipe, LatentRecipe, as_json
+from utils.records import schema
 from utils.records.arrays import write_arrays
 from utils.records.environment import choose_device, describe, load_since, work_of_others
 from utils.records.lock import Held, held
-from utils.records.schema import (
-    Artifact,
-    ArtifactName,
-    Data,
-    Derived,
-    Failure,
-    RecipeFields,
-    Record,
-    Run,
-    Selection,
-    recipe_hash,
-    utc_now,
-    write_record,
-)
 from utils.records.thumbnails import write_thumbnails
 
 QUICK_IMAGES = {"train": 1000, "val": 200, "test": 500}  # what --quick trains and scores on
 
 
-def run_all(plans: dict[str, list[Planned]], options: Options) -> None:
-    """Every planned run, data set by data set; if there are several, complete ones are skipped unless `fresh`.
+def run_all(plans: dict[str, list[Planned]], arguments: Arguments, argv: list[str]) -> None:
+    """Every planned run, data set by data set; if there are several, complete ones are skipped unless --fresh.
 
     A run that diverges, or that another process holds, does not stop the others; RunError at the end names those that
-    diverged.  Where there is only one run, Held names its holder.
+    diverged.  Where there is only one run, Held names its holder.  argv: the command line, for the records.
     """
-    with distributed.joined(choose_device(options.device)) as device:
-        run_all_on(plans, options, device)
-
-
-def run_all_on(plans: dict[str, list[Planned]], options: Options, device: torch.device) -> None:
-    """Every planned run, on this device."""
-    check_same_command(plans, options)
-    init = distributed.first_then_others(partial(load_saved, options.init)) if options.init else None
+    failures: list[str] = []
+    many_runs = sum(map(len, plans.values())) > 1
 
     def load(name: str) -> Dataset:
-        dataset = distributed.first_then_others(partial(load_dataset, name, options.data_dir, options.image_size))
+        dataset = distributed.first_then_others(partial(load_dataset, name, arguments.data_dir, arguments.image_size))
         distributed.check_equal({f"{dataset.name}: {part}": digest for part, digest in dataset.sha256.items()})
         return dataset
 
-    loaded = {name: load(name) for name in list(plans)[:1]}  # before the measurement, to report errors early
-    conv_gflops = distributed.from_first(lambda: measure_conv(device, conv3x3))
-    precision = options.precision
-    if precision == "auto":
-        precision = choose_precision(distributed.from_first(lambda: measure_conv(device, conv3x3, threads=1)))
-    speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
-    processes = f" in {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
-    print(f"device: {device.type}{processes}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
-    if conv_gflops[precision] == 0:
-        raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
-    failures: list[str] = []
-    many_runs = sum(len(runs) for runs in plans.values()) > 1
-    for dataset_name, runs in plans.items():
-        dataset = loaded.pop(dataset_name, None) or load(dataset_name)
-        for planned in runs:
-            title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
-            setup = Setup(device, precision, conv_gflops, planned.seed, options.quick, init,
-                          cuda_graph=options.cuda_graph)
-            try:
-                with ExitStack() as lock:
-                    distributed.from_first(partial(lock.enter_context, held(planned.path)))
-                    run_unless_complete(title, planned, dataset, setup, options, many_runs)
-            except Held as error:
-                if not many_runs:
-                    raise
-                print(f"{title}: {error}, skipped", flush=True)
-            except (Diverged, NotFinite) as error:
-                failures.append("; ".join([f"{title}: {error}", *getattr(error, "__notes__", [])]))
-                print(failures[-1], flush=True)
+    with distributed.joined(choose_device(arguments.device)) as device:
+        check_same_command(plans, arguments.precision)
+        init = distributed.first_then_others(partial(load_saved, arguments.init)) if arguments.init else None
+        loaded = {name: load(name) for name in list(plans)[:1]}  # before the measurement, to report errors early
+        conv_gflops = distributed.from_first(lambda: measure_conv(device, conv3x3))
+        precision = arguments.precision
+        if precision == "auto":
+            precision = choose_precision(distributed.from_first(lambda: measure_conv(device, conv3x3, threads=1)))
+        speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in conv_gflops.items())
+        processes = f" in {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
+        print(f"device: {device.type}{processes}, precision: {precision} (convolution GFLOP/s: {speeds})", flush=True)
+        if conv_gflops[precision] == 0:
+            raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
+        for dataset_name, runs in plans.items():
+            dataset = loaded.pop(dataset_name, None) or load(dataset_name)
+            for planned in runs:
+                title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
+                setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick, init,
+                              cuda_graph=arguments.cuda_graph)
+                try:
+                    with ExitStack() as lock:
+                        distributed.from_first(partial(lock.enter_context, held(planned.path)))
+                        run_unless_complete(title, planned, dataset, setup, arguments, many_runs, argv)
+                except Held as error:
+                    if not many_runs:
+                        raise
+                    print(f"{title}: {error}, skipped", flush=True)
+                except (Diverged, NotFinite) as error:
+                    failures.append("; ".join([f"{title}: {error}", *getattr(error, "__notes__", [])]))
+                    print(failures[-1], flush=True)
     if failures:
         raise RunError("; ".join(failures))
 
 
-def check_same_command(plans: dict[str, list[Planned]], options: Options) -> None:
+def check_same_command(plans: dict[str, list[Planned]], precision: str) -> None:
     """UsageError unless torchrun's processes, perhaps on several machines, were all given the same runs."""
     runs = {planned.path.stem: planned.recipe for runs in plans.values() for planned in runs}
-    distributed.check_equal({"the runs": ", ".join(runs), "--precision": options.precision})
-    distributed.check_equal({f"{name}: {field}": value for name, recipe in runs.items()
-                             for field, value in as_json(recipe).items()})
+    fields = {f"{name}: {field}": value for name, recipe in runs.items() for field, value in as_json(recipe).items()}
+    distributed.check_equal({"the runs": ", ".join(runs), "--precision": precision} | fields)
 
 
-def run_unless_complete(title: str, planned: Planned, dataset: Dataset, setup: Setup, options: Options,
-                        many_runs: bool) -> None:
+def run_unless_complete(title: str, planned: Planned, dataset: Dataset, setup: Setup, arguments: Arguments,
+                        many_runs: bool, argv: list[str]) -> None:
     """Do one run, whose lock this process holds, and print one line with its result."""
     checkpoints = distributed.from_first(
-        lambda: checkpoints_or_skip(title, planned, dataset, setup, options, many_runs))
+        lambda: checkpoints_or_skip(title, planned, dataset, setup, arguments, many_runs))
     if checkpoints is None:
         return
     setup = dataclasses.replace(setup, precision=checkpoints.identity["precision"], checkpoints=checkpoints)
     print(f"\n{title} ({TASKS[planned.task].title})", flush=True)
     if planned.recipe.subset:
         dataset = dataset.subset(planned.recipe.subset)
-    if options.quick:
+    if arguments.quick:
         dataset = dataset.head(**QUICK_IMAGES)
-    record, path = train_and_score(planned.task, dataset, planned.recipe, planned.overridden, setup, planned.path,
-                                   options.argv)
+    record, path = train_and_score(
+        planned.task, dataset, planned.recipe, planned.overridden, setup, planned.path, argv)
     headline = record.headline
     print(f"{title}: test accuracy {100 * headline.value:.2f} % ({headline.correct} of {headline.n})"
-          f"{', a quick run' if options.quick else ''} -> {path}", flush=True)
+          f"{', a quick run' if arguments.quick else ''} -> {path}", flush=True)
 
 
 def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridden: list[str], setup: Setup,
-                    target: Path, argv: list[str]) -> tuple[Record, Path]:
+                    target: Path, argv: list[str]) -> tuple[schema.Record, Path]:
     """Train, score and write `target` (.json, along with .npz and .safetensors).
 
     Returns the record and its path: an existing complete record is kept, and the new one gets a name of its own.
@@ -150,10 +129,11 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     fields = as_json(recipe)
     checkpoints = setup.checkpoints
     # everything known before the training is validated before the training
-    begun = Run(task=task, dataset=dataset.name, method=recipe.method, objective="", seed=setup.seed, argv=argv,
-                started=checkpoints.started if checkpoints else utc_now(), seconds=0.0,
-                status="quick" if setup.quick else "complete", init=init_of(setup.init),
-                resumed=checkpoints.resumed if checkpoints else 0)
+    begun = schema.Run(
+        task=task, dataset=dataset.name, method=recipe.method, objective="", seed=setup.seed, argv=argv,
+        started=checkpoints.started if checkpoints else schema.utc_now(), seconds=0.0,
+        status="quick" if setup.quick else "complete", init=init_of(setup.init),
+        resumed=checkpoints.resumed if checkpoints else 0)
 
     def seconds() -> float:
         return time.monotonic() - clock + (checkpoints.lost if checkpoints else 0.0)
@@ -161,22 +141,22 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     environment = describe(setup.device, setup.precision, setup.conv_gflops)
     known: dict[str, Any] = {
         "schema": 4,
-        "recipe": RecipeFields(fields=fields, overridden=overridden, hash=recipe_hash(fields)),
-        "data": Data.model_validate({
+        "recipe": schema.RecipeFields(fields=fields, overridden=overridden, hash=schema.recipe_hash(fields)),
+        "data": schema.Data.model_validate({
             "image_shape": list(dataset.image_shape), "classes": list(dataset.classes),
-            "class_counts": class_counts(dataset, recipe.labels), "split_seed": dataset.split_seed,
+            "class_counts": dataset.class_counts(recipe.labels), "split_seed": dataset.split_seed,
             "sha256": dataset.sha256, "source": dataset.source}),
         "environment": environment}
     data = DeviceData.load(dataset, setup.device, recipe.labels)
 
-    def write(record: Record, path: Path) -> None:
+    def write(record: schema.Record, path: Path) -> None:
         """The record is the end of a run: its checkpoints go."""
         with writing(path):
-            write_record(record, path)
+            schema.write_record(record, path)
         if checkpoints:
             checkpoints.remove()
 
-    def score_and_write(trained: Trained) -> tuple[Record, Path]:
+    def score_and_write(trained: Trained) -> tuple[schema.Record, Path]:
         for module in trained.modules.values():
             round_as_saved(module)
         views = TASKS["1.2.3"].default_recipe(data.recipes)  # the same views for every task: runs are measured alike
@@ -187,22 +167,22 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
             if setup.quick:
                 target.unlink(missing_ok=True)  # an earlier quick record, whose arrays are about to be replaced
             path = free_path(target)
-            artifacts: dict[ArtifactName, Artifact] = {
+            artifacts: dict[schema.ArtifactName, schema.Artifact] = {
                 "arrays": write_arrays(path.with_suffix(".npz"), scores.arrays),
                 "checkpoint": save_weights(path.with_suffix(".safetensors"), scores.modules)}
             if not setup.quick and dataset.image_shape[0] in (1, 3):
                 shown = dataset.test_images[scores.arrays["map_index"]]
                 artifacts["thumbnails"] = write_thumbnails(path.parent, dataset.name, shown, owner=path.stem)
-        record = Record(
+        record = schema.Record(
             **known | {"environment": environment.model_copy(
                 update={"other_load": load_since(work_before, time.monotonic() - clock)})},
             run=begun.model_copy(update={"seconds": seconds(), "objective": trained.objective}),
-            derived=Derived(
+            derived=schema.Derived(
                 steps=trained.steps, training_flops=trained.flops, evaluation_flops=scores.flops, protocol=PROTOCOL,
                 parameters={name: sum(p.numel() for p in module.parameters())
                             for name, module in scores.modules.items()}),
-            selection=Selection(rule="the last epoch" if trained.history else "nothing was trained",
-                                epoch=len(trained.history)), history=trained.history,
+            selection=schema.Selection(rule="the last epoch" if trained.history else "nothing was trained",
+                                       epoch=len(trained.history)), history=trained.history,
             metrics=scores.metrics, confusion=scores.confusion, artifacts=artifacts)
         write(record, path)
         return record, path
@@ -219,11 +199,12 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
         else:
             epoch, steps, step, history = len(trained.history), trained.steps, trained.steps, trained.history
         path = target.with_name(f"{target.stem}_failed.json")
-        failed = Record(
+        failed = schema.Record(
             **known, run=begun.model_copy(update={"seconds": seconds(), "status": "failed"}),
-            derived=Derived(steps=steps, parameters={}, training_flops=0.0, evaluation_flops=0.0, protocol=PROTOCOL),
+            derived=schema.Derived(
+                steps=steps, parameters={}, training_flops=0.0, evaluation_flops=0.0, protocol=PROTOCOL),
             selection=None, history=history, metrics={}, confusion=None, artifacts={},
-            failure=Failure(reason=str(error), epoch=epoch, step=step))
+            failure=schema.Failure(reason=str(error), epoch=epoch, step=step))
         distributed.from_first(lambda: write(failed, path))
         error.add_note(f"recorded in {path}")
         raise
@@ -245,12 +226,3 @@ def free_path(path: Path) -> Path:
     while candidate.exists():
         candidate, number = path.with_name(f"{path.stem}_run{number}.json"), number + 1
     return candidate
-
-
-def class_counts(dataset: Dataset, labels: float) -> dict[str, list[int]]:
-    """Images per class in each split, and in the labelled part of train where not all labels are used."""
-    counts = dataset.class_counts()
-    if labels < 1:
-        labelled = dataset.train_labels[dataset.labelled(labels)[0]]
-        counts["labelled"] = np.bincount(labelled, minlength=len(dataset.classes)).tolist()
-    return counts

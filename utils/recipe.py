@@ -46,8 +46,8 @@ class Method(NamedTuple):
     alt: str
 
 
-def method_knob(methods: dict[str, Method]) -> Any:
-    """The field `method` of a recipe: its choices and help from the methods, the first of which is the default."""
+def method_knob(methods: dict[str, Any]) -> Any:
+    """The field `method` of a recipe: choices and help from the methods (.help), the first of which is the default."""
     return knob(next(iter(methods)), "; ".join(f"{name}: {method.help}" for name, method in methods.items()),
                 choices=tuple(methods))
 
@@ -157,6 +157,8 @@ def patch_filters(image_shape: Sequence[int]) -> int:
 
 def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
     """UsageError unless the encoder can have these widths."""
+    if encoder.startswith("conv") and not widths:
+        raise UsageError(f"--widths: {encoder} takes one number per block, at least one")
     if encoder == "resnet18" and tuple(widths) != ENCODER_WIDTHS["resnet18"]:
         raise UsageError("--widths: resnet18 always has 64 128 256 512; leave the flag out")
     if encoder == "patches" and len(widths) != 2:
@@ -164,13 +166,6 @@ def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
     if encoder == "vit" and (len(set(widths)) != 1 or widths[0] % 32):
         raise UsageError("--widths: vit takes one number per block, all equal and a multiple of 32, "
                          "for example 128 128 128")
-
-
-def check_takes_sizes(encoder: str, pooling: str, flag: str, fraction: float) -> None:
-    """UsageError if this flag, a fraction of the images' side, needs sizes that the encoder does not accept."""
-    if fraction < 1 and (encoder in ONE_SIZE or pooling == "flatten"):
-        raise UsageError(f"{flag} {fraction}: encoder {encoder} with {pooling} pooling accepts only images of one "
-                         f"size; give {flag} 1")
 
 
 def whitening_side(image_shape: Sequence[int]) -> int:
@@ -181,27 +176,29 @@ def whitening_side(image_shape: Sequence[int]) -> int:
 def check_fits(recipe: LatentRecipe, image_shape: Sequence[int]) -> None:
     """UsageError, naming the flag to change, if a value makes no sense for images of (C, H, W)."""
     sides, blocks = image_shape[1:], len(recipe.widths)
-    for flag in ("--translate", "--cutout", "--mask-patch"):
-        name = flag[2:].replace("-", "_")
+    for name in ("translate", "cutout", "mask_patch"):
         pixels = getattr(recipe, name, 0)
         if pixels >= min(sides) and recipe.uses(name):
-            raise UsageError(f"{flag} {pixels}: must be below {min(sides)}, the side of the images in pixels")
+            raise UsageError(f"{flag_of(name)} {pixels}: must be below {min(sides)}, the side of the images in pixels")
     encoder = getattr(recipe, "view_encoder", recipe.encoder)
     needed = whitening_side(image_shape) - 1 + (2**blocks if encoder in ("conv", "conv_depths", "conv_patches") else 1)
     if min(sides) < needed:
         raise UsageError(f"--widths names {blocks} blocks, too many for {sides[0]} x {sides[1]} images: give fewer")
     least = max(needed, 4)
-    for flag, step in (("--view-scale", 1), ("--resize-from", 2)):  # resizing keeps sides even
-        fraction = getattr(recipe, flag[2:].replace("-", "_"), 1.0)
+    for name, step in (("view_scale", 1), ("resize_from", 2)):  # resizing keeps sides even
+        fraction = getattr(recipe, name, 1.0)
         smallest = min(step * round(fraction * side / step) for side in sides)
+        if fraction < 1 and (encoder in ONE_SIZE or recipe.pooling == "flatten"):
+            raise UsageError(f"{flag_of(name)} {fraction}: encoder {encoder} with {recipe.pooling} pooling accepts "
+                             f"only images of one size; give {flag_of(name)} 1")
         if fraction < 1 and smallest < least:
-            raise UsageError(f"{flag} {fraction}: images of {smallest} pixels per side are too small for this encoder, "
-                             f"which needs {least}; give a larger fraction")
+            raise UsageError(f"{flag_of(name)} {fraction}: images of {smallest} pixels per side are too small for this "
+                             f"encoder, which needs {least}; give a larger fraction")
 
 
 def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
     """UsageError, naming the flag and the valid values, unless the value fits the field."""
-    allowed, name = f.metadata, flag_name(f)
+    allowed, name = f.metadata, flag_of(f.name)
     if allowed["choices"] and value not in allowed["choices"]:
         raise UsageError(f"{name} {value}: choose from {', '.join(allowed['choices'])}")
     for number in value if isinstance(value, tuple) else (value,):
@@ -224,9 +221,9 @@ def check_divides(batch_size: int, processes: int) -> None:
                          f"{processes}, {2 * processes} or more")
 
 
-def flag_name(f: "dataclasses.Field[Any]") -> str:
+def flag_of(name: str) -> str:
     """`batch_size` -> `--batch-size`."""
-    return "--" + f.name.replace("_", "-")
+    return "--" + name.replace("_", "-")
 
 
 def check_methods_have(recipe: type[LatentRecipe], methods: list[str], given: set[str]) -> None:
@@ -234,7 +231,7 @@ def check_methods_have(recipe: type[LatentRecipe], methods: list[str], given: se
     for f in fields(recipe):
         having = f.metadata["methods"]
         if f.name in given and having and not set(methods) & set(having):
-            raise UsageError(f"{flag_name(f)} does not apply to method {', '.join(methods)}, only to "
+            raise UsageError(f"{flag_of(f.name)} does not apply to method {', '.join(methods)}, only to "
                              f"{', '.join(having)}")
 
 
@@ -257,17 +254,14 @@ def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRec
 
 def add_flag(group: Any, f: "dataclasses.Field[Any]", default: str) -> None:
     """One field as one argparse flag.  default: in words."""
+    options: dict[type, dict[str, Any]] = {
+        bool: {"action": argparse.BooleanOptionalAction},
+        tuple: {"type": int, "nargs": "+", "metavar": "N"},
+        str: {"metavar": "|".join(f.metadata["choices"] or ())},
+        int: {"type": int, "metavar": "N"},
+        float: {"type": float, "metavar": "X"}}
     text = f"{f.metadata['help']} (default: {default.lower()})".replace("%", "%%")
-    options: dict[str, Any] = {"help": text, "default": argparse.SUPPRESS}
-    if isinstance(f.default, bool):
-        group.add_argument(flag_name(f), action=argparse.BooleanOptionalAction, **options)
-    elif isinstance(f.default, tuple):
-        group.add_argument(flag_name(f), type=int, nargs="+", metavar="N", **options)
-    elif isinstance(f.default, str):
-        group.add_argument(flag_name(f), metavar="|".join(f.metadata["choices"]), **options)
-    else:
-        kind = type(f.default)
-        group.add_argument(flag_name(f), type=kind, metavar={int: "N", float: "X"}[kind], **options)
+    group.add_argument(flag_of(f.name), help=text, default=argparse.SUPPRESS, **options[type(f.default)])
 
 
 def flag_values(namespace: argparse.Namespace, recipe: type[LatentRecipe]) -> dict[str, Any]:

@@ -13,11 +13,17 @@ from PIL import Image
 
 from utils.images import datasets
 from utils.images.datasets import load_dataset
-from utils.images.decoding import decode_image
+from utils.images.decoding import fitted_image
 from utils.images.sources import Source
 from utils.images.splits import PARTS, Arrays, stratified_split
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def decode_image(path: Path, height: int, width: int, channels: int = 3) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The pixels of fitted_image(), (height, width, channels) uint8, and its remarks."""
+    image, remarks = fitted_image(path, height, width, channels)
+    return np.asarray(image).reshape(height, width, channels), remarks
 
 
 def idx_bytes(values: list[int], *shape: int) -> bytes:

@@ -24,7 +24,7 @@ from utils.images.splits import PARTS
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_IMAGES", 4)
-    monkeypatch.setattr(chunks, "processes", lambda: 2)
+    monkeypatch.setattr(chunks, "workers", lambda: 2)
 
 
 def test_parallel_decoding_gives_the_bytes_of_serial_decoding(pets: Path, tmp_path: Path, small_chunks: None) -> None:
@@ -62,7 +62,7 @@ from functools import partial
 from pathlib import Path
 from tests.images import faulty_decoding
 from utils.images import chunks, datasets
-chunks.CHUNK_IMAGES, chunks.processes = 4, lambda: 3
+chunks.CHUNK_IMAGES, chunks.workers = 4, lambda: 3
 chunks.set_up_worker = partial(faulty_decoding.{set_up}, Path({str(log)!r}))
 datasets.load_dataset({f"folder:{pets}"!r}, Path({str(data_dir)!r}))
 """)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from tests.images.samples import load_folder, truncate, unreadable
-from utils.images.decoding import CROPPED, SUFFIXES, decode_image, remarks_in_words
+from tests.images.samples import decode_image, load_folder, truncate, unreadable
+from utils.images.decoding import CROPPED, SUFFIXES, remarks_in_words
 
 
 def test_every_suffix_and_mode_becomes_rgb(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 """Weights in and out of a file: what is rounded, what is not, and that the file holds what was scored."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.saved import fill, save_weights
+from models.saved import _described_encoder, fill, save_weights
 from utils.compute.precision import round_as_saved
+from utils.errors import UsageError
+from utils.recipe import ENCODER_WIDTHS
 
 
 def network() -> nn.Sequential:
@@ -40,3 +44,13 @@ def test_weights_of_an_older_file_in_float32_are_read_as_they_are(tmp_path: Path
     save_file({f"encoder.{name}": value for name, value in module.state_dict().items()}, tmp_path / "w.safetensors")
     fill(tmp_path / "w.safetensors", "encoder", loaded)
     assert all(torch.equal(value, module.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("encoder, widths, words", [
+    ("conv", [8] * 4, "--widths names 4 blocks"), ("conv", [8, 0], "--widths 0: must be"),
+    *((kind, [], f"--widths: {kind} takes") for kind in ENCODER_WIDTHS if kind.startswith("conv"))])
+def test_a_record_whose_widths_cannot_be_is_refused(encoder: str, widths: list[int], words: str) -> None:
+    fields = {"encoder": encoder, "widths": widths, "pooling": "max", "latent_dim": 128}
+    record = SimpleNamespace(recipe=SimpleNamespace(fields=fields), data=SimpleNamespace(image_shape=[1, 8, 8]))
+    with pytest.raises(UsageError, match=words):
+        _described_encoder(record)

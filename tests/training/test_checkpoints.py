@@ -219,7 +219,7 @@ def test_a_signal_writes_a_checkpoint_and_says_how_to_resume(number, digits, tmp
         go(tmp_path, digits, "rotation", batch_size=80)
     assert signal.getsignal(number) == before
     signal.signal(number, came)
-    assert newest(tmp_path / "run.unfinished").progress.step == 3
+    assert newest(tmp_path / "run.unfinished")[1].progress.step == 3
     monkeypatch.undo()
     assert go(tmp_path, digits, "rotation", batch_size=80).run.resumed == 1
 
@@ -256,7 +256,7 @@ def test_another_run_s_checkpoint_is_refused_with_the_difference(digits, tmp_pat
     other.identity |= {"images": {"test_images": "c0ffee"}}
     with pytest.raises(UsageError, match="another folder's of this name, give another --results-dir; --fresh deletes"):
         other.adopt()
-    assert newest(tmp_path / "run.unfinished")
+    assert newest(tmp_path / "run.unfinished")[1]
 
 
 def test_differences_name_what_only_one_has() -> None:

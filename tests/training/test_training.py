@@ -121,7 +121,7 @@ def test_linear_autoencoder_with_squared_loss_finds_the_subspace_of_pca() -> Non
     x = (torch.randn(2000, 8, generator=generator) * scales) @ mix
     x -= x.mean(0)
     encoder, decoder = MLPEncoder((8, 1, 1), (), 3), nn.Linear(3, 8)
-    optimiser = MasterOptimiser([encoder, decoder], 2e-2, 0.0)
+    optimiser = MasterOptimiser(nn.Sequential(encoder, decoder), 2e-2, 0.0)
     for step in range(800):
         optimiser.scale_learning_rate(schedule(step, 800, 0.1))
         optimiser.step((decoder(encoder(x[:, :, None, None])) - x).square().mean())
@@ -192,19 +192,19 @@ def test_momentum_encoder_is_the_exponential_average_of_its_path(dtype: torch.dt
     """Against the closed sum of weights; a step of a thousandth must not be lost in bfloat16."""
     torch.manual_seed(0)
     online = cast(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), dtype)
-    optimiser = MasterOptimiser([online], 1e-3, 0.0)
-    target = MomentumEncoder([online], optimiser, 0.9, batch_statistics=False)
-    master = optimiser.masters_of([online])[0]
+    optimiser = MasterOptimiser(online, 1e-3, 0.0)
+    target = MomentumEncoder(online, optimiser, 0.9, batch_statistics=False)
+    master = optimiser.masters_of(online)[0]
     path, buffers = [master.detach().clone()], [online[1].running_mean.clone()]
     for _ in range(20):
         optimiser.step(online(torch.randn(8, 4).to(dtype)).float().square().sum())
         target.follow()
         path.append(master.detach().clone())
         buffers.append(online[1].running_mean.clone())
-    for seen, average in ((path, target.masters[0]), (buffers, target.network[0][1].running_mean)):
+    for seen, average in ((path, target.masters[0]), (buffers, target.network[1].running_mean)):
         expected = 0.9**20 * seen[0] + sum(0.1 * 0.9 ** (20 - k) * seen[k] for k in range(1, 21))
         torch.testing.assert_close(average, expected, rtol=1e-4, atol=1e-6)
-    assert torch.equal(target.network[0][0].weight, target.masters[0].to(dtype))
+    assert torch.equal(target.network[0].weight, target.masters[0].to(dtype))
     assert not any(p.requires_grad for p in target.network.parameters())
     assert not target.network.training
 

@@ -96,12 +96,12 @@ def from_first(work: Callable[[], T]) -> T:
     """Do `work` in the first process only; all return its result, or raise its error."""
     if world_size() == 1:
         return work()
-    outcome: tuple[Any, Exception | None] = attempt(work) if is_first() else (None, None)
-    received: list[Any] = list(outcome)
-    dist.broadcast_object_list(received, src=0)
-    if received[1] is not None:
-        raise outcome[1] or received[1]
-    return outcome[0] if is_first() else received[0]
+    outcome: list[Any] = list(attempt(work)) if is_first() else [None, None]
+    dist.broadcast_object_list(outcome, src=0)
+    result, error = outcome
+    if error is not None:
+        raise error
+    return result
 
 
 def first_then_others(work: Callable[[], T]) -> T:
@@ -252,17 +252,15 @@ WHOLE: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: WholeBatchNorm1
 def share_norms(network: nn.Module) -> None:
     """Make the norms of a network see the whole batch; in place, so that references to them stay valid."""
     if world_size() > 1:
-        _change_classes(network, WHOLE)
+        for child in network.modules():
+            child.__class__ = WHOLE.get(type(child), type(child))  # the same attributes, another forward
 
 
 def unshare_norms(network: nn.Module) -> None:
     """Make them torch's own norms again."""
-    _change_classes(network, {whole: plain for plain, whole in WHOLE.items()})
-
-
-def _change_classes(network: nn.Module, classes: dict[type[nn.Module], type[nn.Module]]) -> None:
+    plain = {whole: norm for norm, whole in WHOLE.items()}
     for child in network.modules():
-        child.__class__ = classes.get(type(child), type(child))  # the same attributes, another forward
+        child.__class__ = plain.get(type(child), type(child))
 
 
 class _Loss(nn.Module):

@@ -1,7 +1,6 @@
 """The optimiser of every training: AdamW, and Muon for convolution filters, on float32 copies of the weights."""
 
 import math
-from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -24,19 +23,16 @@ class MasterOptimiser:
     matrix after each step, and the rate is a step's relative change (Jordan 2024, cifar10-airbench).
     """
 
-    def __init__(self, modules: Iterable[nn.Module], learning_rate: float, weight_decay: float,
+    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float,
                  muon_learning_rate: float = 0.0) -> None:
-        modules = list(modules)
-        filters = {id(layer.weight) for module in modules for layer in module.modules()
+        filters = {id(layer.weight) for layer in network.modules()
                    if isinstance(layer, nn.Conv2d) and layer.bias is None and muon_learning_rate}
         self.learning_rate, self.muon_learning_rate = learning_rate, muon_learning_rate
-        self.weights = [p for module in modules for p in module.parameters()]
+        self.weights = list(network.parameters())
         self.masters = [master_copy(p) for p in self.weights]
         pairs = list(zip(self.weights, self.masters, strict=True))
         self.copies = [(weight, master) for weight, master in pairs if master is not weight]
-        self.averages = {master: torch.zeros_like(master) for weight, master in pairs if id(weight) in filters}
-        # the network's precision is enough for the direction (Jordan et al. 2024 use bfloat16 everywhere)
-        self.dtypes = {master: weight.dtype for weight, master in pairs if id(weight) in filters}
+        self.filters = [(weight, master, torch.zeros_like(master)) for weight, master in pairs if id(weight) in filters]
         others = [master for weight, master in pairs if id(weight) not in filters]
         device = self.masters[0].device
         self.on_gpu = device.type == "cuda"  # then the rates are on the device, where a captured step reads them
@@ -46,10 +42,10 @@ class MasterOptimiser:
                                        lr=self.scale * learning_rate, betas=BETAS, fused=self.on_gpu or None,
                                        capturable=self.on_gpu)
 
-    def masters_of(self, modules: Iterable[nn.Module]) -> list[Tensor]:
-        """The float32 copies of these modules' parameters, in the order of module.parameters()."""
+    def masters_of(self, module: nn.Module) -> list[Tensor]:
+        """The float32 copies of a part of the network's parameters, in the order of module.parameters()."""
         masters = {id(weight): master for weight, master in zip(self.weights, self.masters, strict=True)}
-        return [masters[id(weight)] for module in modules for weight in module.parameters()]
+        return [masters[id(weight)] for weight in module.parameters()]
 
     def scale_learning_rate(self, scale: float) -> None:
         """Set the fraction of the peak learning rates, in [0, 1], for the next steps."""
@@ -78,13 +74,14 @@ class MasterOptimiser:
 
     @torch.no_grad()
     def _muon_step(self) -> None:
-        for master, average in self.averages.items():
+        for weight, master, average in self.filters:
             out, channels, height, width = master.shape
             assert master.grad is not None  # every convolution is used in every step
             average.lerp_(master.grad, 1 - MUON_MOMENTUM)
             towards = master.grad.lerp(average, MUON_MOMENTUM)  # Nesterov momentum
-            # the memory order of channels-last filters, so that nothing is moved
-            matrix = towards.permute(0, 2, 3, 1).flatten(1).to(self.dtypes[master])
+            # the memory order of channels-last filters, so that nothing is moved; the network's precision is enough for
+            # the direction (Jordan et al. 2024 use bfloat16 everywhere)
+            matrix = towards.permute(0, 2, 3, 1).flatten(1).to(weight.dtype)
             direction = orthogonalised(matrix).float().view(out, height, width, channels).permute(0, 3, 1, 2)
             rate = self.muon_learning_rate * self.scale
             if isinstance(rate, Tensor):
@@ -97,7 +94,7 @@ class MasterOptimiser:
         """References to everything besides the network's weights that the next step depends on, by name."""
         pairs = enumerate(zip(self.weights, self.masters, strict=True))
         named = {f"master.{i}": master for i, (weight, master) in pairs if master is not weight}
-        named |= {f"muon.{i}": average for i, average in enumerate(self.averages.values())}
+        named |= {f"muon.{i}": average for i, (_, _, average) in enumerate(self.filters)}
         return named | {f"adamw.{i}.{key}": value for i, master in enumerate(self.masters)
                         for key, value in self.adamw.state.get(master, {}).items()}
 

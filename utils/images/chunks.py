@@ -1,8 +1,8 @@
 """Images decoded in parallel processes, chunk by chunk.
 
 An image that kills its process or holds it up is left out; no other image is lost.  Each finished chunk is a file, so
-that an interrupted decoding resumes: a line of JSON (Notes), then the pixels of all readable images.  Its name holds
-its number and its SHA-256.
+that an interrupted decoding resumes: a line of JSON with a note per image, then the pixels of all readable images.  Its
+name holds its number and its SHA-256.
 
 Each process imports this module, which therefore imports neither NumPy nor torch.
 """
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -35,17 +35,11 @@ CHUNK_IMAGES = 64  # what a kill may cost each process; all of them together may
 IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
 MOST_PROCESSES = 16  # each takes some 20 MB, and much more while it decodes a large image
 
-Decoded = tuple[bytes, tuple[str, ...]] | str  # pixels and remarks, or why the image cannot be read
+Decoded = tuple[bytes, tuple[str, ...]] | str  # pixels and remarks of fitted_image(), or why the image is unreadable
+Note = list[str] | str  # the same without the pixels
 
 
-class Notes(NamedTuple):
-    """What a chunk says of its images, by their place in it."""
-
-    unreadable: dict[int, str]  # why the image is unreadable
-    remarks: dict[int, list[str]]  # of fitted_image(); only images that have some
-
-
-def processes() -> int:
+def workers() -> int:
     """One process per core that this process may use, up to MOST_PROCESSES."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MOST_PROCESSES)
@@ -54,26 +48,19 @@ def processes() -> int:
 # The file of a chunk
 
 
-def places(number: int, count: int) -> range:
-    """Which of `count` images a chunk holds."""
-    return range(count)[number * CHUNK_IMAGES:(number + 1) * CHUNK_IMAGES]
-
-
 def write_chunk(number: int, decoded: list[Decoded], folder: Path) -> Path:
     """Write the images of a chunk as its file.  Raises OSError on a full disk."""
-    unreadable = {place: one for place, one in enumerate(decoded) if isinstance(one, str)}
-    readable = {place: one for place, one in enumerate(decoded) if not isinstance(one, str)}
-    remarks = {place: remarks for place, (_, remarks) in readable.items() if remarks}
-    content = json.dumps([unreadable, remarks]).encode() + b"\n" + b"".join(pixels for pixels, _ in readable.values())
+    notes = [one if isinstance(one, str) else one[1] for one in decoded]
+    content = json.dumps(notes).encode() + b"\n" + b"".join(one[0] for one in decoded if not isinstance(one, str))
     path = folder / f"{number:06}-{hashlib.sha256(content).hexdigest()}"
     write_atomically(path, lambda file: file.write(content))
     return path
 
 
-def read_notes(file: Path) -> Notes:
-    """What a chunk says of its images."""
+def read_notes(file: Path) -> list[Note]:
+    """A note for each of the chunk's images."""
     with file.open("rb") as opened:
-        return Notes(*({int(place): note for place, note in notes.items()} for notes in json.loads(opened.readline())))
+        return json.loads(opened.readline())
 
 
 def read_chunk(file: Path, side: int) -> "np.ndarray":
@@ -130,12 +117,11 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[P
     """
     from tqdm import tqdm
 
-    count = len(files)
-    chunks = [[files[place] for place in places(number, count)] for number in range(-(-count // CHUNK_IMAGES))]
-    finished, failed = _finished_chunks(title, folder, count, side), []
+    chunks = [files[start:start + CHUNK_IMAGES] for start in range(0, len(files), CHUNK_IMAGES)]
+    finished, failed = _finished_chunks(title, folder, chunks, side), []
     left = [number for number in range(len(chunks)) if number not in finished]
-    with (tqdm(total=count, initial=sum(len(chunks[number]) for number in finished), desc=f"decoding {title}",
-               unit="image", disable=None) as bar, _pool(min(processes(), len(left))) as pool):
+    with (tqdm(total=len(files), initial=sum(len(chunks[number]) for number in finished), desc=f"decoding {title}",
+               unit="image", disable=None) as bar, _pool(min(workers(), len(left))) as pool):
         tasks: dict[Future[Path], int] = {
             pool.schedule(decode_chunk, (number, chunks[number], side, folder), timeout=IMAGE_SECONDS): number
             for number in left}
@@ -152,8 +138,8 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[P
     return [finished[number] for number in range(len(chunks))]
 
 
-def _finished_chunks(title: str, folder: Path, count: int, side: int) -> dict[int, Path]:
-    """The whole chunks that an interrupted start left of `count` images, by number.  Deletes damaged ones."""
+def _finished_chunks(title: str, folder: Path, chunks: list[list[Path]], side: int) -> dict[int, Path]:
+    """The whole chunks that an interrupted start left of these, by number.  Deletes damaged ones."""
     whole, damaged = {}, 0
     for file in sorted(folder.glob("[0-9]*-*")):
         try:
@@ -163,7 +149,7 @@ def _finished_chunks(title: str, folder: Path, count: int, side: int) -> dict[in
             file.unlink()
             damaged += 1
     if whole or damaged:
-        done = sum(len(places(number, count)) for number in whole)
+        done, count = sum(len(chunks[number]) for number in whole), sum(map(len, chunks))
         say(f"{title}: resuming an interrupted start: {done:,} of {count:,} images are decoded"
             + (f"; {damaged} chunks are damaged and decoded again" if damaged else ""))
     return whole
@@ -189,13 +175,13 @@ def _one_by_one(pool: ProcessPool, files: list[Path], side: int) -> list[Decoded
 
 
 @contextlib.contextmanager
-def _pool(workers: int) -> Iterator[ProcessPool]:
+def _pool(count: int) -> Iterator[ProcessPool]:
     """Processes that end with the block, whatever ends it.  Raises RunError if they cannot be started.
 
     They are spawned, since a fork next to torch's threads may hang.  Each would import the main module, which may load
     torch or lack an `if __name__ == "__main__"`, if it were not replaced meanwhile.
     """
-    pool = ProcessPool(max(1, workers), initializer=set_up_worker, context=multiprocessing.get_context("spawn"))
+    pool = ProcessPool(max(1, count), initializer=set_up_worker, context=multiprocessing.get_context("spawn"))
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:

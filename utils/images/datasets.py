@@ -70,10 +70,12 @@ class Dataset:
     sha256: dict[str, str]
     source: str
 
-    def class_counts(self) -> dict[str, list[int]]:
-        """Number of images of each class in each split."""
+    def class_counts(self, labelled: float = 1.0) -> dict[str, list[int]]:
+        """Images of each class in each split, and in the labelled part of train if less than all (1.0) is labelled."""
         labels = {"train": self.train_labels[self.train_index], "val": self.train_labels[self.val_index],
                   "test": self.test_labels}
+        if labelled < 1:
+            labels["labelled"] = self.train_labels[self.labelled(labelled)[0]]
         return {split: np.bincount(labels[split], minlength=len(self.classes)).tolist() for split in labels}
 
     def subset(self, count: int) -> "Dataset":
@@ -321,7 +323,9 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
     if spec is None:
         side = image_size or image_folder.FOLDER_SIDE
         path, name, cache = folder_path(name), short_name(name, side), _cache(name, data_dir, side)
-        layout, key = image_folder.scan(path, side)
+        layout = image_folder.listed(path)
+        say(f"{path.name}: {layout.summary}")
+        key = image_folder.listing_digest(path, layout, side)
         with _locked(data_dir, name, lambda: image_folder.is_current(cache, key)):
             arrays, validation, sha256 = image_folder.read_or_build(path, layout, key, side, cache)
         classes, image_shape, recipes, source = layout.classes, (3, side, side), FOLDER_RECIPES, "folder"

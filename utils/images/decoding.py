@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
 DECODING = 3  # number of the rules below; raise it with every change of pixels, so that caches are decoded again
@@ -22,14 +21,6 @@ FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "J
 TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
          8: "ROTATE_90"}  # EXIF orientation -> the transposition that turns the image upright
 CROPPED = "cropped to less than half, the centre, since one side is more than twice the other"
-
-
-def decode_image(path: Path, height: int, width: int, channels: int = 3) -> "tuple[np.ndarray, tuple[str, ...]]":
-    """The pixels of fitted_image(), (height, width, channels) uint8, and its remarks.  Raises the same errors."""
-    import numpy as np
-
-    image, remarks = fitted_image(path, height, width, channels)
-    return np.asarray(image).reshape(height, width, channels), remarks
 
 
 def fitted_image(path: Path, height: int, width: int, channels: int) -> "tuple[Image.Image, tuple[str, ...]]":

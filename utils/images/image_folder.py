@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 from collections import Counter
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +40,6 @@ def listed(path: Path) -> Layout:
         raise UsageError(f"{path} cannot be read: {reason(error)}") from error
     _check_counts(path, layout, layout.images)
     return layout
-
-
-def scan(path: Path, side: int) -> tuple[Layout, str]:
-    """listed(), in one printed line, and a key that changes with it, the side and the rules of decoding."""
-    layout = listed(path)
-    say(f"{path.name}: {layout.summary}")
-    return layout, _listing_digest(path, layout, side)
 
 
 def read_or_build(path: Path, layout: Layout, key: str, side: int, cache: Path) -> tuple[Arrays, int, dict[str, str]]:
@@ -85,8 +80,9 @@ def _unreadable_text(names: list[str]) -> str:
     return f"{len(names)} unreadable and left out: {some}" if names else ""
 
 
-def _listing_digest(path: Path, layout: Layout, side: int) -> str:
-    """Changes when an image of the folder is added, removed, moved, written again or changes its permissions."""
+def listing_digest(path: Path, layout: Layout, side: int) -> str:
+    """Changes when an image of the folder is added, removed, moved, written again or changes its permissions, and with
+    the side and the rules of decoding."""
     rows: list[list[str | int]] = []
     for split, label, file in layout.images:
         rows.append([split, label, file.relative_to(path).as_posix()])
@@ -105,19 +101,15 @@ def is_current(cache: Path, key: str) -> bool:
     """Whether the cache is whole and holds the folder as it is now.  Prints why if it exists but does not."""
     if not cache.exists():
         return False
-    try:
+    why = "is damaged"
+    with suppress(Exception):  # a damaged file raises half a dozen kinds, all with the same remedy
         facts = _read_facts(cache)
-        if facts["key"] != key and facts.get("decoding") != DECODING:
-            say(f"the cache {cache} was decoded by the rules of another version; it is built again")
-            return False
-        if facts["key"] != key:
-            say(f"the images have changed; the cache {cache} is built again")
-            return False
-        if digests(_read_parts(cache)) == facts["sha256"]:
+        if facts["key"] == key and digests(_read_parts(cache)) == facts["sha256"]:
             return True
-    except Exception:  # a damaged file raises half a dozen kinds, all with the same remedy
-        pass
-    say(f"the cache {cache} is damaged; it is deleted and built again")
+        if facts["key"] != key:
+            why = ("is out of date, because the images have changed" if facts.get("decoding") == DECODING else
+                   "was decoded by the rules of another version")
+    say(f"the cache {cache} {why}; it is built again")
     return False
 
 
@@ -137,35 +129,36 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
 
     Raises UsageError if too few images are readable, RunError or OSError on a full disk.
     """
-    from utils.images.chunks import CHUNK_IMAGES, decode_all, places, read_notes
+    from utils.images.chunks import CHUNK_IMAGES, decode_all, read_notes
 
-    images = layout.images
-    chunks = cache.with_name(f".{cache.name}.{key[:16]}-{CHUNK_IMAGES}.chunks")
+    chunks = cache.with_name(f".{cache.name}.{key[:16]}-{CHUNK_IMAGES}-notes.chunks")  # an earlier format had no -notes
     for other in cache.parent.glob(f".{cache.name}.*.chunks"):
         if other != chunks:
             say(f"{path.name}: the images have changed since an interrupted start, whose chunks are deleted")
             shutil.rmtree(other)
     kept = sum(file.stat().st_size for file in chunks.iterdir()) if chunks.exists() else 0
-    need = 2 * len(images) * side * side * 3 - kept  # bytes: as chunks, and once more as arrays
+    need = 2 * len(layout.images) * side * side * 3 - kept  # bytes: as chunks, and once more as arrays
     if shutil.disk_usage(cache.parent).free < need:
         raise RunError(f"{cache.parent} has less than the {need / 1e9:.1f} GB left that {path} takes")
     chunks.mkdir(exist_ok=True)
-    files = decode_all(path.name, [file for _, _, file in images], side, chunks)
-    names = [file.relative_to(path).as_posix() for _, _, file in images]
+    files = decode_all(path.name, [file for _, _, file in layout.images], side, chunks)
+    readable: list[Listed] = []
     unreadable: dict[str, str] = {}
     remarks: list[tuple[str, str]] = []
-    for number, file in enumerate(files):
-        notes, here = read_notes(file), places(number, len(images))
-        unreadable |= {names[here[place]]: why for place, why in sorted(notes.unreadable.items())}
-        remarks += [(names[here[place]], remark) for place, found in notes.remarks.items() for remark in found]
-    readable = np.array([name not in unreadable for name in names])
+    for image, note in zip(layout.images, chain.from_iterable(map(read_notes, files)), strict=True):
+        name = image[2].relative_to(path).as_posix()
+        if isinstance(note, str):
+            unreadable[name] = note
+        else:
+            readable.append(image)
+            remarks += [(name, remark) for remark in note]
     try:
-        _check_counts(path, layout, [images[i] for i in np.flatnonzero(readable)], _unreadable_text(list(unreadable)))
+        _check_counts(path, layout, readable, _unreadable_text(list(unreadable)))
     except UsageError:
         shutil.rmtree(chunks)
         raise
     with scratch(cache.with_name(f".{cache.name}.tmp")) as temporary:
-        validation = _write_splits(temporary, layout, readable, files, side)
+        validation = _write_splits(temporary, readable, len(layout.classes), files, side)
         arrays = _read_parts(temporary)
         facts = {"key": key, "decoding": DECODING, "sha256": digests(arrays), "validation": validation,
                  "unreadable": unreadable,
@@ -179,30 +172,28 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
         temporary.rename(cache)
 
 
-def _write_splits(folder: Path, layout: Layout, readable: np.ndarray, files: list[Path], side: int) -> int:
-    """Write PARTS from the chunks, one after the other.  readable: (N,) bool.
+def _write_splits(folder: Path, images: list[Listed], classes: int, files: list[Path], side: int) -> int:
+    """Write PARTS, one after the other.  images: the readable ones, whose pixels the chunks hold in the same order.
 
     The training part ends with the validation split that the folder names; returns how many images that has.
     """
-    from utils.images.chunks import places, read_chunk
+    from utils.images.chunks import read_chunk
 
-    rows = np.flatnonzero(readable)
-    splits, labels = (np.array([image[column] for image in layout.images])[rows] for column in (0, 1))
+    splits, labels = (np.array([image[column] for image in images]) for column in (0, 1))
     chosen = {"train": np.flatnonzero(splits != "test"), "test": np.flatnonzero(splits == "test")}
     if not len(chosen["test"]):
         own = np.flatnonzero(splits != "val")
         _, test = stratified_split(labels[own], TEST_FRACTION, SPLIT_SEED)
         chosen = {"train": np.setdiff1d(chosen["train"], own[test]), "test": own[test]}
     for split, index in chosen.items():
-        np.save(folder / f"{split}_labels.npy", labels[index].astype(np.min_scalar_type(len(layout.classes) - 1)))
-        in_split = np.zeros(len(layout.images), bool)
-        in_split[rows[index]] = True
+        np.save(folder / f"{split}_labels.npy", labels[index].astype(np.min_scalar_type(classes - 1)))
+        in_split, done = np.isin(np.arange(len(images)), index), 0
         with (folder / f"{split}_images.npy").open("wb") as part:
             np.lib.format.write_array_header_1_0(
                 part, {"descr": "|u1", "fortran_order": False, "shape": (len(index), side, side, 3)})
-            for number, file in enumerate(files):
-                here = np.array(places(number, len(layout.images)))
-                part.write(read_chunk(file, side)[in_split[here[readable[here]]]])
+            for chunk in (read_chunk(file, side) for file in files):
+                part.write(chunk[in_split[done:done + len(chunk)]].data)
+                done += len(chunk)
             part.flush()
             os.fsync(part.fileno())
     return int((splits == "val").sum())
@@ -238,14 +229,13 @@ def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> lis
         lines.append(f"no pixel is brighter than {most} of 255; scale the images to 0 to 255")
     mark, one_colour = np.concatenate(marks), np.concatenate(plain)
     label = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
-    images_by_mark, number = np.unique(mark, return_inverse=True, return_counts=True)[1:]
-    labels_by_mark = np.bincount(np.unique(np.stack([images_by_mark, label]), axis=1)[0], minlength=len(number))
-    if several := int(number[labels_by_mark > 1].sum()):
+    pairs, number = np.unique(np.stack([mark, label.astype(np.uint64)]), axis=1, return_counts=True)
+    pictures, classes_of = np.unique(pairs[0], return_counts=True)  # pairs: (2, P), pictures and a class that has each
+    if several := int(number[np.isin(pairs[0], pictures[classes_of > 1])].sum()):
         lines.append(f"{in_numbers(several)} are equal to an image of another class")
-    for what, counts in (
-            ("copies of another image of the class", np.bincount(label) - np.bincount(
-                np.unique(np.stack([images_by_mark, label]), axis=1)[1], minlength=len(classes))),
-            ("of one colour", np.bincount(label[one_colour], minlength=len(classes)))):
+    copies = np.repeat(pairs[1].astype(int), number - 1)  # (C,), their classes
+    for what, counts in (("copies of another image of the class", np.bincount(copies, minlength=len(classes))),
+                         ("of one colour", np.bincount(label[one_colour], minlength=len(classes)))):
         many = [f"{name!a} {count:,} of {total:,}" for name, count, total in
                 zip(classes, counts.tolist(), np.bincount(label).tolist(), strict=True) if 3 * count >= total]
         if many:

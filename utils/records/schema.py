@@ -103,6 +103,7 @@ def _check_time(text: str) -> str:
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Side = Annotated[int, Field(ge=1, le=4096)]  # of an image, pixels; the size of an encoder for it must not overflow
 Seconds = Annotated[float, Field(ge=0.0, le=1e9)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=500)]
@@ -178,7 +179,7 @@ class Derived(Strict):
 
 
 class Data(Strict):
-    image_shape: Annotated[list[Positive], Field(min_length=3, max_length=3)]  # C, H, W
+    image_shape: Annotated[list[Side], Field(min_length=3, max_length=3)]  # C, H, W
     classes: Annotated[list[Text], Field(min_length=2, max_length=1000)]
     # images of each class in each split; labelled: training images whose labels were used, unless all were
     class_counts: dict[Literal["train", "val", "test", "labelled"], list[Count]]
@@ -415,7 +416,7 @@ def checkpoint_file(path: Path, record: Record) -> Path:
         raise RecordError(f"{checkpoint}: no such file: these weights are not shipped; run the record's command again: "
                           f"{shlex.join(['python', *record.run.argv])}")
     if sha256_file(checkpoint) != artifact.sha256:
-        raise RecordError(f"{checkpoint}: its SHA-256 is not the one in {path.name}")
+        raise RecordError(f"{checkpoint}: its SHA-256 is not the one in the record")
     return checkpoint
 
 

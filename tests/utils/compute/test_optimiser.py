@@ -19,7 +19,7 @@ def test_in_float32_it_equals_torchs_adamw() -> None:
     vectors = [p for p in theirs.parameters() if p.ndim <= 1]
     reference = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}],
                                   lr=1e-2, betas=(0.9, 0.98))
-    optimiser = MasterOptimiser([ours], 1e-2, 0.1)
+    optimiser = MasterOptimiser(ours, 1e-2, 0.1)
     x = torch.randn(8, 6)
     for _ in range(5):
         optimiser.step(ours(x).square().mean())
@@ -34,7 +34,7 @@ def test_steps_too_small_for_bfloat16_add_up_in_the_master_copy() -> None:
     layer = nn.Linear(1, 1, bias=False)
     nn.init.constant_(layer.weight, 1.0)
     cast(layer, torch.bfloat16)
-    optimiser = MasterOptimiser([layer], 1e-4, 0.0)
+    optimiser = MasterOptimiser(layer, 1e-4, 0.0)
     for _ in range(100):
         optimiser.step(layer(torch.ones(1, 1, dtype=torch.bfloat16)).float().sum())
     # AdamW moves by 1e-4 per step; a bfloat16 near 1 cannot move by less than 4e-3
@@ -67,7 +67,7 @@ def test_muon_equals_torchs_up_to_its_bfloat16() -> None:
     filters = [ours[0].weight, ours[2].weight]
     theirs = [nn.Parameter(w.detach().flatten(1).clone()) for w in filters]
     torchs = torch.optim.Muon(theirs, lr=0.1, momentum=MUON_MOMENTUM, weight_decay=0.0, ns_steps=3)
-    optimiser = MasterOptimiser([ours], 1e-3, 0.0, muon_learning_rate=0.1)
+    optimiser = MasterOptimiser(ours, 1e-3, 0.0, muon_learning_rate=0.1)
     x = torch.randn(4, 3, 8, 8)
     for _ in range(3):
         optimiser.step(ours(x).square().mean())
@@ -83,8 +83,8 @@ def test_muon_equals_torchs_up_to_its_bfloat16() -> None:
 def test_muon_leaves_everything_else_to_adamw() -> None:
     with_muon, without = convolutions(), convolutions()
     x = torch.randn(4, 3, 8, 8)
-    MasterOptimiser([with_muon], 1e-2, 0.1, muon_learning_rate=0.1).step(with_muon(x).square().mean())
-    MasterOptimiser([without], 1e-2, 0.1).step(without(x).square().mean())
+    MasterOptimiser(with_muon, 1e-2, 0.1, muon_learning_rate=0.1).step(with_muon(x).square().mean())
+    MasterOptimiser(without, 1e-2, 0.1).step(without(x).square().mean())
     for name, value in with_muon.named_parameters():
         same = torch.equal(value, without.get_parameter(name))
         assert same == (name not in ("0.weight", "2.weight")), name
@@ -93,7 +93,7 @@ def test_muon_leaves_everything_else_to_adamw() -> None:
 def test_the_schedule_scales_both_rates() -> None:
     net = convolutions()
     before = [p.detach().clone() for p in net.parameters()]
-    optimiser = MasterOptimiser([net], 1e-2, 0.1, muon_learning_rate=0.1)
+    optimiser = MasterOptimiser(net, 1e-2, 0.1, muon_learning_rate=0.1)
     optimiser.scale_learning_rate(0.0)
     optimiser.step(net(torch.randn(4, 3, 8, 8)).square().mean())
     for old, new in zip(before, net.parameters(), strict=True):
@@ -105,9 +105,9 @@ def test_the_schedule_scales_both_rates() -> None:
 def test_restored_weights_are_the_masters_in_their_own_shapes(dtype) -> None:
     net = cast(convolutions().to(memory_format=torch.channels_last), dtype)
     shapes = [p.shape for p in net.parameters()]
-    optimiser = MasterOptimiser([net], 1e-2, 0.0, muon_learning_rate=0.1)
+    optimiser = MasterOptimiser(net, 1e-2, 0.0, muon_learning_rate=0.1)
     optimiser.step(net(torch.randn(4, 3, 8, 8, dtype=dtype)).float().square().mean())
     optimiser.restore_float32()
     assert [p.shape for p in net.parameters()] == shapes
-    for p, master in zip(net.parameters(), optimiser.masters_of([net]), strict=True):
+    for p, master in zip(net.parameters(), optimiser.masters_of(net), strict=True):
         assert p.dtype == torch.float32 and torch.equal(p.detach().flatten(), master.detach().flatten())

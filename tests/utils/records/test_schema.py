@@ -109,6 +109,7 @@ EDITS = {  # name -> (keys, value, part of the message)
     "failure in a complete run": (("failure",), {"reason": "x", "epoch": 1, "step": 1}, "failure"),
     "failed without a reason": (("run", "status"), "failed", "failure"),
     "headline missing": (("metrics",), {}, HEADLINE),
+    "images of an impossible size": (("data", "image_shape"), [3, 2**40, 2**40], "data.image_shape.1"),
     "one class": (("data", "classes"), ["0"], "data.classes"),
     "counts of another split": (("data", "class_counts", "test"), [1, 2], "class_counts"),
 }
