@@ -49,16 +49,26 @@ class ControlRecipe(LatentRecipe):
 
 
 OWN_ENCODER = {"pca": "pca", "patch_pca": "patch_pca", "depths": "conv_depths", "hybrid": "conv_patches"}
-# with weights: those of the encoders of task 1.2.3
-WIDTHS: dict[str, dict[str, Any]] = {
-    "cifar10": {}, "mnist": {"widths": (32, 64, 128)}, "digits": {"widths": (32, 64)}}
-DEFAULT: dict[str, tuple[str, ...]] = {family: tuple(METHODS) for family in WIDTHS}
+DEFAULT: dict[str, tuple[str, ...]] = {
+    "cifar10": tuple(METHODS), "mnist": tuple(METHODS), "digits": tuple(METHODS)}
+# with weights: the encoders of task 1.2.3
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    (family, method): entry for family, widths in WIDTHS.items() for method, entry in {
-        "random": widths,
-        "calibrated": widths,
-        "depths": widths | {"encoder": "conv_depths"},
-        "pca": {"encoder": "pca", "widths": ()},
-        "patch_pca": {"encoder": "patch_pca", "widths": ()},
-        "hybrid": widths | {"encoder": "conv_patches"},
-    }.items()}
+    ("cifar10", "random"): {},
+    ("cifar10", "calibrated"): {},
+    ("cifar10", "depths"): {"encoder": "conv_depths"},
+    ("cifar10", "pca"): {"encoder": "pca", "widths": ()},
+    ("cifar10", "patch_pca"): {"encoder": "patch_pca", "widths": ()},
+    ("cifar10", "hybrid"): {"encoder": "conv_patches"},
+    ("mnist", "random"): {"widths": (32, 64, 128)},
+    ("mnist", "calibrated"): {"widths": (32, 64, 128)},
+    ("mnist", "depths"): {"encoder": "conv_depths", "widths": (32, 64, 128)},
+    ("mnist", "pca"): {"encoder": "pca", "widths": ()},
+    ("mnist", "patch_pca"): {"encoder": "patch_pca", "widths": ()},
+    ("mnist", "hybrid"): {"encoder": "conv_patches", "widths": (32, 64, 128)},
+    ("digits", "random"): {"widths": (32, 64)},
+    ("digits", "calibrated"): {"widths": (32, 64)},
+    ("digits", "depths"): {"encoder": "conv_depths", "widths": (32, 64)},
+    ("digits", "pca"): {"encoder": "pca", "widths": ()},
+    ("digits", "patch_pca"): {"encoder": "patch_pca", "widths": ()},
+    ("digits", "hybrid"): {"encoder": "conv_patches", "widths": (32, 64)},
+}
