@@ -4,7 +4,7 @@ To follow a run through the code: this file -> training/plan.py (which runs) -> 
 them) -> training/<task>.py (its train() and loss) -> evaluation/scores.py (its scores).
 """
 
-from utils.command_line import MOST_COLUMNS, Parser, exit_code, leave, prepare_imports, processes, raise_on_interrupt
+from utils.command_line import Parser, exit_code, leave, prepare_imports, processes, raise_on_interrupt
 
 if __name__ == "__main__":
     prepare_imports()  # during the other imports
@@ -12,30 +12,15 @@ if __name__ == "__main__":
 import argparse
 import sys
 import tempfile
-import textwrap
 from pathlib import Path
 
 from evaluation.embed import check_embedding, embed_folder
-from training.long_recipes import in_words
+from training import long_recipes
 from training.plan import check_flags_fit, choose_tasks, described, plan, read_init
-from training.tasks import TASKS, Task
+from training.tasks import TASKS, in_words
 from utils.errors import RunError, UsageError
 from utils.images.datasets import DATASETS, FOLDER, check_dataset, check_folder, fetch, folder_path
 from utils.recipe import add_flags
-
-
-def task_in_words(name: str, task: Task) -> str:
-    """A task's methods with their help and, on a separate line, the methods that run by default on each data set."""
-    def line(text: str, indent: str) -> str:
-        return textwrap.fill(text, MOST_COLUMNS, initial_indent=indent, subsequent_indent=12 * " ")
-
-    words = line(f"{name:10}{task.title}.  {task.recipe.__dataclass_fields__['method'].metadata['help']}", "  ")
-    families: dict[tuple[str, ...], list[str]] = {}
-    for family, methods in task.default.items():
-        families.setdefault(methods, []).append(family)
-    default = "; ".join(f"{', '.join(methods)} on {', '.join(names)}" for methods, names in families.items())
-    return f"{words}\n{line(f'default: {default}', 12 * ' ')}" if len(task.all_methods) > 1 else words
-
 
 EXAMPLES = f"""\
 examples:
@@ -56,7 +41,7 @@ examples:
     python _main.py --embed RECORD.json --images folder:PATH --out z.npz
 
 tasks and their methods:
-{chr(10).join(task_in_words(name, task) for name, task in TASKS.items())}
+{in_words()}
   all       all of these tasks
 
 data sets:
@@ -79,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help="one or more methods of the task, or all; the defaults are listed above")
     parser.add_argument("--recipe", default="default", choices=("default", "long"),
                         help=f"long: published settings for hours on a fast GPU, with a ResNet18, not measured here; "
-                             f"exists for {in_words()}. Other flags change it further")
+                             f"exists for {long_recipes.in_words()}. Other flags change it further")
     parser.add_argument("--init", type=Path, metavar="RECORD",
                         help="start from the encoder of this record's run instead of random weights; this also sets "
                              "--encoder, --widths, --pooling and --latent-dim")

@@ -1,10 +1,12 @@
 """The table of tasks.  A new task is one training script, its recipe and one line here.  Imports no torch."""
 
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
 from training import autoencoding_recipe, classification_recipe, contrastive_recipe, control_recipe, rotation_recipe
 from training.long_recipes import LONG, LongRecipe
+from utils.command_line import MOST_COLUMNS
 from utils.recipe import ENCODER_DEFAULTS, LatentRecipe
 
 
@@ -65,3 +67,21 @@ TASKS = {
     "control": Task("controls, nothing learned", "training.control", control_recipe.ControlRecipe,
                     control_recipe.DEFAULT, control_recipe.RECIPES),
 }
+
+
+def in_words() -> str:
+    """For --help: every task's methods and, on a separate line, those that run by default on each data set."""
+    def paragraph(text: str, indent: str) -> str:
+        return textwrap.fill(text, MOST_COLUMNS, initial_indent=indent, subsequent_indent=12 * " ")
+
+    lines = []
+    for name, task in TASKS.items():
+        methods = task.recipe.__dataclass_fields__["method"].metadata["help"]
+        lines.append(paragraph(f"{name:10}{task.title}.  {methods}", "  "))
+        families: dict[tuple[str, ...], list[str]] = {}
+        for family, default in task.default.items():
+            families.setdefault(default, []).append(family)
+        if len(task.all_methods) > 1:
+            defaults = "; ".join(f"{', '.join(default)} on {', '.join(names)}" for default, names in families.items())
+            lines.append(paragraph(f"default: {defaults}", 12 * " "))
+    return "\n".join(lines)
