@@ -34,13 +34,9 @@ SPLITS = {"train": "Train", "val": "Validation", "test": "Test", "labelled": "La
 
 def task_comparison(task: str, results: Results) -> dict[str, Any]:
     """A task's methods and the controls side by side: figures and tables, one per data set with at least two rows."""
-    groups = []
-    for dataset, rows in by_dataset(results.headline):
-        chosen = [row for row in rows if row.task == task]
-        if chosen and task != "control":
-            chosen += [row for row in rows if row.task == "control"]
-        if len(chosen) > 1:
-            groups.append((dataset, chosen))
+    found = [(dataset, [row for row in rows if row.task in (task, "control")])  # with the controls
+             for dataset, rows in by_dataset(results.headline) if any(row.task == task for row in rows)]
+    groups = [(dataset, rows) for dataset, rows in found if len(rows) > 1]
     return {"tables": [comparison_table(task, dataset, rows) for dataset, rows in groups],
             "figures": [charts.methods(*group) for group in groups],
             "training": [figures_comparison.training(dataset, [row for row in rows if row.task == task])

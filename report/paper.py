@@ -33,10 +33,8 @@ def written(results: Results, date: str) -> str:
 def paper(results: Results, page: dict[str, Any]) -> dict[str, Any]:
     """What the PDF adds to the page: its own content, and in each task's section the runs that it shows."""
     shown = findings.shown_rows(results)
-    tasks = []
-    for section in page["tasks"]:
-        runs = {run["id"]: run for run in section["runs"]}
-        tasks.append(section | {"shown": [shown_run(row, runs[row.anchor]) for row in shown if row.anchor in runs]})
+    tasks = [section | {"shown": [shown_run(row, run) for row in shown for run in section["runs"]
+                                  if run["id"] == row.anchor]} for section in page["tasks"]]
     best = [row for _, rows in by_dataset(results.headline) for row in findings.best_without_labels(rows)[0]]
     main = [row for row in results.rows if any(row is one for one in [*shown, *best])]
     used = {row.method for row in results.rows}

@@ -5,7 +5,6 @@ from itertools import islice
 from typing import Any
 
 from report import charts, figures_errors, pictures, show, summary
-from report.drawing import Drawing
 from report.elements import MOST_NAMED, table
 from report.load import Loaded
 from report.summary import Row, dataset_name, method_name
@@ -29,7 +28,10 @@ def run_section(row: Row) -> dict[str, Any]:
         "lead": lead(row), "commands": repeat_commands(row), "encoder_changed": encoder_has_changed(record),
         "recorded": show.plain(shlex.join(["python", *record.run.argv])),
         "curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
-        "interpolations": pictures.interpolations(record, run.arrays) if row.default else None, "columns": narrow(row),
+        "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
+        "columns": [pictures.plane(run.arrays), pictures.traversals(run.arrays),
+                    *(draw(record, run.arrays) for draw in (figures_errors.misclassified, figures_errors.reliability)
+                      if row.default and row.task != "control")],
         "maps": [drawing for key, drawing in maps.items() if not key.endswith("pca")],
         "pca_maps": [drawing for key, drawing in maps.items() if key.endswith("pca")],
         "legend": pictures.legend(record), "map_settings": pictures.map_settings(run.arrays),
@@ -132,14 +134,6 @@ def recipe_table(record: Record) -> dict[str, Any]:
              "given on the command line" if name in record.recipe.overridden else "default"]
             for name, value in record.recipe.fields.items()]
     return table(f"Recipe (hash {record.recipe.hash}).", ["Field", "Value", "Set by"], rows, code=[0, 1])
-
-
-def narrow(row: Row) -> list[Drawing | None]:
-    """Figures one column wide: the latent's principal axes, decoded; of default rows that learned also errors."""
-    run = row.runs[0]
-    errors = [figures_errors.misclassified(run.record, run.arrays), figures_errors.reliability(run.record, run.arrays)]
-    learned = row.default and row.task != "control"
-    return [pictures.plane(run.arrays), pictures.traversals(run.arrays), *(errors if learned else [])]
 
 
 def repeat_commands(row: Row) -> list[str]:
