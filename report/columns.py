@@ -125,7 +125,7 @@ def name_dots(axes: Axes, dots: Sequence[tuple[float, float]], names: Sequence[t
     for _, _, place, text, colour, half, middles in sorted(labels, key=itemgetter(0, 1)):  # the least room first
         best, box, _ = best_place(middles, half, distance, taken, frame)
         taken.append(box)
-        axes.annotate(text, place, middles[best], xycoords="figure points", textcoords="figure points",
+        axes.annotate(text, (place[0], place[1]), middles[best], xycoords="figure points", textcoords="figure points",
                       ha="center", va="center", color=colour, fontsize=SMALL, linespacing=1.2, parse_math=False,
                       arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
                       if distance[best] > 3 else None)
