@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from operator import attrgetter
 from statistics import median
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,19 +18,9 @@ from report.stats import Curve
 from report.summary import Missing, Row, dataset_name, row_name, task_name
 from utils.records.schema import Record
 
-
-class Score(NamedTuple):
-    """How a score of the latent is drawn."""
-
-    marker: str
-    colour: str
-    field: str  # of Row
-
-
-SCORES = {"classifier": Score("o", BLUE, "accuracy"), "linear probe": Score("s", ORANGE, "linear"),
-          "kNN": Score("^", MUTED, "knn")}
-# label -> colour and style
-LINES = {"training": (ORANGE, (0, (4, 1.5))), "validation": (BLUE, "-")}
+# score -> marker, colour, field of Row
+SCORES = {"classifier": ("o", BLUE, "accuracy"), "linear probe": ("s", ORANGE, "linear"), "kNN": ("^", MUTED, "knn")}
+LINES = {"train": ("training", ORANGE, (0, (4, 1.5))), "val": ("validation", BLUE, "-")}  # label, colour, style
 CURVES = [("-", "o", BLUE), ("--", "s", ORANGE), (":", "^", "#8a5bd6"), ("-.", "D", MUTED),  # style, marker, colour
           ((0, (6, 1, 1, 1, 1, 1)), "v", "#0f8f72"), ((0, (1, 1)), "P", "#b3478f")]
 
@@ -45,7 +35,15 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
                            (f"{task_name(line.task)} (missing)", "") for line in lines), strict=True)
     figure, axes = rows_of_labels(dataset_name(dataset), labels, values)
     for y, line in enumerate(lines):
-        _overview_line(axes, y, line, line in edge)
+        if line.reference is not None:
+            axes.plot(errors([line.reference]) * 2, [y - 0.2, y + 0.2], color=ORANGE, linewidth=2.2)
+        if line in edge:
+            axes.plot([0.01], [y], "<", transform=axes.get_yaxis_transform(), color=BLUE, markersize=5)
+        elif isinstance(line, Row):
+            interval_dot(axes, line, y)
+            if len(line.accuracies) > 1:
+                axes.plot(errors(line.accuracies), [y + 0.24] * len(line.accuracies), "o", color=BLUE,
+                          markerfacecolor="none", markersize=2.6, markeredgewidth=0.7)
     if best and best not in edge:
         axes.axvline(*errors([best.accuracy]), color=MUTED, linewidth=1.2, linestyle="--")
     error_scale(axes, "x")
@@ -65,12 +63,12 @@ def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> 
         return ""
     best = max(learned, key=attrgetter("accuracy"))
     found = f"{row_name(best)} is the most accurate on {dataset_name(dataset)} ({show.percent(best.accuracy)} %)"
-    if control is None:
-        return f"{found}. "
-    dashed = "" if control in far_controls(rows) else ", dashed"
-    above = sum(row.accuracy > control.accuracy for row in learned)
-    return (f"{found}, and {above} of {show.plural(len(learned), 'learned row')} {'is' if above == 1 else 'are'} above "
-            f"the best control ({short_name(control)}, {show.percent(control.accuracy)} %{dashed}). ")
+    if control:
+        above = sum(row.accuracy > control.accuracy for row in learned)
+        found += (f", and {above} of {show.plural(len(learned), 'learned row')} {'is' if above == 1 else 'are'} above "
+                  f"the best control ({short_name(control)}, {show.percent(control.accuracy)} %"
+                  f"{'' if control in far_controls(rows) else ', dashed'})")
+    return f"{found}. "
 
 
 def reading(*parts: str) -> str:
@@ -94,23 +92,10 @@ def off_scale(rows: Sequence[Row]) -> list[str]:
     return [f"below the scale: {show.listing(named)}"] if named else []
 
 
-def _overview_line(axes: Axes, y: int, line: Row | Missing, edge: bool) -> None:
-    if line.reference is not None:
-        axes.plot(errors([line.reference]) * 2, [y - 0.2, y + 0.2], color=ORANGE, linewidth=2.2)
-    if edge:
-        axes.plot([0.01], [y], "<", transform=axes.get_yaxis_transform(), color=BLUE, markersize=5)
-    elif isinstance(line, Row):
-        interval_dot(axes, line.accuracy, line.low, line.high, y)
-        if len(line.accuracies) > 1:
-            axes.plot(errors(line.accuracies), [y + 0.24] * len(line.accuracies), "o", color=BLUE,
-                      markerfacecolor="none", markersize=2.6, markeredgewidth=0.7)
-
-
-def interval_dot(axes: Axes, accuracy: float, low: float, high: float, y: float, marker: str = "o",
-                 colour: str = BLUE) -> None:
-    """A dot with its interval from left to right."""
-    axes.plot(errors([low, high]), [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
-    axes.plot(errors([accuracy]), [y], marker, color=colour, markersize=5)
+def interval_dot(axes: Axes, row: Row, y: float) -> None:
+    """A row's accuracy as a dot, with its interval from left to right."""
+    axes.plot(errors([row.low, row.high]), [y, y], color=BLUE, linewidth=1.6, solid_capstyle="butt")
+    axes.plot(errors([row.accuracy]), [y], "o", color=BLUE, markersize=5)
 
 
 @styled
@@ -122,61 +107,65 @@ def curves(row: Row) -> Drawing | None:
     record = row.runs[0].record
     if not record.history:
         return None
-    panels = {"loss": ({"train_loss": "training", "val_loss": "validation"}, 1.0)}
-    if any(line.train_accuracy is not None or line.val_accuracy is not None for line in record.history):
-        panels["accuracy (%)"] = ({"train_accuracy": "training", "val_accuracy": "validation"}, 100.0)
-    height = 140.0 * len(panels)
-    figure = Figure(figsize=(WIDTH / 72, height / 72))
-    figure.subplots_adjust(left=0.14, right=0.97, bottom=30 / height, top=1 - 18 / height, hspace=0.5)
-    for axes, (title, (fields, scale)) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(),
-                                               strict=True):
-        _curves_panel(axes, row, title, fields, scale)
+    first, last = record.history[0], record.history[-1]
+    scores = ["loss"] + ["accuracy"] * any(line.train_accuracy is not None or line.val_accuracy is not None
+                                           for line in record.history)
+    figure, panels = stacked(len(scores), 110, 30)
+    for axes, score in zip(panels, scores, strict=True):
+        for split, (label, colour, style) in LINES.items():
+            draw_runs(axes, row, f"{split}_{score}", label, color=colour, linestyle=style,
+                      marker="o" if len(record.history) <= 30 else "")
+        if record.selection is not None and record.selection.epoch > 0:
+            axes.axvline(record.selection.epoch, color=MUTED, linestyle=":", linewidth=1)
+        axes.set_title("accuracy (%)" if score == "accuracy" else score)
+        axes.legend()
+    if len(record.history) == 1:
+        panels[-1].set_xlim(0, 2)
     notes = [] if record.selection is None else [
         f"the dotted line marks epoch {record.selection.epoch}, whose weights were scored"]
     if len(row.runs) > 1:
-        notes.append(f"thick lines are seed {record.run.seed}, thin ones the other "
-                     f"{show.plural(len(row.runs) - 1, 'seed')}")
-    return Drawing(save(figure), _curves_alt(record),
-                   f"Loss: {show.plain(record.run.objective)}. {reading(*notes)}".rstrip())
-
-
-def _curves_panel(axes: Axes, row: Row, title: str, fields: dict[str, str], scale: float) -> None:
-    """Draw fields of the histories over epochs.  fields: field -> its key in LINES, which is its label."""
-    record = row.runs[0].record
-    for field, label in fields.items():
-        colour, style = LINES[label]
-        for run in reversed(row.runs):  # the first seed is drawn on top
-            first = run is row.runs[0]
-            given = [(line.epoch, getattr(line, field)) for line in run.record.history
-                     if getattr(line, field) is not None]
-            # a value beyond 1e30 would overflow the axis; it is drawn at the limit
-            values = np.clip([scale * value for _, value in given], -1e30, 1e30)
-            axes.plot([epoch for epoch, _ in given], values, label=label if first else None, color=colour,
-                      linestyle=style, linewidth=1.6 if first else 0.6, alpha=1 if first else 0.6,
-                      marker="o" if first and len(given) <= 30 else "")
-    if record.selection is not None and record.selection.epoch > 0:
-        axes.axvline(record.selection.epoch, color=MUTED, linestyle=":", linewidth=1)
-    axes.set_title(title)
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    if len(record.history) == 1:
-        axes.set_xlim(0, 2)
-    axes.grid(axis="y")
-    axes.legend()
-
-
-def _curves_alt(record: Record) -> str:
-    first, last = record.history[0], record.history[-1]
-    if len(record.history) == 1:
-        text = f"After one epoch the validation loss is {show.significant(last.val_loss)}"
-    else:
-        verb = "falls" if last.val_loss < first.val_loss else "goes"
-        text = (f"Validation loss {verb} from {show.significant(first.val_loss)} to {show.significant(last.val_loss)} "
-                f"over {show.plural(len(record.history), 'epoch')}, training loss goes from "
-                f"{show.significant(first.train_loss)} to {show.significant(last.train_loss)}")
+        notes.append("thin lines are the other seeds")
+    alt = (f"Validation loss from {show.significant(first.val_loss)} to {show.significant(last.val_loss)}, training "
+           f"loss from {show.significant(first.train_loss)} to {show.significant(last.train_loss)}, over "
+           f"{show.plural(len(record.history), 'epoch')}.")
     if last.val_accuracy is not None:
-        text += f"; validation accuracy ends at {show.percent(last.val_accuracy)} %"
-    return text + "."
+        alt += f" Validation accuracy ends at {show.percent(last.val_accuracy)} %."
+    return Drawing(save(figure), alt, f"The loss is {show.plain(record.run.objective)}. {reading(*notes)}".rstrip())
+
+
+def stacked(count: int, height: float, bottom: float) -> tuple[Figure, list[Axes]]:
+    """Axes over epochs, one above another.  height: of each with its title; bottom: margin below them; in points."""
+    whole = count * height + bottom
+    figure = Figure(figsize=(WIDTH / 72, whole / 72))
+    figure.subplots_adjust(left=0.14, right=0.97, bottom=bottom / whole, top=1 - 18 / whole, hspace=0.35)
+    panels = figure.subplots(count, squeeze=False, sharex=True)[:, 0].tolist()
+    for axes in panels:
+        axes.grid(axis="y")
+    panels[-1].set_xlabel("epoch")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    return figure, panels
+
+
+def history(record: Record, field: str, scaled: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs and values of a column of a history, accuracies in percent; huge losses are drawn at a limit.
+
+    scaled: to 1 for the validation loss after the first epoch and 0 for its lowest.
+    """
+    epochs, values = np.array([(line.epoch, value) for line in record.history
+                               if (value := getattr(line, field)) is not None], np.float64).reshape(-1, 2).T
+    values = np.clip(values * (100 if field.endswith("accuracy") else 1), -1e30, 1e30)
+    if scaled:
+        validation = history(record, "val_loss")[1]
+        values = (values - validation.min()) / ((validation[0] - validation.min()) or 1)
+    return epochs, values
+
+
+def draw_runs(axes: Axes, row: Row, field: str, label: str, scaled: bool = False, **style: Any) -> None:
+    """A column of the history of each of a row's runs; that of the lowest seed is thick, labelled and on top."""
+    for run in reversed(row.runs):
+        first = run is row.runs[0]
+        axes.plot(*history(run.record, field, scaled), label=label if first else None, linewidth=1.6 if first else 0.6,
+                  alpha=1 if first else 0.6, markersize=3.5 if first else 0, **style)
 
 
 @styled
@@ -187,17 +176,16 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
     figure, axes = rows_of_labels(dataset_name(dataset), [row.label for row in drawn],
                                   [show.percent(row.accuracy) for row in drawn], pitch=24, bottom=foot(1))
     for y, row in enumerate(drawn):
-        interval_dot(axes, row.accuracy, row.low, row.high, y - 0.1)
-        for name, score in SCORES.items():
-            filled = score.colour if name == "classifier" else "none"
-            axes.plot(errors([getattr(row, score.field)]), [y + 0.1 if filled == "none" else y - 0.1], score.marker,
-                      color=score.colour, markersize=5, markerfacecolor=filled, label=name if y == 0 else None)
+        interval_dot(axes, row, y - 0.1)
+        for name, (marker, colour, field) in SCORES.items():
+            filled = colour if name == "classifier" else "none"
+            axes.plot(errors([getattr(row, field)]), [y + 0.1 if filled == "none" else y - 0.1], marker, color=colour,
+                      markersize=5, markerfacecolor=filled, label=name if y == 0 else None)
     error_scale(axes, "x")
     axes.set_xlabel("test accuracy (%)")
     legend_below(figure, axes, columns=3)
-    best = {name: max(rows, key=attrgetter(score.field)) for name, score in SCORES.items()}
-    words = [f"{row.label} by {name} ({show.percent(getattr(row, SCORES[name].field))} %)"
-             for name, row in best.items()]
+    best = {name: (max(rows, key=attrgetter(field)), field) for name, (_, _, field) in SCORES.items()}
+    words = [f"{row.label} by {name} ({show.percent(getattr(row, field))} %)" for name, (row, field) in best.items()]
     found = f"Of {len(rows)} methods on {dataset_name(dataset)}, the most accurate is {show.listing(words)}."
     notes = ["the classifier is the one that was trained with the encoder"] if rows[0].task == "1.2.2" else []
     return Drawing(save(figure), found,

@@ -4,7 +4,9 @@ At that width the smallest letters stay above 9 pixels on a phone of 390 pixels,
 """
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any, Literal
 
 import matplotlib
@@ -14,12 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from report import show
-from report.drawing import INK, MUTED, PAPER, STYLE
+from report.drawing import MUTED, PAPER, STYLE
 
 WIDTH = 245.0  # points
 SMALL = 7.5  # points, of names at dots
+LINE = 20  # letters of a name at a dot; a longer one takes two lines
 LETTER = 0.6  # mean width of a letter as a share of its size
 DISTANCES = (3, 6, 10, 15, 22, 30, 40, 52, 66, 82)  # points from a dot to its name, tried in 24 directions
+NEAR = 16  # points: room for a name is counted up to here
 TICKS = (20, 40, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.99)  # percent
 
 # a decorator of functions that draw; constrained layout takes half of the time, and moves what name_dots has placed
@@ -97,11 +101,11 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 1) -> None:
         text.set_parse_math(False)
 
 
-def name_dots(axes: Axes, dots: Sequence[tuple[float, float]], names: Sequence[str],
+def name_dots(axes: Axes, dots: Sequence[tuple[float, float]], names: Sequence[tuple[str, str]],
               lines: Sequence[tuple[float, float, float]] = ()) -> None:
     """Write a name at each dot, where it covers no other name, dot or line; a thin line leads to one pushed away.
 
-    lines: vertical ones, as (x, y, y).  Limits and scales of the axes must be final.
+    names: with their colours; lines: vertical ones, as (x, y, y).  Limits and scales of the axes must be final.
     """
     unit = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]  # axes without a figure
     places = axes.transData.transform(np.asarray(dots)) * unit  # (N, 2) in points
@@ -111,15 +115,20 @@ def name_dots(axes: Axes, dots: Sequence[tuple[float, float]], names: Sequence[s
         (left, first), (_, second) = axes.transData.transform([(x, end) for end in ends]) * unit
         taken.append(np.array([left - 1, min(first, second), left + 1, max(first, second)]))
     distance, angle = np.repeat(DISTANCES, 24), np.tile(np.arange(24) * np.pi / 12, len(DISTANCES))  # (T,)
-    for (x, y), name in zip(places, (show.shorten(name, 30) for name in names), strict=True):
-        half = np.array([LETTER * SMALL * len(name), 1.2 * SMALL]) / 2
-        middles = np.array([x, y]) + (distance[:, None] + half) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    labels: list[tuple[int, int, np.ndarray, str, str, np.ndarray, np.ndarray]] = []
+    for place, (name, colour) in zip(places, names, strict=True):
+        words = textwrap.wrap(show.shorten(name, 2 * LINE), LINE) or [""]
+        half = np.array([LETTER * SMALL * max(map(len, words)), 1.2 * SMALL * len(words)]) / 2
+        middles = place + (distance[:, None] + half) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        free = int(np.count_nonzero(covered_area(middles, half, taken, frame)[distance < NEAR] == 0))
+        labels.append((free, len(labels), place, "\n".join(words), colour, half, middles))
+    for _, _, place, text, colour, half, middles in sorted(labels, key=itemgetter(0, 1)):  # the least room first
         best, box, _ = best_place(middles, half, distance, taken, frame)
         taken.append(box)
-        axes.annotate(name, (x, y), middles[best], xycoords="figure points", textcoords="figure points", ha="center",
-                      va="center", color=INK, fontsize=SMALL, parse_math=False,
+        axes.annotate(text, (place[0], place[1]), middles[best], xycoords="figure points", textcoords="figure points",
+                      ha="center", va="center", color=colour, fontsize=SMALL, linespacing=1.2, parse_math=False,
                       arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
-                      if distance[best] > 8 else None)
+                      if distance[best] > 3 else None)
 
 
 def best_place(middles: np.ndarray, half: np.ndarray, distance: np.ndarray, taken: Iterable[np.ndarray],
@@ -129,10 +138,16 @@ def best_place(middles: np.ndarray, half: np.ndarray, distance: np.ndarray, take
     half: (2,), half of a box's width and height; distance: (T,), from what it names; taken, frame: boxes (4,).  Returns
     its position, the box (4,), and the area that is covered or outside, 0 of a free place.
     """
+    covered = covered_area(middles, half, taken, frame)
+    best = int(np.lexsort((distance, covered))[0])
+    return best, np.hstack([middles[best] - half, middles[best] + half]), float(covered[best])
+
+
+def covered_area(middles: np.ndarray, half: np.ndarray, taken: Iterable[np.ndarray], frame: np.ndarray) -> np.ndarray:
+    """(T,), the area of each of best_place's boxes that is taken or outside the frame."""
     boxes = np.hstack([middles - half, middles + half])  # (T, 4)
     covered = overlap(boxes, boxes) - overlap(boxes, frame) + sum(overlap(boxes, other) for other in taken)
-    best = int(np.argmin(10 * covered + distance))
-    return best, boxes[best], float(covered[best])
+    return covered.round(6)
 
 
 def overlap(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:

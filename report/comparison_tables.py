@@ -7,8 +7,7 @@ import shlex
 from typing import Any
 
 from report import charts, figures_comparison, show, stats, summary
-from report.drawing import Drawing
-from report.elements import MOST_NAMED, figures, table
+from report.elements import MOST_NAMED, table
 from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 
 # Lines of the comparison table after the accuracy and its interval: heading -> score.  Accuracies are shown in percent
@@ -33,19 +32,15 @@ COMPARED = {
 SPLITS = {"train": "Train", "val": "Validation", "test": "Test", "labelled": "Labelled"}
 
 
-def task_comparison(task: str, name: str, results: Results, drawings: dict[str, Drawing]) -> dict[str, Any]:
+def task_comparison(task: str, results: Results) -> dict[str, Any]:
     """A task's methods and the controls side by side: figures and tables, one per data set with at least two rows."""
-    groups = []
-    for dataset, rows in by_dataset(results.headline):
-        chosen = [row for row in rows if row.task == task]
-        if chosen and task != "control":
-            chosen += [row for row in rows if row.task == "control"]
-        if len(chosen) > 1:
-            groups.append((dataset, chosen))
+    found = [(dataset, [row for row in rows if row.task in (task, "control")])  # with the controls
+             for dataset, rows in by_dataset(results.headline) if any(row.task == task for row in rows)]
+    groups = [(dataset, rows) for dataset, rows in found if len(rows) > 1]
     return {"tables": [comparison_table(task, dataset, rows) for dataset, rows in groups],
-            "figures": figures(f"{name}-methods", [charts.methods(*group) for group in groups], drawings),
-            "training": figures(f"{name}-training", [figures_comparison.training(dataset, [
-                row for row in rows if row.task == task]) for dataset, rows in by_dataset(results.headline)], drawings)}
+            "figures": [charts.methods(*group) for group in groups],
+            "training": [figures_comparison.training(dataset, [row for row in rows if row.task == task])
+                         for dataset, rows in by_dataset(results.headline)]}
 
 
 def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]:
@@ -66,7 +61,7 @@ def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]
 
 def spread(row: Row) -> str:
     """'0.13 (3)': standard deviation over seeds in points, and their number."""
-    return f"{show.percent(row.deviation)} ({len(row.runs)})"
+    return f"{show.percent(row.deviation)} ({len(row.runs)}){row.mark}"
 
 
 def autoencoder_table(dataset: str, rows: list[Row]) -> dict[str, Any] | None:
@@ -115,28 +110,23 @@ def label_table(dataset: str, curves: list[stats.Curve]) -> dict[str, Any]:
 
 def balance_tables(results: Results) -> list[dict[str, Any]]:
     """Images of each class in each split, one table per data set with at most MOST_NAMED classes."""
-    found = []
+    tables = []
     for dataset, rows in by_dataset(results.rows):
-        classes = rows[0].runs[0].record.data.classes
-        splits = [split for split in splits_of(rows) if len(split[1]) == len(classes)]
-        if len(classes) <= MOST_NAMED:
-            lines = [[show.plain(name), *[show.count(counts[i]) for _, counts in splits]]
-                     for i, name in enumerate(classes)]
-            lines.append(["all", *[show.count(sum(counts)) for _, counts in splits]])
-            found.append(table(f"Images of each class in each split of {dataset_name(dataset)}.",
-                               ["Class", *[heading for heading, _ in splits]], lines, right=range(1, 1 + len(splits))))
-    return found
-
-
-def splits_of(rows: list[Row]) -> list[tuple[str, list[int]]]:
-    """The different splits of one data set: a heading such as 'Labelled (10 %)', and the images of each class."""
-    found: dict[tuple[int, ...], tuple[str, list[int]]] = {}
-    for record in (run.record for row in rows for run in row.runs):
-        for name, counts in record.data.class_counts.items():
-            share = summary.label_fraction(record) if name == "labelled" else None
-            heading = SPLITS[name] + (f" ({100 * share:g} %)" if share else "")
-            found.setdefault((list(SPLITS).index(name), -sum(counts), *counts), (heading, counts))
-    return [found[key] for key in sorted(found)]
+        names = [show.plain(name) for name in rows[0].runs[0].record.data.classes]
+        splits: dict[tuple[int, ...], tuple[str, list[int]]] = {}  # sorting key -> heading, images of each class
+        for record in (run.record for row in rows for run in row.runs):
+            for split, counts in record.data.class_counts.items():
+                share = summary.label_fraction(record) if split == "labelled" else None
+                heading = SPLITS[split] + (f" ({100 * share:g} %)" if share else "")
+                if len(counts) == len(names):
+                    splits.setdefault((list(SPLITS).index(split), -sum(counts), *counts), (heading, counts))
+        if len(names) <= MOST_NAMED:
+            columns = [(heading, *map(show.count, [*counts, sum(counts)]))
+                       for heading, counts in (splits[key] for key in sorted(splits))]
+            head, *lines = zip(("Class", *names, "all"), *columns, strict=True)
+            tables.append(table(f"Images of each class in each split of {dataset_name(dataset)}.", list(head),
+                                [list(line) for line in lines], right=range(1, len(head))))
+    return tables
 
 
 def all_runs(results: Results) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ text and background colours, so that the figures follow its light and dark theme
 import io
 import re
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -69,24 +70,33 @@ def inline_svg(data: bytes, prefix: str, label: str, keep_size: float | None = N
     it the page scales the element.  Raises ElementTree.ParseError when data is not XML.
     """
     root = ElementTree.fromstring(data)
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag in (f"{SVG}metadata", f"{SVG}style"):  # the page has its own style
-                parent.remove(child)
-    for element in root.iter():
+    for element in list(root.iter()):
         element.text, element.tail = (text if text and text.strip() else None for text in (element.text, element.tail))
-        for key, value in list(element.attrib.items()):
-            if key == "id" and element.tag in (f"{SVG}g", f"{SVG}svg"):
-                del element.attrib[key]  # groups are never referred to, and every file has a figure_1
-            else:
-                element.set(key, _to_page(value, key, prefix))
+        given = dict(element.attrib)
+        element.attrib.clear()
+        for key, value in given.items():
+            unused = key == "version" or value.startswith("rotate(-0 ")
+            # groups are never referred to, and every file has a figure_1
+            if not unused and not (key == "id" and element.tag in (f"{SVG}g", f"{SVG}svg")):
+                element.set("href" if key == f"{XLINK}href" else key, _to_page(value, key, prefix))
+    for element in list(root.iter()):
+        element[:] = _contents(element)
     for size in ("width", "height"):
         value = root.attrib.pop(size)  # without them the page scales it by its viewBox
         if keep_size is not None:
             root.set(size, f"{float(value.removesuffix('pt')) / keep_size:.3f}em")
     root.set("role", "img")
     root.set("aria-label", label)
-    return ElementTree.tostring(root, encoding="unicode")
+    return ElementTree.tostring(root, encoding="unicode").replace(f' xmlns="{SVG[1:-1]}"', "")  # HTML knows it
+
+
+def _contents(element: ElementTree.Element) -> Iterator[ElementTree.Element]:
+    """An element's children: those of a group without attributes in its place, and no style, which the page has."""
+    for child in element:
+        if child.tag == f"{SVG}g" and not child.attrib:
+            yield from _contents(child)
+        elif child.tag not in (f"{SVG}metadata", f"{SVG}style"):
+            yield child
 
 
 def _to_page(value: str, key: str, prefix: str) -> str:
@@ -100,9 +110,7 @@ def _to_page(value: str, key: str, prefix: str) -> str:
     value = value.replace("url(#", f"url(#{prefix}")
     if key == "d":  # a hundredth of a point is finer than any screen, and half as long
         return " ".join(re.sub(r"(\.\d\d)\d+", r"\1", value).split())
-    if key == "transform" and value.startswith("rotate(-0 "):
-        return ""
-    value = re.sub(r"; font-family: [^;]*", "", value)
+    value = re.sub(r"; font-family: [^;]*", "", value).replace("; ", ";").replace(": ", ":")
     for colour, name in THEME.items():
         value = value.replace(colour, name)
     return value

@@ -1,8 +1,9 @@
 """What both templates read: a table of strings, and a figure kept under a file name."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from report import show
 from report.drawing import Drawing
 
 MOST_NAMED = 30  # classes; above it the names on a map, a table of classes and a confusion matrix cannot be read
@@ -13,21 +14,27 @@ def table(caption: str, head: list[str], rows: list[list[str]], right: Sequence[
     """One table.  right: columns of numbers; code: columns in a typewriter face.
 
     heads: how many of the first columns name a row; anchors: for each row, where the last of them leads on the page.
+    A row of one cell is the heading of those below it; the last cell of another short row takes the remaining columns.
     """
+    marked = any(row[i].endswith(show.MARK) for row in rows for i in right if i < len(row))
     return {"caption": caption, "head": head, "rows": rows, "right": list(right), "code": list(code), "heads": heads,
-            "anchors": list(anchors)}
+            "anchors": list(anchors), "note": show.MARK_MEANS if marked else ""}
 
 
-def figure(name: str, drawing: Drawing | None, drawings: dict[str, Drawing]) -> dict[str, str] | None:
-    """Add a drawing to `drawings` under a file name and return what the templates need of it; None stays None."""
-    if drawing is None:
-        return None
+def figure(name: str, drawing: Drawing, drawings: dict[str, Drawing]) -> dict[str, str]:
+    """Add a drawing to `drawings` under a file name and return what the templates need of it."""
     file = f"{name}.svg"
     drawings[file] = drawing
     return {"file": file, "alt": drawing.alt, "caption": drawing.caption}
 
 
-def figures(name: str, drawn: Iterable[Drawing | None], drawings: dict[str, Drawing]) -> list[dict[str, str]]:
-    """The same for several drawings, numbered; those that are None are left out."""
-    found = (figure(f"{name}-{i}", drawing, drawings) for i, drawing in enumerate(drawn, start=1))
-    return [one for one in found if one]
+def collect(part: Any, drawings: dict[str, Drawing], prefix: str = "figure-") -> Any:
+    """A part of the page with what the templates need of each drawing in its place; what is None leaves its list.
+
+    drawings: by file name, to which the found ones are added; prefix: of their names.
+    """
+    if isinstance(part, Drawing):
+        return figure(f"{prefix}{len(drawings)}", part, drawings)
+    if isinstance(part, dict):
+        return {key: collect(value, drawings, prefix) for key, value in part.items()}
+    return [collect(one, drawings, prefix) for one in part if one is not None] if isinstance(part, list) else part

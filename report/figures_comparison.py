@@ -6,18 +6,17 @@ from operator import itemgetter
 from statistics import fmean
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from report import show
-from report.charts import CURVES, far_controls, off_scale, reading
+from report.charts import CURVES, draw_runs, far_controls, history, off_scale, reading, stacked
 from report.columns import LETTER, SMALL, WIDTH, error_scale, errors, foot, legend_below, name_dots, narrow, styled
-from report.drawing import BLUE, MUTED, ORANGE, Drawing, save
+from report.drawing import BLUE, INK, MUTED, ORANGE, Drawing, save
 from report.elements import MOST_NAMED
 from report.findings import short_name
 from report.stats import SIGNIFICANT, Pair
 from report.summary import Row, dataset_name, mean_of, row_name, wilson_interval
-from utils.records.schema import HEADLINE, Record
+from utils.records.schema import HEADLINE
 
 Spans = dict[str, tuple[float, float, float]]  # class -> mean accuracy over seeds and its Wilson 95 % interval
 
@@ -25,6 +24,11 @@ Spans = dict[str, tuple[float, float, float]]  # class -> mean accuracy over see
 def dot_colour(row: Row) -> str:
     """Controls grey, rows that used labels orange, the others blue."""
     return MUTED if row.task == "control" else BLUE if row.labels == "none" else ORANGE
+
+
+def dot_names(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """The names that name_dots writes, those of controls in grey."""
+    return [(short_name(row), MUTED if row.task == "control" else INK) for row in rows]
 
 
 COLOURS = "grey dots controls, orange ones rows that used labels"
@@ -54,23 +58,20 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     axes.grid()
     middle, low_end, high_end = (errors(getattr(row, name) for _, row in drawn) for name in ("accuracy", "low", "high"))
     times = [time for time, _ in drawn]
-    name_dots(axes, list(zip(times, middle, strict=True)), [short_name(row) for _, row in drawn],
+    name_dots(axes, list(zip(times, middle, strict=True)), dot_names([row for _, row in drawn]),
               list(zip(times, low_end, high_end, strict=True)))
-    best, quick = max(known, key=lambda entry: entry[1].accuracy), min(known, key=itemgetter(0))
-    ahead = [f"{row_name(row)} ({show.percent(row.accuracy)} %, {time:.1f} min)"
+    front = [f"{row_name(row)} ({show.percent(row.accuracy)} %, {time:.1f} min)"
              for time, row in sorted(known, key=itemgetter(0))
              if all(other.accuracy < row.accuracy for short, other in known if short < time)]
-    left = len(rows) - len(known)
-    machines = len(set.union(*(row.machines for _, row in known)))
-    notes = [f"{show.plural(left, 'row')} {'is' if left == 1 else 'are'} left out, as no comparable time is known"] \
-        if left else []
-    if machines > 1:
+    notes, left = [], len(rows) - len(known)
+    if left:
+        notes.append(f"{show.plural(left, 'row')} without a comparable time {'is' if left == 1 else 'are'} left out")
+    if (machines := len(set.union(*(row.machines for _, row in known)))) > 1:
         notes.append(f"the machines are of {machines} kinds")
-    return Drawing(save(figure), f"{dataset_name(dataset)}: {row_name(best[1])} is the most accurate "
-                   f"({show.percent(best[1].accuracy)} % in {best[0]:.1f} minutes), {row_name(quick[1])} the quickest "
-                   f"({show.percent(quick[1].accuracy)} % in {quick[0]:.1f} minutes).",
-                   f"No row is both quicker and more accurate than {show.listing(ahead)}. "
-                   + reading(f"lines are Wilson 95 % intervals, {COLOURS}", *notes, *off_scale(edge)))
+    text = (f"{dataset_name(dataset)}: no row is both quicker and more accurate than any of these: "
+            f"{'; '.join(front)}.")
+    return Drawing(save(figure), text,
+                   f"{text} {reading(f'lines are Wilson 95 % intervals, {COLOURS}', *notes, *off_scale(edge))}")
 
 
 def class_spans(row: Row) -> Spans:
@@ -120,12 +121,11 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     name, times = hardest.most_common(1)[0]
     text = (f"{dataset_name(dataset)}: the hardest class is {show.plain(name)} for {times} of "
             f"{show.plural(len(spans), 'method')}.")
-    full = ["an accuracy of 100 % is at the right end"] if any(
-        found[name][0] == 1 for _, found in spans for name in names) else []
-    return Drawing(save(figure), text + f" By the mean over methods {show.plain(names[0])} is the easiest, "
-                   f"{show.plain(names[-1])} the hardest.",
-                   f"{text} " + reading("classes are sorted by their mean", "lines are Wilson 95 % intervals of the "
-                                        "best row of each task, small dots all rows", *off_scale(edge), *full))
+    notes = [f"classes are sorted by their mean over methods, from {show.plain(names[0])} to {show.plain(names[-1])}",
+             "lines are Wilson 95 % intervals of the best row of each task, small dots all rows", *off_scale(edge)]
+    if any(found[name][0] == 1 for _, found in spans for name in names):
+        notes.append("an accuracy of 100 % is at the right end")
+    return Drawing(save(figure), text, f"{text} {reading(*notes)}")
 
 
 @styled
@@ -154,8 +154,9 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
     return Drawing(save(figure), f"{text}. Not shown to differ from the most accurate row, "
                    f"{row_name(ranked[0])}: {show.listing(alike) or 'none'}.",
                    f"{text} by McNemar's test (5 % after Holm's correction). " + reading(
-                       "an arrow points to the better row, up to the name that heads its column or right to the one "
-                       "that ends its row", "blank pairs do not differ", "the most accurate row is at the top",
+                       "the most accurate row is at the top", "a blue arrow up: the row named above is better", "an "
+                       "orange arrow to the right: the row named at the end of the line is better", "no arrow: they do "
+                       "not differ significantly",
                        *([] if every else ["rows without a seed in common have no cell"])))
 
 
@@ -167,20 +168,20 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
              and (y := mean_of(row.runs, scores[1])) is not None]
     if len(found) < 2:
         return None
-    figure, axes = narrow(f"{dataset_name(dataset)}: uniformity (low is even)", 175)
-    for x, y, row in found:
+    figure, axes = narrow(f"{dataset_name(dataset)}: uniformity (low is even)", 190)
+    for x, y, row in sorted(found, key=lambda one: one[2].task != "control"):  # a control never hides a learned row
         axes.plot([x], [y], "o", color=dot_colour(row), markersize=5)
         if len(row.runs) > 1:
             seeds = [[run.record.metrics[score].value for run in row.runs] for score in scores]
             axes.plot(*seeds, "o", color=dot_colour(row), markersize=2.6, markerfacecolor="none", markeredgewidth=0.7)
-    axes.margins(0.12)
+    axes.margins(0.12, 0.2)  # room for names below the lowest dots
     axes.set_xlabel("alignment (left: two views of an image are close)")
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     axes.grid()
-    name_dots(axes, [(x, y) for x, y, _ in found], [short_name(row) for *_, row in found])
+    name_dots(axes, [(x, y) for x, y, _ in found], dot_names([row for *_, row in found]))
     close, even = min(found, key=itemgetter(0)), min(found, key=itemgetter(1))
     text = (f"{dataset_name(dataset)}: {row_name(close[2])} brings two views of an image closest (alignment "
-            f"{show.significant(close[0])}), {row_name(even[2])} spreads images most evenly (uniformity "
+            f"{show.significant(close[0])}), and {row_name(even[2])} spreads images most evenly (uniformity "
             f"{show.significant(even[1])}).")
     return Drawing(save(figure), text, f"{text} {reading(f'small circles are single seeds, {COLOURS}')}")
 
@@ -198,24 +199,13 @@ def training(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     epochs = [line for row in rows for run in row.runs for line in run.record.history]
     score = "accuracy" if all(None not in (line.train_accuracy, line.val_accuracy) for line in epochs) else "loss"
     scaled = score == "loss" and len({row.runs[0].record.run.objective for row in rows}) > 1
-    bottom = foot(len(rows))
-    height = 210 + bottom
-    figure = Figure(figsize=(WIDTH / 72, height / 72))
-    figure.subplots_adjust(left=0.14, right=0.97, bottom=bottom / height, top=1 - 18 / height, hspace=0.35)
-    panels = figure.subplots(2, sharex=True)
-    for axes, split in zip(panels, ("train", "val"), strict=True):
+    figure, panels = stacked(2, 105, foot(len(rows)))
+    for axes, split, what in zip(panels, ("train", "val"), ("training", "validation"), strict=True):
         for i, row in enumerate(rows):
             style, _, colour = CURVES[i % len(CURVES)]
-            for run in reversed(row.runs):  # the first seed is drawn on top
-                first = run is row.runs[0]
-                values = history_of(run.record, split, score, scaled)
-                axes.plot(range(1, 1 + len(values)), values, linestyle=style, color=colour,
-                          linewidth=1.6 if first else 0.6, label=show.shorten(row.label, 44) if first else None)
-        what = f"{'training' if split == 'train' else 'validation'} {score}{' (%)' * (score == 'accuracy')}"
-        axes.set_title(f"{show.shorten(dataset_name(dataset), 14)}: {what}", parse_math=False)
-        axes.grid(axis="y")
-    panels[1].set(xlabel="epoch", xlim=(0.5, 0.5 + max(len(row.runs[0].record.history) for row in rows)))
-    panels[1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            draw_runs(axes, row, f"{split}_{score}", show.shorten(row.label, 44), scaled, linestyle=style, color=colour)
+        axes.set_title(f"{show.shorten(dataset_name(dataset), 14)}: {what} {score}{' (%)' * (score == 'accuracy')}",
+                       parse_math=False)
     legend_below(figure, panels[1])
     text = f"{dataset_name(dataset)}: {training_finding(rows, score)}"
     notes = ["each loss is scaled: 1 is the validation loss after the first epoch, 0 its lowest"] if scaled else []
@@ -224,18 +214,9 @@ def training(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     return Drawing(save(figure), text, f"{text} {reading(*notes)}".rstrip())
 
 
-def history_of(record: Record, split: str, score: str, scaled: bool) -> np.ndarray:
-    """A column of a history, accuracies in percent; scaled: as training() says.  Huge losses are drawn at a limit."""
-    values, validation = (np.clip(np.array([getattr(line, f"{part}_{score}") for line in record.history]),
-                                  -1e30, 1e30) for part in (split, "val"))
-    if not scaled:
-        return values * (100 if score == "accuracy" else 1)
-    return (values - validation.min()) / ((validation[0] - validation.min()) or 1)
-
-
 def training_finding(rows: Sequence[Row], score: str) -> str:
     """When each row's run of the lowest seed had nearly converged."""
-    histories = [(row.label, history_of(row.runs[0].record, "val", score, score == "loss")) for row in rows]
+    histories = [(row.label, history(row.runs[0].record, f"val_{score}", score == "loss")[1]) for row in rows]
     if score == "accuracy":
         return "the highest validation accuracy is " + show.listing([
             f"{values.max():.2f} % in epoch {values.argmax() + 1} ({name})" for name, values in histories]) + "."

@@ -24,25 +24,23 @@ def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
     confidence = arrays["test_confidence"][arrays["map_index"]] if "test_confidence" in arrays else None
     shown = (wrong if confidence is None else wrong[np.argsort(-confidence[wrong], kind="stable")])[:MOST_ERRORS]
     names, (height, width) = class_names(record, 8), arrays["map_images"].shape[1:3]
-    cell = WIDTH / COLUMNS - 8
-    gaps = round(8 / cell * width), round((22 if confidence is None else 31) / cell * width)
+    cell, lines = WIDTH / COLUMNS - 8, 2 if confidence is None else 3  # lines of words below an image
     drawn = grid([[arrays["map_images"][i] for i in shown[k:k + COLUMNS]] for k in range(0, len(shown), COLUMNS)],
-                 cell, gaps)
+                 cell, (round(8 / cell * width), round((4 + 9 * lines) / cell * width)))
     words = []
     for k, i in enumerate(shown):
         x, y = k % COLUMNS * drawn.right, k // COLUMNS * drawn.down + cell * height / width
         words += [word(names[true[i]], x, y + 9, 7.5), word(NOT_SAME + names[predicted[i]], x, y + 18, 7.5, ORANGE)]
         if confidence is not None:
             words.append(word(f"{confidence[i]:.2f}", x, y + 27, 7.5, MUTED))
-    data = svg(WIDTH, drawn.height + (20 if confidence is None else 29), drawn, words)
     text = (f"{len(shown)} of {show.plural(len(wrong), 'misclassified image')} among the "
             f"{show.count(len(true))} test images on the maps")
-    if confidence is None:
-        return Drawing(data, f"{text}.", f"{text}: below each its true class and the predicted one.")
-    first = f"{names[true[shown[0]]]} taken for {names[predicted[shown[0]]]} with {confidence[shown[0]]:.2f}"
-    return Drawing(data, f"{text}. The most confident error: {first}.",
-                   f"{text}, the most confident first: {first}. Below each are its true class, the predicted one and "
-                   "the probability of that.")
+    below = "Below each are its true class and the predicted one"
+    if confidence is not None:
+        below += " with its probability"
+        text += (f", the most confident first: {names[true[shown[0]]]} taken for {names[predicted[shown[0]]]} with "
+                 f"{confidence[shown[0]]:.2f}")
+    return Drawing(svg(WIDTH, drawn.height + 2 + 9 * lines, drawn, words), f"{text}.", f"{text}. {below}.")
 
 
 @styled

@@ -14,6 +14,8 @@ from utils.images.datasets import recipe_family
 
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
+SIGNIFICANCE = ("Significance is by McNemar's test with Holm's correction, or by the 95 % interval where two rows "
+                "share no seed.")
 
 
 def abstract(results: Results, curves: dict[str, list[stats.Curve]], rejected: list[Rejected]) -> list[str]:
@@ -51,22 +53,19 @@ def aim(results: Results) -> str:
 def coverage(results: Results) -> str:
     """How many results that the coursework asks for the records give, and how they compare with their references."""
     rows, asked = asked_rows(results), len(summary.REFERENCE)
-    runs = show.plural(len(results.counted), "complete run")
-    give = "gives" if len(results.counted) == 1 else "give"
-    if not rows:
-        return f"The {runs} {give} none of the {asked} results that the coursework asks for."
     over = sorted(row.difference for row in rows if row.difference is not None and row.difference > 0)
-    share = f"all {asked}" if len(rows) == asked else f"{len(rows)} of the {asked}"
-    by = f", by {points(over[0])}" if over else ""
-    by = f", by {100 * over[0]:.2f} to {points(over[-1])}" if len(over) > 1 else by
-    count = "none" if not over else "all" if len(over) == len(rows) > 1 else str(len(over))
-    exceed = "exceed" if len(over) > 1 else "exceeds"
-    sentence = (f"The {runs} {give} {share} results that the coursework asks for; {count} of these {exceed} the "
-                f"reference{by}.")
+    share = "none" if not rows else "all" if len(rows) == asked else str(len(rows))
+    give = "gives" if len(results.counted) == 1 else "give"
+    text = (f"The {show.plural(len(results.counted), 'complete run')} {give} {share} of the {asked} results that the "
+            "coursework asks for")
+    if not rows:
+        return f"{text}."
+    by = f", by {f'{100 * over[0]:.2f} to ' if len(over) > 1 else ''}{points(over[-1])}" if over else ""
+    text += f"; {len(over) or 'none'} of these {'exceed' if len(over) > 1 else 'exceeds'} the reference{by}."
     cheap = sum((row.control or 0) > (row.reference or 1) for row in rows)
-    sentence += f" The best control exceeds {cheap} of these {len(rows)} references, too." if cheap else ""
     missing = show.listing([f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing])
-    return sentence + (f" Missing: {missing}." if missing else "")
+    return (text + (f" The best control exceeds {cheap} of these {len(rows)} references, too." if cheap else "")
+            + (f" Missing: {missing}." if missing else ""))
 
 
 def leaders(rows: Iterable[Row]) -> list[Row]:
@@ -98,9 +97,9 @@ def best_controls(rows: Sequence[Row]) -> list[Row]:
 def best_latents(groups: Groups) -> list[str]:
     """Each data set's best latents: learned without labels, with labels, and not learned."""
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
-    said = [which("Learned without labels, the best latent by test accuracy is that of",
+    said = [which("By test accuracy, the best latent learned without labels is that of",
                   [(dataset, best, partly(best)) for dataset, (best, _) in free.items() if best], chance(groups))]
-    said.append(which("Fewer than three runs gave a higher accuracy:",
+    said.append(which("Higher, but with fewer than three seeds:",
                       [(dataset, ahead, "") for dataset, (_, ahead) in free.items() if ahead]))
     said.append(which("The best control, a latent that was not learned, is", [
         (dataset, best, f", {distance(best[0], top[0])} {short_name(top[0]).removesuffix(' (hybrid)')}" if top else "")
@@ -148,19 +147,20 @@ def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
     lowest = min(curve.points[0][0] for curve in curves)
     ranked = sorted((curve for curve in curves if curve.points[0][0] == lowest),
                     key=lambda curve: -curve.points[0][1].accuracy)
-    labels = f"with {100 * lowest:g} % of the labels of {dataset_name(dataset)}"
+    labels = f"With {100 * lowest:g} % of the labels of {dataset_name(dataset)}"
     scratch = next((curve for curve in ranked if curve.name == SCRATCH), None)
     tuned = next((curve.points[0][1] for curve in ranked if "fine-tuned" in curve.name.split(", ")), None)
     if scratch and tuned:
         (_, few), (share, most) = scratch.points[0], scratch.points[-1]
-        beats = "beats" if exceeds(tuned, few, stats.mcnemar_pairs([tuned, few])) else "does not beat"
-        return (f"Training from random weights reaches {show.percent(few.accuracy)} % {labels} and "
-                f"{show.percent(most.accuracy)} % with {'all' if share == 1 else f'{100 * share:g} %'}; fine-tuning a "
-                f"learned encoder, {show.percent(tuned.accuracy)} %, {beats} the former by more than chance (McNemar's "
-                "test).")
+        pairs = stats.mcnemar_pairs([tuned, few])
+        verdict, test = "is" if exceeds(tuned, few, pairs) else "is not", "McNemar's test" if pairs else "95 % interval"
+        return (f"{labels}, training from random weights reaches {show.percent(few.accuracy)} % "
+                f"({show.percent(most.accuracy)} % with {'all' if share == 1 else f'{100 * share:g} %'}); fine-tuning "
+                f"a learned encoder reaches {show.percent(tuned.accuracy)} %, which {verdict} significantly higher "
+                f"({test}).")
     found = [f"{curve.name} ({show.percent(curve.points[0][1].accuracy)} %)" for curve in ranked]
     after = f", followed by {found[1]}" if len(found) > 1 else ""
-    return f"W{labels[1:]}, the most accurate is {found[0]}{after}."
+    return f"{labels}, the most accurate is {found[0]}{after}."
 
 
 def trade_off(results: Results) -> str:
@@ -175,9 +175,9 @@ def discussion(results: Results, pairs: dict[str, list[stats.Pair]],
     """Paragraphs with a title each, on what the records allow to say; none without rows."""
     groups = by_dataset(results.headline)
     shown = by_dataset(row for row in shown_rows(results) if row.task != "control")
+    compared = [against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups]
     found = {
-        "What was learned": [*(against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups),
-                             without_control(groups)],
+        "What was learned": [SIGNIFICANCE if any(compared) else "", *compared, without_control(groups)],
         "What the references show": [against_references(dataset, rows) for dataset, rows in groups],
         "What labels are worth": [*(label_gap(dataset, rows) for dataset, rows in groups),
                                   *(few_labels(*one) for one in curves.items())],
@@ -186,28 +186,21 @@ def discussion(results: Results, pairs: dict[str, list[stats.Pair]],
         "What is confused": [confusions(dataset, rows) for dataset, rows in shown],
     }
     texts = {title: " ".join(filter(None, sentences)) for title, sentences in found.items()}
-    return [{"title": title, "text": text} for title, text in texts.items() if text]
+    return [{"id": title.lower().replace(" ", "-"), "title": title, "text": text}
+            for title, text in texts.items() if text]
 
 
 def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """The best control, and which rows exceed it by more than chance; "" without a control."""
-    controls, others = best_controls(rows), [row for row in rows if row.task != "control"]
-    if not controls:
+    """How many learned rows are significantly better than the best control, and the shorter list of names."""
+    controls, learned = best_controls(rows), [row for row in rows if row.task != "control"]
+    if not controls or not learned:
         return ""
-    text = which("The best control is", [(dataset, controls, "")])
-    verdicts = {row_name(row): all(exceeds(row, control, pairs) for control in controls) for row in others}
-    over, below = [[name for name, is_over in verdicts.items() if is_over is wanted] for wanted in (True, False)]
-    test = "by more than chance (McNemar's test, Holm's correction)"
-    if over and not below:
-        text += f" {f'All {len(over)} other rows exceed' if len(over) > 1 else 'The other row exceeds'} it {test}."
-    elif len(below) >= len(over) and len(others) > 1:
-        text += f" Of {len(others)} other rows, {f'only {show.listing(over)}' if over else 'none'} " \
-                f"{'exceed' if len(over) > 1 else 'exceeds'} it {test}."
-    elif over:
-        text += f" All other rows except {show.listing(below)} exceed it {test}."
-    elif below:
-        text += f" {below[0]} does not exceed it {test}."
-    return text
+    over = [row_name(row) for row in learned if all(exceeds(row, control, pairs) for control in controls)]
+    rest = [name for name in map(row_name, learned) if name not in over]
+    named = f": {show.listing(over)}" if len(over) <= len(rest) else f": all except {show.listing(rest)}"
+    return (f"On {dataset_name(dataset)}, {len(over) or 'none'} of {show.plural(len(learned), 'learned row')} "
+            f"{'are' if len(over) > 1 else 'is'} significantly more accurate than the best control, {names(controls)} "
+            f"({show.percent(controls[0].accuracy)} %){named if over and rest else ''}.")
 
 
 def without_control(groups: Sequence[tuple[str, list[Row]]]) -> str:
@@ -218,19 +211,14 @@ def without_control(groups: Sequence[tuple[str, list[Row]]]) -> str:
 
 
 def against_references(dataset: str, rows: Sequence[Row]) -> str:
-    """Which references controls exceed as well, so that exceeding them does not show that something was learned."""
+    """Which references the best control exceeds, so that exceeding them does not show that something was learned."""
     controls = best_controls(rows)
-    references = {task: value for (task, name), value in summary.REFERENCE.items() if name == dataset}
-    exceeded = {task: value for task, value in references.items() if controls and controls[0].accuracy > value}
-    if not exceeded:
-        return ""
-    over = [f"{short_name(row)} ({show.percent(row.accuracy)} %)" for row in rows
-             if row.task == "control" and row.accuracy > max(exceeded.values())]
-    above = [f"{task} ({show.percent(value)} %)" for task, value in exceeded.items()]
-    are = "reference of {} is" if len(above) == 1 else "references of {} are"
-    return (f"On {dataset_name(dataset)}, the {are.format(show.listing(above))} exceeded without learning, by "
-            f"{show.listing(over)}: a result above {'it' if len(above) == 1 else 'them'} need not have learned "
-            "anything.")
+    above = [f"{task} ({show.percent(value)} %)" for (task, name), value in summary.REFERENCE.items()
+             if name == dataset and controls and controls[0].accuracy > value]
+    of, it = ("references of", "them") if len(above) > 1 else ("reference of", "it")
+    return (f"On {dataset_name(dataset)}, the best control ({names(controls)}, {show.percent(controls[0].accuracy)} %) "
+            f"exceeds the {of} {show.listing(above)} without learning, so exceeding {it} does not show that anything "
+            "was learned.") if above else ""
 
 
 def label_gap(dataset: str, rows: Sequence[Row]) -> str:
@@ -251,24 +239,22 @@ def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
         return ""
     words = [f"{row_name(row)} has a mean absolute error of {show.significant(error)} and an accuracy of "
              f"{show.percent(row.accuracy)} %" for error, row in (sharp, useful)]
-    return f"On {dataset_name(dataset)}, the best reconstruction is not the best latent: {', but '.join(words)}."
+    return (f"On {dataset_name(dataset)}, the autoencoder that reconstructs best does not have the best latent: "
+            f"{', but '.join(words)}.")
 
 
 def clusters(dataset: str, rows: Sequence[Row]) -> str:
-    """Whether classes are closer together on maps of latents than on maps of pixels."""
-    found = [(row_name(row), latents, pixels) for row in rows
+    """Whether classes are closer together on maps of latents than on maps of pixels; the best map first."""
+    found = [(latents, pixels, row_name(row)) for row in rows
              if (latents := summary.mean_of(row.runs, "test/tsne_agreement")) is not None
              and (pixels := summary.mean_of(row.runs, "test/pixel_tsne_agreement")) is not None]
     if not found:
         return ""
-    better = [name for name, latents, pixels in found if latents > pixels]
-    who = f"only {show.listing(better)}" if better else "none of these latents"
-    who = "each of these latents" if len(better) == len(found) > 1 else who if len(found) > 1 or not better else "it"
-    verb = "separate" if 1 < len(better) < len(found) else "separates"
-    each = [f"{show.percent(latents)} % for {name}" for name, latents, _ in found]
-    each.insert(0, f"{show.percent(found[0][2])} % for the pixels")
-    return (f"On {dataset_name(dataset)}, {who} {verb} the classes better than the pixels do. The agreement of the "
-            f"t-SNE map, mean over seeds, is {show.listing(each)}.")
+    better = sum(latents > pixels for latents, pixels, _ in found)
+    each = [f"{show.percent(latents)} % for {name}" for latents, _, name in sorted(found, reverse=True)]
+    return (f"On {dataset_name(dataset)}, {better or 'none'} of {show.plural(len(found), 'latent')} "
+            f"{'separate' if better > 1 else 'separates'} the classes better than the pixels do: the agreement of the "
+            f"t-SNE map, mean over seeds, is {show.listing([*each, f'{show.percent(found[0][1])} % for the pixels'])}.")
 
 
 def confusions(dataset: str, rows: Sequence[Row]) -> str:
@@ -277,7 +263,7 @@ def confusions(dataset: str, rows: Sequence[Row]) -> str:
     for row in rows:
         if pair := most_confused(row):
             found.setdefault(pair, []).append(row_name(row))
-    words = [f"{pair} by {show.listing(where)}" for pair, where in found.items()]
+    words = [f"{pair} (by {show.listing(where)})" for pair, where in found.items()]
     return f"On {dataset_name(dataset)}, the two classes confused most often are {'; '.join(words)}." if words else ""
 
 
@@ -344,11 +330,11 @@ def asked_rows(results: Results) -> list[Row]:
     return [row for row in shown_rows(results) if row.default and row.reference is not None]
 
 
-def result_table(caption: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """One line per result."""
+def result_table(caption: str, rows: Sequence[Row]) -> dict[str, Any] | None:
+    """One line per result; None without rows."""
     return table(caption, ["Task", "Data set", "Method", "Test accuracy %", "95 % interval, images", "Seeds",
                            "Over the best control (points)", "Reference %"],
                  [[task_name(row.task), dataset_name(row.dataset), row.method_and_recipe, show.percent(row.accuracy),
-                   show.interval(row.low, row.high), str(len(row.runs)), show.points(row.over_control),
+                   show.interval(row.low, row.high), f"{len(row.runs)}{row.mark}", show.points(row.over_control),
                    show.percent(row.reference)] for row in rows],
-                 right=range(3, 8), heads=3, anchors=[row.anchor for row in rows])
+                 right=range(3, 8), heads=3, anchors=[row.anchor for row in rows]) if rows else None

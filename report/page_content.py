@@ -4,11 +4,12 @@ It holds strings, lists and dictionaries only and is written to JSON for the PDF
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from report import charts, comparison_tables, figures_comparison, findings, paper, pictures, prose, show, stats, summary
 from report.drawing import Drawing
-from report.elements import figure, figures, table
+from report.elements import collect, table
 from report.load import Loaded, Rejected
 from report.run_section import run_section
 from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
@@ -31,7 +32,8 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
     theory: the chapter on theory, if there is one; verdicts: what scoring the checkpoints again gave, if it was done;
     date: YYYY-MM-DD, by default that of the newest run.
     """
-    sections, drawings = ([], {}) if theory is None else (theory[0], dict(theory[1]))
+    sections, drawings = theory or ([], {})
+    drawings = dict(drawings)
     pairs = {dataset: stats.mcnemar_pairs(rows) for dataset, rows in by_dataset(results.headline)}
     curves = {dataset: found for dataset, rows in by_dataset(results.rows) if (found := stats.label_curves(rows))}
     page: dict[str, Any] = {
@@ -40,10 +42,11 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
                     *([] if verdicts is None else [verification_sentence(verdicts)])],
         "aim": findings.aim(results) if results.rows else "",
         "discussion": findings.discussion(results, pairs, curves),
-        "asked": asked_table(results),
+        "asked": findings.result_table("The results that the coursework asks for, by each task's default method.",
+                                       findings.asked_rows(results)),
         "headline": headline_table(results),
-        "overview": figures("overview", [charts.overview(*one) for one in results.headline_and_missing], drawings),
-        **{name: figures(name, [draw(*one) for one in by_dataset(results.headline)], drawings)
+        "overview": [charts.overview(*one) for one in results.headline_and_missing],
+        **{name: [draw(*one) for one in by_dataset(results.headline)]
            for name, draw in (("minutes", figures_comparison.minutes), ("by_class", figures_comparison.classes),
                               ("geometry", figures_comparison.geometry))},
         "warnings": summary.warnings_of(results),
@@ -51,57 +54,49 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
         "verification": verification_table(verdicts) if verdicts else None,
         "reading": prose.READING,
         "methods": [method._asdict() for method in prose.METHODS.values()],
-        "labels": {"figures": figures("labels", [charts.label_fractions(*one) for one in curves.items()], drawings),
+        "labels": {"figures": [charts.label_fractions(*one) for one in curves.items()],
                    "tables": [comparison_tables.label_table(*one) for one in curves.items()],
                    "commands": LABEL_COMMANDS},
-        "matrices": figures("mcnemar", [figures_comparison.mcnemar_matrix(dataset, rows, pairs[dataset])
-                                        for dataset, rows in by_dataset(results.headline) if pairs[dataset]], drawings),
-        "alike": [alike_section(*one, drawings) for one in by_dataset(results.headline)],
+        "matrices": [figures_comparison.mcnemar_matrix(dataset, rows, pairs[dataset])
+                     for dataset, rows in by_dataset(results.headline) if pairs[dataset]],
+        "alike": [alike_section(*one) for one in by_dataset(results.headline)],
         "mcnemar": [comparison_tables.mcnemar_table(*one) for one in pairs.items() if one[1]],
         "balance": comparison_tables.balance_tables(results),
-        "tasks": task_sections(results, drawings),
+        "tasks": task_sections(results),
         "theory": sections,
         "runs": comparison_tables.all_runs(results) if results.rows else [],
         "others": [other for other in other_tables(results, rejected) if other["rows"]],
         "limits": limits(results),
     }
-    page["paper"] = paper.paper(results, page["tasks"], drawings)
+    page = collect(page, drawings)
+    page |= collect(paper.paper(results, page), drawings, paper.PREFIX)
     return page, drawings
-
-
-def asked_table(results: Results) -> dict[str, Any] | None:
-    """The results that the coursework asks for, one line each; None without any."""
-    rows = findings.asked_rows(results)
-    return findings.result_table("The results that the coursework asks for, by each task's default method.",
-                                 rows) if rows else None
 
 
 def headline_table(results: Results) -> dict[str, Any]:
     """Rows in groups by data set.  A missing result has its command in place of the numbers."""
-    groups = []
-    for dataset, lines in results.headline_and_missing:
-        name = dataset_name(dataset) + (" (embedded toy set, 8x8 pixels)" if dataset == "digits" else "")
-        groups.append({"name": name, "rows": [headline_row(line) for line in lines]})
-    return {"caption": "Test accuracy of the classifier on the 128-d latent, mean over seeds, per task and data set: "
-                       "every method with its default recipe, and the controls.",
-            "head": HEADLINE_HEAD, "groups": groups}
+    lines: list[tuple[str, list[str]]] = []  # anchor, cells
+    for dataset, rows in results.headline_and_missing:
+        lines.append(("", [dataset_name(dataset) + (" (embedded toy set, 8x8 pixels)" if dataset == "digits" else "")]))
+        lines += [(row.anchor, headline_row(row)) for row in rows]
+    return table("Test accuracy of the classifier on the 128-d latent, mean over seeds: every method with its default "
+                 "recipe, and the controls.", HEADLINE_HEAD, [cells for _, cells in lines],
+                 right=range(2, len(HEADLINE_HEAD)), heads=2, anchors=[anchor for anchor, _ in lines])
 
 
-def headline_row(line: Row | Missing) -> dict[str, Any]:
-    """The cells below HEADLINE_HEAD, or the command where the result is missing."""
+def headline_row(line: Row | Missing) -> list[str]:
+    """The cells below HEADLINE_HEAD; of a missing result the task and the command."""
     if isinstance(line, Missing):
-        return {"task": task_name(line.task), "missing": line.command, "reference": show.percent(line.reference)}
+        return [task_name(line.task), f"missing: {line.command} (reference {show.percent(line.reference)} %)"]
     scores, others = cells(line)
-    return {"task": task_name(line.task), "method": method_name(line.task, line.method), "recipe": line.recipe,
-            "anchor": line.anchor,
-            "cells": [line.labels, show.count(line.learned), *scores, show.points(line.over_control),
-                      show.percent(line.reference), show.points(line.difference), *others]}
+    seeds = show.NOTHING if line.seeds_interval is None else show.interval(*line.seeds_interval)
+    return [task_name(line.task), line.method_and_recipe, line.labels, show.count(line.learned), *scores, seeds,
+            show.points(line.over_control), show.percent(line.reference), show.points(line.difference), *others]
 
 
 def cells(row: Row) -> tuple[list[str], list[str]]:
-    """A row's accuracy with SD and intervals, and its other scores, minutes and seeds."""
-    seeds = show.NOTHING if row.seeds_interval is None else show.interval(*row.seeds_interval)
-    return ([show.percent(row.accuracy), comparison_tables.spread(row), show.interval(row.low, row.high), seeds],
+    """A row's accuracy with SD and interval, and its other scores, minutes and seeds."""
+    return ([show.percent(row.accuracy), comparison_tables.spread(row), show.interval(row.low, row.high)],
             [show.percent(row.linear), show.percent(row.knn), show.minutes(row.comparable_seconds),
              ", ".join(str(run.record.run.seed) for run in row.runs)])
 
@@ -109,50 +104,45 @@ def cells(row: Row) -> tuple[list[str], list[str]]:
 def variations_table(rows: list[Row]) -> dict[str, Any] | None:
     """The rows that the headline table leaves out, with what was changed; None where there are none."""
     head = ["Data set", "Task", "Method", "Changes", *HEADLINE_HEAD[4:7], *HEADLINE_HEAD[11:]]
+    lines = [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
+              *(cell for part in cells(row) for cell in part)] for row in rows]
     return table("Variations: other encoders, fewer labels or images, an encoder from another run, any changed recipe. "
-                 "They are not counted in the table above.", head,
-                 [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
-                   *cells(row)[0][:3], *cells(row)[1]] for row in rows], right=range(4, 11), heads=4,
+                 "They are not counted in the table above.", head, lines, right=range(4, 11), heads=4,
                  anchors=[row.anchor for row in rows]) if rows else None
 
 
-def alike_section(dataset: str, rows: list[Row], drawings: dict[str, Drawing]) -> dict[str, Any]:
+def alike_section(dataset: str, rows: list[Row]) -> dict[str, Any]:
     """The maps and the neighbours of the same images under every method on one data set."""
     named = [(row_name(row), row.runs[0].record, row.runs[0].arrays) for row in rows]
-    found, (_, record, arrays) = pictures.map_grid(named), named[0]
-    name = f"alike-{rows[0].anchor}"
-    maps = [figure(f"{name}-{i}", drawing, drawings) for i, (_, drawing) in enumerate(found)]
-    nearest = pictures.neighbour_grid([(row.method_and_recipe, row.runs[0].arrays) for row in rows])
-    return {"title": dataset_name(dataset), "maps": maps, "map_settings": pictures.map_settings(arrays),
-            "legend": pictures.legend(record), "neighbours": figure(f"{name}-neighbours", nearest, drawings)}
+    names, maps = pictures.map_grid(named)
+    return {"title": dataset_name(dataset), "names": names, "maps": maps,
+            "map_settings": pictures.map_settings(named[0][2]), "legend": pictures.legend(named[0][1]),
+            "neighbours": pictures.neighbour_grid([(row.method_and_recipe, row.runs[0].arrays) for row in rows])}
 
 
-def task_sections(results: Results, drawings: dict[str, Drawing]) -> list[dict[str, Any]]:
+def task_sections(results: Results) -> list[dict[str, Any]]:
     """One section per task: its methods side by side, then one part per row, in the order of the tables."""
     tasks = sorted({row.task for row in results.rows}, key=lambda task: summary.rank(task, prose.TASKS))
     sections = []
     for position, task in enumerate(tasks, start=1):
         text = prose.TASKS.get(task, prose.Task(""))
-        runs = [run_section(row, drawings) for row in results.rows if row.task == task]
+        runs = [run_section(row) for row in results.rows if row.task == task]
         sections.append({"id": f"task-{position}", "title": text.heading or f"Task {task_name(task)}",
                          "about": text.about, "runs": runs,
-                         "comparison": comparison_tables.task_comparison(task, f"task-{position}", results, drawings),
-                         "before": list(autoencoders(results, runs, drawings)) if task == "1.2.1" else []})
+                         "comparison": comparison_tables.task_comparison(task, results),
+                         "before": list(autoencoders(results, runs)) if task == "1.2.1" else []})
     return sections
 
 
-def autoencoders(results: Results, runs: list[dict[str, Any]],
-                 drawings: dict[str, Drawing]) -> Iterator[dict[str, Any]]:
+def autoencoders(results: Results, runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """The plain autoencoder against the others: a table per data set, and reconstructions of the same images."""
-    found = by_dataset(row for row in results.headline if row.task == "1.2.1")
-    tables = [(rows, one) for dataset, rows in found if (one := comparison_tables.autoencoder_table(dataset, rows))]
-    for i, (rows, one) in enumerate(tables, start=1):
-        named = [(show.plain(row.method), row.runs[0].arrays) for row in rows]
-        together = figure(f"before-{i}", pictures.side_by_side(named), drawings)
-        single = [run["reconstructions"] | {"caption": f"{run['title']}: {run['reconstructions']['caption']}"}
-                  for run in runs if run["default"] and run["reconstructions"]
-                  and run["dataset"] == dataset_name(rows[0].dataset)]
-        yield {"table": one, "figures": [together] if together else single}
+    for dataset, rows in by_dataset(row for row in results.headline if row.task == "1.2.1"):
+        if compared := comparison_tables.autoencoder_table(dataset, rows):
+            together = pictures.side_by_side([(show.plain(row.method), row.runs[0].arrays) for row in rows])
+            anchors = {row.anchor for row in rows}
+            single = [replace(run["reconstructions"], caption=f"{run['title']}: {run['reconstructions'].caption}")
+                      for run in runs if run["id"] in anchors and run["reconstructions"]]
+            yield {"table": compared, "together": together, "single": [] if together else single}
 
 
 def other_tables(results: Results, rejected: list[Rejected]) -> list[dict[str, Any]]:
@@ -197,17 +187,16 @@ def limits(results: Results) -> list[str]:
 
 def readme_table(results: Results) -> str:
     """The headline table in Markdown, from the same strings as the HTML and the PDF."""
-    headline = headline_table(results)
-    lines = [["Data set", *headline["head"]], ["---"] * 4 + ["---:"] * 12]
-    for group in headline["groups"]:
-        for row in group["rows"]:
-            if "missing" in row:
-                numbers = [f"missing: `{row['missing']}`", *[show.NOTHING] * 7, row["reference"], *[show.NOTHING] * 5]
-            else:
-                recipe = f" ({row['recipe']})" if row["recipe"] else ""
-                numbers = [markdown_text(row["method"] + recipe), *row["cells"]]
-            lines.append([markdown_text(group["name"]), markdown_text(row["task"]), *numbers])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    headline, dataset = headline_table(results), ""
+    wide = len(headline["head"])
+    lines = [["Data set", *headline["head"]], ["---"] * 4 + ["---:"] * (wide - 3)]
+    for row in headline["rows"]:
+        if len(row) == 1:
+            dataset = row[0]
+        else:
+            lines.append([markdown_text(cell) for cell in (dataset, *row, *[show.NOTHING] * (wide - len(row)))])
+    note = f"\n{headline['note']}\n" if headline["note"] else ""
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + note
 
 
 def markdown_text(text: str) -> str:

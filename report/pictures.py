@@ -27,7 +27,8 @@ Named = TypeVar("Named", bound=tuple)
 
 MOST_POINTS = 5000  # on a map
 MOST_IMAGES = 12  # reconstructed
-MOST_STRIPS = 8  # pairs interpolated, images with their neighbours
+MOST_STRIPS = 8  # pairs interpolated
+COMPARED = 13.4  # size of words next to compared images: 7 points where the PDF fits them into its text
 MOST_COMPARED, MOST_NEAREST = 3, 5  # images whose neighbours are compared over methods, and neighbours of each
 MAP = 300  # side of a map, in the SVG's units
 FINE = 5  # steps of a dot's place in one of these units
@@ -42,7 +43,7 @@ MAPS = {"map_points": ("t-SNE of the latents", "tsne_agreement"),  # array of a 
         "map_pca": ("PCA of the latents", "pca_agreement"),
         "pixel_tsne": ("t-SNE of the pixels", "pixel_tsne_agreement"),
         "pixel_pca": ("PCA of the pixels", "pixel_pca_agreement")}
-NOT_SAME = "\N{NOT EQUAL TO}\N{NO-BREAK SPACE}"  # before the class of a neighbour of another class
+NOT_SAME = "\N{NOT EQUAL TO}\N{NO-BREAK SPACE}"  # before the predicted class of a misclassified image
 
 
 class Grid(NamedTuple):
@@ -119,10 +120,7 @@ def maps(record: Record, arrays: Arrays, named_on_map: bool = True) -> list[tupl
         points = np.ascontiguousarray(arrays[key][:MOST_POINTS])
         metric = record.metrics.get(f"test/{score}")
         title = name if metric is None else f"{name}: {show.percent(metric.value)} % agreement"
-        alt = (f"{name}, {show.count(len(points))} of {show.count(record.data.size('test'))} test images, "
-               f"classes: {len(set(labels.tolist()))}. ")
-        alt += ("No score measures it." if metric is None else
-                f"{show.percent(metric.value)} % of the 10 nearest points are of the same class.")
+        alt = f"{title}, {show.count(len(points))} of {show.count(record.data.size('test'))} test images."
         data = map_svg(points.tobytes(), labels.tobytes(), names, named_on_map)
         drawn.append((key, Drawing(data, alt, title)))
     return drawn
@@ -182,7 +180,8 @@ def dots(places: np.ndarray, labels: np.ndarray, classes: int) -> ElementTree.El
     for label in np.unique(labels).tolist():
         own = fine[labels == label]
         steps = np.diff(own[np.lexsort(own.T[::-1])], axis=0, prepend=0).tolist()
-        ElementTree.SubElement(paths, f"{SVG}path", {"id": f"c{label}", "d": "".join(f"m{x} {y}h0" for x, y in steps)})
+        line = "".join(f"m{x} {y}h0" for x, y in steps).replace(" -", "-")
+        ElementTree.SubElement(paths, f"{SVG}path", {"id": f"c{label}", "d": line})
         colour = class_colour(label, classes)
         red, green, blue = matplotlib.colors.to_rgb(colour)
         outline = matplotlib.colors.to_hex((0.6 * red, 0.6 * green, 0.6 * blue))
@@ -224,12 +223,12 @@ def class_names(record: Record, length: int) -> list[str]:
     return show.distinct([show.plain(name) for name in record.data.classes], length)
 
 
-def reconstructions(arrays: Arrays, most: int = MOST_IMAGES) -> Drawing | None:
+def reconstructions(arrays: Arrays) -> Drawing | None:
     """Test images with the decoder's output for each below it, and its error; None where the record has none."""
     if not drawable(arrays, "reconstruction_inputs"):
         return None
     inputs, outputs = arrays["reconstruction_inputs"], arrays["reconstruction_outputs"]  # (K, H, W, C)
-    chosen = np.unique(np.linspace(0, len(inputs) - 1, min(most, len(inputs))).round().astype(int))
+    chosen = np.unique(np.linspace(0, len(inputs) - 1, min(MOST_IMAGES, len(inputs))).round().astype(int))
     errors = arrays["reconstruction_error"]  # (K,), rising
     parts = [part for part in np.array_split(chosen, 3) if len(part)]
     columns = [k for part in parts for k in [*part, None]][:-1]  # an empty column between the thirds
@@ -248,19 +247,20 @@ def reconstructions(arrays: Arrays, most: int = MOST_IMAGES) -> Drawing | None:
                    f"{errors[chosen[0]]:.4f} to {errors[chosen[-1]]:.4f} of the pixel range.", caption)
 
 
-def interpolations(record: Record, arrays: Arrays, most: int = MOST_STRIPS) -> Drawing | None:
+def interpolations(record: Record, arrays: Arrays) -> Drawing | None:
     """Images decoded along straight lines in the latent, within a class and between classes; None without them."""
     if not drawable(arrays, "interpolation_images"):
         return None
     images, index = arrays["interpolation_images"], arrays["interpolation_index"]  # (P, S, H, W, C), (P, 2)
     pairs, steps = len(images), images.shape[1]
-    ratios = {kind: step_ratio(record, kind) for kind in ("within", "between")}
+    ratios = {kind: f", step ratio {show.significant(metric.value)}" if metric else "" for kind in ("within", "between")
+              for metric in [record.metrics.get(f"test/interpolation_step_{kind}")]}
     names, labels = class_names(record, 9), arrays["test_labels"]
     rows: list[Sequence[np.ndarray | None]] = []
     titles: list[str] = []  # of each row: of a group, or of a pair
     for title, kind, strips in (("within a class", "within", range(pairs // 2)),
                                 ("between classes", "between", range(pairs // 2, pairs))):
-        for pair in strips[:most // 2]:
+        for pair in strips[:MOST_STRIPS // 2]:
             if pair == strips[0]:
                 rows.append([])
                 titles.append(title + ratios[kind])
@@ -277,12 +277,6 @@ def interpolations(record: Record, arrays: Arrays, most: int = MOST_STRIPS) -> D
                    f"{'; '.join(kind + ratio for kind, ratio in ratios.items())}.",
                    f"Straight lines in the latent from one test image to another, decoded at {steps} even steps. "
                    "Step ratio: the largest change between successive images over the mean change; 1 is even.")
-
-
-def step_ratio(record: Record, kind: str) -> str:
-    """', step ratio 1.214', or "" in a record without that score."""
-    metric = record.metrics.get(f"test/interpolation_step_{kind}")
-    return "" if metric is None else f", step ratio {show.significant(metric.value)}"
 
 
 def traversals(arrays: Arrays) -> Drawing | None:
@@ -317,35 +311,6 @@ def plane(arrays: Arrays) -> Drawing | None:
     return Drawing(data, f"{text}: {len(steps)} by {len(steps)} images.",
                    f"{text}: the first axis rises from left to right, the second from bottom to top, and the mean "
                    "latent is in the middle.")
-
-
-def neighbours(record: Record, arrays: Arrays, most: int = MOST_STRIPS, columns: int = 10) -> Drawing | None:
-    """Some test images, each with its nearest training images, their classes and cosines; None without them."""
-    if not drawable(arrays, "neighbour_images"):
-        return None
-    queries, nearest = arrays["neighbour_inputs"][:most], arrays["neighbour_images"][:most]
-    names, true = class_names(record, 9), arrays["test_labels"][arrays["neighbour_index"]]
-    columns, cell = min(nearest.shape[1], columns), 52.0
-    height, width = queries.shape[1:3]
-    drawn = grid([[image, None, *others[:columns]] for image, others in zip(queries, nearest, strict=True)], cell,
-                 (round(8 / cell * width), round(32 / cell * height)))  # below each row there are two lines of words
-    words, same = [], 0
-    for i in range(len(queries)):
-        below = i * drawn.down + cell * height / width
-        words.append(word(names[true[i]], 0, below + 10, 8.5, **BOLD))
-        for j in range(columns):
-            label, centre = arrays["neighbour_labels"][i, j], (j + 2) * drawn.right + cell / 2
-            agrees = label == true[i]
-            same += int(agrees)
-            words += [word(f"{'' if agrees else NOT_SAME}{names[label]}", centre, below + 10, 8,
-                           INK if agrees else ORANGE, "middle"),
-                      word(f"{arrays['neighbour_cosine'][i, j]:.3f}", centre, below + 19, 7.5, MUTED, "middle")]
-    data = svg(drawn.width + 6, drawn.height + 22, drawn, words)  # a name may be wider than its image
-    total = len(queries) * columns
-    return Drawing(data, f"{show.plural(len(queries), 'test image')}, {columns} nearest training images each: "
-                   f"{same} of {total} are of the same class.",
-                   "Test images (left) and their nearest training images by cosine of the latents, with class and "
-                   f"cosine; {NOT_SAME}marks another class. {same} of {total} are of the same class.")
 
 
 def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
@@ -384,18 +349,20 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
     head = [image for query in queries for image in (query, *[None] * nearest)]
     rows = [[image for found in arrays["neighbour_images"][:len(queries)] for image in (*found[:nearest], None)]
             for _, arrays in named]
-    drawn, left = grid([head[:-1], *(row[:-1] for row in rows)], cell=36.0), 134.0
+    drawn, left = grid([head[:-1], *(row[:-1] for row in rows)], cell=36.0), 142.0
     true = first["test_labels"][first["neighbour_index"]]
-    words, counts = [word("test image", 0, drawn.down / 2 + 2, 12)], []
+    words, counts = [word("test image", 0, drawn.down / 2 + 2, COMPARED)], []
     for i, (title, arrays) in enumerate(named, start=1):
         agrees = arrays["neighbour_labels"] == true[:, None]  # (Q, k)
         middle = (i + 0.5) * drawn.down + 2
         counts.append(f"{agrees.sum()} of {agrees.size}")
-        words += [word(show.shorten(title, 18), 0, middle, 12),
-                  word(counts[-1], left + drawn.width + 6, middle, 12)]
-        words += [frame(left + (query * (nearest + 1) + k) * drawn.right, i * drawn.down, drawn)
-                  for query, k in np.argwhere(~agrees[:len(queries), :nearest]).tolist()]
-    data = svg(left + drawn.width + 70, drawn.height, drawn, words, left)
+        words += [word(show.shorten(title, 18), 0, middle, COMPARED),
+                  word(counts[-1], left + drawn.width + 6, middle, COMPARED)]
+        words += [ElementTree.Element(f"{SVG}rect", {
+            "x": f"{left + (query * (nearest + 1) + k) * drawn.right:.2f}", "y": f"{i * drawn.down:.2f}",
+            "width": f"{0.93 * drawn.right:.2f}", "height": f"{0.93 * drawn.down:.2f}", "fill": "none",
+            "stroke": ORANGE, "stroke-width": "2.5"}) for query, k in np.argwhere(~agrees[:len(queries), :nearest])]
+    data = svg(left + drawn.width + 76, drawn.height, drawn, words, left)
     found = "; ".join(f"{title} {count}" for (title, _), count in zip(named, counts, strict=True))
     return Drawing(data, f"Nearest training images of the same class as their test image, by method: {found}.",
                    f"The same test images (top) and their {nearest} nearest training images by cosine of the latents, "
@@ -403,19 +370,12 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
                    f"images of the same class, over all {len(true)} test images that the records hold.")
 
 
-def frame(x: float, y: float, drawn: Grid) -> ElementTree.Element:
-    """A frame around the grid's image whose corner is at x, y."""
-    return ElementTree.Element(f"{SVG}rect", {
-        "x": f"{x:.2f}", "y": f"{y:.2f}", "width": f"{0.93 * drawn.right:.2f}", "height": f"{0.93 * drawn.down:.2f}",
-        "fill": "none", "stroke": ORANGE, "stroke-width": "2.5"})
-
-
-def map_grid(named: list[tuple[str, Record, Arrays]]) -> list[tuple[str, Drawing]]:
-    """Small t-SNE maps of the same images without names on them, as (array's name, drawing): pixels, then each run."""
+def map_grid(named: list[tuple[str, Record, Arrays]]) -> tuple[list[str], list[Drawing]]:
+    """Titles and small t-SNE maps, without names of classes, of the same images: of the pixels, then of each run."""
     found = [(title, dict(maps(record, arrays, named_on_map=False)))
              for title, record, arrays in same_images(named, "map_index")]
-    cells = [("pixel_tsne", "pixels", drawn) for _, drawn in found[:1]]
-    cells += [("map_points", title, drawn) for title, drawn in found]
-    return [(key, replace(drawn[key], alt=f"{name}: {drawn[key].alt}",
-                          caption=name + drawn[key].caption.removeprefix(MAPS[key][0])))
-            for key, name, drawn in cells if key in drawn]
+    cells = [("pixels", drawn.get("pixel_tsne")) for _, drawn in found[:1]]
+    cells += [(title, drawn.get("map_points")) for title, drawn in found]
+    shown = {name: drawing for name, drawing in cells if drawing}
+    return list(shown), [replace(one, alt=f"{name}: {one.alt}", caption=name + "".join(one.caption.partition(":")[1:]))
+                         for name, one in shown.items()]

@@ -52,9 +52,9 @@ READING = {  # term: explanation
         "The t interval (Student 1908) of the mean over seeds, from three seeds on: how much it could vary if training "
         "were repeated. It is wide, because three values say little about their spread.",
     "Over the best control":
-        "Test accuracy minus that of the best control on the same data set, in percentage points: only this was "
-        "learned. Controls are encoders left at their random weights, and the first 128 principal components of the "
-        "pixels and of frozen patch features.",
+        "Test accuracy minus that of the best control on the same data set, in percentage points: what learning added. "
+        "Controls are encoders left at their random weights, and the first 128 principal components of the pixels and "
+        "of frozen patch features.",
     "Reference, difference":
         "The accuracy given as the task's reference, and test accuracy minus reference in percentage points. The "
         "references are published results of coursework of this kind: one run each, without seeds or intervals, "
@@ -80,15 +80,15 @@ READING = {  # term: explanation
         "Every selection of an epoch uses the validation images, and so does every selection of a recipe but two: "
         "BYOL's norms, momentum and heads, and the recipe of fine-tuning, were chosen on test images.",
     "Minutes":
-        "Wall time of a whole run, training and scoring, mean over seeds, where these ran on one kind of machine with "
-        "two threads or more, and other programs left it idle. Runs whose record does not say so may have taken longer "
-        "than they need.",
+        "Wall time of a whole run, training and scoring, mean over seeds. It is shown if the seeds ran on one kind of "
+        "machine with two threads or more while other programs left it idle. Older records do not say whether it was "
+        "idle, so their minutes are upper bounds.",
 }
 
 SOURCES = {"mnist": "LeCun et al. 1998", "cifar10": "Krizhevsky 2009", "digits": "Alpaydin and Kaynak 1998"}
 
 PROBLEM = (
-    "A latent is a short vector that stands for an image. If images of one class lie close together in it, a simple "
+    "A latent is a short vector that represents an image. If images of one class lie close together in it, a simple "
     "classifier can tell the classes apart from few labels. Autoencoders learn such vectors without labels, by "
     "reconstructing the image (Hinton and Salakhutdinov 2006; Vincent et al. 2010). Contrastive methods learn them "
     "without labels, too, by giving two augmented views of an image similar vectors (van den Oord et al. 2018; Chen et "

@@ -5,6 +5,7 @@ Typst with the fonts in its package and matplotlib's DejaVu Sans, never those of
 same bytes.
 """
 
+import functools
 import json
 import re
 from collections import Counter
@@ -33,9 +34,11 @@ EQUATION_SIZE = 11  # points
 EQUATIONS = f"""#set page(width: auto, height: auto, margin: (x: 1pt, y: 2pt), fill: none)
 #set text(size: {EQUATION_SIZE}pt, fill: rgb("{INK}"))
 """
-SVG_IMAGE = re.compile("<image [^>]*>")
-# the dots of a class on a map, and the glyphs of an equation
-SVG_SHAPE = re.compile('<path id="([^"]+)" d="([^"]{500,})" />|<symbol id="([^"]+)" overflow="visible">(.*?)</symbol>')
+# an image, the dots of a class on a map, and a glyph of an equation
+SVG_SHAPE = re.compile('<image [^>]*>|<path id="[^"]+" d="[^"]{500,}" />|'
+                       '<symbol id="[^"]+" overflow="visible">.*?</symbol>')
+UNIT = re.compile(r"(?<=\d) (?=%|(?:points?|pixels|min|h|s)\b)|(?<=\bepoch) (?=\d)|(?<=\bseed) (?=\d)")
+COPIED = ("typst", "commands", "recorded", "fields")  # texts that are code
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
@@ -43,8 +46,10 @@ def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Mark
     """The page as one HTML file with its figures inside.  explore: the explorer of the runs (report.explorer)."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    images = share_images({file: inline_svg(drawing.data, file.removesuffix("svg").replace(".", "-"), drawing.alt)
-                           for file, drawing in drawings.items() if not file.startswith(PREFIX)})
+    shown = [(file, drawing) for file, drawing in drawings.items() if not file.startswith(PREFIX)]
+    images = share_shapes({file: inline_svg(drawing.data, f"d{i}-", drawing.alt)
+                           for i, (file, drawing) in enumerate(shown)})
+    page = unbreakable(page)
     formulas = draw_equations([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
     template, numbers = environment.get_template("report.html.j2"), dict[str, str]()
     given = {"page": page, "images": images, "formulas": formulas, "numbers": numbers, "explore": explore,
@@ -68,33 +73,41 @@ def draw_equations(equations: Sequence[dict[str, Any]]) -> dict[str, Markup]:
                          for i, (data, (formula, alt)) in enumerate(zip(pages, unique.items(), strict=True), start=1)})
 
 
-def share_images(elements: dict[str, str]) -> dict[str, Markup]:
-    """Embed images and dots that several drawings show, such as a map of the pixels, only in the first of them."""
-    counts = Counter(image for element in elements.values() for image in SVG_IMAGE.findall(element))
-    names: dict[str, str] = {}
-
-    def shared(match: re.Match[str]) -> str:
-        image = match.group()
-        if counts[image] == 1:  # without an id, since a page may show the whole drawing twice
-            return image
-        if image in names:
-            return f'<use href="#{names[image]}" />'
-        names[image] = f"image-{len(names)}"
-        return image.replace("<image ", f'<image id="{names[image]}" ', 1)
-
-    return share_shapes({file: SVG_IMAGE.sub(shared, element) for file, element in elements.items()})
-
-
 def share_shapes(elements: dict[str, str]) -> dict[str, Markup]:
-    """Embed dots and glyphs that several drawings show only in the first of them."""
+    """Embed images, dots and glyphs that several drawings show, such as a map of the pixels, only in the first of them.
+    """
+    bare = functools.partial(re.compile(' id="[^"]+"').sub, "", count=1)
+    counts = Counter(bare(shape) for element in elements.values() for shape in SVG_SHAPE.findall(element))
     names: dict[str, str] = {}
 
     def shared(match: re.Match[str]) -> str:
-        name, shape = match.group(1) or match.group(3), match.group(2) or match.group(4)
-        first = names.setdefault(shape, name)
-        return match.group() if first == name else f'<use id="{name}" href="#{first}" />'
+        shape, own = bare(match[0]), re.match('<[a-z]+ id="([^"]+)"', match[0])
+        if counts[shape] == 1:  # an image stays without an id, since a page may show the whole drawing twice
+            return match[0]
+        if shape in names:
+            return f'<use id="{own[1]}" href="#{names[shape]}" />' if own else f'<use href="#{names[shape]}" />'
+        names[shape] = own[1] if own else f"image-{len(names)}"
+        return match[0] if own else match[0].replace("<image ", f'<image id="{names[shape]}" ', 1)
 
     return {key: Markup(SVG_SHAPE.sub(shared, element)) for key, element in elements.items()}
+
+
+def unbreakable(part: Any) -> Any:
+    """A part of the page's dictionary in which no line ends between a number and its unit, or "epoch" and its number.
+
+    Commands, recipes, equations and columns of code stay as they are, to be copied.
+    """
+    if isinstance(part, str):
+        return UNIT.sub("\N{NO-BREAK SPACE}", part)
+    if isinstance(part, list):
+        return [unbreakable(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    found = {unbreakable(key): value if key in COPIED else unbreakable(value) for key, value in part.items()}
+    if part.get("code"):  # a table
+        found["rows"] = [[cell if i in part["code"] else unbreakable(cell) for i, cell in enumerate(row)]
+                         for row in part["rows"]]
+    return found
 
 
 def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = False) -> bytes:
@@ -104,7 +117,7 @@ def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = 
     check: whether it must conform to PDF/UA-1 (accessibility).  RunError where Typst refuses.
     """
     files = {"main.typ": (TEMPLATES / "report.typ").read_bytes(), REFERENCES.name: REFERENCES.read_bytes(),
-             "page.json": drawable(json.dumps(page, ensure_ascii=False), r"\\").encode()}
+             "page.json": drawable(json.dumps(unbreakable(page), ensure_ascii=False), r"\\").encode()}
     files |= {file: drawable(drawing.data.decode()).encode() for file, drawing in drawings.items()}
     try:
         return typst.compile(  # type: ignore[call-overload]  # its stub does not list dictionaries

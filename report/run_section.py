@@ -5,8 +5,7 @@ from itertools import islice
 from typing import Any
 
 from report import charts, figures_errors, pictures, show, summary
-from report.drawing import Drawing
-from report.elements import MOST_NAMED, figure, figures, table
+from report.elements import MOST_NAMED, table
 from report.load import Loaded
 from report.summary import Row, dataset_name, method_name
 from training.tasks import TASKS
@@ -18,25 +17,23 @@ from utils.records.schema import HEADLINE, Metric, Record, recipe_hash
 MOST_CONFUSED = 5  # pairs of classes that are named
 
 
-def run_section(row: Row, drawings: dict[str, Drawing]) -> dict[str, Any]:
+def run_section(row: Row) -> dict[str, Any]:
     """Everything about a row's run of the lowest seed.  Variations have neither maps nor paths."""
-    run, name = row.runs[0], row.anchor
-    record = run.record
-    about = [dataset_name(record.run.dataset), method_name(record.run.task, record.run.method), row.recipe]
-    drawn = {"curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
-             "interpolations": pictures.interpolations(record, run.arrays) if row.default else None}
-    maps = pictures.maps(record, run.arrays) if row.default else []  # or the page gets heavy
+    run, record = row.runs[0], row.runs[0].record
+    about = ", ".join(filter(None, [dataset_name(row.dataset), method_name(row.task, row.method), row.recipe]))
+    maps = dict(pictures.maps(record, run.arrays)) if row.default else {}  # or the page gets heavy
     readable = len(record.data.classes) <= MOST_NAMED
     return {
-        "id": name, "title": ", ".join(filter(None, [*about, f"seed {record.run.seed}"])),
-        "dataset": dataset_name(record.run.dataset), "default": "yes" if row.default else "",
-        "name": ", ".join(filter(None, about)), "lead": lead(row), "commands": repeat_commands(row),
-        "encoder_changed": "yes" if encoder_has_changed(record) else "",
+        "id": row.anchor, "title": f"{about}, seed {record.run.seed}", "name": about, "default": row.default,
+        "lead": lead(row), "commands": repeat_commands(row), "encoder_changed": encoder_has_changed(record),
         "recorded": show.plain(shlex.join(["python", *record.run.argv])),
-        **{kind: figure(f"{name}-{kind}", drawing, drawings) for kind, drawing in drawn.items()},
-        "columns": figures(f"{name}-column", narrow(row), drawings),
-        "maps": [one | {"folded": "yes" if kind.endswith("pca") else ""} for kind, drawing in maps
-                 if (one := figure(f"{name}-{kind}", drawing, drawings))],
+        "curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
+        "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
+        "columns": [pictures.plane(run.arrays), pictures.traversals(run.arrays),
+                    *(draw(record, run.arrays) for draw in (figures_errors.misclassified, figures_errors.reliability)
+                      if row.default and row.task != "control")],
+        "maps": [drawing for key, drawing in maps.items() if not key.endswith("pca")],
+        "pca_maps": [drawing for key, drawing in maps.items() if key.endswith("pca")],
         "legend": pictures.legend(record), "map_settings": pictures.map_settings(run.arrays),
         "notes": [] if readable else [
             f"The confusion matrix, the table of classes and the names on the maps are left out because "
@@ -137,14 +134,6 @@ def recipe_table(record: Record) -> dict[str, Any]:
              "given on the command line" if name in record.recipe.overridden else "default"]
             for name, value in record.recipe.fields.items()]
     return table(f"Recipe (hash {record.recipe.hash}).", ["Field", "Value", "Set by"], rows, code=[0, 1])
-
-
-def narrow(row: Row) -> list[Drawing | None]:
-    """Figures one column wide: the latent's principal axes, decoded; of default rows that learned also errors."""
-    run = row.runs[0]
-    errors = [figures_errors.misclassified(run.record, run.arrays), figures_errors.reliability(run.record, run.arrays)]
-    learned = row.default and row.task != "control"
-    return [pictures.plane(run.arrays), pictures.traversals(run.arrays), *(errors if learned else [])]
 
 
 def repeat_commands(row: Row) -> list[str]:

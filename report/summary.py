@@ -78,6 +78,11 @@ class Row:
         return {(one.device, one.cpu, one.threads, one.precision) for one in environments}
 
     @property
+    def mark(self) -> str:
+        """show.MARK where the runs are not of one kind of machine, else nothing."""
+        return show.MARK if len(self.machines) > 1 else ""
+
+    @property
     def comparable_seconds(self) -> float | None:
         """Mean seconds of its runs, if they are comparable: one kind of machine, two threads or more, else idle."""
         idle = all((run.record.environment.other_load or 0.0) < OTHER_LOAD for run in self.runs)
@@ -101,6 +106,7 @@ class Missing:
     dataset: str
     task: str
     reference: float
+    anchor: str = ""
 
     @property
     def command(self) -> str:
@@ -327,32 +333,27 @@ def warnings_of(results: Results) -> list[str]:
         found.append(f"{show.plural(dirty, 'run')} came from a working tree with uncommitted changes, or without git: "
                      "the commit alone does not reproduce their code.")
     for dataset, rows in sorted(by_dataset(results.rows)):
-        digests = {tuple(sorted(run.record.data.sha256.items())) for row in rows for run in row.runs}
+        records = [run.record for row in rows for run in row.runs]
+        digests = {tuple(sorted(record.data.sha256.items())) for record in records}
         if len(digests) > 1:
             found.append(f"The runs on {dataset_name(dataset)} did not all read the same images and labels: their "
                          f"SHA-256 digests differ ({len(digests)} versions). Their accuracies are not comparable.")
+        versions = sorted({record.derived.protocol for record in records})
+        if len(versions) > 1:
+            found.append(f"The rows on {dataset_name(dataset)} were scored by {len(versions)} versions of the "
+                         f"classifier's protocol ({show.listing(list(map(str, versions)))}); no row mixes two.")
     copies: dict[str, list[str]] = {}
     for run in results.counted:
         copies.setdefault(run.record.artifacts["arrays"].sha256, []).append(run.name)
     found += [f"{show.listing(names)} share one array file: they are one run, counted {len(names)} times."
               for _, names in sorted(copies.items()) if len(names) > 1]
-    for row in results.rows:
-        if len(row.machines) > 1:
-            found.append(f"The seeds of {row_name(row)} on {dataset_name(row.dataset)} ran on {len(row.machines)} "
-                         "machines, thread counts or number formats, so that their spread is not of seeds alone; "
-                         "their mean time is not shown.")
-    for dataset, rows in sorted(by_dataset(results.rows)):
-        versions = sorted({run.record.derived.protocol for row in rows for run in row.runs})
-        if len(versions) > 1:
-            found.append(f"The rows on {dataset_name(dataset)} were scored by {len(versions)} versions of the "
-                         f"classifier's protocol ({show.listing(list(map(str, versions)))}); no row mixes two.")
     for dataset, rows in sorted(by_dataset(results.headline)):
         earlier = [row_name(row) for row in rows
                    if set(changed_fields(row.runs[0].record)) - set(overridden(row.runs[0].record))]
         if earlier:
             were = "was" if len(earlier) == 1 else "were"
             found.append(f"On {dataset_name(dataset)}, {show.listing(earlier)} {were} trained with another recipe than "
-                         "today's default; the command at each row names the difference.")
+                         "today's default; the command in each row's section names the difference.")
     return found
 
 

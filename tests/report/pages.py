@@ -54,6 +54,7 @@ class Reader(HTMLParser):
             self.tables[re.sub(r"^\s*Table \d+\.\s*", "", self.caption)] = self.rows
 
     def handle_data(self, data: str) -> None:
+        data = data.replace("\N{NO-BREAK SPACE}", " ")
         self.text.append(data)
         if "caption" in self.open:
             self.caption += data

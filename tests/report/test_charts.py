@@ -51,7 +51,7 @@ def test_alternative_texts_of_charts_give_numbers(tmp_path: Path) -> None:
     edit(edit(path, "history", 0, "val_loss", value=0.4123), "history", 3, "val_loss", value=0.12)
     make_record(tmp_path, "control", "mnist", "pca", n=100, epochs=0, accuracy=0.5)
     rows = summarise(load_results(tmp_path)[0]).rows
-    assert "Validation loss falls from 0.4123 to 0.1200 over 4 epochs" in charts.curves(rows[0]).alt
+    assert "Validation loss from 0.4123 to 0.1200, training loss from " in charts.curves(rows[0]).alt
     assert charts.curves(rows[1]) is None
     raw = json.loads(path.read_text())
     assert f"joint by classifier ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in charts.methods("mnist", rows).alt

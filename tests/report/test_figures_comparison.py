@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 
 from report import charts, figures_comparison
 from report.columns import LETTER, SMALL
-from report.load import load_results
+from report.load import Loaded, load_results
 from report.stats import label_curves, mcnemar_pairs
 from report.summary import Row, summarise
 from tests.factory import edit, make_record
 from tests.report.pages import CONTROLS, changed, expected_rows, raw_runs, slow_mcnemar, wilson_by_bisection
-from utils.records.schema import HEADLINE
+from utils.records.schema import HEADLINE, read_record
 
 Draw = Callable[..., tuple[str, Figure]]
 
@@ -101,9 +101,9 @@ def test_minutes_are_drawn_only_where_they_are_comparable(tmp_path: Path, draw: 
     text, figure = draw(figures_comparison.minutes, "mnist", summarise(load_results(tmp_path)[0]).rows)
     assert dots(figure.axes[0]) == {(seconds / 60, error(accuracy)) for accuracy, seconds, threads in times.values()
                                     if threads == 2}
-    assert "1 row is left out, as no comparable time is known" in text
-    assert "No row is both quicker and more accurate than 1.2.3 simclr (90.00 %, 10.0 min) and 1.2.3 dcl (95.00 %, " \
-           "20.0 min)." in text
+    assert "1 row without a comparable time is left out" in text
+    assert "no row is both quicker and more accurate than any of these: 1.2.3 simclr (90.00 %, 10.0 min); 1.2.3 dcl " \
+           "(95.00 %, 20.0 min)." in text
     low, high = wilson_by_bisection(0.95, 100)
     assert any(end == pytest.approx((20, 20, error(low), error(high)), abs=2e-4) for end in segments(figure.axes[0]))
 
@@ -131,7 +131,7 @@ def test_class_accuracies_follow_from_the_predictions(folder: Path, headline_row
     hardest = [min(order, key=lambda i: one[i]) for one in means.values()]
     name = max(hardest, key=hardest.count)
     assert f"the hardest class is {name} for {hardest.count(name)} of 5 methods" in text
-    assert f"{order[0]} is the easiest, {order[-1]} the hardest" in text
+    assert f"sorted by their mean over methods, from {order[0]} to {order[-1]};" in text
 
 
 def test_the_mcnemar_matrix_is_blank_where_a_pair_is_not_significant(folder: Path, headline_rows: list[Row],
@@ -172,16 +172,31 @@ def test_alignment_and_uniformity_have_names_that_do_not_cover_each_other(folder
     raw = [one for key, one in expected_rows(folder).items() if key[0] == "mnist" and not key[3]]
     assert dots(axes) == {(round(mean(runs, "test/alignment"), 6), round(mean(runs, "test/uniformity"), 6))
                           for runs in raw}
+    assert len(axes.texts) == len(raw) == 7
+    assert_apart(figure)
+
+
+def assert_apart(figure: Figure) -> None:
+    """No name at a dot covers another or leaves the figure."""
     boxes = []
-    for one in axes.texts:
-        x, y = one.xyann
-        half = LETTER * SMALL * len(one.get_text()) / 2
-        boxes.append((x - half, x + half, y - SMALL / 2, y + SMALL / 2))
-    assert len(boxes) == len(raw) == 7
+    for one in figure.axes[0].texts:
+        (x, y), words = one.xyann, one.get_text().split("\n")
+        half, tall = LETTER * SMALL * max(map(len, words)) / 2, 1.2 * SMALL * len(words) / 2
+        boxes.append((x - half, x + half, y - tall, y + tall))
     for (a, b, c, d), (e, f, g, h) in combinations(boxes, 2):
         assert min(b, f) - max(a, e) < 0.01 or min(d, h) - max(c, g) < 0.01
     width, height = figure.get_size_inches() * 72
     assert all(a >= 0 and b <= width and c >= 0 and d <= height for a, b, c, d in boxes)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+def test_the_names_at_the_dots_of_the_committed_rows_do_not_cover_each_other(dataset: str, draw: Draw) -> None:
+    paths = (Path(__file__).parents[2] / "results").glob(f"*_{dataset}_*.json")
+    loaded = [Loaded(path.name, "", read_record(path), {}) for path in sorted(paths)]
+    rows = [row for row in summarise(loaded).headline if row.dataset == dataset]
+    assert len(rows) > 7
+    for function in (figures_comparison.geometry, figures_comparison.minutes):
+        assert_apart(draw(function, dataset, rows)[1])
 
 
 def test_label_curves_draw_each_point_with_its_interval(folder: Path, rows: list[Row], draw: Draw) -> None:
@@ -194,7 +209,7 @@ def test_label_curves_draw_each_point_with_its_interval(folder: Path, rows: list
     for runs in wanted:
         low, high = wilson_by_bisection(mean(runs), runs[0]["metrics"][HEADLINE]["n"])
         assert any(end == pytest.approx((error(low), error(high)), abs=2e-4) for end in ends)
-    assert "Training from random weights reaches 61.00 % with 1 % of the labels of MNIST and 100.00 % with all;" in text
+    assert "training from random weights reaches 61.00 % (100.00 % with all); fine-tuning a learned encoder" in text
 
 
 def test_training_curves_hold_every_method_and_seed(tmp_path: Path, draw: Draw) -> None:

@@ -28,8 +28,7 @@ def test_words_in_pictures_follow_from_the_arrays(tmp_path: Path) -> None:
         arrays = dict(file)
     words = {name: squeeze("".join(ElementTree.fromstring(drawing.data).itertext())) for name, drawing in (
         ("reconstructions", pictures.reconstructions(run.arrays)),
-        ("interpolations", pictures.interpolations(run.record, run.arrays)),
-        ("neighbours", pictures.neighbours(run.record, run.arrays)))}
+        ("interpolations", pictures.interpolations(run.record, run.arrays)))}
     errors = arrays["reconstruction_error"]
     assert all(f"{error:.4f}" in words["reconstructions"] for error in errors)
     for name, part in (("best", errors[:3]), ("median", errors[3:6]), ("worst", errors[6:])):
@@ -39,12 +38,6 @@ def test_words_in_pictures_follow_from_the_arrays(tmp_path: Path) -> None:
         assert f"{value:.3f}" in words["interpolations"]
     labels = arrays["test_labels"][arrays["interpolation_index"]]
     assert all(f"{a}→{b}" in words["interpolations"] for a, b in labels)
-    true = arrays["test_labels"][arrays["neighbour_index"]]
-    same = int((arrays["neighbour_labels"] == true[:, None]).sum())
-    assert f"{same} of 24 are of the same class" in pictures.neighbours(run.record, run.arrays).alt
-    assert words["neighbours"].count("≠") == 24 - same
-    for label, cosine in zip(arrays["neighbour_labels"].ravel(), arrays["neighbour_cosine"].ravel(), strict=True):
-        assert f"{label}{cosine:.3f}" in words["neighbours"]
     drawn = dict(pictures.maps(run.record, run.arrays))
     assert list(drawn) == ["map_points", "map_pca", "pixel_tsne", "pixel_pca"]
     for key, score in (("map_points", "tsne"), ("map_pca", "pca"), ("pixel_tsne", "pixel_tsne"),

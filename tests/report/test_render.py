@@ -17,10 +17,10 @@ from report import prose, show
 from report.drawing import INK, Drawing
 from report.load import load_results
 from report.page_content import make_page
-from report.render import build_html, build_pdf, draw_equations, share_images, write_readme
+from report.render import build_html, build_pdf, draw_equations, share_shapes, unbreakable, write_readme
 from report.summary import summarise
 from tests.browser import browse
-from tests.factory import make_record
+from tests.factory import edit, make_record
 from tests.report.pages import SCRIPT, Reader, headline, headline_of, parse, pdf_text, render, squeeze, table_of
 
 
@@ -144,7 +144,7 @@ def test_text_of_a_record_is_shown_and_never_interpreted(html: str, tmp_path: Pa
 
 def test_an_image_shown_in_several_drawings_is_embedded_once() -> None:
     one, two = '<svg><image x="0" href="data:A" /></svg>', '<svg><image x="0" href="data:B" /></svg>'
-    shared = share_images({"a": one, "b": two, "c": one, "d": one})
+    shared = share_shapes({"a": one, "b": two, "c": one, "d": one})
     assert shared["a"] == '<svg><image id="image-0" x="0" href="data:A" /></svg>'
     assert shared["b"] == two
     assert shared["c"] == shared["d"] == '<svg><use href="#image-0" /></svg>'
@@ -153,7 +153,7 @@ def test_an_image_shown_in_several_drawings_is_embedded_once() -> None:
 def test_dots_shown_on_several_maps_are_embedded_once() -> None:
     dots = "m1 1h0" * 100
     one, two = (f'<defs><path id="{name}-c0" d="{dots}" /></defs>' for name in "ab")
-    assert share_images({"a": one, "b": two}) == {"a": one, "b": '<defs><use id="b-c0" href="#a-c0" /></defs>'}
+    assert share_shapes({"a": one, "b": two}) == {"a": one, "b": '<defs><use id="b-c0" href="#a-c0" /></defs>'}
 
 
 def test_tables_and_figures_are_numbered_and_text_refers_to_them(html: str) -> None:
@@ -163,6 +163,43 @@ def test_tables_and_figures_are_numbered_and_text_refers_to_them(html: str) -> N
     for name in ("asked", "headline", "variations"):
         number = re.search(rf'<caption id="{name}"><span>\s*<b>(Table \d+)\.</b>', html)[1]
         assert set(re.findall(rf'<a href="#{name}">([^<]*)</a>', html)) == {number}
+
+
+def test_a_number_and_its_unit_stay_on_one_line_but_what_is_copied_stays_as_it_is(html: str, folder: Path,
+                                                                                tmp_path: Path) -> None:
+    words = "99.31 % (seed 0) in epoch 3, 4.65 points, 12 min 3 s; seeds 3 and 4 of 10 images"
+    bound = words.replace(" ", "\xa0").replace("\xa0(", " (").replace("\xa0in\xa0epoch", " in epoch")
+    bound = bound.replace(",\xa0", ", ").replace(";\xa0seeds\xa03\xa0and\xa04\xa0of\xa010\xa0images",
+                                                "; seeds 3 and 4 of 10 images").replace("min\xa03", "min 3")
+    assert unbreakable(words) == bound
+    page = {"head": ["Command", "Score"], "code": [0], "rows": [["x --seed 0", "5 %"]], "commands": ["--seed 1"]}
+    assert unbreakable(page) == page | {"rows": [["x --seed 0", "5\xa0%"]]}
+    body = re.sub(r"<(style|script|code|svg).*?</\1>|<(t[dh]) class=\"code.*?</\2>", "", html, flags=re.DOTALL)
+    visible = re.sub("<[^>]*>", "", body)
+    assert not re.findall(r"\d %|epoch \d|\bseed \d", visible) and "%" in visible
+    assert "\xa0" not in "".join(re.findall("<code>.*?</code>", html, flags=re.DOTALL))
+    (tmp_path / "README.md").write_text("<!-- results:begin --><!-- results:end -->")
+    write_readme(folder, tmp_path / "README.md")
+    assert "\xa0" not in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_seeds_of_unlike_machines_are_marked_and_the_mark_is_explained_once_per_table(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_record(tmp_path, "1.2.2", "mnist", "joint", seed, n=60, epochs=2)
+        edit(make_record(tmp_path, "1.2.3", "mnist", "simclr", seed, n=60, epochs=2), "environment", "threads",
+             value=seed + 1)
+    loaded, rejected = load_results(tmp_path)
+    results = summarise(loaded)
+    content = make_page(results, rejected)
+    html, text = build_html(*content).decode(), pdf_text(build_pdf(*content))
+    rows = {row[2]: row for row in headline(html) if not row[2].startswith("missing")}
+    assert [rows[name][6].endswith("(2)†") for name in ("joint", "simclr")] == [False, True]
+    assert {row[2]: row[5] for row in table_of(html, "The results")[1:]} == {"joint": "2", "simclr": "2†"}
+    assert html.count(show.MARK_MEANS) == sum("†" in str(rows) for rows in parse(html).tables.values()) == 2
+    assert squeeze(text).count(squeeze(show.MARK_MEANS)) == 2  # the paper's main table, and the headline table
+    (tmp_path / "README.md").write_text("<!-- results:begin --><!-- results:end -->")
+    write_readme(tmp_path, tmp_path / "README.md")
+    assert (tmp_path / "README.md").read_text(encoding="utf-8").count(show.MARK_MEANS) == 1
 
 
 def test_the_same_records_give_the_same_bytes_in_another_process(tmp_path: Path,
@@ -195,7 +232,8 @@ def test_only_the_readme_s_block_is_rewritten(folder: Path, html: str, tmp_path:
     shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
     for mine, theirs in zip(shown, headline(html), strict=True):
         if theirs[2].startswith("missing"):
-            assert mine[2] == "missing: `python _main.py --task 1.2.3 --dataset cifar10`" and mine[10] == theirs[3]
+            assert mine[2] == "missing: python \\_main.py --task 1.2.3 --dataset cifar10 (reference 74.99 %)"
+            assert mine[3:] == ["–"] * 13
         else:
             assert mine[3:] == theirs[3:]
     write_readme(folder, readme)

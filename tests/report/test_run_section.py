@@ -27,7 +27,7 @@ def test_a_row_shows_its_lowest_seed_in_full(folder: Path, html: str) -> None:
         for digest in (runs[0]["artifacts"]["arrays"]["sha256"], runs[0]["recipe"]["hash"]):
             assert digest in html
     assert "Other seeds of this row: 1 and 2." in text
-    assert "hick lines are seed 0, thin ones the other 2 seeds." in text
+    assert "thin lines are the other seeds." in text
     assert "1.2.3_mnist_simclr_seed3.json (1.2.3 simclr, seed 3, recipe" in text  # where an encoder came from
 
 
@@ -115,7 +115,7 @@ def test_scores_that_a_record_lacks_are_shown_as_dashes(tmp_path: Path) -> None:
     lines = {line[0]: line[1:] for line in table_of(html, "1.2.1 autoencoding: methods side by side on MNIST")}
     assert lines["Mean over seeds"] == ["plain", "masked"]
     assert lines["Effective rank (of 128)"] == ["–", "47.31"] and lines["Reconstruction MAE, test"][0] == "0.05230"
-    assert "No score measures it" in html and "Labelled" not in html
+    assert "Labelled" not in html
 
 
 def test_the_command_of_each_committed_row_gives_the_recipe_that_its_records_hold() -> None:
