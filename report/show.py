@@ -8,8 +8,7 @@ MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 NOTHING = DASH  # shown where there is no number
 MARK = "\N{DAGGER}"  # at the seeds of a row that ran on unlike machines
-MARK_MEANS = (f"{MARK} These seeds ran on different machines, thread counts or number formats: their spread is not due "
-              "to the seeds alone, and no mean time is shown.")
+MARK_MEANS = f"{MARK} The seeds ran on unlike machines, thread counts or number formats, which adds to their spread."
 
 
 def plain(text: str) -> str:
