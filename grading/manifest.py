@@ -123,7 +123,8 @@ def read_assignment(rubric_file: Path, manifest: Path | None, overrides_file: Pa
             listed[student], days[student] = entry, entry.days(rubric)
         except ValueError as error:
             raise UsageError(f"{where(key)}: {key}: {error}") from None
-    absent = tuple(student for student in listed if student not in students)
+    # Gradescope's export has everybody whom its list names, unless somebody has taken folders out to grade a few
+    absent = () if used else tuple(student for student in listed if student not in students)
     for student in students:
         if manifest and student not in listed:
             raise UsageError(f"{manifest}: no entry for {student}{nearest(student, absent)}; days_late: 0 means in "

@@ -36,10 +36,11 @@ ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".xz", ".bz2")
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "venv", "node_modules", "site-packages", LOCKS, THEORY)
 PASSED_OVER = (*JUNK, ".DS_Store", ".git")  # next to the students
 METADATA = "submission_metadata.yml"  # of Gradescope's export: who submitted, and when
+GRADESCOPE = re.compile(r"submission_\d+")  # its folders
 # How "download all submissions" names files, and Moodle folders, too ("/" at the end); the groups are the student.
-# Canvas's names are those of its lib/content_zipper.rb; a file's number there has more digits than a year.
+# Canvas's names are those of its lib/content_zipper.rb; a file's number there is no year.
 BLACKBOARD = re.compile(r"(?P<who>.+?)_attempt_\d{4}(?:-\d\d){5}(?:\.txt|_[^/]+)")
-CANVAS_FILE = r"_(?:\d{5,}_[^/]+|(?:text|link)\.html)"
+CANVAS_FILE = r"_(?:(?!(?:19|20)\d\d_)\d{4,}_[^/]+|(?:text|link)\.html)"
 EXPORTS = [re.compile(r"(?P<who>.+?_\d+)_assignsubmission_[a-z]+(?:_.*)?/?"), BLACKBOARD,
            re.compile(r"(?:LATE_)?(?P<who>anon(?:ymous)?_[^_]+)" + CANVAS_FILE),  # graded anonymously
            re.compile(r"(?P<who>.+?)(?:_LATE)?_(?P<id>\d{2,})" + CANVAS_FILE)]
@@ -120,6 +121,10 @@ def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[st
             metadata = place / METADATA, opened
         else:
             others.append(f"{name}: {'hidden' if name.startswith('.') else 'neither a folder nor a .zip file'}")
+    if metadata and not all(GRADESCOPE.fullmatch(student) for student in found):  # it may be a student's own file
+        metadata = None
+        others.append(f"{METADATA}: not used, since not every folder next to it is called submission_NUMBER; "
+                      "--manifest can name it")
     # all of them: one student's folder may look like an export without stopping the others
     around = [source for sources in found.values() for source in sources if holds_export(source)]
     if around and len(around) == len(found):
@@ -161,7 +166,8 @@ def listed(place: Path) -> list[tuple[str, Source]]:
         if len(tops) != 1 or not only.endswith("/") or students_of_export([only]) or not (
                 students_of_export(inside) or any("/" in path or is_archive(path) for path in inside)):
             return list(tops.items())
-        entries = tops[only]
+        trusted = re.fullmatch(r"assignment_\d+_export/", only)  # and not one student's folder that imitates an export
+        entries = [(path, opened) for path, opened in tops[only] if trusted or path != METADATA]
 
 
 def name_of(entry: zipfile.ZipInfo) -> str:
@@ -184,7 +190,10 @@ def holds_export(source: Source) -> bool:
     """Whether a folder looks like the export of a class and not like the submission of a student."""
     with suppress(OSError):  # of a link, or of what is no folder
         names = [] if isinstance(source, list) or source.is_symlink() else os.listdir(source)
-        return METADATA in names or bool(students_of_export(names))
+        found = students_of_export(names)
+        # Canvas's names have no word of their own: a student may call a file so
+        return METADATA in names or len(set(found.values())) > 1 or any(
+            word in name for word in ("_assignsubmission_", "_attempt_") for name in found)
     return False
 
 
@@ -292,11 +301,14 @@ def from_path(source: Path) -> Iterator[Entry]:
     if not stat.S_ISDIR(mode):
         yield source.name, refusal(mode) or partial(open_regular, source)
         return
-    failed: list[OSError] = []
+    failed: list[OSError] = []  # what went away or lost its rights since it was listed
     for place, folders, files, descriptor in os.fwalk(source, onerror=failed.append):
         inside = PurePosixPath(place).relative_to(PurePosixPath(source))
         modes = {name: os.lstat(name, dir_fd=descriptor).st_mode for name in sorted([*folders, *files])}
         folders[:] = [name for name, mode in modes.items() if stat.S_ISDIR(mode) and not is_junk(name)]
+        for name in [name for name in folders if not os.access(name, os.R_OK | os.X_OK, dir_fd=descriptor)]:
+            folders.remove(name)
+            yield str(inside / name), "cannot be read: Permission denied"
         if len(inside.parts) >= MAX_DEPTH and folders:
             yield f"{inside}/{folders[0]}", f"deeper than {MAX_DEPTH} folders"
             folders.clear()

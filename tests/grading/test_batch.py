@@ -64,13 +64,14 @@ def test_read_only_submissions_are_graded_and_a_read_only_folder_for_the_grades_
         dropped = "-dac_override,-dac_read_search"
         prefix = ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}"]
     shutil.copytree(honest, tmp_path / "subs" / "ada")
-    for name in ("eve", "ada/private"):
-        (tmp_path / "subs" / name).mkdir()
+    for name in ("eve", "ada/private", "ada/runs/listed"):  # the last can be listed, but its files cannot be opened
+        (tmp_path / "subs" / name).mkdir(parents=True)
+    (tmp_path / "subs" / "ada" / "runs" / "listed" / "a.json").write_text("{}")
     (tmp_path / "closed").mkdir()
     for path in (*(tmp_path / "subs").rglob("*"), tmp_path / "subs", tmp_path / "closed"):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    for name in ("eve", "ada/private"):
-        (tmp_path / "subs" / name).chmod(0)
+    for name, mode in (("eve", 0), ("ada/private", 0), ("ada/runs/listed", 0o444)):
+        (tmp_path / "subs" / name).chmod(mode)
     if (not shutil.which("setpriv") and prefix) or subprocess.run(
             [*prefix, "test", "-w", tmp_path / "closed"], check=False).returncode == 0:
         pytest.skip("this system does not let root give up its right to write anywhere")
@@ -83,7 +84,8 @@ def test_read_only_submissions_are_graded_and_a_read_only_folder_for_the_grades_
         assert (done.returncode, done.stderr.strip().count("\n")) == (code, 0), done.stderr
         assert expected.format(tmp_path / out) in done.stderr
     row = table(tmp_path / "out")["ada"]
-    assert float(row["total"]) > 0 and "private: cannot be read: Permission denied" in row["remarks"]
+    assert float(row["total"]) > 0
+    assert "private, runs/listed: cannot be read: Permission denied" in row["remarks"]
     for path in (tmp_path / "subs", *(tmp_path / "subs").rglob("*")):
         path.chmod(0o755)  # so that pytest can remove them
 

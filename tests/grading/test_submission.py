@@ -158,13 +158,16 @@ def test_each_folder_and_archive_is_a_student_and_other_files_are_not(tmp_path: 
     write(tmp_path, "ada/a.json", "eve.ZIP", ".hidden/a.json", "ada.zip", "notes.txt", "__MACOSX/x/._a.json", METADATA,
           ".DS_Store", "desktop.ini", "Mu\u0308ller/a.json", "x.tar.gz")
     teams = ("team_3_1_final", "team_3_2_final", "lab_03_2026_kim", "lab_03_2026_lee")  # not as Canvas calls them
-    write(tmp_path, "rubric.yaml", *(f"{team}.zip" for team in teams))
+    write(tmp_path, "rubric.yaml", "doejane_22_9876_hw.zip", *(f"{team}.zip" for team in teams))  # 9876: as Canvas does
     found, others, _ = find_submissions(tmp_path, {tmp_path / "rubric.yaml"})
     assert {student: [path.name for path in paths] for student, paths in found.items()} == {
         "M\xfcller": ["Mu\u0308ller"], "ada": ["ada"], "ada.zip": ["ada.zip"], "eve": ["eve.ZIP"],
+        "doejane_22": ["doejane_22_9876_hw.zip"],
         **{team: [f"{team}.zip"] for team in teams}}
     assert others == [".hidden: hidden", "notes.txt: neither a folder nor a .zip file",
-                      "x.tar.gz: neither a folder nor a .zip file"]
+                      "x.tar.gz: neither a folder nor a .zip file",
+                      f"{METADATA}: not used, since not every folder next to it is called submission_NUMBER; "
+                      "--manifest can name it"]
 
 
 @pytest.mark.parametrize("names, students", [
@@ -201,6 +204,17 @@ def test_exports_of_moodle_canvas_blackboard_and_gradescope_are_read_as_they_com
         find_submissions(tmp_path)
     write(tmp_path, "eve/a.json")  # next to a student it is a submission, since a student may have written these names
     assert set(find_submissions(tmp_path)[0]) == {"class", "eve"}
+
+
+def test_a_student_s_file_is_not_taken_for_gradescope_s(tmp_path: Path) -> None:
+    own = ("runs/a.json", "submission_1/a.json", METADATA)
+    for around, used in (("alice/", False), ("assignment_7_export/", True)):
+        (tmp_path / "class.zip").write_bytes(zip_of(*(around + name for name in own[1:])))
+        assert (find_submissions(tmp_path / "class.zip")[2] is not None) == used
+    write(tmp_path / "class", *own)
+    assert find_submissions(tmp_path / "class")[2] is None
+    write(tmp_path / "one", "alice/run_10_20261101_x.json")  # looks like Canvas's, in a class of one
+    assert set(find_submissions(tmp_path / "one")[0]) == {"alice"}
 
 
 def test_loose_files_of_one_student_are_one_submission(tmp_path: Path) -> None:
