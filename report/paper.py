@@ -43,7 +43,7 @@ def paper(results: Results, page: dict[str, Any]) -> dict[str, Any]:
         "methods": [method._asdict() for name, method in prose.METHODS.items() if name in used or not used],
         "table": findings.result_table("The main results: each task's default method or else its best row, the best "
                                        "latent learned without labels, and the best control.", main),
-        "maps": main_maps(shown, page["alike"]),
+        "maps": main_maps(shown),
         "recipes": [{"title": title(row), "fields": ", ".join("=".join(line[:2]) for line in recipe_table(
             row.runs[0].record)["rows"]), "hash": row.runs[0].record.recipe.hash}
             for row in results.rows if row.default or any(row is one for one in shown)],
@@ -83,14 +83,13 @@ def title(row: Row) -> str:
     return f"{dataset_name(row.dataset)}, {row_name(row)}, seed {row.runs[0].record.run.seed}"
 
 
-def main_maps(rows: list[Row], alike: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each data set one line of the page's maps: of the pixels, and of the latents of up to three rows."""
+def main_maps(rows: list[Row]) -> list[dict[str, Any]]:
+    """For each data set one line of t-SNE maps: of the pixels, and of the latents of up to three rows."""
     lines = []
     for dataset, found in by_dataset(row for row in rows if row.task != "control")[:MOST_DATASETS]:
-        wanted = {"pixels", *(row_name(row) for row in found[:3])}
-        lines += [section | {"maps": [one for name, one in zip(section["names"], section["maps"], strict=True)
-                                      if name in wanted]}
-                  for section in alike if section["title"] == dataset_name(dataset)]
+        named = [(row_name(row), row.runs[0].record, row.runs[0].arrays) for row in found[:3]]
+        lines.append({"title": dataset_name(dataset), "maps": pictures.map_grid(named)[1],
+                      "legend": pictures.legend(named[0][1])})
     return [line for line in lines if line["maps"]]
 
 

@@ -337,12 +337,12 @@ def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
 
 
 def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
-    """The nearest training images of the same test images, one line per run; None for fewer than two runs.
+    """The nearest training images of the same test images, one line per run; None without such runs.
 
     named: (a row's title, the arrays of a run), of one data set.  Runs with other images than most are left out.
     """
     named = same_images([one for one in named if drawable(one[1], "neighbour_images")], "neighbour_inputs")
-    if len(named) < 2:
+    if not named:
         return None
     queries, (_, first) = named[0][1]["neighbour_inputs"][:MOST_COMPARED], named[0]
     nearest = min(MOST_NEAREST, *(arrays["neighbour_images"].shape[1] for _, arrays in named))

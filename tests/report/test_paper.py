@@ -117,6 +117,17 @@ def test_the_run_shown_is_the_default_methods_or_else_the_best(tmp_path: Path) -
                      ("folder-a", "1.2.1"): "plain"}
 
 
+def test_the_main_maps_are_those_of_the_rows_shown_whatever_their_recipes(tmp_path: Path) -> None:
+    make_record(tmp_path, "control", "mnist", "random", n=100)
+    for task, method, fields in (("1.2.2", "joint", {"labels": 0.5}), ("1.2.3", "simclr", {"subset": 5000})):
+        make_record(tmp_path, task, "mnist", method, n=100, fields=fields)
+    results = results_of(tmp_path)
+    assert [row.task for row in results.headline] == ["control"]
+    line, = paper.main_maps(findings.shown_rows(results))
+    assert [one.caption.split(":")[0].split(" (")[0] for one in line["maps"]] == [
+        "pixels", "1.2.2 joint", "1.2.3 simclr"]
+
+
 def test_no_best_is_named_where_rows_are_level(tmp_path: Path) -> None:
     """Synthetic autoencoders have one reconstruction error, too."""
     for task, method in (("1.2.1", "plain"), ("1.2.1", "masked"), ("1.2.2", "joint")):

@@ -84,7 +84,8 @@ def test_neighbours_are_compared_over_methods_with_their_counts(tmp_path: Path) 
         assert f"{name} {same.sum()} of {same.size}" in drawn.alt
         shown += (~same[:3]).sum()
     assert drawn.data.count(b"<rect") == shown
-    assert pictures.neighbour_grid(list(arrays.items())[:1]) is None
+    alone = pictures.neighbour_grid(list(arrays.items())[:1])
+    assert alone and pictures.neighbour_grid([]) is None
     other = arrays["plain"] | {"neighbour_inputs": arrays["plain"]["neighbour_inputs"][::-1]}
     assert pictures.neighbour_grid([("old", other), *arrays.items()]) == drawn  # one old run does not displace the rest
 
