@@ -23,7 +23,7 @@ faults: .venv/installed-test
 	$(BIN)/python -m pytest tests/faults
 
 .venv/installed: requirements.txt
-	@$(PYTHON) -c 'import utils' || { echo 'make PYTHON=/path/to/python3.11 uses another' >&2; exit 1; }
+	@$(PYTHON) utils/__init__.py || { echo 'make PYTHON=/path/to/python3.11 uses another' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@

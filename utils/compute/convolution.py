@@ -21,7 +21,8 @@ SEVERAL_IMAGES, MANY_CHANNELS = 16, 64
 WIDE_BFLOAT16 = 128  # in bfloat16 only with at least this many input or output channels,
 WIDE_AMX = 256  # and with AMX only with this many input channels, on maps between the next two sizes.
 SMALL_MAP = 49  # places (7 x 7): up to here the gradient to the filters is faster as a matrix product than torch's,
-TINY_MAP = 4  # and up to here also the convolution itself and the gradient to its input.
+TINY_MAP = 4  # and up to here also the convolution itself and the gradient to its input,
+NARROW_MAP, FEW_CHANNELS = 25, 256  # or up to this many places with more channels than this.
 
 
 class Conv3x3(nn.Conv2d):
@@ -91,7 +92,8 @@ class _SmallMapConvolution(torch.autograd.Function):
 def convolution(x: Tensor, weight: Tensor) -> Tensor:
     """3x3 with zero padding: (B, C, H, W) and (W, C, 3, 3) -> (B, W, H, W)."""
     b, channels, height, width = x.shape
-    if height * width <= TINY_MAP:
+    places = height * width
+    if places <= TINY_MAP or (places <= NARROW_MAP and channels > FEW_CHANNELS):
         filters = weight.permute(2, 3, 1, 0).reshape(9 * channels, -1)
         return (neighbourhoods(x) @ filters).view(b, height, width, -1).permute(0, 3, 1, 2)
     return F.conv2d(x, weight, padding=1)

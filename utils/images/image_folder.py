@@ -134,7 +134,8 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
     chunks = cache.with_name(f".{cache.name}.{key[:16]}-{CHUNK_IMAGES}-notes.chunks")  # an earlier format had no -notes
     for other in cache.parent.glob(f".{cache.name}.*.chunks"):
         if other != chunks:
-            say(f"{path.name}: the images have changed since an interrupted start, whose chunks are deleted")
+            say(f"{path.name}: the images or the form of the chunks have changed since an interrupted start, whose"
+                " chunks are deleted")
             shutil.rmtree(other)
     kept = sum(file.stat().st_size for file in chunks.iterdir()) if chunks.exists() else 0
     need = 2 * len(layout.images) * side * side * 3 - kept  # bytes: as chunks, and once more as arrays

@@ -21,7 +21,7 @@ def test_filter_gradient_is_that_of_torchs_convolution(batch, channels, filters,
     torch.testing.assert_close(filter_gradient(x, gradient), weight.grad)
 
 
-@pytest.mark.parametrize("channels, height, width, product", [(3, 2, 2, True), (260, 1, 4, True), (260, 3, 2, False)])
+@pytest.mark.parametrize("channels, height, width, product", [(3, 2, 2, True), (260, 3, 5, True), (260, 6, 5, False)])
 def test_convolution_is_torchs_whether_as_a_matrix_product_or_not(channels, height, width, product) -> None:
     x = torch.randn(3, channels, height, width, dtype=torch.float64)
     weight = torch.randn(6, channels, 3, 3, dtype=torch.float64)
