@@ -49,7 +49,7 @@ PLACES: dict[str, tuple[Any, str]] = {  # a fault happens just before a call of 
     "replace": (os, "replace"), "fsync": (os, "fsync"), "unlink": (Path, "unlink"), "step": (loop.Loop, "step"),
     "validate": (loop.Loop, "validate"), "restore": (loop.Loop, "_restore"), "load": (run, "load_dataset"),
     "fit": (loop, "build_encoder"), "score": (run, "score"), "arrays": (run, "write_arrays"),
-    "record": (run, "write_record"), "remove": (Checkpoints, "remove"),
+    "record": (schema, "write_record"), "remove": (Checkpoints, "remove"),
     "part": (sys.modules[__name__], "write_part"),
 }
 
