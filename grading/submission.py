@@ -36,6 +36,7 @@ ARCHIVES = (".zip", ".gz", ".tgz", ".tar", ".7z", ".rar", ".xz", ".bz2")
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini", "__pycache__", "venv", "node_modules", "site-packages", LOCKS, THEORY)
 PASSED_OVER = (*JUNK, ".DS_Store", ".git")  # next to the students
 METADATA = "submission_metadata.yml"  # of Gradescope's export: who submitted, and when
+UNUSED = f"{METADATA}: not used, because this is no export of Gradescope as it comes; --manifest can name it"
 GRADESCOPE = re.compile(r"submission_\d+")  # its folders
 # How "download all submissions" names files, and Moodle folders, too ("/" at the end); the groups are the student.
 # Canvas's names are those of its lib/content_zipper.rb; a file's number there is no year.
@@ -102,7 +103,8 @@ def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[st
     Raises UsageError if the export of a whole class is one folder deeper, or cannot be read.
     """
     found: dict[str, list[Source]] = {}
-    others, metadata = [], None
+    others: list[str] = []
+    lists: list[Opener | str | None] = []  # METADATA, at most one
     members = sorted(listed(place), key=lambda one: (is_archive(one[0]), one[0]))
     exported = students_of_export([name for name, _ in members])
     for original, source in members:
@@ -116,15 +118,16 @@ def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[st
             while student in found:  # two names that look the same
                 student += " (2)"
             found[student] = [source]
-        elif original == METADATA and callable(
-                opened := partial(open_regular, source) if isinstance(source, Path) else source[0][1]):
-            metadata = place / METADATA, opened
+        elif original == METADATA:
+            lists.append(partial(open_regular, source) if isinstance(source, Path) else source[0][1])
         else:
             others.append(f"{name}: {'hidden' if name.startswith('.') else 'neither a folder nor a .zip file'}")
-    if metadata and not all(GRADESCOPE.fullmatch(student) for student in found):  # it may be a student's own file
-        metadata = None
-        others.append(f"{METADATA}: not used, since not every folder next to it is called submission_NUMBER; "
-                      "--manifest can name it")
+    metadata: Metadata = None
+    for opened in lists:
+        if callable(opened) and all(GRADESCOPE.fullmatch(student) for student in found):  # else it may be a student's
+            metadata = place / METADATA, opened
+        else:
+            others.append(UNUSED)
     # all of them: one student's folder may look like an export without stopping the others
     around = [source for sources in found.values() for source in sources if holds_export(source)]
     if around and len(around) == len(found):
@@ -167,7 +170,7 @@ def listed(place: Path) -> list[tuple[str, Source]]:
                 students_of_export(inside) or any("/" in path or is_archive(path) for path in inside)):
             return list(tops.items())
         trusted = re.fullmatch(r"assignment_\d+_export/", only)  # and not one student's folder that imitates an export
-        entries = [(path, opened) for path, opened in tops[only] if trusted or path != METADATA]
+        entries = [(path, opened if trusted or path != METADATA else None) for path, opened in tops[only]]
 
 
 def name_of(entry: zipfile.ZipInfo) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from grading import submission
-from grading.submission import MAX_DEPTH, METADATA, find_submissions, open_regular, take
+from grading.submission import MAX_DEPTH, METADATA, UNUSED, find_submissions, open_regular, take
 from tests.hostile import CORPUS, TARGET
 from utils.errors import UsageError
 
@@ -165,9 +165,7 @@ def test_each_folder_and_archive_is_a_student_and_other_files_are_not(tmp_path: 
         "doejane_22": ["doejane_22_9876_hw.zip"],
         **{team: [f"{team}.zip"] for team in teams}}
     assert others == [".hidden: hidden", "notes.txt: neither a folder nor a .zip file",
-                      "x.tar.gz: neither a folder nor a .zip file",
-                      f"{METADATA}: not used, since not every folder next to it is called submission_NUMBER; "
-                      "--manifest can name it"]
+                      "x.tar.gz: neither a folder nor a .zip file", UNUSED]
 
 
 @pytest.mark.parametrize("names, students", [
@@ -196,7 +194,8 @@ def test_exports_of_moodle_canvas_blackboard_and_gradescope_are_read_as_they_com
     for around in ("", "assignment_7_export/", "Downloads/./class (1)/"):  # as they come, and packed again
         (tmp_path / "class.zip").write_bytes(zip_of(*(around + name for name in (*names, "__MACOSX/._x", ".DS_Store"))))
         found, others, _ = find_submissions(tmp_path / "class.zip")
-        assert {student: len(members) for student, members in found.items()} == students and not others, around
+        assert {student: len(members) for student, members in found.items()} == students, around
+        assert others == [UNUSED] * (METADATA in names and around.startswith("Downloads")), around
     (tmp_path / "class.zip").unlink()
     found, others, _ = find_submissions(tmp_path / "class")
     assert {student: len(paths) for student, paths in found.items()} == students and not others
@@ -211,8 +210,10 @@ def test_a_student_s_file_is_not_taken_for_gradescope_s(tmp_path: Path) -> None:
     for around, used in (("alice/", False), ("assignment_7_export/", True)):
         (tmp_path / "class.zip").write_bytes(zip_of(*(around + name for name in own[1:])))
         assert (find_submissions(tmp_path / "class.zip")[2] is not None) == used
+        assert find_submissions(tmp_path / "class.zip")[1] == ([] if used else [UNUSED])
     write(tmp_path / "class", *own)
-    assert find_submissions(tmp_path / "class")[2] is None
+    assert find_submissions(tmp_path / "class")[1:] == ([UNUSED], None)
+    assert find_submissions(tmp_path / "class", {tmp_path / "class" / METADATA})[1:] == ([], None)  # given: --manifest
     write(tmp_path / "one", "alice/run_10_20261101_x.json")  # looks like Canvas's, in a class of one
     assert set(find_submissions(tmp_path / "one")[0]) == {"alice"}
 
