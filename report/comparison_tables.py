@@ -54,7 +54,7 @@ def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]
         if any(value is not None for value in values):
             shown = show.percent if score.endswith(("_top1", "_agreement")) else show.significant
             lines.append([heading, *[shown(value) for value in values]])
-    lines.append(["Minutes", *[show.minutes(row.comparable_seconds) for row in rows]])
+    lines.append(["Minutes (n)", *[minutes(row) for row in rows]])
     return table(f"{task_name(task).capitalize()}: methods side by side on {dataset_name(dataset)}.", head, lines,
                  right=range(1, len(head)))
 
@@ -62,6 +62,12 @@ def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]
 def spread(row: Row) -> str:
     """'0.13 (3)': standard deviation over seeds in points, and their number."""
     return f"{show.percent(row.deviation)} ({len(row.runs)}){row.mark}"
+
+
+def minutes(row: Row) -> str:
+    """'24.9 (1)': mean minutes of the timed runs and their number; '≤ 24.9 (1)' unless it is known they were alone."""
+    bound = "" if row.timed_alone else "≤ "
+    return f"{bound}{show.minutes(row.seconds)} ({len(row.timed)})" if row.timed else show.NOTHING
 
 
 def autoencoder_table(dataset: str, rows: list[Row]) -> dict[str, Any] | None:

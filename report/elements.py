@@ -16,9 +16,10 @@ def table(caption: str, head: list[str], rows: list[list[str]], right: Sequence[
     heads: how many of the first columns name a row; anchors: for each row, where the last of them leads on the page.
     A row of one cell is the heading of those below it; the last cell of another short row takes the remaining columns.
     """
-    marked = any(row[i].endswith(show.MARK) for row in rows for i in right if i < len(row))
+    numbers = "".join(row[i] for row in rows for i in right if i < len(row))
+    note = "\n".join(f"{mark} {meaning}" for mark, meaning in show.MARKS.items() if mark in numbers)
     return {"caption": caption, "head": head, "rows": rows, "right": list(right), "code": list(code), "heads": heads,
-            "anchors": list(anchors), "note": show.MARK_MEANS if marked else ""}
+            "anchors": list(anchors), "note": note}
 
 
 def figure(name: str, drawing: Drawing, drawings: dict[str, Drawing]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from report.drawing import BLUE, INK, MUTED, ORANGE, Drawing, save
 from report.elements import MOST_NAMED
 from report.findings import short_name
 from report.stats import SIGNIFICANT, Pair
-from report.summary import Row, dataset_name, mean_of, row_name, wilson_interval
+from report.summary import Row, dataset_name, machines_of, mean_of, row_name, wilson_interval
 from utils.records.schema import HEADLINE
 
 Spans = dict[str, tuple[float, float, float]]  # class -> mean accuracy over seeds and its Wilson 95 % interval
@@ -37,7 +37,7 @@ COLOURS = "grey dots controls, orange ones rows that used labels"
 @styled
 def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     """Accuracy against minutes of those rows whose times are comparable; None below two of them."""
-    known = [(row.comparable_seconds / 60, row) for row in rows if row.comparable_seconds]
+    known = [(row.seconds / 60, row) for row in rows if row.seconds]
     edge = far_controls([row for _, row in known])
     drawn = [(time, row) for time, row in known if row not in edge]
     if len(drawn) < 2:
@@ -66,7 +66,7 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     notes, left = [], len(rows) - len(known)
     if left:
         notes.append(f"{show.plural(left, 'row')} without a comparable time {'is' if left == 1 else 'are'} left out")
-    if (machines := len(set.union(*(row.machines for _, row in known)))) > 1:
+    if (machines := len(machines_of(run for _, row in known for run in row.timed))) > 1:
         notes.append(f"the machines are of {machines} kinds")
     text = (f"{dataset_name(dataset)}: no row is both quicker and more accurate than any of these: "
             f"{'; '.join(front)}.")

@@ -17,7 +17,7 @@ from report.verification import Verdict, verification_sentence, verification_tab
 
 HEADLINE_HEAD = ["Task", "Method", "Labels", "Learned dim.", "Test accuracy %", "SD (n)", "95 % interval, images",
                  "95 % interval, seeds", "Over the best control", "Reference %", "Difference (points)", "Linear %",
-                 "kNN %", "Minutes", "Seeds"]
+                 "kNN %", "Minutes (n)", "Seeds"]
 LABEL_COMMANDS = ["python _main.py --task 1.2.2 --dataset mnist --labels 0.01",
                   "python _main.py --task 1.2.3 --dataset mnist --init RECORD --labels 0.01 --finetune"]
 
@@ -97,7 +97,7 @@ def headline_row(line: Row | Missing) -> list[str]:
 def cells(row: Row) -> tuple[list[str], list[str]]:
     """A row's accuracy with SD and interval, and its other scores, minutes and seeds."""
     return ([show.percent(row.accuracy), comparison_tables.spread(row), show.interval(row.low, row.high)],
-            [show.percent(row.linear), show.percent(row.knn), show.minutes(row.comparable_seconds),
+            [show.percent(row.linear), show.percent(row.knn), comparison_tables.minutes(row),
              ", ".join(str(run.record.run.seed) for run in row.runs)])
 
 

@@ -80,9 +80,9 @@ READING = {  # term: explanation
         "Every selection of an epoch uses the validation images, and so does every selection of a recipe but two: "
         "BYOL's norms, momentum and heads, and the recipe of fine-tuning, were chosen on test images.",
     "Minutes":
-        "Wall time of a whole run, training and scoring, mean over seeds. It is shown if the seeds ran on one kind of "
-        "machine with two threads or more while other programs left it idle. Older records do not say whether it was "
-        "idle, so their minutes are upper bounds.",
+        "Wall time of a whole run, training and scoring: mean over the n seeds that ran on one kind of machine, with "
+        "two threads or more, while other programs left it idle. Older records do not say whether it was idle, so ≤ "
+        "marks their minutes as upper bounds.",
 }
 
 SOURCES = {"mnist": "LeCun et al. 1998", "cifar10": "Krizhevsky 2009", "digits": "Alpaydin and Kaynak 1998"}

@@ -48,7 +48,6 @@ class Row:
     control: float | None  # accuracy of the best control on the same data set
     linear: float  # means
     knn: float
-    seconds: float
     reference: float | None
     anchor: str = ""  # its id on the page, which stays when other runs are added: 'cifar10-1.2.3-cmc'
 
@@ -72,21 +71,32 @@ class Row:
         return "all" if share in (None, 1.0) else f"{100 * share:g} %"
 
     @property
-    def machines(self) -> set[tuple[str, str, int, str]]:
-        """Device, processor, threads and number format of its runs."""
-        environments = [run.record.environment for run in self.runs]
-        return {(one.device, one.cpu, one.threads, one.precision) for one in environments}
-
-    @property
     def mark(self) -> str:
-        """show.MARK where the runs are not of one kind of machine, else nothing."""
-        return show.MARK if len(self.machines) > 1 else ""
+        """Those of show.MARKS that apply."""
+        method = METHODS.get(self.method)
+        on_test = method and method.chosen_on_test or self.runs[0].record.recipe.fields.get("finetune")
+        return (show.UNLIKE if len(machines_of(self.runs)) > 1 else "") + (show.ON_TEST if on_test else "")
 
     @property
-    def comparable_seconds(self) -> float | None:
-        """Mean seconds of its runs, if they are comparable: one kind of machine, two threads or more, else idle."""
-        idle = all((run.record.environment.other_load or 0.0) < OTHER_LOAD for run in self.runs)
-        return self.seconds if idle and len(self.machines) == 1 and next(iter(self.machines))[2] > 1 else None
+    def timed(self) -> list[Loaded]:
+        """The runs whose times count: two threads or more, no other work, one kind of machine; may be empty.
+
+        Where no record says so, those that do not say how much other work there was: their times are upper bounds.
+        """
+        loads = [(run, run.record.environment.other_load) for run in self.runs if run.record.environment.threads > 1]
+        timed = [run for run, load in loads if load is not None and load < OTHER_LOAD] \
+            or [run for run, load in loads if load is None]
+        return timed if len(machines_of(timed)) == 1 else []
+
+    @property
+    def timed_alone(self) -> bool:
+        """Whether the timed runs were alone on the machine; False: their times are upper bounds."""
+        return all(run.record.environment.other_load is not None for run in self.timed)
+
+    @property
+    def seconds(self) -> float | None:
+        """Mean of the timed runs' seconds, training and scoring; None without one."""
+        return fmean(run.record.run.seconds for run in self.timed) if self.timed else None
 
     @property
     def method_and_recipe(self) -> str:
@@ -97,6 +107,12 @@ class Row:
     def label(self) -> str:
         """The method among those of another task: 'simclr', 'control: PCA'."""
         return f"{'control: ' if self.task == 'control' else ''}{self.method_and_recipe}"
+
+
+def machines_of(runs: Iterable[Loaded]) -> set[tuple[str, str, int, str]]:
+    """Device, processor, threads and number format of runs."""
+    environments = [run.record.environment for run in runs]
+    return {(one.device, one.cpu, one.threads, one.precision) for one in environments}
 
 
 @dataclass(frozen=True)
@@ -299,7 +315,6 @@ def make_row(runs: list[Loaded], ambiguous: bool) -> Row:
         latent_dim=int(first.recipe.number("latent_dim")), control=None,
         linear=fmean(run.record.metrics["test/linear_top1"].value for run in runs),
         knn=fmean(run.record.metrics["test/knn_top1"].value for run in runs),
-        seconds=fmean(run.record.run.seconds for run in runs),
         reference=REFERENCE.get((first.run.task, first.run.dataset)))
 
 

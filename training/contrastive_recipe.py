@@ -50,7 +50,8 @@ METHODS = {  # in the order of --help and the report
              "directions.",
         typst="cal(L) = 1/N sum_(i=1)^N (2 - 2 s(q(z_i^theta), z'_i^xi)), quad xi <- m xi + (1 - m) theta",
         alt="two minus two times the cosine of the prediction and the target's projection; the target's weights are "
-            "a moving average with momentum m"),
+            "a moving average with momentum m",
+        chosen_on_test=True),  # its norms, momentum and heads
     "moco": Method(
         help="InfoNCE with a queue of negatives (He et al. 2020)",
         objective="InfoNCE at temperature {r.temperature} against {r.queue_size} queued keys, nats per query",

@@ -34,7 +34,8 @@ class Method(NamedTuple):
     """The texts about a method: the only place for what --help, record and report say about it.
 
     help: for --help, with the source; objective: the loss with its unit, for the record, where {r.NAME} is a field of
-    the recipe; title, source, text: for the report; typst, alt: the loss as Typst mathematics and as a sentence.
+    the recipe; title, source, text: for the report; typst, alt: the loss as Typst mathematics and as a sentence;
+    chosen_on_test: whether part of the recipe was chosen on test images, which the report marks.
     """
 
     help: str
@@ -44,6 +45,7 @@ class Method(NamedTuple):
     text: str
     typst: str
     alt: str
+    chosen_on_test: bool = False
 
 
 def method_knob(methods: dict[str, Any]) -> Any:

@@ -1,10 +1,10 @@
 // A button in each head of a .sortable table sorts the rows of each of its groups; without this script the table is as it was.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
-  // "99.32", "-1.20" with a real minus, "0.13 (3)", "1,234"; anything else sorts as text
+  // "99.32", "-1.20" with a real minus, "0.13 (3)", "≤ 2.5 (1)", "1,234"; anything else sorts as text
   const value = (row, i) => {
     const text = (row.cells[i]?.innerText ?? "").trim();
-    const number = parseFloat(text.replace("\u2212", "-").replaceAll(",", ""));
+    const number = parseFloat(text.replace("\u2212", "-").replace("≤", "").replaceAll(",", ""));
     return { text, number };
   };
   heads.forEach((head, i) => {

@@ -183,7 +183,8 @@ def test_a_number_and_its_unit_stay_on_one_line_but_what_is_copied_stays_as_it_i
     assert "\xa0" not in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
-def test_seeds_of_unlike_machines_are_marked_and_the_mark_is_explained_once_per_table(tmp_path: Path) -> None:
+def test_the_marks_of_rows_are_explained_once_per_table(tmp_path: Path) -> None:
+    make_record(tmp_path, "1.2.3", "mnist", "byol", n=60, epochs=2)
     for seed in range(2):
         make_record(tmp_path, "1.2.2", "mnist", "joint", seed, n=60, epochs=2)
         edit(make_record(tmp_path, "1.2.3", "mnist", "simclr", seed, n=60, epochs=2), "environment", "threads",
@@ -193,13 +194,15 @@ def test_seeds_of_unlike_machines_are_marked_and_the_mark_is_explained_once_per_
     content = make_page(results, rejected)
     html, text = build_html(*content).decode(), pdf_text(build_pdf(*content))
     rows = {row[2]: row for row in headline(html) if not row[2].startswith("missing")}
-    assert [rows[name][6].endswith("(2)†") for name in ("joint", "simclr")] == [False, True]
+    assert [rows[name][6].rpartition(")")[2] for name in ("joint", "simclr", "byol")] == ["", "†", "‡"]
     assert {row[2]: row[5] for row in table_of(html, "The results")[1:]} == {"joint": "2", "simclr": "2†"}
-    assert html.count(show.MARK_MEANS) == sum("†" in str(rows) for rows in parse(html).tables.values()) == 2
-    assert squeeze(text).count(squeeze(show.MARK_MEANS)) == 2  # the paper's main table, and the headline table
+    for mark, tables in (("†", 3), ("‡", 2)):  # all results, the contrastive methods side by side, those asked for
+        assert html.count(show.MARKS[mark]) == sum(mark in str(rows) for rows in parse(html).tables.values()) == tables
+        assert squeeze(text).count(squeeze(show.MARKS[mark])) == 3
     (tmp_path / "README.md").write_text("<!-- results:begin --><!-- results:end -->")
     write_readme(tmp_path, tmp_path / "README.md")
-    assert (tmp_path / "README.md").read_text(encoding="utf-8").count(show.MARK_MEANS) == 1
+    readme = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert all(readme.count(meaning) == 1 for meaning in show.MARKS.values())
 
 
 def test_the_same_records_give_the_same_bytes_in_another_process(tmp_path: Path,

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import binomtest
 
 from report import summary
+from report.comparison_tables import minutes
 from report.load import load_results
 from report.summary import summarise
 from tests.factory import edit, make_record
@@ -61,10 +62,20 @@ def test_warnings_name_dirty_trees_and_differing_data(tmp_path: Path) -> None:
     assert [row.mark for row in results.rows] == ["†", ""]
 
 
-@pytest.mark.parametrize(("load", "shown"), [(None, True), (0.05, True), (0.9, False)])
-def test_minutes_are_hidden_where_other_work_ran(tmp_path: Path, load: float | None, shown: bool) -> None:
-    edit(make_record(tmp_path, n=50, seconds=600.0), "environment", "other_load", value=load)
-    assert summarise(load_results(tmp_path)[0]).rows[0].comparable_seconds == (600.0 if shown else None)
+@pytest.mark.parametrize(("runs", "shown"), [  # per seed: other load, threads, processor
+    ([(0.05, 2, "a")], "10.0 (1)"), ([(0.9, 2, "a")], "–"), ([(0.05, 1, "a")], "–"), ([(None, 2, "a")], "≤ 10.0 (1)"),
+    ([(0.05, 2, "a"), (0.9, 2, "a"), (0.0, 2, "a")], "20.0 (2)"),  # of the seeds that were alone
+    ([(0.9, 2, "a"), (0.05, 2, "b")], "20.0 (1)"),  # another machine only where it was busy
+    ([(0.05, 2, "a"), (0.05, 2, "b")], "–"),  # no mean of unlike machines
+    ([(None, 2, "a"), (0.05, 2, "b")], "20.0 (1)"),  # what is known before what is not
+    ([(None, 2, "a"), (0.9, 2, "b"), (None, 1, "a")], "≤ 10.0 (1)")])
+def test_minutes_are_of_the_seeds_that_were_alone_on_one_machine(tmp_path: Path, runs: list, shown: str) -> None:
+    for seed, (load, threads, processor) in enumerate(runs):
+        path = make_record(tmp_path, seed=seed, n=50, seconds=600.0 * (seed + 1))
+        edit(path, "environment", "other_load", value=load)
+        edit(path, "environment", "threads", value=threads)
+        edit(path, "environment", "cpu", value=processor)
+    assert minutes(summarise(load_results(tmp_path)[0]).rows[0]) == shown
 
 
 @pytest.mark.parametrize(("changed", "earlier"), [({}, []), ({"temperature": 0.7}, ["temperature"])])
