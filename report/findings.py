@@ -54,14 +54,15 @@ def coverage(results: Results) -> str:
     """How many results that the coursework asks for the records give, and how they compare with their references."""
     rows, asked = asked_rows(results), len(summary.REFERENCE)
     over = sorted(row.difference for row in rows if row.difference is not None and row.difference > 0)
-    share = "none" if not rows else "all" if len(rows) == asked else str(len(rows))
+    share = "all" if len(rows) == asked else f"{len(rows) or 'none'} of the"
     give = "gives" if len(results.counted) == 1 else "give"
-    text = (f"The {show.plural(len(results.counted), 'complete run')} {give} {share} of the {asked} results that the "
+    text = (f"The {show.plural(len(results.counted), 'complete run')} {give} {share} {asked} results that the "
             "coursework asks for")
     if not rows:
         return f"{text}."
     by = f", by {f'{100 * over[0]:.2f} to ' if len(over) > 1 else ''}{points(over[-1])}" if over else ""
-    text += f"; {len(over) or 'none'} of these {'exceed' if len(over) > 1 else 'exceeds'} the reference{by}."
+    beaten = "all" if len(over) == len(rows) > 1 else f"{len(over) or 'none'} of these"
+    text += f", and {beaten} {'exceed' if len(over) > 1 else 'exceeds'} the reference{by}."
     cheap = sum((row.control or 0) > (row.reference or 1) for row in rows)
     missing = show.listing([f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing])
     return (text + (f" The best control exceeds {cheap} of these {len(rows)} references, too." if cheap else "")
@@ -263,8 +264,8 @@ def confusions(dataset: str, rows: Sequence[Row]) -> str:
     for row in rows:
         if pair := most_confused(row):
             found.setdefault(pair, []).append(row_name(row))
-    words = [f"{pair} (by {show.listing(where)})" for pair, where in found.items()]
-    return f"On {dataset_name(dataset)}, the two classes confused most often are {'; '.join(words)}." if words else ""
+    words = [f"{pair} ({show.listing(where)})" for pair, where in found.items()]
+    return f"On {dataset_name(dataset)}, the classes confused most often are {show.listing(words)}." if words else ""
 
 
 def most_confused(row: Row) -> str:
