@@ -1,7 +1,7 @@
 """Scores of a latent: MLP classifier (the headline), linear probe, k nearest neighbours, reconstructions, geometry.
 
-All scores read the same latents: one view per image, no augmentation, the encoder in eval mode and float32.  All
-selection uses the validation split; the test split is read once, here, after the last training step.
+All scores read the same latents: one view per image, no augmentation, the encoder in eval mode and float32.  Within a
+run, all selection uses the validation split; the test split is read once, here, after the last training step.
 """
 
 from collections.abc import Callable

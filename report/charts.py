@@ -57,15 +57,17 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
 
 
 def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> str:
-    """Which row is the most accurate, and how many learned rows are above the best control."""
+    """Which learned row is the most accurate, and how many are above the best control."""
     learned = [row for row in rows if row.task != "control"]
     if not learned:
         return ""
     best = max(learned, key=attrgetter("accuracy"))
-    found = f"{row_name(best)} is the most accurate on {dataset_name(dataset)} ({show.percent(best.accuracy)} %)"
+    found = (f"{row_name(best)} is the most accurate learned latent on {dataset_name(dataset)} "
+             f"({show.percent(best.accuracy)} %)")
     if control:
         above = sum(row.accuracy > control.accuracy for row in learned)
-        found += (f", and {above} of {show.plural(len(learned), 'learned row')} {'is' if above == 1 else 'are'} above "
+        found += (f", and {above or 'none'} of {show.plural(len(learned), 'learned row')} "
+                  f"{'are' if above > 1 else 'is'} above "
                   f"the best control ({short_name(control)}, {show.percent(control.accuracy)} %"
                   f"{'' if control in far_controls(rows) else ', dashed'})")
     return f"{found}. "

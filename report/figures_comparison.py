@@ -60,7 +60,7 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     times = [time for time, _ in drawn]
     name_dots(axes, list(zip(times, middle, strict=True)), dot_names([row for _, row in drawn]),
               list(zip(times, low_end, high_end, strict=True)))
-    front = [f"{row_name(row)} ({show.percent(row.accuracy)} %, {time:.1f} min)"
+    front = [f"{row_name(row)} ({show.percent(row.accuracy)} %, {'' if row.timed_alone else '≤ '}{time:.1f} min)"
              for time, row in sorted(known, key=itemgetter(0))
              if all(other.accuracy < row.accuracy for short, other in known if short < time)]
     notes, left = [], len(rows) - len(known)
@@ -68,6 +68,8 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
         notes.append(f"{show.plural(left, 'row')} without a comparable time {'is' if left == 1 else 'are'} left out")
     if (machines := len(machines_of(run for _, row in known for run in row.timed))) > 1:
         notes.append(f"the machines are of {machines} kinds")
+    if not all(row.timed_alone for _, row in known):
+        notes.append("times of older records (≤) are upper bounds, so the order of rows in time is uncertain")
     text = (f"{dataset_name(dataset)}: no row is both quicker and more accurate than any of these: "
             f"{'; '.join(front)}.")
     return Drawing(save(figure), text,
@@ -198,7 +200,8 @@ def training(dataset: str, rows: Sequence[Row]) -> Drawing | None:
         return None
     epochs = [line for row in rows for run in row.runs for line in run.record.history]
     score = "accuracy" if all(None not in (line.train_accuracy, line.val_accuracy) for line in epochs) else "loss"
-    scaled = score == "loss" and len({row.runs[0].record.run.objective for row in rows}) > 1
+    objectives = {row.runs[0].record.run.objective for row in rows}
+    scaled = score == "loss" and len(objectives) > 1
     figure, panels = stacked(2, 105, foot(len(rows)))
     for axes, split, what in zip(panels, ("train", "val"), ("training", "validation"), strict=True):
         for i, row in enumerate(rows):
@@ -209,6 +212,8 @@ def training(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     legend_below(figure, panels[1])
     text = f"{dataset_name(dataset)}: {training_finding(rows, score)}"
     notes = ["each loss is scaled: 1 is the validation loss after the first epoch, 0 its lowest"] if scaled else []
+    if len(objectives) == 1:  # which also says of what the accuracy is, in rotation prediction
+        notes.append(f"the loss is {show.plain(*objectives)}")
     if any(len(row.runs) > 1 for row in rows):
         notes.append("thin lines are further seeds")
     return Drawing(save(figure), text, f"{text} {reading(*notes)}".rstrip())

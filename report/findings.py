@@ -14,8 +14,8 @@ from utils.images.datasets import recipe_family
 
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
-SIGNIFICANCE = ("Significance is by McNemar's test with Holm's correction, or by the 95 % interval where two rows "
-                "share no seed.")
+SIGNIFICANCE = ("Significance is by McNemar's test with Holm's correction, of the runs with the lowest seed that both "
+                "rows have. Without a common seed, it is by 95 % intervals that do not overlap.")
 
 
 def abstract(results: Results, curves: dict[str, list[stats.Curve]], rejected: list[Rejected]) -> list[str]:
@@ -180,7 +180,7 @@ def discussion(results: Results, pairs: dict[str, list[stats.Pair]],
     found = {
         "What was learned": [SIGNIFICANCE if any(compared) else "", *compared, without_control(groups)],
         "What the references show": [against_references(dataset, rows) for dataset, rows in groups],
-        "What labels are worth": [*(label_gap(dataset, rows) for dataset, rows in groups),
+        "What labels are worth": [*(label_gap(dataset, rows, pairs[dataset]) for dataset, rows in groups),
                                   *(few_labels(*one) for one in curves.items())],
         "Reconstruction and separation": [reconstruction(dataset, rows) for dataset, rows in groups],
         "Whether the classes separate": [clusters(dataset, rows) for dataset, rows in shown],
@@ -222,11 +222,14 @@ def against_references(dataset: str, rows: Sequence[Row]) -> str:
             "was learned.") if above else ""
 
 
-def label_gap(dataset: str, rows: Sequence[Row]) -> str:
-    """How far the best latent with labels is from the best one without."""
+def label_gap(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
+    """How far the best latent with labels is from the best one without, and whether that is significant."""
     (best, _), top = best_without_labels(rows), best_with_labels(rows)
+    if not best or not top:
+        return ""
+    sure = top[0].accuracy == best[0].accuracy or exceeds(top[0], best[0], pairs) or exceeds(best[0], top[0], pairs)
     return (f"On {dataset_name(dataset)}, training with all labels ({names(top)}) is {distance(top[0], best[0])} the "
-            f"best latent learned without any ({names(best)}).") if best and top else ""
+            f"best latent learned without any ({names(best)}){'' if sure else ', which is not significant'}.")
 
 
 def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
@@ -236,7 +239,7 @@ def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
     if len(found) < 2:
         return ""
     sharp, useful = min(found, key=lambda pair: pair[0]), max(found, key=lambda pair: pair[1].accuracy)
-    if sharp[0] == useful[0] or sharp[1].accuracy == useful[1].accuracy:
+    if sharp[0] == useful[0] or not exceeds(useful[1], sharp[1], stats.mcnemar_pairs([useful[1], sharp[1]])):
         return ""
     words = [f"{row_name(row)} has a mean absolute error of {show.significant(error)} and an accuracy of "
              f"{show.percent(row.accuracy)} %" for error, row in (sharp, useful)]
@@ -280,12 +283,15 @@ def most_confused(row: Row) -> str:
 
 
 def exceeds(row: Row, control: Row, pairs: list[stats.Pair]) -> bool:
-    """Whether a row is better than a control by more than chance, on the test images of the seed that they share."""
+    """Whether a row is better than a control by more than chance.
+
+    Its mean must be higher, and the test on the images of the seed that they share significant; see SIGNIFICANCE.
+    """
     for pair in pairs:
         if {id(pair.first), id(pair.second)} == {id(row), id(control)}:
             better = pair.only_first - pair.only_second if pair.first is row else pair.only_second - pair.only_first
-            return better > 0 and pair.adjusted < stats.SIGNIFICANT
-    return row.low > control.accuracy  # no seed in common
+            return row.accuracy > control.accuracy and better > 0 and pair.adjusted < stats.SIGNIFICANT
+    return row.low > control.high
 
 
 def points(difference: float) -> str:

@@ -40,7 +40,8 @@ def verdict_in_words(verdict: Verdict) -> str:
     if verdict.verified is None:
         return f"not verified: {show.shorten(show.plain(verdict.reason), LONGEST_REASON)}"
     if verdict.stands:
-        return "verified"
+        return f"verified; {show.plural(verdict.otherwise, 'image')} classified differently" if verdict.otherwise \
+            else "verified"
     return (f"the claim does not hold: the checkpoint classifies {show.count(verdict.verified)} of "
             f"{show.count(verdict.n)} test images correctly, not {show.count(verdict.claimed)}")
 

@@ -109,8 +109,8 @@ def colour_jitter(images: Tensor, generator: Generator, *, strength: float, prob
 def gaussian_blur(images: Tensor, generator: Generator, probability: float) -> Tensor:
     """Blur some of the images: (B, C, H, W) -> (B, C, H, W).
 
-    The standard deviation is uniform in [0.1, 2] pixels and the kernel a tenth of the height wide, rounded up to an odd
-    number of at least 3 (Chen et al. 2020, appendix A); borders are reflected.
+    The standard deviation is uniform in [0.1, 2] pixels and the kernel about a tenth of the height wide, an odd number
+    of at least 3 (Chen et al. 2020, appendix A); borders are reflected.
     """
     if probability == 0:
         return images

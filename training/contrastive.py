@@ -7,7 +7,7 @@ Two views of each image should agree; the methods differ in what prevents the la
 (contrastive_methods.py).  Afterwards the heads are discarded; the 128-d latent below them is frozen and scored by
 `evaluation/scores.py`.
 Departures from the papers: a small encoder whose latent is read at every depth (models/encoders.py,
-ConvDepthsEncoder), no blur at this resolution unless --blur-probability is given, AdamW.
+ConvDepthsEncoder), no blur at this resolution unless --blur-probability is given, AdamW, and Muon for the filters.
 """
 
 from torch import Generator, Tensor

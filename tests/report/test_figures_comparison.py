@@ -89,8 +89,8 @@ def test_the_overview_draws_means_seeds_intervals_and_far_controls_as_numbers(
     shown = [one.get_text() for one in axes.texts]
     assert "71.00" in shown and "82.00" in shown and axes.get_xlim()[0] < 20
     assert "below the scale: control: frozen random encoder (71.00 %) and control: PCA of pixels (82.00 %)." in text
-    assert "1.2.2 joint is the most accurate on MNIST (100.00 %), and 5 of 5 learned rows are above the best control " \
-           "(PCA of pixels, 82.00 %)." in text
+    assert "1.2.2 joint is the most accurate learned latent on MNIST (100.00 %), and 5 of 5 learned rows are above " \
+           "the best control (PCA of pixels, 82.00 %)." in text
 
 
 def test_minutes_are_drawn_only_where_they_are_comparable(tmp_path: Path, draw: Draw) -> None:
@@ -98,12 +98,13 @@ def test_minutes_are_drawn_only_where_they_are_comparable(tmp_path: Path, draw: 
     for method, (accuracy, seconds, threads) in times.items():
         edit(make_record(tmp_path, "1.2.3", "mnist", method, n=100, epochs=2, accuracy=accuracy, seconds=seconds),
              "environment", "threads", value=threads)
+    edit(tmp_path / "1.2.3_mnist_dcl_seed0.json", "environment", "other_load", value=0.0)
     text, figure = draw(figures_comparison.minutes, "mnist", summarise(load_results(tmp_path)[0]).rows)
     assert dots(figure.axes[0]) == {(seconds / 60, error(accuracy)) for accuracy, seconds, threads in times.values()
                                     if threads == 2}
     assert "1 row without a comparable time is left out" in text
-    assert "no row is both quicker and more accurate than any of these: 1.2.3 simclr (90.00 %, 10.0 min); 1.2.3 dcl " \
-           "(95.00 %, 20.0 min)." in text
+    assert "no row is both quicker and more accurate than any of these: 1.2.3 simclr (90.00 %, ≤ 10.0 min); " \
+           "1.2.3 dcl (95.00 %, 20.0 min)." in text and "times of older records (≤) are upper bounds" in text
     low, high = wilson_by_bisection(0.95, 100)
     assert any(end == pytest.approx((20, 20, error(low), error(high)), abs=2e-4) for end in segments(figure.axes[0]))
 

@@ -136,12 +136,24 @@ def test_no_best_is_named_where_rows_are_level(tmp_path: Path) -> None:
     assert findings.best_latents([("mnist", rows)])[0] == (
         "By test accuracy, the best latent learned without labels is that of 1.2.1 plain and 1.2.1 masked on MNIST "
         "(90.00 %); guessing gives 10 %.")
-    assert findings.label_gap("mnist", rows).endswith("(1.2.2 joint) is level with the best latent learned without any "
-                                                      "(1.2.1 plain and 1.2.1 masked).")
+    assert findings.label_gap("mnist", rows, mcnemar_pairs(rows)).endswith(
+        "(1.2.2 joint) is level with the best latent learned without any (1.2.1 plain and 1.2.1 masked).")
     assert findings.reconstruction("mnist", rows) == ""
     path = next(tmp_path.glob("*masked*.json"))
     edit(path, "metrics", "test/reconstruction_mae", "value", value=0.01)
     assert findings.reconstruction("mnist", results_of(tmp_path).headline) == ""  # the latents are level still
+
+
+def test_differences_within_chance_are_not_called_findings(tmp_path: Path) -> None:
+    for joint, plain, sure in ((0.91, 0.9, False), (0.99, 0.6, True)):
+        make_record(tmp_path, "1.2.2", "mnist", "joint", accuracy=joint, n=100, epochs=2)
+        edit(make_record(tmp_path, "1.2.1", "mnist", "masked", accuracy=plain, n=100, epochs=2, reconstructions=4),
+             "metrics", "test/reconstruction_mae", "value", value=0.01)  # the better reconstruction
+        make_record(tmp_path, "1.2.1", "mnist", "plain", accuracy=joint, n=100, epochs=2, reconstructions=4)
+        rows = [row for row in results_of(tmp_path).headline if row.method != "plain"]
+        assert findings.label_gap("mnist", rows, mcnemar_pairs(rows)).endswith(
+            "(1.2.1 masked)." if sure else "(1.2.1 masked), which is not significant.")
+        assert bool(findings.reconstruction("mnist", results_of(tmp_path).headline)) == sure
 
 
 def test_references_that_a_control_exceeds_are_named(tmp_path: Path) -> None:
