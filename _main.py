@@ -1,7 +1,8 @@
 """Learn a 128-dimensional latent, score it and write a record.  `python _main.py --help` shows how.
 
-To follow a run through the code: this file -> training/plan.py (which runs) -> training/run.py (trains and records
-them) -> training/<task>.py (its train() and loss) -> evaluation/scores.py (its scores).
+To follow a run: this file -> training/plan.py (which runs) -> training/run.py (trains and records them) -> the task's
+script, which training/tasks.py names, such as training/contrastive.py -> training/loop.py (its steps) ->
+evaluation/scores.py (its scores).
 """
 
 from utils.command_line import Parser, exit_code, leave, prepare_imports, processes, raise_on_interrupt

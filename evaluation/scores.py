@@ -1,7 +1,8 @@
 """Scores of a latent: MLP classifier (the headline), linear probe, k nearest neighbours, reconstructions, geometry.
 
-All scores read the same latents: one view per image, no augmentation, the encoder in eval mode and float32.  Within a
-run, all selection uses the validation split; the test split is read once, here, after the last training step.
+All scores but alignment read the same latents: one view per image, no augmentation, the encoder in eval mode and
+float32.  Within a run, all selection uses the validation split; the test split is read once, here, after the last
+training step.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ GEOMETRY_IMAGES = 2000  # test images whose views are compared, for alignment an
 
 @dataclass(frozen=True)
 class Latents:
-    """Of one split.  z: (N, latent_dim) float32; labels: (N,) int64."""
+    """The latents and labels of one split.  z: (N, latent_dim) float32; labels: (N,) int64."""
 
     z: Tensor
     labels: Tensor

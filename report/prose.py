@@ -38,7 +38,7 @@ TASKS = {
 READING = {  # term: explanation
     "Test accuracy":
         "The share of test images that an MLP on the frozen 128-d latent classifies correctly, mean over seeds. "
-        "In task 1.2.2 the classifier is the one that was trained with the encoder.",
+        "In task 1.2.2, and after fine-tuning, the classifier is the linear one that was trained with the encoder.",
     "SD (n)":
         "Sample standard deviation over n seeds: how much the result varies when training is repeated. "
         "A single run has none and shows a dash.",

@@ -151,6 +151,8 @@ def repeat_commands(row: Row) -> list[str]:
         flag, value = name.replace("_", "-"), record.recipe.fields[name]
         values = value if isinstance(value, list) else [value]
         words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", *map(str, values)]
+    if len(row.runs) > 1:  # a command of one run always trains it
+        words += ["--fresh"]
     first = [command_words(init.task, init.dataset, init.method, [init.seed])] if init else []
     return [show.plain(shlex.join(one)) for one in (*first, words)]
 

@@ -8,7 +8,7 @@ MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 NOTHING = DASH  # shown where there is no number
 UNLIKE, ON_TEST = "\N{DAGGER}", "\N{DOUBLE DAGGER}"  # marks at the seeds of a row
-MARKS = {UNLIKE: "The seeds ran on unlike machines, thread counts or number formats, which adds to their spread.",
+MARKS = {UNLIKE: "The seeds ran on different machines, thread counts or number formats, which adds to their spread.",
          ON_TEST: "Part of the recipe was chosen on test images, which flatters the accuracy."}
 
 

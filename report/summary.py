@@ -20,7 +20,7 @@ from report.prose import CONTROLS, HYBRIDS, METHODS, TASKS
 from utils.errors import UsageError
 from utils.images.datasets import DATASETS, recipe_family
 from utils.recipe import as_json, patch_dimensions
-from utils.records.schema import Record, setting_hash
+from utils.records.schema import Record
 
 # (task, data set) -> test accuracy to compare with, which is no result of this repository
 REFERENCE = {(task, name): accuracy for name, spec in DATASETS.items() for task, accuracy in spec.references.items()}
@@ -229,7 +229,7 @@ def setting(run: Loaded) -> tuple[str, ...]:
     record = run.record
     init = record.run.init
     origin = (init.task, init.dataset, init.method, init.recipe_hash, str(init.labels)) if init else ("",) * 5
-    return (record.run.dataset, record.run.task, record.run.method, setting_hash(record.recipe.fields),
+    return (record.run.dataset, record.run.task, record.run.method, training.tasks.setting_of(record),
             str(record.derived.protocol), *origin,
             *(digest for _, digest in sorted(record.data.sha256.items())))
 

@@ -381,7 +381,7 @@ def test_a_damaged_or_missing_start_is_one_line(capsys, tmp_path, trained: Path)
     weights.unlink()
     code, _, err = call(capsys, *start, "--dataset", "digits")
     assert (code, len(err)) == (1, 1)
-    assert "run the record's command again: python _main.py --task 1.2.3" in err[0]
+    assert "train the run again (--task 1.2.3 --method " in err[0] and "_run2.json)" in err[0]
     assert not list((tmp_path / "out").glob("*.json"))
 
 

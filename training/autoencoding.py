@@ -4,10 +4,11 @@
     python _main.py --task 1.2.1 --dataset mnist --method masked
 
 Encoder and decoder minimise the mean absolute error of the pixels (L1; --loss mse: the mean squared error), or in one
-method an error of features.  The decoder only serves to train the encoder, whose 128-d latent is then frozen and scored
-by `evaluation/scores.py`.  The methods (autoencoding_recipe.py) differ in the encoder's input; the target is the intact
-image in all of them.  Departures: the noise is not clipped; the masked autoencoder keeps the missing pixels' places (a
-transformer would drop those tokens) and its loss counts all pixels, since the decoder reads only the latent.
+method an error of features.  The decoder only serves to train the encoder (in patches, only to show reconstructions),
+whose 128-d latent is then frozen and scored by `evaluation/scores.py`.  The methods (autoencoding_recipe.py) differ in
+the encoder's input; the target is the intact image in all of them.  Departures: the noise is not clipped; the masked
+autoencoder keeps the missing pixels' places (a transformer would drop those tokens) and its loss counts all pixels,
+since the decoder reads only the latent.
 """
 
 import torch

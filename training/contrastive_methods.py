@@ -80,7 +80,7 @@ class VICReg(TwoViews):
 class MomentumEncoder:
     """An exponential moving average of a part of the trained network, without gradients (He et al. 2020, eq. 2).
 
-    The average is kept in float32 and rounded to the compute precision: bfloat16 would lose a hundredth of a step.
+    The average is kept in float32 and rounded to the compute precision: in bfloat16, a step of 1 % would round away.
     batch_statistics: the norms use the batch's mean and deviation, as in training; False: their running averages.
     """
 
@@ -148,7 +148,7 @@ class BYOL(WithTarget):
 
 
 class MoCo(WithTarget):
-    """NT-Xent against a queue of earlier keys from a momentum encoder (He et al. 2020)."""
+    """InfoNCE against a queue of earlier keys from a momentum encoder (He et al. 2020)."""
 
     # with the batch's own statistics, queries could recognise the keys of their batch by the common mean; to prevent
     # this, the paper shuffles images between devices

@@ -141,7 +141,7 @@ def origins_of(arguments: Arguments, task: Task, family: str, default: LatentRec
                init: Record | None) -> dict[str, str]:
     """Where the value of each field comes from, in words."""
     given = {name for name in flag_values(arguments, task.recipe) if recipe.uses(name)}
-    entry, file = task.recipes[family, default.method], source_file(task.recipe)
+    entry, file = task.recipes.get((family, default.method), {}), source_file(task.recipe)
     if arguments.recipe == "long":
         entry, file = task.long[family, default.method].values, "--recipe long: training/long_recipes.py"
     origins = {}

@@ -9,6 +9,7 @@ from models.saved import Saved
 from training.checkpoints import Checkpoint, Checkpoints, differences, newest
 from training.loop import Setup
 from training.plan import Planned
+from training.tasks import setting_of
 from utils.command_line import Arguments, processes
 from utils.compute import distributed
 from utils.errors import UsageError
@@ -104,7 +105,7 @@ def complete_record(planned: Planned, sha256: dict[str, str], init: schema.Init 
     wanted, lost = ("complete", init, sha256, schema.setting_hash(as_json(planned.recipe))), ""
     for path, record in records_named(planned.path):
         run = record.run
-        if (run.status, run.init, record.data.sha256, schema.setting_hash(record.recipe.fields)) == wanted:
+        if (run.status, run.init, record.data.sha256, setting_of(record)) == wanted:
             found = lost_file(path, record)
             if not found:
                 return path, ""

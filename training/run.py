@@ -150,7 +150,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     data = DeviceData.load(dataset, setup.device, recipe.labels)
 
     def write(record: schema.Record, path: Path) -> None:
-        """The record is the end of a run: its checkpoints go."""
+        """Write the record, then delete the run's checkpoints."""
         with writing(path):
             schema.write_record(record, path)
         if checkpoints:

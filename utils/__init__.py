@@ -1,4 +1,4 @@
-"""Shared by every room.  Each entry point imports from here first, so a Python that is too old is named here."""
+"""Shared by all packages.  Each entry point imports from here first, so a Python that is too old is named here."""
 
 import sys
 

@@ -82,6 +82,7 @@ def test_the_command_that_repeats_a_row_asks_for_what_the_row_records(folder: Pa
         asked = _main.build_parser().parse_args(words)
         assert (python, script, asked.task, asked.dataset) == ("python", "_main.py", row.task, row.dataset)
         assert asked.method == [row.method] and asked.seed == [run.record.run.seed for run in row.runs]
+        assert asked.fresh == (len(row.runs) > 1)  # a command of several runs skips those that are complete
         for name in summary.overridden(record):
             assert getattr(asked, name) == record.recipe.fields[name]
         if record.run.init is None:

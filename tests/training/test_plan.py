@@ -4,7 +4,11 @@ import dataclasses
 
 import _main
 from tests.commands import call, stdout_without_torch
-from training.tasks import TASKS
+from tests.factory import make_record
+from training import contrastive_recipe
+from training.tasks import TASKS, setting_of
+from utils.recipe import as_json
+from utils.records.schema import read_record, setting_hash
 
 
 def test_with_task_all_the_controls_ignore_flags_they_lack(capsys, tmp_path) -> None:
@@ -52,3 +56,19 @@ def test_show_recipe_has_a_block_per_data_set_even_where_recipes_are_equal(capsy
 
 def test_show_recipe_loads_no_torch() -> None:
     assert "simclr" in stdout_without_torch("--task", "1.2.3", "--dataset", "mnist", "--show-recipe")
+
+
+def test_a_method_without_defaults_of_its_own_takes_those_of_the_recipe(capsys, monkeypatch) -> None:
+    monkeypatch.delitem(contrastive_recipe.RECIPES, ("mnist", "moco"))
+    code, out, _ = call(capsys, "--task", "1.2.3", "--dataset", "mnist", "--method", "moco", "--show-recipe")
+    assert code == 0 and any("epochs" in line and "default, utils/recipe.py" in line for line in out)
+
+
+def test_a_record_older_than_a_field_counts_as_trained_with_its_default(tmp_path) -> None:
+    fields = as_json(TASKS["1.2.3"].default_recipe("mnist", "simclr"))
+    older = {name: value for name, value in fields.items() if name not in ("blur_probability", "widths")}
+    record = read_record(make_record(tmp_path, "1.2.3", "mnist", "simclr", n=50, fields=older, epochs=fields["epochs"]))
+    lacking = {name for name in fields if name not in record.recipe.fields}
+    assert "blur_probability" in lacking and setting_hash(record.recipe.fields) != setting_of(record)
+    assert setting_of(record) == setting_hash(record.recipe.fields | {
+        name: value for name, value in as_json(contrastive_recipe.ContrastiveRecipe()).items() if name in lacking})

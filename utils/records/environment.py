@@ -55,7 +55,7 @@ def describe(device: torch.device, precision: str, conv_gflops: dict[str, float]
     commit, dirty = commit_of()
     return Environment.model_validate({
         "version": project_version(), "python": platform.python_version(), "torch": str(torch.__version__),
-        "torchvision": version("torchvision"), "numpy": np.__version__,  # to import it takes more than a second
+        "torchvision": version("torchvision"), "numpy": np.__version__,  # importing it takes more than a second
         "platform": platform.platform(terse=True),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "cpu": model, "cpu_flags": flags, "threads": torch.get_num_threads(),

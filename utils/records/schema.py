@@ -1,6 +1,6 @@
 """The result record: one strictly validated JSON file per run, written atomically.
 
-    record = read_record(Path("results/1.2.3_cifar10_simclr_seed0.json"))
+    record = read_record(Path("results/1.2.3_mnist_simclr_seed0.json"))
     record.metrics["test/classifier_top1"].value
 
 A record holds raw numbers only: accuracies are fractions in [0, 1], times are seconds, sizes are counts.  Numbers are
@@ -17,7 +17,6 @@ import datetime
 import hashlib
 import json
 import math
-import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
@@ -413,8 +412,10 @@ def checkpoint_file(path: Path, record: Record) -> Path:
         raise RecordError(f"{path}: this run has no checkpoint")
     checkpoint = path.parent / artifact.name
     if not checkpoint.is_file():
-        raise RecordError(f"{checkpoint}: no such file: these weights are not shipped; run the record's command again: "
-                          f"{shlex.join(['python', *record.run.argv])}")
+        run = record.run
+        raise RecordError(f"{checkpoint}: no such file: these weights are not shipped; train the run again (--task "
+                          f"{run.task} --method {run.method} --seed {run.seed} and the flags of its recipe) and name "
+                          f"the new record ({path.stem}_run2.json)")
     if sha256_file(checkpoint) != artifact.sha256:
         raise RecordError(f"{checkpoint}: its SHA-256 is not the one in the record")
     return checkpoint
