@@ -149,14 +149,21 @@ def gather(path: Path, record: Record, files: dict[str, tuple[str, str]]) -> Non
 
 
 def set_limits(limits: dict[str, int]) -> None:
-    """Limit CPU seconds, the bytes of a written file, and memory on top of what torch itself uses."""
-    resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_seconds"],) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"],) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Limit CPU seconds, the bytes of a written file, and memory on top of what torch itself uses.
+
+    A lower limit that this machine already sets is kept: no process may raise it.
+    """
+    def lower(kind: int, most: int) -> None:
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard),) * 2)
+
+    lower(resource.RLIMIT_CPU, limits["cpu_seconds"])
+    lower(resource.RLIMIT_FSIZE, limits["file_bytes"])
+    lower(resource.RLIMIT_CORE, 0)
     size = Path("/proc/self/statm")
     if size.exists():  # Linux; elsewhere only the time limit stops a memory bomb
         now = int(size.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + limits["memory_bytes"],) * 2)
+        lower(resource.RLIMIT_AS, now + limits["memory_bytes"])
 
 
 def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: Path, stem: str,
