@@ -10,7 +10,6 @@ labels.  The parent only parses what it writes: a JSON report on the records, an
 import codecs
 import ctypes
 import errno
-import hashlib
 import json
 import multiprocessing.connection
 import os
@@ -28,7 +27,7 @@ import torch.nn.functional as F
 from evaluation import rescore
 from evaluation.figure_arrays import to_uint8
 from evaluation.scores import predict
-from grading.score import LONGEST, SKETCH
+from grading.score import LONGEST, SKETCH, losses_digest
 from models.saved import Saved, fill, load_saved
 from report.load import check_known
 from training.tasks import TASKS
@@ -175,10 +174,8 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: 
     record = read_record(path)
     check_known(record, path.name)
     run = record.run
-    losses = json.dumps([[row.train_loss, row.val_loss] for row in record.history])
     report |= {"task": run.task, "dataset": run.dataset, "method": run.method, "seed": run.seed, "status": run.status,
-               "recipe": record.recipe.hash, "history": hashlib.sha256(losses.encode()).hexdigest(),
-               "epochs": len(record.history)}
+               "recipe": record.recipe.hash, "history": losses_digest(record), "epochs": len(record.history)}
     check_trained(record)
     if run.dataset not in images:
         raise RecordError(f"{run.dataset} is not a data set of this assignment")

@@ -26,7 +26,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from grading.submission import Source, take
 from utils.errors import UsageError
 from utils.images.datasets import DATASETS, Dataset, load_dataset
-from utils.records.schema import Strict
+from utils.records.schema import Record, Strict
 from utils.version import project_version
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +50,7 @@ class ChildReport(Strict):
     seed: Annotated[int, Field(ge=0, le=2**64)] = 0
     status: Text = ""
     recipe: Text = ""
-    history: Text = ""  # digest of the losses
+    history: Text = ""  # losses_digest
     epochs: Count = 0
     claimed: Count | None = None  # correct test images by the record, of n
     n: Count | None = None
@@ -110,6 +110,12 @@ class Truth:
     images: dict[str, Path]
     labels: dict[str, np.ndarray]
     digest: str
+
+
+def losses_digest(record: Record) -> str:
+    """Digest of a record's training and validation losses, epoch by epoch."""
+    losses = json.dumps([[row.train_loss, row.val_loss] for row in record.history])
+    return hashlib.sha256(losses.encode()).hexdigest()
 
 
 def load_truth(datasets: Collection[str], data_dir: Path, holdout: Path | None, folder: Path) -> Truth:
