@@ -19,7 +19,7 @@ from grading.manifest import Assignment, read_assignment
 from grading.output import folder_names, write_grades
 from grading.points import grade, one_seed, outcome
 from grading.score import MANY, Evidence, Scorer, Truth, evidence_of, load_truth
-from grading.submission import Source, find_submissions
+from grading.submission import Source, find_submissions, real
 from report import show
 from utils.errors import PartlyDone, RunError, UsageError
 from utils.files import write_bytes
@@ -37,16 +37,16 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
     """
     if not submissions.is_dir() and not submissions.is_file():
         raise UsageError(f"{submissions}: no such folder or .zip file")
-    if within(out.resolve(), submissions):
+    if within(real(out), submissions):
         raise UsageError(f"--out {out}: is inside the folder with the submissions; choose another folder")
     found, others, metadata = find_submissions(
-        submissions, {path.resolve() for path in (rubric_file, manifest, overrides, holdout) if path})
+        submissions, {real(path) for path in (rubric_file, manifest, overrides, holdout) if path})
     if not found:
         raise UsageError(f"{submissions}: contains no submission (one folder or .zip file per student)")
     assignment = read_assignment(rubric_file, manifest, overrides, list(found), metadata)
     folders = {student: out / name for student, name in folder_names([*found, *assignment.absent]).items()}
     for student, folder in folders.items():
-        if within(submissions.resolve(), folder):
+        if within(real(submissions), folder):
             raise UsageError(f"--out {out}: the grades of {student} would be written into the folder with the "
                              "submissions; choose another folder")
     try:
@@ -142,7 +142,7 @@ def check(submission: Path, data_dir: Path, timeout: float) -> None:
     """
     if not submission.exists():
         raise UsageError(f"--check {submission}: no such folder or .zip file")
-    sources = [submission.resolve()]
+    sources = [real(submission)]
     with tempfile.TemporaryDirectory(prefix="grading-") as scratch, Scorer(timeout) as scorer:
         # twice: the first time only to find out which data sets it needs
         evidence = evidence_of(sources, load_truth((), data_dir, None, Path(scratch)), scorer, None)

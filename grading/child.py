@@ -10,7 +10,6 @@ labels.  The parent only parses what it writes: a JSON report on the records, an
 import codecs
 import ctypes
 import errno
-import hashlib
 import json
 import multiprocessing.connection
 import os
@@ -28,7 +27,7 @@ import torch.nn.functional as F
 from evaluation import rescore
 from evaluation.figure_arrays import to_uint8
 from evaluation.scores import predict
-from grading.score import LONGEST, SKETCH
+from grading.score import LONGEST, SKETCH, losses_digest
 from models.saved import Saved, fill, load_saved
 from report.load import check_known
 from training.tasks import TASKS
@@ -149,14 +148,21 @@ def gather(path: Path, record: Record, files: dict[str, tuple[str, str]]) -> Non
 
 
 def set_limits(limits: dict[str, int]) -> None:
-    """Limit CPU seconds, the bytes of a written file, and memory on top of what torch itself uses."""
-    resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_seconds"],) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_bytes"],) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Limit CPU seconds, the bytes of a written file, and memory on top of what torch itself uses.
+
+    A lower limit that this machine already sets is kept: no process may raise it.
+    """
+    def lower(kind: int, most: int) -> None:
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard),) * 2)
+
+    lower(resource.RLIMIT_CPU, limits["cpu_seconds"])
+    lower(resource.RLIMIT_FSIZE, limits["file_bytes"])
+    lower(resource.RLIMIT_CORE, 0)
     size = Path("/proc/self/statm")
     if size.exists():  # Linux; elsewhere only the time limit stops a memory bomb
         now = int(size.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (now + limits["memory_bytes"],) * 2)
+        lower(resource.RLIMIT_AS, now + limits["memory_bytes"])
 
 
 def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: Path, stem: str,
@@ -168,10 +174,8 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: 
     record = read_record(path)
     check_known(record, path.name)
     run = record.run
-    losses = json.dumps([[row.train_loss, row.val_loss] for row in record.history])
     report |= {"task": run.task, "dataset": run.dataset, "method": run.method, "seed": run.seed, "status": run.status,
-               "recipe": record.recipe.hash, "history": hashlib.sha256(losses.encode()).hexdigest(),
-               "epochs": len(record.history)}
+               "recipe": record.recipe.hash, "history": losses_digest(record), "epochs": len(record.history)}
     check_trained(record)
     if run.dataset not in images:
         raise RecordError(f"{run.dataset} is not a data set of this assignment")

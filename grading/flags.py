@@ -5,11 +5,14 @@ nothing by itself, and a latent can be clustered for other reasons.
 """
 
 from collections import defaultdict
+from contextlib import suppress
+from functools import cache
 from statistics import median
 
 import numpy as np
 
-from grading.score import SKETCH, Evidence, ScoredRun
+from grading.score import ROOT, SKETCH, Evidence, ScoredRun, losses_digest
+from utils.records.schema import RecordError, read_record
 
 # Images whose latent is nearest to another class's mean, per image that the classifier gets wrong (child.clustered):
 # below this ratio when labels were used, above it otherwise.  Measured on digits and MNIST, not at lower accuracies.
@@ -25,7 +28,8 @@ Owned = tuple[str, ScoredRun]  # a student and a run of theirs
 def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], list[str], list[str]]]:
     """One flag for each group of students: the students, what was noticed, and the file names of their records.
 
-    Noticed are one encoder, equal predictions and equal loss curves of several students, and clustered latents.
+    Noticed are one encoder, equal predictions and equal loss curves of several students, loss curves of runs that come
+    with this repository, and clustered latents.
     """
     runs = [(student, run) for student, found in sorted(evidence.items()) for run in found.runs
             if run.correct_verified is not None]
@@ -43,6 +47,9 @@ def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], lis
             shared["equal predictions, errors included", one[1].outputs].append(one)
         if one[1].epochs > 1:
             shared["identical loss curves", one[1].history].append(one)
+    for one in repository_runs():
+        if (key := ("identical loss curves", one[1].history)) in shared:
+            shared[key].append(one)
     for (what, _), group in shared.items():
         if len({student for student, _ in group}) > 1:
             notice(what, group)
@@ -55,6 +62,17 @@ def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], lis
         if looks_supervised(one[1]):
             notice("latents clustered by class, as labels make them, in a task without labels", [one])
     return [(students, list(found), sorted(set().union(*found.values()))) for students, found in files.items()]
+
+
+@cache
+def repository_runs() -> list[Owned]:
+    """The runs in this repository's results/, which students have too.  Files that are no records are skipped."""
+    found = []
+    for path in sorted((ROOT / "results").glob("*.json")):
+        with suppress(RecordError):
+            run = ScoredRun(file=path.name, history=losses_digest(read_record(path)))
+            found.append(("this repository's results/", run))
+    return found
 
 
 def same_encoder(runs: list[Owned]) -> list[list[Owned]]:

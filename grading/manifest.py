@@ -58,7 +58,7 @@ class Submitted(Strict):
         """Days late by the clock of the rubric's time zone; a day that has begun counts.
 
         Without a time zone a day has 24 hours.  ValueError if that may be another number because the clocks changed in
-        some time zone that the deadline's UTC offset fits, and for a time that is probably a mistake.
+        some time zone that the deadline's UTC offset fits (UTC fits all), and for a time that is probably a mistake.
         """
         submitted, deadline = self.submitted, rubric.deadline
         if submitted is None or deadline is None and rubric.late is None:  # then nothing depends on a time
@@ -80,8 +80,8 @@ class Submitted(Strict):
         found = days(rubric.timezone)
         if rubric.timezone or CHANGE < apart % DAY < DAY - CHANGE:
             return found
-        for zone in map(ZoneInfo, sorted(available_timezones())):
-            if deadline.astimezone(zone).utcoffset() == deadline.utcoffset() and days(zone) != found:
+        for zone in map(ZoneInfo, sorted(available_timezones())):  # a deadline in UTC may be of any of them
+            if deadline.utcoffset() in (deadline.astimezone(zone).utcoffset(), timedelta(0)) and days(zone) != found:
                 raise ValueError(f"the clocks change in this week: the submission is {days(zone)} or {found} days "
                                  f"late; add the time zone to the rubric, for example timezone: {zone.key}")
         return found
@@ -159,15 +159,18 @@ def read_table(path: Path) -> tuple[dict[str, Submitted | None], Where]:
     """
     text, found, lines = read_text(path), dict[str, dict[str, str]](), dict[str, int]()
     rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=text.partition("\n")[0].count), strict=True,
-                          restkey="cells beyond the last column", restval="")
+                          restkey="cells_beyond_the_last_column", restval="")
 
     def where(student: str, *_: str) -> str:
         return f"{path}, line {lines[student]}"
 
     try:
+        names = [name.strip().lower().replace(" ", "_") for name in rows.fieldnames or ()]
+        for name in filter(None, names):
+            require(names.count(name) == 1, f"two columns are called {name}")
+        rows.fieldnames = [name or f"column_{i}_without_a_name" for i, name in enumerate(names, start=1)]
         for row in rows:
-            cells = {name.strip().lower().replace(" ", "_"): "".join(cell).strip() for name, cell in row.items()}
-            cells = {name: cell for name, cell in cells.items() if cell}
+            cells = {name: cell for name, value in row.items() if (cell := "".join(value).strip())}
             student = cells.pop("student", "")
             require(bool(student) or not cells, "nothing in a column student")
             require(student not in found, f"{student} is listed twice")

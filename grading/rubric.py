@@ -101,9 +101,11 @@ class Rubric(Strict):
 
     @model_validator(mode="after")
     def _same_clock(self) -> "Rubric":
-        if self.timezone and self.deadline and self.deadline.utcoffset():  # UTC itself is meant as such
+        if self.timezone and self.deadline:
             local = self.deadline.astimezone(self.timezone)
-            require(local.utcoffset() == self.deadline.utcoffset(),  # not that of the other half of the year
+            months = [local.replace(month=month, day=1).utcoffset() for month in range(1, 13)]
+            # UTC is meant as such, unless it is the zone's own offset in the other half of the year
+            require(local.utcoffset() == self.deadline.utcoffset() or not self.deadline.utcoffset() and all(months),
                     f"the deadline is not in {self.timezone}'s time: there, it is {local.isoformat()}")
         return self
 

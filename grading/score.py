@@ -25,8 +25,8 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from grading.submission import Source, take
 from utils.errors import UsageError
-from utils.images.datasets import DATASETS, load_dataset
-from utils.records.schema import Strict
+from utils.images.datasets import DATASETS, Dataset, load_dataset
+from utils.records.schema import Record, Strict
 from utils.version import project_version
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +50,7 @@ class ChildReport(Strict):
     seed: Annotated[int, Field(ge=0, le=2**64)] = 0
     status: Text = ""
     recipe: Text = ""
-    history: Text = ""  # digest of the losses
+    history: Text = ""  # losses_digest
     epochs: Count = 0
     claimed: Count | None = None  # correct test images by the record, of n
     n: Count | None = None
@@ -112,14 +112,18 @@ class Truth:
     digest: str
 
 
+def losses_digest(record: Record) -> str:
+    """Digest of a record's training and validation losses, epoch by epoch."""
+    losses = json.dumps([[row.train_loss, row.val_loss] for row in record.history])
+    return hashlib.sha256(losses.encode()).hexdigest()
+
+
 def load_truth(datasets: Collection[str], data_dir: Path, holdout: Path | None, folder: Path) -> Truth:
     """Data sets: test images as .npy files in `folder`, labels in memory.  Raises RunError, UsageError."""
-    stacks: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for name in sorted(datasets):
-        dataset = load_dataset(name, data_dir)
-        stacks[name] = dataset.test_images, dataset.test_labels
+    public = {name: load_dataset(name, data_dir) for name in sorted(datasets)}
+    stacks = {name: (dataset.test_images, dataset.test_labels) for name, dataset in public.items()}
     if holdout:
-        stacks |= read_holdout(holdout, {name: images for name, (images, _) in stacks.items()})
+        stacks |= read_holdout(holdout, public)
     digest, files = hashlib.sha256(project_version().encode()), {}  # another version may score differently
     for name, (images, labels) in sorted(stacks.items()):
         files[name] = folder / f"{name.replace('/', '.')}.npy"
@@ -128,10 +132,10 @@ def load_truth(datasets: Collection[str], data_dir: Path, holdout: Path | None, 
     return Truth(files, {name: labels for name, (_, labels) in stacks.items()}, digest.hexdigest())
 
 
-def read_holdout(path: Path, public: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read_holdout(path: Path, public: dict[str, Dataset]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Hidden images and labels from an .npz file: NAME_images (N, H, W, C) uint8, NAME_labels (N,) whole numbers.
 
-    public: test images of the data sets to look for, by name.  Returned under NAME/holdout.  Raises UsageError.
+    public: the data sets to look for, by name.  Returned under NAME/holdout.  Raises UsageError.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -140,7 +144,11 @@ def read_holdout(path: Path, public: dict[str, np.ndarray]) -> dict[str, tuple[n
         raise UsageError(f"--holdout {path}: not an .npz file of arrays: {' '.join(str(error).split())}") from None
     found = {}
     has = ", ".join(f"{name} {value.shape} {value.dtype}" for name, value in arrays.items())
-    for name, own in public.items():
+    names = {f"{name}_{part}" for name in DATASETS for part in ("images", "labels")}
+    if foreign := sorted(arrays.keys() - names):
+        raise UsageError(f"--holdout {path}: {foreign[0]} is none of {', '.join(sorted(names))}; it has {has}")
+    for name, dataset in public.items():
+        own = dataset.test_images
         images, labels = arrays.get(f"{name}_images"), arrays.get(f"{name}_labels")
         if images is None and labels is None:
             continue
@@ -157,9 +165,9 @@ def read_holdout(path: Path, public: dict[str, np.ndarray]) -> dict[str, tuple[n
             raise UsageError(f"--holdout {path}: {name}_images have values up to {images.max()} and a mean of "
                              f"{images.mean():.0f}, the public test images {own.max()} and {own.mean():.0f}; pixels "
                              "are 0 to 255, as the data set's own (scikit-learn's digits, 0 to 16, times 255 / 16)")
-        known = {image.tobytes() for image in own}
+        known = {image.tobytes() for stack in (own, dataset.train_images) for image in stack}
         if sum(image.tobytes() in known for image in images) > len(images) / 2:
-            raise UsageError(f"--holdout {path}: most {name}_images are public test images, so they are not hidden")
+            raise UsageError(f"--holdout {path}: most {name}_images are public images, so they are not hidden")
         found[f"{name}/holdout"] = images, labels
     if not found:
         needed = " or ".join(f"{name}_images and {name}_labels" for name in public)

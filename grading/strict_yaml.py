@@ -19,6 +19,8 @@ from utils.errors import UsageError
 MAX_BYTES = 1_000_000
 TIME = "2026-12-01T23:59:00+01:00"  # an example of one
 PLAIN = {"extra_forbidden": "there is no such field", "missing": "is missing"}  # for a kind of pydantic's errors
+# numbers recognised in a value that is refused; not 1,000, which has two meanings
+NUMBERS = {"int_parsing": r"[-+]?\d+", "float_parsing": r"[-+]?\d+(?:[.,]\d{1,2})?"}
 Where = Callable[..., str]  # file and line of the value that these keys and indices lead to
 Shape = TypeVar("Shape")
 
@@ -123,7 +125,6 @@ def meant(error: Any) -> str:
         return f", for example {TIME}"
     if error["type"] == "zoneinfo_str":
         return "; write one that this system has, such as Europe/Berlin"
-    if error["type"] in ("float_parsing", "int_parsing") and (
-            number := re.fullmatch(r"([-+]?\d+)[.,]?(\d*)\s*%?", error["input"])):
-        return f"; write {number[1]}{f'.{number[2]}' if number[2] else ''} without other signs"
+    if error["type"] in NUMBERS and (number := re.fullmatch(rf"({NUMBERS[error['type']]})\s*%?", error["input"])):
+        return f"; write {number[1].replace(',', '.')} without other signs"
     return ""

@@ -47,7 +47,7 @@ EXPORTS = [re.compile(r"(?P<who>.+?_\d+)_assignsubmission_[a-z]+(?:_.*)?/?"), BL
            re.compile(r"(?P<who>.+?)(?:_LATE)?_(?P<id>\d{2,})" + CANVAS_FILE)]
 MAX_DEPTH, MAX_FILES, MAX_LISTED = 40, 500, 20_000
 SHOWN, MOST_LINES = 120, 20  # characters of a path and lines on what is refused that are shown
-MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of about MAX_LISTED entries
+MAX_READ = 8 * 2**20  # bytes of one read while opening an archive: its list of entries, with those of an environment
 BLOCK = 2**20
 Opener = Callable[[], IO[bytes]]
 Entry = tuple[str, Opener | str | None]  # a path, and a function that opens it, why it is refused, or None: passed over
@@ -109,7 +109,7 @@ def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[st
     exported = students_of_export([name for name, _ in members])
     for original, source in members:
         name, is_folder = shown(original.rstrip("/")), original.endswith("/")
-        if original.rstrip("/") in PASSED_OVER or isinstance(source, Path) and source.resolve() in known:
+        if original.rstrip("/") in PASSED_OVER or isinstance(source, Path) and real(source) in known:
             continue
         if original in exported:
             found.setdefault(exported[original], []).append(source)
@@ -173,6 +173,11 @@ def listed(place: Path) -> list[tuple[str, Source]]:
         entries = [(path, opened if trusted or path != METADATA else None) for path, opened in tops[only]]
 
 
+def real(path: Path) -> Path:
+    """The path without links.  Path.resolve raises RuntimeError for a link that leads to itself."""
+    return Path(os.path.realpath(path))
+
+
 def name_of(entry: zipfile.ZipInfo) -> str:
     """An entry's path with slashes, the last of them at the end of a folder's.
 
@@ -233,11 +238,11 @@ def why(error: Exception) -> str:
 def copy_entries(entries: Iterable[Entry], target: Path, taken: Taken) -> None:
     """Copy the accepted entries.  TooMuch if their number, or their bytes as written, exceed the limits."""
     left = MAX_BYTES
-    for number, (path, opened) in enumerate(entries, start=1):
+    for number, (path, opened) in enumerate((entry for entry in entries if not is_junk(entry[0])), start=1):
         if number > MAX_LISTED or taken.times.total() > MAX_FILES:
             raise TooMuch(f"contains more than {MAX_FILES} records, arrays and checkpoints, or {MAX_LISTED:,} entries")
-        suffix = PurePosixPath(path).suffix.lower()
-        if opened is None or is_junk(path) or callable(opened) and suffix in IGNORED:
+        suffix, before = (PurePosixPath(name).suffix.lower() for name in (path, PurePosixPath(path).stem))
+        if opened is None or callable(opened) and suffix in IGNORED and before not in SUFFIXES:  # run.json.txt is named
             continue
         copied, name = target / f"{number:05}{suffix}", show.shorten(shown(path), SHOWN)
         try:
@@ -345,7 +350,7 @@ class SmallReads(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_READ:
-            raise TooMuch(f"contains more than {MAX_LISTED:,} entries")
+            raise TooMuch("is an archive with too many files; leave out virtual environments and data sets")
         return super().read(MAX_READ if size is None or size < 0 else size) or b""
 
 

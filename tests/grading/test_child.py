@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from evaluation.rescore import latents_of
+from grading import child
 from grading.child import clustered, examine, own_folder, reconstructions_wrong, sentence, sketch
 from models.saved import load_saved
 from tests.factory import HONEST
@@ -159,3 +160,13 @@ def test_a_record_that_is_nested_too_deeply_is_refused_in_words(honest, images, 
     assert examined(tmp_path / "s", "a.json", images, tmp_path / "out")["reason"] == "nested too deeply to be a record"
     (tmp_path / "s" / "a.json").write_text(json.dumps({"schema": 4}))
     assert examined(tmp_path / "s", "a.json", images, tmp_path / "out")["reason"].startswith("run: Field required")
+
+
+@pytest.mark.parametrize("hard, seconds", [(child.resource.RLIM_INFINITY, 300), (40, 40)])
+def test_a_lower_limit_of_the_machine_is_kept_and_none_is_raised(monkeypatch, hard: int, seconds: int) -> None:
+    limits: dict[int, tuple[int, int]] = {}
+    monkeypatch.setattr(child.resource, "getrlimit", lambda kind: (hard, hard))
+    monkeypatch.setattr(child.resource, "setrlimit", limits.__setitem__)
+    child.set_limits({"cpu_seconds": 300, "file_bytes": 10**6, "memory_bytes": 2**30})
+    assert limits[child.resource.RLIMIT_CPU] == (seconds, seconds)
+    assert hard != 40 or set(limits.values()) == {(40, 40), (0, 0)}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from grading.flags import find_flags, hidden_gap, same_encoder
+from grading.flags import find_flags, hidden_gap, repository_runs, same_encoder
 from grading.score import SKETCH
 from tests.grading.helpers import evidence_with, scored
 
@@ -29,6 +29,15 @@ def test_students_who_share_several_things_get_one_flag_however_many_copies_they
     (students, noticed, _), = find_flags(evidence)
     assert students == ("a", "b")
     assert [what.split(",")[0] for what in noticed] == ["one encoder", "equal predictions", "identical loss curves"]
+
+
+def test_a_run_that_comes_with_the_repository_is_flagged() -> None:
+    shipped = {run.file: run.history for _, run in repository_runs()}
+    file = next(name for name in shipped if name.startswith("1.2.3_mnist_simclr_seed0"))
+    evidence = {"a": evidence_with(scored(900, history=shipped[file], epochs=5)),
+                "b": evidence_with(scored(900, history="own", epochs=5, outputs="own"))}
+    (students, noticed, files), = find_flags(evidence)
+    assert students == ("a", "this repository's results/") and noticed == ["identical loss curves"] and file in files
 
 
 def test_equal_predictions_with_hardly_an_error_prove_nothing() -> None:

@@ -65,6 +65,14 @@ def test_across_the_change_of_clocks_a_day_ends_at_the_deadline_s_time_by_the_cl
         days(tmp_path, manifest, f"timezone: Europe/Berlni\n{BERLIN}")
 
 
+def test_a_deadline_in_utc_is_checked_for_the_change_of_clocks_unless_utc_is_its_time_zone(tmp_path: Path) -> None:
+    rubric = EXAMPLE.read_text().replace("2026-12-01T23:59:00+01:00", "2026-11-01T03:59:59Z")  # midnight in New York
+    manifest = "ada: {submitted: 2026-11-01T23:30:00-05:00}"
+    with pytest.raises(UsageError, match="the clocks change .* 1 or 2 days late; .*timezone"):
+        days(tmp_path, manifest, rubric)
+    assert days(tmp_path, manifest, f"timezone: UTC\n{rubric}").days_late == {"ada": 2}
+
+
 def test_a_class_list_names_who_submitted_nothing(tmp_path: Path) -> None:
     found = days(tmp_path, "ada: {days_late: 1, name: Ada L.}\nzoe:\nkim: {}\n", students=("ada",))
     assert found.absent == ("zoe", "kim") and found.names["ada"] == "Ada L." and found.days_late["ada"] == 1
@@ -79,7 +87,8 @@ def test_a_class_list_names_who_submitted_nothing(tmp_path: Path) -> None:
     ("ada: {}\neve: {days_late: 0}", "line 1: ada: needs either submitted or days_late"),
     ("ada: {submitted: 2026-12-01T10:00:00Z, days_late: 0}\neve: {days_late: 0}", "line 1: ada: .*not both"),
     ("eve: {days_late: 0}\nada: {submitted: 2025-12-02T10:00:00Z}", r"line 2: ada: .* \d+ days before .*year"),
-    ("ada: {days_late: 1.5}", "line 1: ada.days_late: should be a valid integer; write 1.5"),
+    ("ada: {days_late: 1.5}", "line 1: ada.days_late: should be a valid integer$"),  # and not "write 1.5"
+    ("ada: {days_late: 2%}", "line 1: ada.days_late: should be a valid integer; write 2 without other signs"),
     ("ada: {days_late: one}", "line 1: ada.days_late: should be a valid integer$"),
     ("ada: {submitted: 2.12.2026 10:00}", "line 1: ada.submitted: should be a time, for example"),
     ("ada: {submitted: 2026-12-02 10:00}", "line 1: ada.submitted: should have timezone info, for example"),
@@ -106,6 +115,7 @@ def test_a_class_list_is_a_table_as_spreadsheets_save_it(tmp_path: Path, line: s
     head = line[3] if '"' not in line else ","
     names = [" Student", "Submitted ", "extension days", "name"]
     text = "\r\n".join([head.join(names), line.format("0012345", "Ada"), "", f"zoe{head * 3}", head * 3, ""])
+    text = text.replace("name\r\n", f"name{head * 2}\r\n")  # empty columns at the end
     (tmp_path / "class.CSV").write_bytes(b"\xef\xbb\xbf" + text.encode())
     found = read_assignment(EXAMPLE, tmp_path / "class.CSV", None, ["0012345"])
     assert found.days_late == {"0012345": 0, "zoe": 0} and found.absent == ("zoe",)
@@ -123,6 +133,9 @@ def test_a_class_list_is_a_table_as_spreadsheets_save_it(tmp_path: Path, line: s
     ("student,days_late\n,1\n", "line 2: nothing in a column student"),
     ("Name,Mail\na,b\n", "line 2: nothing in a column student"), ("", "no entry for 0012345"),
     ("student\n0012345,0\n", "line 2: 0012345.cells_beyond"), ("0012345,0\neve,1\n", "line 2: nothing in a column stu"),
+    ("student,days_late,Days late\n0012345,3,0\n", "line 1: two columns are called days_late"),
+    ("student,name,name\n0012345,Ada,Bob\n", "line 1: two columns are called name"),
+    ("student,days_late,,\n0012345,0,x,\n", "line 2: 0012345.column_3_without_a_name: there is no such field"),
     ('student,name\n0012345,"Ada\n', "line 1: unexpected end of data"),
     ("student,daays_late\n0012345,1\n", "line 2: 0012345.daays_late: there is no such field")])
 def test_a_mistake_in_a_table_is_named_with_its_line(tmp_path: Path, text: str, expected: str) -> None:
@@ -200,6 +213,7 @@ def test_gradescope_s_metadata_that_cannot_be_read_is_one_line(tmp_path: Path) -
     ("{student: eve, criterion: essay, points: 5, reason: x}", "line 2: no criterion essay; choose from autoencoder"),
     ("{student: eve, criterion: discussion, points: 50, reason: x}", "line 2: .* the criterion has 20"),
     ("{student: eve, criterion: discussion, points: '5,5', reason: x}", "line 2: 2.points: .*; write 5.5 without"),
+    ("{student: eve, criterion: discussion, points: '1,000', reason: x}", "2.points: should be a valid number$"),
     ("{student: eve, criterion: discussion, points: 5}", "line 2: 2.reason: is missing"),
     ("{student: eve, criterion: seeds, points: 5, reason: x}", "line 2: seeds of eve was set above; keep one")])
 def test_a_mistake_in_the_overrides_is_reported_before_anything_is_scored(rubric_file, tmp_path, override,

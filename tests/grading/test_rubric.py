@@ -140,14 +140,18 @@ def test_nested_aliases_take_no_memory(tmp_path: Path) -> None:
         read_yaml(tmp_path / "r.yaml", Rubric)
 
 
-@pytest.mark.parametrize("zone, offset, fits", [
-    ("Europe/Berlin", "+01:00", True), ("Europe/Berlin", "Z", True), ("Europe/Berlin", "+02:00", False),
-    ("America/New_York", "+05:00", False)])
-def test_the_deadline_s_offset_is_that_of_the_time_zone_on_that_day(tmp_path, zone, offset, fits) -> None:
-    text = EXAMPLE.read_text().replace("+01:00", offset) + f"timezone: {zone}\n"
+@pytest.mark.parametrize("zone, month, offset, fits", [
+    ("Europe/Berlin", 12, "+01:00", True), ("Europe/Berlin", 12, "Z", True), ("Europe/Berlin", 12, "+02:00", False),
+    ("Europe/Berlin", 4, "+02:00", True), ("Europe/Berlin", 4, "Z", True), ("Europe/Berlin", 4, "+01:00", False),
+    ("America/New_York", 12, "+05:00", False), ("America/New_York", 6, "Z", True), ("UTC", 6, "+00:00", True),
+    *((zone, month, offset, (month == 12) == (offset == "+00:00")) for zone in ("Europe/London", "Europe/Lisbon")
+      for month in (4, 6, 12) for offset in ("+00:00", "+01:00"))])
+def test_the_deadline_s_offset_is_that_of_the_time_zone_on_that_day(tmp_path, zone, month, offset, fits) -> None:
+    text = EXAMPLE.read_text().replace("-12-01T23:59:00+01:00", f"-{month:02}-01T12:00:00{offset}")
+    text += f"timezone: {zone}\n"
     (tmp_path / "r.yaml").write_text(text)
     if fits:
         assert str(read_yaml(tmp_path / "r.yaml", Rubric)[0].timezone) == zone
         return
-    with pytest.raises(UsageError, match=f"the deadline is not in {zone}'s time: there, it is 2026-12-01T"):
+    with pytest.raises(UsageError, match=f"the deadline is not in {zone}'s time: there, it is 2026-{month:02}-01T"):
         read_yaml(tmp_path / "r.yaml", Rubric)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -77,28 +78,38 @@ def test_a_bad_report_on_one_record_does_not_cost_the_others(tmp_path: Path, bad
     (lambda images, labels: (images, labels.astype(float)), r"digits_labels \(200,\) float64"),
     (lambda images, labels: (images, labels[:-1]), r"digits_labels \(199,\)"),
     (lambda images, labels: (images[:0], labels[:0]), r"it has digits_images \(0, 8, 8, 1\)"),
-    (lambda images, labels: (images ^ 1, labels), "most digits_images are public test images"),
+    (lambda images, labels: (images ^ 1, labels), "most digits_images are public images, so they are not hidden"),
     (lambda images, labels: (images[:3], labels[:3]), ""), (lambda images, labels: (images, labels), "")])
 def test_hidden_images_of_another_form_or_scale_are_refused(tmp_path: Path, change, expected: str) -> None:
     data = load_dataset("digits", tmp_path)
     images, labels = change(data.test_images[:200] ^ 1, data.test_labels[:200].astype(int))  # images of their own
     np.savez(tmp_path / "hidden.npz", digits_images=images, digits_labels=labels)
     if not expected:
-        assert set(score.read_holdout(tmp_path / "hidden.npz", {"digits": data.test_images})) == {"digits/holdout"}
+        assert set(score.read_holdout(tmp_path / "hidden.npz", {"digits": data})) == {"digits/holdout"}
         return
     with pytest.raises(UsageError, match=expected):
-        score.read_holdout(tmp_path / "hidden.npz", {"digits": data.test_images})
+        score.read_holdout(tmp_path / "hidden.npz", {"digits": data})
+
+
+def test_training_images_are_public_and_not_a_hidden_split(tmp_path: Path) -> None:
+    data = load_dataset("digits", tmp_path)
+    np.savez(tmp_path / "hidden.npz", digits_images=data.train_images[:200], digits_labels=data.train_labels[:200])
+    with pytest.raises(UsageError, match="most digits_images are public images, so they are not hidden"):
+        score.read_holdout(tmp_path / "hidden.npz", {"digits": data})
 
 
 @pytest.mark.parametrize("names, expected", [
-    (("images", "labels"), r"needs digits_images and digits_labels; it has images \(359, 8, 8, 1\) uint8, labels"),
-    (("digits_images", "labels"), r"needs digits_images \(N, 8, 8, 1\) uint8 and digits_labels"),
-    (("mnist_images", "mnist_labels"), "no images of the rubric's data sets")])
+    (("images", "labels"), r"images is none of .* digits_images, .*; it has images \(359, 8, 8, 1\) uint8"),
+    (("digits_images",), r"needs digits_images \(N, 8, 8, 1\) uint8 and digits_labels"),
+    (("digits_images", "digits_labels", "cifar_images"), "cifar_images is none of cifar10_images, cifar10_labels"),
+    (("mnist_images", "mnist_labels"), "no images of the rubric's data sets"),
+    (("digits_images", "digits_labels", "mnist_images", "mnist_labels"), "")])  # of another rubric, too
 def test_hidden_images_of_another_name_are_refused_with_the_names_that_are_there(tmp_path, names, expected) -> None:
     data = load_dataset("digits", tmp_path)
-    np.savez(tmp_path / "hidden.npz", **dict(zip(names, (data.test_images ^ 1, data.test_labels), strict=True)))
-    with pytest.raises(UsageError, match=expected):
-        score.read_holdout(tmp_path / "hidden.npz", {"digits": data.test_images})
+    arrays = {name: data.test_labels if name.endswith("labels") else data.test_images ^ 1 for name in names}
+    np.savez(tmp_path / "hidden.npz", **arrays)
+    with pytest.raises(UsageError, match=expected) if expected else nullcontext():
+        score.read_holdout(tmp_path / "hidden.npz", {"digits": data})
 
 
 def test_scorers_end_with_a_grader_that_is_killed(honest: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from grading import submission
 from grading.submission import MAX_DEPTH, METADATA, UNUSED, find_submissions, open_regular, take
+from tests.grading.helpers import run_grading
 from tests.hostile import CORPUS, TARGET
 from utils.errors import UsageError
 
@@ -124,6 +125,31 @@ def test_a_whole_repository_is_taken_without_its_environment(tmp_path: Path) -> 
     folder = write(tmp_path / "s", "repo/results/a.json", *(f"repo/.venv/{i}.json" for i in range(600)),
                    *(f"repo/venv/lib/site-packages/{i}.json" for i in range(600)))
     assert paths(taken_from(folder)) == ["repo/results/a.json"]
+
+
+def test_an_environment_in_an_archive_does_not_cost_the_submission(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(submission, "MAX_LISTED", 20)
+    (tmp_path / "s.zip").write_bytes(zip_of(*(f"repo/venv/lib/{i}.py" for i in range(100)), "repo/results/a.json"))
+    assert paths(taken_from(tmp_path / "s.zip")) == ["s.zip/repo/results/a.json"]
+    monkeypatch.setattr(submission, "MAX_READ", 1000)
+    shutil.rmtree(tmp_path / "s.zip copy")
+    unreadable = taken_unreadable(tmp_path / "s.zip")
+    assert unreadable == "is an archive with too many files; leave out virtual environments and data sets"
+
+
+def test_a_record_that_was_saved_as_text_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path / "s", "a.json", "1.2.3_mnist.json.txt", "b.NPZ.TXT", "notes.txt")
+    assert taken_from(folder).refused == ["1.2.3_mnist.json.txt, b.NPZ.TXT: not one of .json, .npz, .safetensors"]
+
+
+def test_a_link_that_leads_to_itself_does_not_stop_the_class(tmp_path: Path, rubric_file: Path) -> None:
+    folder = write(tmp_path / "class", "ada/a.json")
+    (folder / "loop").symlink_to("loop")
+    assert find_submissions(folder)[:2] == ({"ada": [folder / "ada"]}, ["loop: neither a folder nor a .zip file"])
+    for place, rubric, expected in ((folder / "loop", rubric_file, "no such folder"),
+                                    (folder, folder / "loop", "cannot be read: Too many levels of symbolic links")):
+        with pytest.raises(UsageError, match=f"loop: {expected}"):
+            run_grading(place, rubric, tmp_path / "out")
 
 
 def test_folders_deeper_than_any_submission_are_refused_in_words(tmp_path: Path) -> None:
