@@ -82,6 +82,38 @@ def test_16_bit_grey_in_which_0_is_white_is_refused(tmp_path: Path) -> None:
         decode_image(tmp_path / "x.tif", 32, 32)
 
 
+def tiff(values: np.ndarray, photometric: int, sample_format: int) -> bytes:
+    """An uncompressed TIFF file of (H, W, C) values, written without Pillow, which writes neither kind below."""
+    height, width, channels = values.shape
+    tags = {256: width, 257: height, 258: 8 * values.itemsize, 259: 1, 262: photometric, 273: 4096, 277: channels,
+            278: height, 279: values.nbytes, 339: sample_format}
+    more = b"".join(struct.pack("<4H", *4 * [value]) for value in (tags[258], sample_format))
+    entries, at = b"", 10 + 12 * len(tags)
+    for tag, value in tags.items():
+        several = tag in (258, 339) and channels > 1
+        entries += struct.pack("<HHII", tag, 3 if tag in (258, 339) else 4, channels if several else 1,
+                               at + 4 + 8 * (tag == 339) if several else value)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + more
+    return head.ljust(4096, b"\0") + values.tobytes()
+
+
+def test_colours_that_do_not_use_their_16_bits_and_signed_pixels_are_refused(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (32, 32, 4), np.uint16)
+    for name, write in (("x.ppm", lambda v: b"P6 32 32 65535\n" + v[..., :3].astype(">u2").tobytes()),
+                        ("x.tif", lambda v: tiff(v, 5, 1))):
+        (tmp_path / name).write_bytes(write(values))
+        decode_image(tmp_path / name, 32, 32)
+        (tmp_path / name).write_bytes(write(values >> 4))
+        with pytest.raises(ValueError, match="whole range"):
+            decode_image(tmp_path / name, 32, 32)
+    signed = np.arange(-512, 512).reshape(32, 32, 1) // 8
+    (tmp_path / "y.tif").write_bytes(tiff(signed.astype(np.int8), 1, 2))
+    with pytest.raises(ValueError, match="signed"):
+        decode_image(tmp_path / "y.tif", 32, 32)
+    (tmp_path / "y.tif").write_bytes(tiff((signed + 64).astype(np.uint8), 1, 1))
+    assert np.array_equal(decode_image(tmp_path / "y.tif", 32, 32, 1)[0], signed + 64)
+
+
 def png(values: np.ndarray, transparent: list[int] | None = None) -> bytes:
     """A PNG file of (H, W, C) uint16, written without Pillow, which writes no 16-bit colours."""
     height, width, channels = values.shape

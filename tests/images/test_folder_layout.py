@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -141,6 +142,10 @@ def test_an_empty_split_folder_is_named_and_left_out(tmp_path: Path, capfd: pyte
     (["images", "masks"], "'images', 'masks' are kinds of files and not classes"),
     (["JPEGImages", "SegmentationClass", "Annotations"], "are kinds of files and not classes"),
     (["train__images", "train__labels", "valid__images"], "'images', 'labels' are kinds of files and not classes"),
+    (["training__images", "training__1st_manual", "training__mask"], "are kinds of files and not classes"),
+    (["train", "train_masks"], "'train', 'train_masks' are kinds of files and not classes"),
+    (["traindata", "testdata"], "'traindata' and 'testdata'"),
+    (["train", "eval"], "'train' holds images but no class folders"),
     (["cat", "dog", "pets__cat", "pets__dog"], "'pets' holds sub-folders with the names of classes ('cat', 'dog')"),
     (["test", "control"], "has 1 class folder; the images must be in 2 to 1000 sub-folders, one per class; left out: "
                           "10 images in test/, which has no class folders"),
@@ -160,6 +165,19 @@ def test_a_layout_without_a_clear_meaning_is_refused(places: list[str], words: s
 def test_names_that_only_look_like_splits_or_files_are_classes(names: tuple[str, ...], tmp_path: Path) -> None:
     fill(tmp_path / "set", **dict.fromkeys(names, 10))
     assert read_layout(tmp_path / "set").classes == tuple(sorted(names))
+
+
+def test_a_class_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "set", cat=10, dog=10, locked=10)
+    scan = os.scandir
+
+    def scandir(place: str | Path) -> Any:  # root may read everything
+        if Path(place).name == "locked":
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert "locked cannot be read; change its permissions" in refusal(tmp_path / "set", tmp_path)
 
 
 def test_composed_and_decomposed_names_are_the_same_class(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from tests.images.samples import empty, leftovers, load_folder, sha256_of, trunc
 from utils.errors import RunError, UsageError
 from utils.images import chunks, image_folder
 from utils.images.datasets import load_dataset
+from utils.images.folder_layout import Layout
+from utils.images.image_folder import listing_digest
 from utils.images.splits import PARTS
 
 pytestmark = pytest.mark.usefixtures("decoded_here")
@@ -278,3 +280,18 @@ def test_images_that_all_differ_get_no_note(tmp_path: Path, capfd: pytest.Captur
     for name, seed in (("a", 1), ("b", 2)):
         save_all(tmp_path / "set" / name, noise(30, seed))
     assert notes_on(tmp_path / "set", tmp_path, capfd) == []
+
+
+def test_two_files_of_equal_size_and_time_that_change_places_are_noticed(tmp_path: Path) -> None:
+    files = [tmp_path / name / "0.bmp" for name in ("cat", "dog")]
+    for value, file in enumerate(files):
+        file.parent.mkdir()
+        Image.new("L", (8, 8), value).save(file)
+        os.utime(file, (1e9, 1e9))
+    layout = Layout(("cat", "dog"), [("", label, file) for label, file in enumerate(files)], {}, "")
+    before = listing_digest(tmp_path, layout, 32)
+    assert listing_digest(tmp_path, layout, 32) == before
+    files[0].rename(tmp_path / "other")
+    files[1].rename(files[0])
+    (tmp_path / "other").rename(files[1])
+    assert listing_digest(tmp_path, layout, 32) != before

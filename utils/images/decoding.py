@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-DECODING = 3  # number of the rules below; raise it with every change of pixels, so that caches are decoded again
+DECODING = 4  # number of the rules below; raise it with every change of pixels, so that caches are decoded again
 SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
             ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
 # Pillow's formats of these suffixes.  Others are not tried: PostScript, for example, would start another program.
@@ -75,20 +75,21 @@ def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":
     """The loaded image with 8 bits per channel, and remarks.
 
     16-bit grey is taken as 8, 12 or 16 bits, the fewest that hold its largest value.  Pillow keeps the upper 8 of
-    16-bit colours and of grey with transparency, so that those with 12 bits or fewer are refused.
+    16-bit colours and of grey with transparency (of PPM rounded), so that those with 12 bits or fewer are refused.
     """
     import numpy as np
     from PIL import Image
 
-    # what the file holds, which load() forgets; BGR;16 is BMP's 5 or 6 bits per colour
-    deep = ";16" in str(getattr(image, "tile", "")).replace("BGR;16", "")
+    # what the file holds, which load() forgets; BGR;16 is BMP's 5 or 6 bits per colour, the second is PPM's 16
+    tile = str(getattr(image, "tile", "")).replace("BGR;16", "")
+    deep = ";16" in tile or "('RGB', 65535)" in tile
     image.load()
     tags = getattr(image, "tag_v2", {})  # of a TIFF file
     if max(tags.get(258, [8])) > 8 and image.mode in ("RGB", "RGBA") and not deep:  # BitsPerSample; Pillow reads noise
         raise ValueError("16-bit colours in separate planes; save it with 8 bits per colour")
-    if deep and image.mode in ("RGB", "RGBA", "LA"):
+    if deep and image.mode in ("RGB", "RGBA", "LA", "CMYK"):
         largest = max(high for _, high in image.getextrema()[:len(image.mode.rstrip("A"))])  # type: ignore
-        if largest < 16 or isinstance(image.info.get("transparency"), tuple):
+        if largest < 16 + (image.format == "PPM") or isinstance(image.info.get("transparency"), tuple):
             raise ValueError("16-bit colours, or grey with transparency, that do not use the whole range; save it with "
                              "8 bits per colour")
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
@@ -100,7 +101,7 @@ def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":
         if "transparency" in image.info:
             grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], 0, 255).astype(np.uint8)))
         return grey, (f"16-bit grey read as {bits} bits, so that {(1 << bits) - 1} is white",) * bool(values.any())
-    if image.mode in ("I", "F"):
+    if image.mode in ("I", "F") or 2 in tags.get(339, ()):  # SampleFormat: signed
         raise ValueError("pixels of 32 bits, or signed ones; save it with 8 bits")
     return image, ()
 

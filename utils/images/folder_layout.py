@@ -17,8 +17,9 @@ from utils.images.splits import TEST_FRACTION, VALIDATION_FRACTION
 
 Listed = tuple[str, int, Path]  # an image file: split ("" if the folder names none), label, file
 
+# a folder's name in lower case -> its split
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-          "test": "test", "testing": "test"}  # a folder's name in lower case -> its split
+          "eval": "val", "evaluation": "val", "test": "test", "testing": "test"}
 LITTER = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbs.db",
           "ehthumbs.db", "desktop.ini", "icon\r"}  # what systems leave behind, in lower case; hidden names are, too
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of a folder's name: trainA -> train, A
@@ -151,7 +152,7 @@ def _contents(folder: Path) -> tuple[Files, list[Path]]:
 def _by_name(folders: list[Path]) -> dict[str, Files]:
     """What each folder holds.  Names are composed (NFC), since macOS decomposes them and other systems do not.
 
-    Raises UsageError for two names that differ only in that.
+    Raises UsageError for two names that differ only in that, and for a folder that cannot be read.
     """
     found: dict[str, Files] = {}
     for folder in folders:
@@ -160,6 +161,8 @@ def _by_name(folders: list[Path]) -> dict[str, Files]:
             raise UsageError(f"{folder.parent}: two folders are called {name!r}, with their accents composed and "
                              "decomposed; merge or rename them")
         found[name] = find_files(folder)
+        if folder in found[name].images:  # so find_files reports a folder that cannot be listed
+            raise UsageError(f"{folder} cannot be read; change its permissions")
     return dict(sorted(found.items()))
 
 
@@ -244,7 +247,7 @@ def _check_names(path: Path, trees: dict[str, _Tree]) -> None:
     """
     for tree in trees.values():
         words = {name: {word.lower() for word in WORDS.findall(name)} for name in tree.folders}
-        splits = {name: {SPLITS.get(word.removesuffix("set").removesuffix("s")) for word in said}
+        splits = {name: {SPLITS.get(re.sub("(set|data)?s?$", "", word)) for word in said}
                   for name, said in words.items()}
         train = [name for name in splits if "train" in splits[name]]
         other = [name for name in splits if {"val", "test"} & splits[name] and name not in train]
@@ -252,7 +255,7 @@ def _check_names(path: Path, trees: dict[str, _Tree]) -> None:
             raise UsageError(f"{path}: the folders {train[0]!r} and {other[0]!r} are named after splits and not after "
                              "classes; move the images into train/CLASS, val/CLASS and test/CLASS")
         kinds = [bool(said & IMAGES) - bool(said & COMPANIONS) for said in words.values()]
-        if {1, -1} == {*kinds}:
+        if {1, -1} <= {*kinds} or any(said & COMPANIONS and said & SPLITS.keys() for said in words.values()):
             raise UsageError(f"{tree.path}: the folders {_some([*words])} are kinds of files and not classes; the "
                              "images must be in one folder per class")
 

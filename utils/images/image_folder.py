@@ -82,13 +82,13 @@ def _unreadable_text(names: list[str]) -> str:
 
 def listing_digest(path: Path, layout: Layout, side: int) -> str:
     """Changes when an image of the folder is added, removed, moved, written again or changes its permissions, and with
-    the side and the rules of decoding."""
+    the side and the rules of decoding.  Two equally old and large files that change places differ in their ctime."""
     rows: list[list[str | int]] = []
     for split, label, file in layout.images:
         rows.append([split, label, file.relative_to(path).as_posix()])
         try:
             status = file.stat()
-            rows[-1] += [status.st_size, status.st_mtime_ns, status.st_mode]
+            rows[-1] += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode]
         except OSError:  # a dead link
             pass
     return hashlib.sha256(json.dumps([DECODING, str(path), side, rows]).encode()).hexdigest()
