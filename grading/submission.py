@@ -47,7 +47,7 @@ EXPORTS = [re.compile(r"(?P<who>.+?_\d+)_assignsubmission_[a-z]+(?:_.*)?/?"), BL
            re.compile(r"(?P<who>.+?)(?:_LATE)?_(?P<id>\d{2,})" + CANVAS_FILE)]
 MAX_DEPTH, MAX_FILES, MAX_LISTED = 40, 500, 20_000
 SHOWN, MOST_LINES = 120, 20  # characters of a path and lines on what is refused that are shown
-MAX_READ = 8 * 2**20  # bytes of one read while opening an archive: its list of entries, with those of an environment
+MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of about MAX_LISTED entries
 BLOCK = 2**20
 Opener = Callable[[], IO[bytes]]
 Entry = tuple[str, Opener | str | None]  # a path, and a function that opens it, why it is refused, or None: passed over

@@ -436,7 +436,7 @@ CORPUS: dict[str, Callable[[Path], None]] = {
     "zip-encrypted": zip_bytes(central(lambda data, at: data.__setitem__(at + 8, data[at + 8] | 1))),
     "zip-wrong-sums": zip_bytes(central(lambda data, at: data.__setitem__(slice(at + 16, at + 20), b"\1\2\3\4"))),
     "zip-false-sizes": zip_bytes(central(lambda data, at: data.__setitem__(slice(at + 24, at + 28), b"\n\0\0\0"))),
-    "zip-long-list": zipped(lambda archive: [archive.writestr("x" * 60_000 + f"{i}.txt", "") for i in range(145)]),
+    "zip-long-list": zipped(lambda archive: [archive.writestr("x" * 60_000 + f"{i}.txt", "") for i in range(40)]),
     "zip-windows-slip": with_entry("..\\..\\escaped.json"),
     "a\nb": added("=x.json", b"{}"), "a b": added("=x.json", b"{}"),
     "zip-null-name": with_entry("a\x01b.json"),
