@@ -10,6 +10,8 @@ from utils.command_line import MOST_COLUMNS
 from utils.recipe import ENCODER_DEFAULTS, LatentRecipe
 from utils.records.schema import Record, setting_hash
 
+Layer = tuple[dict[str, Any], str]  # values of a recipe's fields, and where they come from, in words
+
 
 @dataclass(frozen=True)
 class Task:
@@ -37,20 +39,35 @@ class Task:
         """The methods that run when none is named, on a data set that uses this family's recipes."""
         return self.default[family]
 
+    def layers(self, family: str, method: str, encoder: str | None = None, long: bool = False) -> list[Layer]:
+        """What differs from the recipe's own defaults; where layers share a field, the last one counts.
+
+        family: the data set whose recipes are used (DatasetSpec.recipes); encoder: in place of the entry's own; long:
+        the entry of --recipe long.
+        """
+        entry, file = self.recipes.get((family, method), {}), source_file(self.recipe)
+        if long:
+            entry, file = self.long[family, method].values, "--recipe long: training/long_recipes.py"
+        layers = [({"method": method}, ""), (entry, f'{file}, ("{family}", "{method}")')]
+        if encoder is not None and encoder != entry.get("encoder", self.recipe.encoder):
+            layers.append((self.encoders.get(encoder, {}) | {"encoder": encoder}, f"set by encoder {encoder}"))
+        return layers
+
     def default_recipe(self, family: str, method: str | None = None, encoder: str | None = None,
                        long: bool = False) -> LatentRecipe:
-        """The recipe of a data set, and of a method and an encoder where they are named.
-
-        family: the data set whose recipes are used (DatasetSpec.recipes); long: that of --recipe long.
-        """
+        """The recipe made of layers(); method: by default the first that runs when none is named."""
         method = self.default_methods(family)[0] if method is None else method
-        # the recipe itself refuses an unknown method
-        entry = self.long[family, method].values if long else self.recipes.get((family, method), {})
-        recipe = self.recipe(method=method, **entry)
-        if encoder in (None, recipe.encoder):
-            return recipe
-        values = entry | self.encoders.get(str(encoder), {}) | {"encoder": encoder}
-        return self.recipe(method=method, **values)
+        return self.recipe(**flattened(self.layers(family, method, encoder, long)))
+
+
+def flattened(layers: list[Layer]) -> dict[str, Any]:
+    """The value of every field in the layers."""
+    return {name: value for values, _ in layers for name, value in values.items()}
+
+
+def source_file(cls: type) -> str:
+    """The file that defines a class, below the project's root."""
+    return f"{cls.__module__.replace('.', '/')}.py"
 
 
 TASKS = {
