@@ -67,8 +67,8 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
                      mean_area(recipe.resize_from), first=recipe.resize_from ** 2)
     for _ in loop.epochs():
         for index in loop.batches():
-            size = size_after(loop.step_done / loop.steps, full, recipe.resize_from)
-            loop.step(smoothed_loss, index, size, loop.epoch % 2 == 0)
+            size = size_after(loop.progress.step / loop.steps, full, recipe.resize_from)
+            loop.step(smoothed_loss, index, size, loop.progress.epoch % 2 == 0)
         loop.end_epoch(validation_loss)
     return loop.finished()
 

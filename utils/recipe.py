@@ -10,6 +10,7 @@ be computed from it is a property or a function.  Imports nothing heavy, because
 
 import argparse
 import dataclasses
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
@@ -208,12 +209,10 @@ def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
             continue
         if number != number or number in (float("inf"), float("-inf")):
             raise UsageError(f"{name} {number}: must be a finite number")
-        if allowed["above"] is not None and not number > allowed["above"]:
-            raise UsageError(f"{name} {number}: must be above {allowed['above']}")
-        if allowed["least"] is not None and not number >= allowed["least"]:
-            raise UsageError(f"{name} {number}: must be at least {allowed['least']}")
-        if allowed["most"] is not None and not number <= allowed["most"]:
-            raise UsageError(f"{name} {number}: must be at most {allowed['most']}")
+        for bound, holds, words in (("above", operator.gt, "above"), ("least", operator.ge, "at least"),
+                                    ("most", operator.le, "at most")):
+            if allowed[bound] is not None and not holds(number, allowed[bound]):
+                raise UsageError(f"{name} {number}: must be {words} {allowed[bound]}")
 
 
 def check_divides(batch_size: int, processes: int) -> None:

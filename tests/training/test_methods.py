@@ -260,7 +260,7 @@ def joint_views(data: DeviceData, **given) -> list[list[tuple[torch.Tensor, torc
     plain = Loop.augmented
 
     def augmented(loop: Loop, index, generator=None, mirrored=None, size=None) -> torch.Tensor:
-        if len(asked) < loop.epoch:
+        if len(asked) < loop.progress.epoch:
             asked.append([])
         asked[-1].append((index, mirrored, size))
         images = plain(loop, index, generator, mirrored, size)
