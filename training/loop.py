@@ -30,7 +30,6 @@ from tqdm import tqdm
 from evaluation.scoring import expected_seconds
 from models.encoders import Encoder, build_encoder
 from models.saved import Saved
-from training.augment import random_affine
 from training.checkpoints import Checkpoints, Progress
 from utils.compute import distributed
 from utils.compute.allocator import keeping_freed_memory
@@ -39,7 +38,7 @@ from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import DTYPES, cast
 from utils.console import in_words
 from utils.errors import RunError
-from utils.images.on_device import DeviceData, evaluation_batch, to_float
+from utils.images.on_device import DeviceData, evaluation_batch
 from utils.recipe import LatentRecipe, Recipe, check_divides
 from utils.records.schema import Epoch
 
@@ -215,17 +214,6 @@ class Loop:
                 self.data.read_ahead(following)
             yield batches[position]
             self.progress.position += 1
-
-    def augmented(self, index: Tensor, generator: Generator, mirrored: Tensor | None = None,
-                  size: tuple[int, int] | None = None) -> Tensor:
-        """Images with the recipe's random crop, shift, rotation and flip: (B,) indices -> (B, C, H, W) in [0, 1].
-
-        mirrored: (B,) bool, the images to mirror, instead of the recipe's flip; size: (H, W) of the result.
-        """
-        r = self.recipe
-        return random_affine(to_float(self.data.images[index]), generator, crop_scale=r.crop_scale,
-                             translate=r.translate, degrees=r.rotate_degrees,
-                             flip=r.flip if mirrored is None else mirrored, size=size)
 
     def step(self, loss_function: LossFunction, index: Tensor, *constants: Any,
              then: Callable[[], None] | None = None) -> None:
