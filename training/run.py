@@ -126,18 +126,13 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     Of several processes the first one scores and writes; all of them return the record.
     """
     clock, work_before = time.monotonic(), work_of_others()
-    fields = as_json(recipe)
-    checkpoints = setup.checkpoints
+    fields, checkpoints = as_json(recipe), setup.checkpoints
     # everything known before the training is validated before the training
     begun = schema.Run(
         task=task, dataset=dataset.name, method=recipe.method, objective="", seed=setup.seed, argv=argv,
         started=checkpoints.started if checkpoints else schema.utc_now(), seconds=0.0,
         status="quick" if setup.quick else "complete", init=init_of(setup.init),
         resumed=checkpoints.resumed if checkpoints else 0)
-
-    def seconds() -> float:
-        return time.monotonic() - clock + (checkpoints.lost if checkpoints else 0.0)
-
     environment = describe(setup.device, setup.precision, setup.conv_gflops)
     known: dict[str, Any] = {
         "schema": 4,
@@ -149,12 +144,21 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
         "environment": environment}
     data = DeviceData.load(dataset, setup.device, recipe.labels)
 
-    def write(record: schema.Record, path: Path) -> None:
+    def write(path: Path, status: str, trained: Trained, evaluation_flops: float = 0.0, **more: Any) -> schema.Record:
         """Write the record, then delete the run's checkpoints."""
+        seconds = time.monotonic() - clock + (checkpoints.lost if checkpoints else 0.0)
+        record = schema.Record(
+            **known | more, history=trained.history,
+            run=begun.model_copy(update={"seconds": seconds, "status": status, "objective": trained.objective}),
+            derived=schema.Derived(
+                steps=trained.steps, training_flops=trained.flops, evaluation_flops=evaluation_flops, protocol=PROTOCOL,
+                parameters={name: sum(p.numel() for p in module.parameters())
+                            for name, module in trained.modules.items()}))
         with writing(path):
             schema.write_record(record, path)
         if checkpoints:
             checkpoints.remove()
+        return record
 
     def score_and_write(trained: Trained) -> tuple[schema.Record, Path]:
         for module in trained.modules.values():
@@ -173,19 +177,13 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
             if not setup.quick and dataset.image_shape[0] in (1, 3):
                 shown = dataset.test_images[scores.arrays["map_index"]]
                 artifacts["thumbnails"] = write_thumbnails(path.parent, dataset.name, shown, owner=path.stem)
-        record = schema.Record(
-            **known | {"environment": environment.model_copy(
-                update={"other_load": load_since(work_before, time.monotonic() - clock)})},
-            run=begun.model_copy(update={"seconds": seconds(), "objective": trained.objective}),
-            derived=schema.Derived(
-                steps=trained.steps, training_flops=trained.flops, evaluation_flops=scores.flops, protocol=PROTOCOL,
-                parameters={name: sum(p.numel() for p in module.parameters())
-                            for name, module in scores.modules.items()}),
+        other_load = load_since(work_before, time.monotonic() - clock)
+        return write(
+            path, begun.status, dataclasses.replace(trained, modules=scores.modules), scores.flops,
+            environment=environment.model_copy(update={"other_load": other_load}),
             selection=schema.Selection(rule="the last epoch" if trained.history else "nothing was trained",
-                                       epoch=len(trained.history)), history=trained.history,
-            metrics=scores.metrics, confusion=scores.confusion, artifacts=artifacts)
-        write(record, path)
-        return record, path
+                                       epoch=len(trained.history)),
+            metrics=scores.metrics, confusion=scores.confusion, artifacts=artifacts), path
 
     try:
         with checkpoints.stoppable() if checkpoints else nullcontext():
@@ -195,17 +193,14 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
         return distributed.from_first(lambda: score_and_write(trained))
     except (Diverged, NotFinite) as error:
         if isinstance(error, Diverged):
-            epoch, steps, step, history = error.epoch, error.step - 1, error.step, error.history
+            epoch, step, ended = error.epoch, error.step, Trained({}, error.history, "", error.step - 1, 0.0)
         else:
-            epoch, steps, step, history = len(trained.history), trained.steps, trained.steps, trained.history
+            epoch, step = len(trained.history), trained.steps
+            ended = dataclasses.replace(trained, modules={}, objective="", flops=0.0)
         path = target.with_name(f"{target.stem}_failed.json")
-        failed = schema.Record(
-            **known, run=begun.model_copy(update={"seconds": seconds(), "status": "failed"}),
-            derived=schema.Derived(
-                steps=steps, parameters={}, training_flops=0.0, evaluation_flops=0.0, protocol=PROTOCOL),
-            selection=None, history=history, metrics={}, confusion=None, artifacts={},
-            failure=schema.Failure(reason=str(error), epoch=epoch, step=step))
-        distributed.from_first(lambda: write(failed, path))
+        failure = schema.Failure(reason=str(error), epoch=epoch, step=step)
+        distributed.from_first(lambda: write(path, "failed", ended, selection=None, metrics={}, confusion=None,
+                                             artifacts={}, failure=failure))
         error.add_note(f"recorded in {path}")
         raise
 
