@@ -1,6 +1,7 @@
 """Networks on top of a latent: heads for training and for scoring it, and decoders, which give an image."""
 
 import math
+from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
@@ -10,17 +11,13 @@ from models.encoders import ImageShape, hidden_layers
 from utils.errors import UsageError
 
 
-class ProjectionHead(nn.Module):
+class ProjectionHead(nn.Sequential):
     """linear - norm - ReLU - linear (Chen et al. 2020, section 4.2).  (B, latent_dim) -> (B, out_dim)."""
 
     def __init__(self, latent_dim: int, hidden_dim: int, out_dim: int) -> None:
-        super().__init__()
-        self.linear1 = nn.Linear(latent_dim, hidden_dim, bias=False)
-        self.norm = nn.BatchNorm1d(hidden_dim)
-        self.linear2 = nn.Linear(hidden_dim, out_dim, bias=False)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.linear2(self.norm(self.linear1(z)).relu())
+        super().__init__(OrderedDict(
+            linear1=nn.Linear(latent_dim, hidden_dim, bias=False), norm=nn.BatchNorm1d(hidden_dim), relu=nn.ReLU(),
+            linear2=nn.Linear(hidden_dim, out_dim, bias=False)))
 
 
 class LinearHead(nn.Module):

@@ -84,7 +84,6 @@ class AutoencodingRecipe(FrozenRecipe):
                 "mse": "mean squared error of the pixels, in [0, 1]"}[self.loss]
 
 
-DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("plain",), "mnist": ("plain",), "digits": ("plain",)}
 # No flips on digits: a mirrored digit is a different shape.  To reconstruct pixels, MNIST and digits use the fully
 # connected autoencoder that the task asks for.
 MNIST: dict[str, Any] = {

@@ -64,6 +64,7 @@ class LatentRecipe:
     """Fields of every latent, trained or not: the encoder and its input.  UsageError for a value out of range."""
 
     methods_in_words: ClassVar[dict[str, Method]] = {}
+    epochs, finetune = 0, False  # no fields here, as a control trains nothing; fields of Recipe and FrozenRecipe
     method: str = knob("", "one of the task's methods")
     latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
@@ -84,16 +85,6 @@ class LatentRecipe:
         for f in fields(self):
             check_value(f, getattr(self, f.name))
         check_widths(self.encoder, self.widths)
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the training split; a recipe that trains nothing has none."""
-        return 0
-
-    @property
-    def finetune(self) -> bool:
-        """Whether the encoder is trained further with labels before it is scored."""
-        return False
 
     @property
     def objective(self) -> str:
