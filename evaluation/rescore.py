@@ -17,6 +17,7 @@ from utils.errors import RunError
 from utils.images.datasets import load_dataset
 from utils.images.on_device import DeviceData, Images
 from utils.records.environment import choose_device
+from utils.records.schema import Record
 
 BATCH = 200  # images at once: with 500 each layer's activations are mapped and unmapped again, a fifth of the time
 
@@ -28,9 +29,17 @@ def test_images(dataset: str, data_dir: Path) -> DeviceData:
 
 def predict_again(path: Path, data: DeviceData) -> np.ndarray:
     """(N,) classes of the test images by the checkpoint of the record at `path`.  Raises RunError where it has none."""
-    device, saved = data.test_images.device, load_saved(path)
-    classifier = load_classifier(saved).to(device)
-    return predict(classifier, latents_of(saved.encoder.to(device), data.test_images)).cpu().numpy()
+    device = data.test_images.device
+    encoder, classifier = load_scorer(path)
+    return predict(classifier.to(device), latents_of(encoder.to(device), data.test_images)).cpu().numpy()
+
+
+def load_scorer(path: Path) -> tuple[nn.Module, nn.Module]:
+    """Encoder and classifier of the record at `path`, on the CPU, from its checkpoint alone.  Raises RunError."""
+    saved = load_saved(path)
+    classifier = build_classifier(saved.record)
+    fill(saved.checkpoint, "classifier", classifier)
+    return saved.encoder, classifier
 
 
 def latents_of(encoder: nn.Module, images: Images) -> Tensor:
@@ -39,17 +48,12 @@ def latents_of(encoder: nn.Module, images: Images) -> Tensor:
     return torch.cat([encode(encoder, part) for part in images.split(BATCH)])
 
 
-def load_classifier(saved: Saved) -> nn.Module:
-    """The classifier that a run was scored with, on the CPU, from its checkpoint alone.  Raises RunError."""
-    record = saved.record
+def build_classifier(record: Record) -> nn.Module:
+    """The classifier that the task is scored with, with the shapes of its checkpoint."""
     latent_dim, classes = int(record.recipe.number("latent_dim")), len(record.data.classes)
     if record.run.task == "1.2.2" or record.recipe.fields.get("finetune"):
-        classifier: nn.Module = LinearHead(latent_dim, classes)
-    else:
-        mlp = MLPClassifier(latent_dim, CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT)
-        classifier = Standardised(mlp, latent_dim)
-    fill(saved.checkpoint, "classifier", classifier)
-    return classifier
+        return LinearHead(latent_dim, classes)
+    return Standardised(MLPClassifier(latent_dim, CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), latent_dim)
 
 
 def load_decoder(saved: Saved) -> ConvDecoder | MLPDecoder:

@@ -28,7 +28,7 @@ from evaluation import rescore
 from evaluation.figure_arrays import to_uint8
 from evaluation.scores import predict
 from grading.score import LONGEST, SKETCH, losses_digest
-from models.saved import Saved, load_saved
+from models.saved import Saved, fill, load_saved
 from report.load import check_known
 from training.tasks import TASKS
 from utils.command_line import OUT_OF_MEMORY
@@ -186,7 +186,8 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: 
     report |= {"claimed": record.headline.correct, "n": record.headline.n,
                "labelled": labels_used and run.task != "1.2.2"}
     saved = load_saved(path)
-    classifier = rescore.load_classifier(saved)
+    classifier = rescore.build_classifier(record)
+    fill(saved.checkpoint, "classifier", classifier)
     for name, stack in images.items():
         if name.split("/")[0] == run.dataset:
             z = rescore.latents_of(saved.encoder, stack)

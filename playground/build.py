@@ -17,8 +17,8 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from evaluation.rescore import latents_of, load_classifier, load_decoder
-from models.saved import load_saved
+from evaluation.rescore import build_classifier, latents_of, load_decoder
+from models.saved import fill, load_saved
 from playground.export import Store, classifier_layers, decoder_layers, encoder_layers
 from report import show
 from report.drawing import PALETTE
@@ -108,7 +108,8 @@ def model(run: Loaded, folder: Path, store: Store, images: Tensor, labels: Tenso
           shown: np.ndarray) -> dict[str, Any]:
     """What page.js needs of one run.  images, test: (N, H, W, C) uint8; shown: places of the latter on the map."""
     saved = load_saved(folder / run.name)
-    classifier = load_classifier(saved)
+    classifier = build_classifier(saved.record)
+    fill(saved.checkpoint, "classifier", classifier)
     z = latents_of(saved.encoder, images)
     has_decoder = isinstance(saved.record.recipe.fields.get("decoder_widths"), list)
     decoder = decoder_layers(load_decoder(saved), store) if has_decoder else None
