@@ -23,8 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.common import Contestant, Timed
-from models.decoders import build_decoder
-from models.heads import LinearHead, ProjectionHead
+from models.heads import LinearHead, ProjectionHead, build_decoder
 from training.contrastive import view_size
 from training.loop import Setup, new_encoder
 from training.tasks import TASKS

@@ -169,7 +169,7 @@ def resumed(task: str, recipe: Recipe, data: DeviceData, setup: Setup, after: in
     def step(loop: Loop, *arguments: Any, **options: Any) -> None:
         whole(loop, *arguments, **options)
         assert loop.checkpoints
-        loop.checkpoints.stop = loop.step_done == after
+        loop.checkpoints.stop = loop.progress.step == after
 
     with TemporaryDirectory() as folder:
         def setup_with_checkpoints() -> Setup:

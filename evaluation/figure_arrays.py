@@ -3,6 +3,8 @@
 Each function returns arrays under the names of `ARRAYS` in utils/records and, if there is one, the figure's metric.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -53,34 +55,26 @@ def tsne(x: np.ndarray) -> np.ndarray:
     """(M, D) -> (M, 2) float32: t-SNE (van der Maaten and Hinton 2008, scikit-learn); zeros where rows are alike."""
     from sklearn.manifold import TSNE
 
-    if alike(x):
-        return np.zeros((len(x), 2), np.float32)
-    return TSNE(perplexity=min(30.0, (len(x) - 1) / 3), init="pca", random_state=0).fit_transform(
-        within_range(x)).astype(np.float32)
+    return fitted(TSNE(perplexity=min(30.0, (len(x) - 1) / 3), init="pca", random_state=0), x)
 
 
 def first_components(x: np.ndarray) -> np.ndarray:
     """(M, D) -> (M, 2) float32: the first two principal components, of the (M, D) themselves; zeros where all alike."""
     from sklearn.decomposition import PCA
 
-    if alike(x):
-        return np.zeros((len(x), 2), np.float32)
-    return PCA(2, svd_solver="full").fit_transform(within_range(x)).astype(np.float32)
+    return fitted(PCA(2, svd_solver="full"), x)
 
 
-def alike(x: np.ndarray) -> bool:
-    """Whether the rows of (M, D) differ only by rounding, or contain a number that is not finite.
+def fitted(model: Any, x: np.ndarray) -> np.ndarray:
+    """model.fit_transform of (M, D) -> (M, 2) float32; zeros where rows are equal except for rounding, or not finite.
 
     Such rows cannot be drawn: t-SNE would divide its initial axes by 0, and scikit-learn's then ends the process.
     """
     deviation, largest = x.std(0, dtype=np.float64).max(), np.abs(x).max()
-    return not (np.isfinite(x).all() and deviation > ALIKE * largest)
-
-
-def within_range(x: np.ndarray) -> np.ndarray:
-    """(M, D), divided by the largest entry where squares would overflow or vanish in float32."""
-    largest = np.abs(x).max()
-    return x if 1e-15 < largest < 1e15 else x / largest
+    if not (np.isfinite(x).all() and deviation > ALIKE * largest):
+        return np.zeros((len(x), 2), np.float32)
+    in_range = x if 1e-15 < largest < 1e15 else x / largest  # squares neither overflow nor vanish in float32
+    return model.fit_transform(in_range).astype(np.float32)
 
 
 def agreement(points: Tensor, labels: Tensor, k: int = AGREEMENT_NEIGHBOURS) -> float:

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.scores import Standardised
-from models.decoders import ConvDecoder, MLPDecoder
 from models.encoders import ConvBlock, ConvDepthsEncoder, ConvEncoder, MLPEncoder, Normalise
-from models.heads import LinearHead, MLPClassifier
+from models.heads import ConvDecoder, LinearHead, MLPClassifier, MLPDecoder
 
 Layer = dict[str, Any]
 ESCAPE = 0xE000  # before a character whose highest bit is flipped

@@ -11,11 +11,23 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from utils.compute import distributed
+from utils.images.on_device import to_float
+from utils.recipe import Recipe
 
 
 def uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
     """(count,) floats, uniform in [low, high), on the generator's device."""
     return distributed.draw(torch.rand, (count,), generator) * (high - low) + low
+
+
+def augmented(images: Tensor, recipe: Recipe, generator: Generator, mirrored: Tensor | None = None,
+              size: tuple[int, int] | None = None) -> Tensor:
+    """The recipe's random crop, shift, rotation and flip: (B, H, W, C) uint8 images -> (B, C, H, W) in [0, 1].
+
+    mirrored: (B,) bool, the images to mirror, instead of the recipe's flip; size: (H, W) of the result.
+    """
+    return random_affine(to_float(images), generator, crop_scale=recipe.crop_scale, translate=recipe.translate,
+                         degrees=recipe.rotate_degrees, flip=recipe.flip if mirrored is None else mirrored, size=size)
 
 
 def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1.0, translate: float = 0.0,

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from models.decoders import build_decoder
+from models.heads import build_decoder
 from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents, patch_targets
-from training.augment import colour_jitter
+from training.augment import augmented, colour_jitter
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import Loop, Setup, Trained, new_encoder
 from utils.compute import distributed
@@ -46,7 +46,7 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
         return (features(z) - targets[index]).square().mean() + pixel_error(decoder(z.detach()), images, "l1")
 
     def augmented_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
-        images = loop.augmented(index, generator)
+        images = augmented(data.images[index], recipe, generator)
         seen = corrupt(images, missing, recipe, generator)
         return reconstruction_loss(seen, to_float(data.images[index]) if on_features else images, index), None
 

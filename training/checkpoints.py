@@ -36,8 +36,8 @@ LAST = "the same command resumes from the last checkpoint"
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-class Progress(Strict):
-    """The state of a training between two steps."""
+class Progress(Strict, frozen=False):
+    """The state of a training between two steps, which the loop updates."""
 
     epoch: Count  # the current epoch, from 1; the number of epochs plus one when all are done
     position: Count  # batches of it that are finished
@@ -47,7 +47,7 @@ class Progress(Strict):
     seen: Count
     learning_rate: float
     history: list[Epoch]
-    seconds: Seconds  # since training started, without interruptions
+    seconds: Seconds  # of training up to the last checkpoint, without interruptions
 
 
 class Checkpoint(Strict):

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from models.heads import LinearHead
-from training.augment import cutout
+from training.augment import augmented, cutout
 from training.classification_recipe import GROWING, RECIPES, ClassificationRecipe
 from training.loop import Diverged, Loop, Setup, Trained, new_encoder
 from utils.images.on_device import DeviceData, to_float
@@ -57,7 +57,7 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
     def smoothed_loss(index: Tensor, generator: Generator, size: tuple[int, int],
                       even_epoch: bool) -> tuple[Tensor, Tensor]:
         mirrored = mirrored_first[index] ^ even_epoch if recipe.alternating_flip else None
-        images = cutout(loop.augmented(index, generator, mirrored, size), generator,
+        images = cutout(augmented(data.images[index], recipe, generator, mirrored, size), generator,
                         round(recipe.cutout * size[0] / data.image_shape[1]), hidden)
         logits, labels = classifier(encoder(images)), data.labels[index]
         return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits.argmax(1) == labels
@@ -67,8 +67,8 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
                      mean_area(recipe.resize_from), first=recipe.resize_from ** 2)
     for _ in loop.epochs():
         for index in loop.batches():
-            size = size_after(loop.step_done / loop.steps, full, recipe.resize_from)
-            loop.step(smoothed_loss, index, size, loop.epoch % 2 == 0)
+            size = size_after(loop.progress.step / loop.steps, full, recipe.resize_from)
+            loop.step(smoothed_loss, index, size, loop.progress.epoch % 2 == 0)
         loop.end_epoch(validation_loss)
     return loop.finished()
 

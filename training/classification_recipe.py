@@ -44,7 +44,6 @@ class ClassificationRecipe(Recipe):
             raise UsageError("--flip contradicts --alternating-flip; add --no-alternating-flip")
 
 
-DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("joint",), "mnist": ("joint",), "digits": ("joint",)}
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "joint"): {
         "widths": (128, 384, 384), "epochs": 16, "batch_size": 500, "muon_learning_rate": 0.05, "translate": 4,

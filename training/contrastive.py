@@ -12,11 +12,11 @@ ConvDepthsEncoder), no blur at this resolution unless --blur-probability is give
 
 from torch import Generator, Tensor
 
-from training.augment import colour_jitter, gaussian_blur, random_affine
+from training.augment import augmented, colour_jitter, gaussian_blur
 from training.contrastive_methods import METHODS
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Loop, Setup, Trained, new_encoder
-from utils.images.on_device import DeviceData, to_float
+from utils.images.on_device import DeviceData
 
 
 def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
@@ -55,8 +55,7 @@ def view_size(recipe: ContrastiveRecipe, data: DeviceData) -> tuple[int, int]:
 def random_view(images: Tensor, recipe: ContrastiveRecipe, generator: Generator,
                 size: tuple[int, int] | None = None) -> Tensor:
     """(B, H, W, C) uint8 images -> one augmented view of each, (B, C, H, W) in [0, 1]; size: another (H, W)."""
-    moved = random_affine(to_float(images), generator, crop_scale=recipe.crop_scale, translate=recipe.translate,
-                          degrees=recipe.rotate_degrees, flip=recipe.flip, size=size)
+    moved = augmented(images, recipe, generator, size=size)
     coloured = colour_jitter(moved, generator, strength=recipe.colour_strength, probability=recipe.colour_probability,
                              grey_probability=recipe.grey_probability)
     return gaussian_blur(coloured, generator, recipe.blur_probability)

@@ -49,8 +49,7 @@ class ControlRecipe(LatentRecipe):
 
 
 OWN_ENCODER = {"pca": "pca", "patch_pca": "patch_pca", "depths": "conv_depths", "hybrid": "conv_patches"}
-DEFAULT: dict[str, tuple[str, ...]] = {
-    "cifar10": tuple(METHODS), "mnist": tuple(METHODS), "digits": tuple(METHODS)}
+DEFAULT = dict.fromkeys(("cifar10", "mnist", "digits"), tuple(METHODS))
 # with weights: the encoders of task 1.2.3
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "random"): {},

@@ -30,7 +30,6 @@ from tqdm import tqdm
 from evaluation.scoring import expected_seconds
 from models.encoders import Encoder, build_encoder
 from models.saved import Saved
-from training.augment import random_affine
 from training.checkpoints import Checkpoints, Progress
 from utils.compute import distributed
 from utils.compute.allocator import keeping_freed_memory
@@ -39,7 +38,7 @@ from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import DTYPES, cast
 from utils.console import in_words
 from utils.errors import RunError
-from utils.images.on_device import DeviceData, evaluation_batch, to_float
+from utils.images.on_device import DeviceData, evaluation_batch
 from utils.recipe import LatentRecipe, Recipe, check_divides
 from utils.records.schema import Epoch
 
@@ -141,10 +140,10 @@ class Loop:
         self.slowdown = 1.0  # of a mean step relative to the first ones
         self.timed_from: tuple[int, float, float] | None = None  # step, clock and CPU time; later steps are timed
         self.estimated = False
-        self.step_done = 0
-        self.history: list[Epoch] = []
-        self.learning_rate = 0.0
-        self.earlier_seconds = 0.0  # of this training, in interrupted processes
+        self.progress = Progress(epoch=1, position=0, step=0, losses=[], correct=0, seen=0, learning_rate=0.0,
+                                 history=[], seconds=0.0)
+        self.order: Tensor | None = None  # shuffled training images of the epoch
+        self.unread: list[Outputs] = []  # losses and which predictions were right, of the last steps, on the device
         self.kept: dict[str, Tensor] = {}
         self.checkpoints = setup.checkpoints
         self.checkpoint_due = False  # agreed across processes at the last step
@@ -152,14 +151,6 @@ class Loop:
         self.replayed: Replayed | None = None
         if self.checkpoints:
             self.checkpoints.next_stage()
-        self._begin_epoch(1)
-
-    def _begin_epoch(self, epoch: int) -> None:
-        self.epoch, self.position = epoch, 0  # position: finished batches of the epoch
-        self.order: Tensor | None = None  # shuffled training images of the epoch
-        self.losses: list[float] = []
-        self.unread: list[Outputs] = []  # losses and which predictions were right, of the last steps, on the device
-        self.correct = self.seen = 0
 
     def count_flops(self, loss_function: LossFunction, share: float = 1.0, once: float = 0.0,
                     first: float = 1.0) -> None:
@@ -197,12 +188,12 @@ class Loop:
               f"{self.device.type} in {self.setup.precision}", flush=True)
         self._restore()
         distributed.copy_first(self._tensors().values())  # data statistics differ in the last digit between machines
-        self.started = time.monotonic()
-        with keeping_freed_memory(), tqdm(total=self.steps, initial=self.step_done, unit="step", disable=None,
+        self.started = time.monotonic() - self.progress.seconds
+        with keeping_freed_memory(), tqdm(total=self.steps, initial=self.progress.step, unit="step", disable=None,
                                           file=sys.stderr, leave=False) as self.bar:
-            while self.epoch <= self.recipe.epochs:
+            while self.progress.epoch <= self.recipe.epochs:
                 self.network.train()
-                yield self.epoch
+                yield self.progress.epoch
 
     def batches(self) -> Iterator[Tensor]:
         """One epoch of indices into data.images, shuffled, (batch_size,) each, from the resumed position on.
@@ -215,25 +206,14 @@ class Loop:
             self.order = torch.randperm(len(self.data.train), generator=self.generator, device=self.device)
         whole = self.data.order_of_epoch(self.data.train[self.order[: self.steps_per_epoch * self.batch_size]])
         batches = [distributed.share(batch) for batch in whole.split(self.batch_size)]
-        self.data.read_ahead(batches[min(self.position, len(batches) - 1)])
-        while self.position < len(batches):
+        self.data.read_ahead(batches[min(self.progress.position, len(batches) - 1)])
+        while (position := self.progress.position) < len(batches):
             if self.checkpoints and (self.checkpoints.due() if distributed.world_size() == 1 else self.checkpoint_due):
                 self._save(self.checkpoints)
-            for following in batches[self.position + 1 : self.position + 2]:
+            for following in batches[position + 1 : position + 2]:
                 self.data.read_ahead(following)
-            yield batches[self.position]
-            self.position += 1
-
-    def augmented(self, index: Tensor, generator: Generator, mirrored: Tensor | None = None,
-                  size: tuple[int, int] | None = None) -> Tensor:
-        """Images with the recipe's random crop, shift, rotation and flip: (B,) indices -> (B, C, H, W) in [0, 1].
-
-        mirrored: (B,) bool, the images to mirror, instead of the recipe's flip; size: (H, W) of the result.
-        """
-        r = self.recipe
-        return random_affine(to_float(self.data.images[index]), generator, crop_scale=r.crop_scale,
-                             translate=r.translate, degrees=r.rotate_degrees,
-                             flip=r.flip if mirrored is None else mirrored, size=size)
+            yield batches[position]
+            self.progress.position += 1
 
     def step(self, loss_function: LossFunction, index: Tensor, *constants: Any,
              then: Callable[[], None] | None = None) -> None:
@@ -253,7 +233,7 @@ class Loop:
                 then()
             return loss.detach(), right
 
-        scale = schedule(self.step_done, self.steps, self.recipe.warmup)
+        scale = schedule(self.progress.step, self.steps, self.recipe.warmup)
         self.optimiser.scale_learning_rate(scale)
         if self.device.type == "cuda" and self.setup.cuda_graph and distributed.world_size() == 1:
             self.replayed = self.replayed or Replayed(on_device, self.generator)
@@ -261,8 +241,8 @@ class Loop:
             loss, right = loss.clone(), None if right is None else right.clone()  # the next step overwrites them
         else:
             loss, right = on_device(self.data.batch(index), *constants)
-        self.step_done += 1
-        self.learning_rate = scale * self.recipe.learning_rate
+        self.progress.step += 1
+        self.progress.learning_rate = scale * self.recipe.learning_rate
         self.unread.append((loss, right))
         if self.device.type == "cpu" or distributed.world_size() > 1 or len(self.unread) == READ_EVERY:
             self._read()
@@ -279,14 +259,13 @@ class Loop:
             due = bool(self.checkpoints and self.checkpoints.due())
             loss_sum, right, processes_due = distributed.total([losses[0], correct, due], self.device)
             losses[0], correct, self.checkpoint_due = loss_sum / distributed.world_size(), int(right), processes_due > 0
-        first = self.step_done - len(losses) + 1
-        self.unread = []
-        for step, loss in enumerate(losses, first):
+        self.unread, progress = [], self.progress
+        for step, loss in enumerate(losses, progress.step - len(losses) + 1):
             self._check_finite(loss, step)
-        self.losses += losses
-        self.correct += correct
-        self.seen += seen * distributed.world_size()
-        self.bar.set_postfix(epoch=self.epoch, loss=f"{losses[-1]:.4f}", refresh=False)
+        progress.losses += losses
+        progress.correct += correct
+        progress.seen += seen * distributed.world_size()
+        self.bar.set_postfix(epoch=progress.epoch, loss=f"{losses[-1]:.4f}", refresh=False)
         self._estimate()
 
     def _estimate(self, after: float = ESTIMATE_AFTER) -> None:
@@ -294,14 +273,14 @@ class Loop:
 
         Other programs slow the scoring down as much as they made the steps wait for the processor.
         """
-        now = self.step_done, time.monotonic(), time.process_time()
+        now = self.progress.step, time.monotonic(), time.process_time()
         self.timed_from = self.timed_from or now  # not from the start: the first steps are slower
         timed, clock, work = (here - there for here, there in zip(now, self.timed_from, strict=True))
-        left = self.steps - self.step_done
+        left = self.steps - self.progress.step
         if self.estimated or clock < after or left and not timed:
             return
         self.estimated = True
-        seconds = self.seconds() + left * clock / max(1, timed) * (1.0 if self.earlier_seconds else self.slowdown)
+        seconds = self.seconds() + left * clock / max(1, timed) * self.slowdown
         tuned = self.recipe.finetune  # which has an estimate of its own
         waiting = max(1.0, clock / max(work, 1e-3))
         seconds += 0.0 if tuned else waiting * expected_seconds(self.modules, self.data, self.setup.quick)
@@ -317,7 +296,7 @@ class Loop:
         if not math.isfinite(loss):
             decays = self.recipe.learning_rate * self.recipe.weight_decay > 1
             flag = "--learning-rate or --weight-decay" if decays else "--learning-rate"
-            raise Diverged(loss, self.epoch, step, self.history, flag)
+            raise Diverged(loss, self.progress.epoch, step, self.progress.history, flag)
 
     @torch.no_grad()
     def validate(self, loss_function: LossFunction) -> tuple[float, float | None]:
@@ -343,25 +322,26 @@ class Loop:
         """Validate, in the first process, and add the epoch's row to the history.  Raises Diverged."""
         val_loss, val_accuracy = distributed.from_first(lambda: self.validate(validation_loss))
         self._read()
-        self._check_finite(val_loss, self.step_done)
-        self.history.append(Epoch(
-            epoch=self.epoch, step=self.step_done, lr=self.learning_rate,
-            train_loss=sum(self.losses) / len(self.losses), val_loss=val_loss,
-            train_accuracy=self.correct / self.seen if self.seen else None, val_accuracy=val_accuracy,
-            seconds=self.seconds()))
-        row = self.history[-1]
+        done = self.progress
+        self._check_finite(val_loss, done.step)
+        row = Epoch(epoch=done.epoch, step=done.step, lr=done.learning_rate,
+                    train_loss=sum(done.losses) / len(done.losses), val_loss=val_loss,
+                    train_accuracy=done.correct / done.seen if done.seen else None, val_accuracy=val_accuracy,
+                    seconds=self.seconds())
         accuracy = "" if row.val_accuracy is None else f", val accuracy {row.val_accuracy:.4f}"
         if sys.stdout.isatty() or row.epoch % PRINTED_EPOCHS == 0 or row.epoch == self.recipe.epochs:
             self._print(f"epoch {row.epoch:3d}/{self.recipe.epochs}  train loss {row.train_loss:.4f}, "
                         f"val loss {row.val_loss:.4f}{accuracy}, {in_words(row.seconds)}")
-        self._begin_epoch(self.epoch + 1)
+        self.progress = done.model_copy(update={"epoch": done.epoch + 1, "position": 0, "losses": [], "correct": 0,
+                                                "seen": 0, "history": [*done.history, row]})
+        self.order = None
         if self.checkpoints:
             self._save(self.checkpoints)
         self._estimate(after=0.0)
 
     def seconds(self) -> float:
         """Seconds since the training started, without the time between an interruption and its resumption."""
-        return self.earlier_seconds + time.monotonic() - self.started
+        return time.monotonic() - self.started
 
     def _tensors(self) -> dict[str, Tensor]:
         """Every tensor that the next step depends on, without a copy; not the states of the random generators."""
@@ -372,15 +352,13 @@ class Loop:
     def _save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint.  Raises Interrupted afterwards if the run was asked to stop, and Diverged before."""
         self._read()
-        progress = Progress(epoch=self.epoch, position=self.position, step=self.step_done, losses=self.losses,
-                            correct=self.correct, seen=self.seen, learning_rate=self.learning_rate,
-                            history=self.history, seconds=self.seconds())
+        self.progress.seconds = self.seconds()
         tensors = self._tensors() | {"random.loop": self.generator.get_state(), "random.torch": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         if self.order is not None:
             tensors["order"] = self.order
-        checkpoints.save(progress, tensors)
+        checkpoints.save(self.progress, tensors)
 
     def _restore(self) -> None:
         """Resume from the last checkpoint, if there is one.  Raises RunError where it does not fit the code."""
@@ -389,7 +367,8 @@ class Loop:
         found = distributed.from_first(self.checkpoints.load)
         if found is None:
             return
-        progress, tensors = found
+        self.progress, tensors = found
+        self.slowdown = 1.0  # the steps that are timed from here on are not the first ones
         self.optimiser.restore({key.removeprefix("optimiser."): value for key, value in tensors.items()
                                 if key.startswith("optimiser.")})
         self.generator.set_state(tensors.pop("random.loop"))
@@ -404,18 +383,14 @@ class Loop:
             for key, value in own.items():
                 value.copy_(tensors[key])
         self.order = None if order is None else order.to(self.device)
-        self.epoch, self.position, self.step_done = progress.epoch, progress.position, progress.step
-        self.losses, self.correct, self.seen = list(progress.losses), progress.correct, progress.seen
-        self.history, self.learning_rate = list(progress.history), progress.learning_rate
-        self.earlier_seconds = progress.seconds
 
     def finished(self) -> Trained:
         """The trained modules, in float32 and eval mode, with their history.  Without an epoch: only the encoder."""
         self.optimiser.restore_float32()
         distributed.unshare_norms(self.network)
         self.network.eval()
-        if not self.history:
+        if not self.progress.history:
             return Trained({"encoder": self.modules["encoder"]}, [], NOT_TRAINED, 0, 0.0)
-        return Trained(self.modules, self.history, self.recipe.objective, self.steps, self.flops)
+        return Trained(self.modules, self.progress.history, self.recipe.objective, self.steps, self.flops)
 
 

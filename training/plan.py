@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.long_recipes import LongRecipe, in_words
-from training.tasks import TASKS, Task
+from training.tasks import TASKS, Task, flattened, source_file
 from utils.command_line import Arguments, processes
 from utils.errors import UsageError
 from utils.images.datasets import check_subset, image_shape, recipe_family, short_name
@@ -84,15 +84,13 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
             long = task.long.get((family, method)) if arguments.recipe == "long" else None
             if arguments.recipe == "long" and not long:
                 raise UsageError(f"--recipe long: {name} {method} on {dataset} has none; there is one for {in_words()}")
-            base = task.default_recipe(family, method, long=bool(long))
-            recipe, overridden = changed_recipe(arguments, task, family, base, init)
-            if long:
-                overridden = sorted(key for key, value in as_json(default).items() if value != as_json(recipe)[key])
+            recipe, given, origins = chosen_recipe(arguments, task, family, method, init)
+            overridden = sorted(field for field in (origins if long else given)
+                                if getattr(recipe, field) != getattr(default, field))
             check_fits(recipe, shape)
             check_subset(dataset, recipe.subset)
             if isinstance(recipe, Recipe):
                 check_divides(recipe.batch_size, processes())
-            origins = origins_of(arguments, task, family, base, recipe, init)
             stem = f"{name}_{short_name(dataset, arguments.image_size)}_{method}"
             suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
             if init:
@@ -108,12 +106,11 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
     return runs
 
 
-def changed_recipe(arguments: Arguments, task: Task, family: str, default: LatentRecipe,
-                   init: Record | None) -> tuple[LatentRecipe, list[str]]:
-    """The recipe that the command line asks for, and the fields in which its flags change the default.
-
-    default: without those flags, that of --recipe.
-    """
+def chosen_recipe(arguments: Arguments, task: Task, family: str, method: str,
+                  init: Record | None) -> tuple[LatentRecipe, dict[str, Any], dict[str, str]]:
+    """The recipe that the command line asks for, the values that its flags give, and every field's origin in words."""
+    long = arguments.recipe == "long"
+    default = task.default_recipe(family, method, long=long)
     given = {field: value for field, value in flag_values(arguments, task.recipe).items() if default.uses(field)}
     fields = init.recipe.fields if init else {}
     inherited: dict[str, Any] = {field: tuple(value) if isinstance(value, list) else value
@@ -121,9 +118,9 @@ def changed_recipe(arguments: Arguments, task: Task, family: str, default: Laten
     for field, value in inherited.items():
         if given.get(field, value) != value:
             raise UsageError(f"{flag_of(field)}: {arguments.init} has {fields[field]}; leave the flag out")
-    encoder = (inherited | given).get("encoder")
-    recipe = dataclasses.replace(task.default_recipe(family, default.method, encoder, arguments.recipe == "long"),
-                                 **(inherited | given))
+    layers = [*task.layers(family, method, (inherited | given).get("encoder"), long),
+              (inherited, f"--init {arguments.init}"), (given, "command line")]
+    recipe = task.recipe(**flattened(layers))
     if recipe.epochs == 0 and not init and default.epochs > 0:
         raise UsageError("--epochs 0 trains nothing; give --init RECORD to score that run's encoder as it is")
     if recipe.epochs == 0 and recipe.method == "joint":
@@ -134,36 +131,12 @@ def changed_recipe(arguments: Arguments, task: Task, family: str, default: Laten
     scoring = {f.name for f in dataclasses.fields(LatentRecipe)} | tuning | {"epochs", "finetune"}
     if "epochs" in given and recipe.epochs == 0 and (idle := sorted(set(given) - scoring)):
         raise UsageError(f"{flag_of(idle[0])} does not apply: --epochs 0 trains nothing")
-    return recipe, sorted(field for field, value in given.items() if value != getattr(default, field))
-
-
-def origins_of(arguments: Arguments, task: Task, family: str, default: LatentRecipe, recipe: LatentRecipe,
-               init: Record | None) -> dict[str, str]:
-    """Where the value of each field comes from, in words."""
-    given = {name for name in flag_values(arguments, task.recipe) if recipe.uses(name)}
-    entry, file = task.recipes.get((family, default.method), {}), source_file(task.recipe)
-    if arguments.recipe == "long":
-        entry, file = task.long[family, default.method].values, "--recipe long: training/long_recipes.py"
-    origins = {}
-    for name in (f.name for f in dataclasses.fields(recipe)):
-        if name in given:
-            origin = "command line"
-        elif init and name in ENCODER_FIELDS:
-            origin = f"--init {arguments.init}"
-        elif recipe.encoder != default.encoder and name in task.encoders.get(recipe.encoder, {}):
-            origin = f"set by encoder {recipe.encoder}"
-        elif name in entry:
-            origin = f'{file}, ("{family}", "{default.method}")'
-        else:
-            owner = next(cls for cls in task.recipe.__mro__ if name in cls.__dict__.get("__annotations__", {}))
-            origin = f"default, {source_file(owner)}"
-        origins[name] = origin if recipe.uses(name) else f"{origin}; not used by {recipe.method}"
-    return origins | {"method": "command line" if arguments.method else f"default on {family}"}
-
-
-def source_file(cls: type) -> str:
-    """The file that defines a class, below the project's root."""
-    return f"{cls.__module__.replace('.', '/')}.py"
+    origins = {field: f"default, {source_file(cls)}"
+               for cls in reversed(task.recipe.__mro__) for field in cls.__dict__.get("__annotations__", {})}
+    origins |= {field: origin for values, origin in layers for field in values}
+    origins = {f.name: origins[f.name] + ("" if recipe.uses(f.name) else f"; not used by {method}")
+               for f in dataclasses.fields(recipe)}
+    return recipe, given, origins | {"method": "command line" if arguments.method else f"default on {family}"}
 
 
 def described(plans: dict[str, list[Planned]]) -> str:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from models.heads import LinearHead
-from training.augment import rotate_quarters
+from training.augment import augmented, rotate_quarters
 from training.loop import Loop, Setup, Trained, new_encoder
 from training.rotation_recipe import RotationRecipe
 from utils.compute import distributed
@@ -29,7 +29,7 @@ def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
 
     def rotation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         quarters = distributed.draw(partial(torch.randint, 4), (len(index),), generator)
-        logits = head(encoder(rotate_quarters(loop.augmented(index, generator), quarters)))
+        logits = head(encoder(rotate_quarters(augmented(data.images[index], recipe, generator), quarters)))
         return F.cross_entropy(logits, quarters), logits.argmax(1) == quarters
 
     loop.count_flops(rotation_loss)

@@ -26,7 +26,6 @@ class RotationRecipe(FrozenRecipe):
     method: str = method_knob(METHODS)
 
 
-DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("rotnet",), "mnist": ("rotnet",), "digits": ("rotnet",)}
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "rotnet"): {"epochs": 10, "translate": 2, "flip": True},
     ("mnist", "rotnet"): {"widths": (32, 64, 128), "epochs": 8, "translate": 2},

@@ -10,23 +10,25 @@ from utils.command_line import MOST_COLUMNS
 from utils.recipe import ENCODER_DEFAULTS, LatentRecipe
 from utils.records.schema import Record, setting_hash
 
+Layer = tuple[dict[str, Any], str]  # values of a recipe's fields, and where they come from, in words
+
 
 @dataclass(frozen=True)
 class Task:
     """title: in words; script: the module whose `train` learns the latent; recipe: its hyper-parameters.
 
-    default: by data set, the methods that run when none is named; recipes: by (data set, method), every value that
-    differs from the recipe's own default; encoders: by encoder, what `--encoder` changes when it names another one;
-    long: by (data set, method), what `--recipe long` has in place of `recipes`.
+    recipes: by (data set, method), every value that differs from the recipe's own default; encoders: by encoder, what
+    `--encoder` changes when it names another one; long: by (data set, method), what `--recipe long` has in place of
+    `recipes`; default: by data set, the methods that run when none is named, if not only the first.
     """
 
     title: str
     script: str
     recipe: type[LatentRecipe]
-    default: dict[str, tuple[str, ...]]
     recipes: dict[tuple[str, str], dict[str, Any]]
     encoders: dict[str, dict[str, Any]] = field(default_factory=lambda: ENCODER_DEFAULTS)
     long: dict[tuple[str, str], LongRecipe] = field(default_factory=dict)
+    default: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def all_methods(self) -> tuple[str, ...]:
@@ -35,38 +37,50 @@ class Task:
 
     def default_methods(self, family: str) -> tuple[str, ...]:
         """The methods that run when none is named, on a data set that uses this family's recipes."""
-        return self.default[family]
+        return self.default.get(family, self.all_methods[:1])
+
+    def layers(self, family: str, method: str, encoder: str | None = None, long: bool = False) -> list[Layer]:
+        """What differs from the recipe's own defaults; where layers share a field, the last one counts.
+
+        family: the data set whose recipes are used (DatasetSpec.recipes); encoder: in place of the entry's own; long:
+        the entry of --recipe long.
+        """
+        entry, file = self.recipes.get((family, method), {}), source_file(self.recipe)
+        if long:
+            entry, file = self.long[family, method].values, "--recipe long: training/long_recipes.py"
+        layers = [({"method": method}, ""), (entry, f'{file}, ("{family}", "{method}")')]
+        if encoder is not None and encoder != entry.get("encoder", self.recipe.encoder):
+            layers.append((self.encoders.get(encoder, {}) | {"encoder": encoder}, f"set by encoder {encoder}"))
+        return layers
 
     def default_recipe(self, family: str, method: str | None = None, encoder: str | None = None,
                        long: bool = False) -> LatentRecipe:
-        """The recipe of a data set, and of a method and an encoder where they are named.
-
-        family: the data set whose recipes are used (DatasetSpec.recipes); long: that of --recipe long.
-        """
+        """The recipe made of layers(); method: by default the first that runs when none is named."""
         method = self.default_methods(family)[0] if method is None else method
-        # the recipe itself refuses an unknown method
-        entry = self.long[family, method].values if long else self.recipes.get((family, method), {})
-        recipe = self.recipe(method=method, **entry)
-        if encoder in (None, recipe.encoder):
-            return recipe
-        values = entry | self.encoders.get(str(encoder), {}) | {"encoder": encoder}
-        return self.recipe(method=method, **values)
+        return self.recipe(**flattened(self.layers(family, method, encoder, long)))
+
+
+def flattened(layers: list[Layer]) -> dict[str, Any]:
+    """The value of every field in the layers."""
+    return {name: value for values, _ in layers for name, value in values.items()}
+
+
+def source_file(cls: type) -> str:
+    """The file that defines a class, below the project's root."""
+    return f"{cls.__module__.replace('.', '/')}.py"
 
 
 TASKS = {
     "1.2.1": Task("autoencoding", "training.autoencoding", autoencoding_recipe.AutoencodingRecipe,
-                  autoencoding_recipe.DEFAULT, autoencoding_recipe.RECIPES, autoencoding_recipe.ENCODERS,
-                  LONG["1.2.1"]),
+                  autoencoding_recipe.RECIPES, autoencoding_recipe.ENCODERS, LONG["1.2.1"]),
     "1.2.2": Task("classification-guided", "training.classification", classification_recipe.ClassificationRecipe,
-                  classification_recipe.DEFAULT, classification_recipe.RECIPES, classification_recipe.ENCODERS,
-                  LONG["1.2.2"]),
+                  classification_recipe.RECIPES, classification_recipe.ENCODERS, LONG["1.2.2"]),
     "1.2.3": Task("contrastive", "training.contrastive", contrastive_recipe.ContrastiveRecipe,
-                  contrastive_recipe.DEFAULT, contrastive_recipe.RECIPES, contrastive_recipe.ENCODERS,
-                  LONG["1.2.3"]),
+                  contrastive_recipe.RECIPES, contrastive_recipe.ENCODERS, LONG["1.2.3"], contrastive_recipe.DEFAULT),
     "rotation": Task("rotation prediction", "training.rotation", rotation_recipe.RotationRecipe,
-                     rotation_recipe.DEFAULT, rotation_recipe.RECIPES),
+                     rotation_recipe.RECIPES),
     "control": Task("controls, nothing learned", "training.control", control_recipe.ControlRecipe,
-                    control_recipe.DEFAULT, control_recipe.RECIPES),
+                    control_recipe.RECIPES, default=control_recipe.DEFAULT),
 }
 
 
@@ -88,8 +102,8 @@ def in_words() -> str:
         methods = task.recipe.__dataclass_fields__["method"].metadata["help"]
         lines.append(paragraph(f"{name:10}{task.title}.  {methods}", "  "))
         families: dict[tuple[str, ...], list[str]] = {}
-        for family, default in task.default.items():
-            families.setdefault(default, []).append(family)
+        for family in dict.fromkeys(family for family, _ in task.recipes):
+            families.setdefault(task.default_methods(family), []).append(family)
         if len(task.all_methods) > 1:
             defaults = "; ".join(f"{', '.join(default)} on {', '.join(names)}" for default, names in families.items())
             lines.append(paragraph(f"default: {defaults}", 12 * " "))

@@ -10,6 +10,7 @@ be computed from it is a property or a function.  Imports nothing heavy, because
 
 import argparse
 import dataclasses
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
@@ -63,6 +64,7 @@ class LatentRecipe:
     """Fields of every latent, trained or not: the encoder and its input.  UsageError for a value out of range."""
 
     methods_in_words: ClassVar[dict[str, Method]] = {}
+    epochs, finetune = 0, False  # no fields here, as a control trains nothing; fields of Recipe and FrozenRecipe
     method: str = knob("", "one of the task's methods")
     latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
@@ -83,16 +85,6 @@ class LatentRecipe:
         for f in fields(self):
             check_value(f, getattr(self, f.name))
         check_widths(self.encoder, self.widths)
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the training split; a recipe that trains nothing has none."""
-        return 0
-
-    @property
-    def finetune(self) -> bool:
-        """Whether the encoder is trained further with labels before it is scored."""
-        return False
 
     @property
     def objective(self) -> str:
@@ -208,12 +200,10 @@ def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
             continue
         if number != number or number in (float("inf"), float("-inf")):
             raise UsageError(f"{name} {number}: must be a finite number")
-        if allowed["above"] is not None and not number > allowed["above"]:
-            raise UsageError(f"{name} {number}: must be above {allowed['above']}")
-        if allowed["least"] is not None and not number >= allowed["least"]:
-            raise UsageError(f"{name} {number}: must be at least {allowed['least']}")
-        if allowed["most"] is not None and not number <= allowed["most"]:
-            raise UsageError(f"{name} {number}: must be at most {allowed['most']}")
+        for bound, holds, words in (("above", operator.gt, "above"), ("least", operator.ge, "at least"),
+                                    ("most", operator.le, "at most")):
+            if allowed[bound] is not None and not holds(number, allowed[bound]):
+                raise UsageError(f"{name} {number}: must be {words} {allowed[bound]}")
 
 
 def check_divides(batch_size: int, processes: int) -> None:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 import _main
 from evaluation import figure_arrays, scores
-from training import loop, resume, run
+from training import loop, run
 from training.checkpoints import Checkpoints
 from training.tasks import TASKS
 from utils.images import datasets
@@ -96,7 +96,7 @@ def quick_scores() -> None:
     scores.CLASSIFIER_EPOCHS, scores.CLASSIFIER_STEPS = 1, 3
     scores.linear_probe = lambda latents: lambda z: torch.zeros(len(z), dtype=torch.int64)
     run.measure_conv = lambda *_, **__: {"float32": 2.0, "bfloat16": 1.0}
-    resume.commit_of = environment.commit_of = lambda: ("0" * 40, False)
+    run.commit_of = environment.commit_of = lambda: ("0" * 40, False)
 
 
 def strike(owner: Any, name: str, call: int, number: int) -> None:

@@ -47,7 +47,7 @@ def train(data: DeviceData, device: str, broken_step: int = 0, epochs: int = 2) 
     followed = []
     for _ in loop.epochs():
         for index in loop.batches():
-            loop.step(loss_of, index, then=lambda: followed.append(loop.step_done))
+            loop.step(loss_of, index, then=lambda: followed.append(loop.progress.step))
         loop.end_epoch(lambda index, generator: (torch.zeros(()), None))
     assert followed == list(range(9 * epochs))  # before the step is counted
     return loop.finished()
@@ -78,7 +78,7 @@ def test_a_pipe_gets_every_tenth_epoch_and_the_last_and_one_estimate(data: Devic
 @pytest.mark.parametrize("slowdown, words", [(1.0, "53.0 s"), (2.0, "1 min 33 s")])
 def test_the_estimate_is_time_so_far_steps_left_and_scoring(slowdown, words, data, monkeypatch, capsys) -> None:
     loop = Loop(TASKS["1.2.2"].default_recipe("digits"), data, CPU, {"encoder": nn.Linear(64, 10)})
-    loop.steps, loop.step_done, loop.started, loop.slowdown = 100, 20, 100.0, slowdown
+    loop.steps, loop.progress.step, loop.started, loop.slowdown = 100, 20, 100.0, slowdown
     loop.timed_from = 10, 100.0, 0.0
     monkeypatch.setattr("training.loop.time.monotonic", lambda: 105.0)  # half a second per step
     monkeypatch.setattr("training.loop.time.process_time", lambda: 2.5)  # of which it waited for half

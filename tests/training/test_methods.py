@@ -164,7 +164,7 @@ def test_byol_predicts_the_other_view_s_target_which_follows(data: DeviceData, m
     monkeypatch.setattr(contrastive_methods.MomentumEncoder, "__call__", target)
     monkeypatch.setattr(contrastive_methods.MomentumEncoder, "follow", lambda self: followed.append(1))
     monkeypatch.setattr(contrastive_methods, "byol_regression", loss)
-    monkeypatch.setattr(contrastive, "random_view", lambda images, *_: contrastive.to_float(images))
+    monkeypatch.setattr(contrastive, "random_view", lambda images, *_: to_float(images))
     recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits", "byol"), epochs=1, projection_dim=128)
     trained = contrastive.train(recipe, data, CPU)
     assert all(wanted)  # the target's norms use their batch
@@ -256,18 +256,21 @@ def joint_views(data: DeviceData, **given) -> list[list[tuple[torch.Tensor, torc
     recipe = TASKS["1.2.2"].default_recipe("digits")
     recipe = dataclasses.replace(recipe, epochs=4, batch_size=80, widths=(16,), **given)
     data = dataclasses.replace(data, train=data.train[:320], labelled=data.train[:320])  # every image once an epoch
-    asked: list[list] = []
-    plain = Loop.augmented
+    asked: list[list] = [[] for _ in range(4)]
+    whole, plain = Loop.step, classification.augmented
 
-    def augmented(loop: Loop, index, generator=None, mirrored=None, size=None) -> torch.Tensor:
-        if len(asked) < loop.epoch:
-            asked.append([])
-        asked[-1].append((index, mirrored, size))
-        images = plain(loop, index, generator, mirrored, size)
-        assert images.shape[2:] == size
-        return images
+    def step(loop: Loop, loss_function, index, *constants) -> None:
+        asked[loop.progress.epoch - 1].append([index])
+        whole(loop, loss_function, index, *constants)
+
+    def augmented(images, recipe, generator, mirrored, size) -> torch.Tensor:
+        next(batches for batches in reversed(asked) if batches)[-1].extend([mirrored, size])
+        out = plain(images, recipe, generator, mirrored, size)
+        assert out.shape[2:] == size
+        return out
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Loop, "augmented", augmented)
+        patch.setattr(Loop, "step", step)
+        patch.setattr(classification, "augmented", augmented)
         patch.setattr(Loop, "count_flops", lambda *_, **__: None)
         classification.train(recipe, data, CPU)
     return asked

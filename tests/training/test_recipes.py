@@ -114,7 +114,8 @@ def test_a_control_refuses_the_other_controls_encoder() -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_every_pair_of_data_set_and_method_has_one_entry_and_no_key_is_misspelt(name: str) -> None:
     task = TASKS[name]
-    assert set(task.recipes) == {(family, method) for family in task.default for method in task.all_methods}
+    families = {spec.recipes for spec in DATASETS.values()}
+    assert set(task.recipes) == {(family, method) for family in families for method in task.all_methods}
     assert all(set(methods) <= set(task.all_methods) for methods in task.default.values())
     for key, values in task.recipes.items():
         defaults = {f.name: f.default for f in dataclasses.fields(task.recipe)}

@@ -9,11 +9,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Generator, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from utils.command_line import processes
 from utils.compute.precision import at_least_float32
@@ -111,11 +113,10 @@ def first_then_others(work: Callable[[], T]) -> T:
     """
     if world_size() == 1:
         return work()
-    outcome: tuple[Any, Exception | None] = (None, None)
-    for turn in (is_first(), not is_first()):
-        if turn:
-            outcome = attempt(work)
-        dist.barrier()
+    outcome: tuple[Any, Exception | None] = attempt(work) if is_first() else (None, None)
+    dist.barrier()
+    if not is_first():
+        outcome = attempt(work)
     for error in gather_objects(outcome[1]):
         if error is not None:
             raise error
@@ -211,56 +212,43 @@ def gather(x: Tensor) -> Tensor:
     return _Gather.apply(x.contiguous()) if world_size() > 1 else x
 
 
-class _WholeBatch(nn.modules.batchnorm._BatchNorm):
-    """A batch norm with the mean and variance of the whole batch; torch's SyncBatchNorm does not work on a CPU.
+def whole_batch_norm(norm: BatchNorm, x: Tensor) -> Tensor:
+    """norm(x) with the mean and variance of the whole batch; torch's SyncBatchNorm does not work on a CPU.
 
     Each process's mean and variance are gathered and combined (Chan et al. 1983), which stays accurate where the mean
     is large, unlike a sum of squares.
     """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or world_size() == 1:
-            return super().forward(x)
-        axes = [0, *range(2, x.ndim)]
-        column = (-1, *(1,) * (x.ndim - 2))
-        variances, means = gather(torch.stack(torch.var_mean(at_least_float32(x), axes, correction=0))[None]).unbind(1)
-        mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)  # (C,) each
-        with torch.no_grad():
-            count = x.numel() // x.shape[1] * world_size()
-            assert self.running_mean is not None and self.running_var is not None  # every norm here keeps averages
-            assert self.num_batches_tracked is not None and self.momentum is not None
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-            self.num_batches_tracked.add_(1)
-        out = (at_least_float32(x) - mean.view(column)) * (variance + self.eps).rsqrt().view(column)
-        if self.affine:
-            out = out * self.weight.view(column) + self.bias.view(column)
-        return out.to(x.dtype)
-
-
-class WholeBatchNorm1d(_WholeBatch, nn.BatchNorm1d):
-    """nn.BatchNorm1d over the whole batch."""
-
-
-class WholeBatchNorm2d(_WholeBatch, nn.BatchNorm2d):
-    """nn.BatchNorm2d over the whole batch."""
-
-
-WHOLE: dict[type[nn.Module], type[nn.Module]] = {nn.BatchNorm1d: WholeBatchNorm1d, nn.BatchNorm2d: WholeBatchNorm2d}
+    if not norm.training or world_size() == 1:
+        return type(norm).forward(norm, x)
+    axes = [0, *range(2, x.ndim)]
+    column = (-1, *(1,) * (x.ndim - 2))
+    variances, means = gather(torch.stack(torch.var_mean(at_least_float32(x), axes, correction=0))[None]).unbind(1)
+    mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)  # (C,) each
+    with torch.no_grad():
+        count = x.numel() // x.shape[1] * world_size()
+        assert norm.running_mean is not None and norm.running_var is not None  # every norm here keeps averages
+        assert norm.num_batches_tracked is not None and norm.momentum is not None
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * count / (count - 1), norm.momentum)
+        norm.num_batches_tracked.add_(1)
+    out = (at_least_float32(x) - mean.view(column)) * (variance + norm.eps).rsqrt().view(column)
+    if norm.affine:
+        out = out * norm.weight.view(column) + norm.bias.view(column)
+    return out.to(x.dtype)
 
 
 def share_norms(network: nn.Module) -> None:
-    """Make the norms of a network see the whole batch; in place, so that references to them stay valid."""
+    """Make the norms of a network see the whole batch, until unshare_norms()."""
     if world_size() > 1:
         for child in network.modules():
-            child.__class__ = WHOLE.get(type(child), type(child))  # the same attributes, another forward
+            if isinstance(child, BatchNorm):
+                child.__dict__["forward"] = partial(whole_batch_norm, child)  # hides the class's
 
 
 def unshare_norms(network: nn.Module) -> None:
     """Make them torch's own norms again."""
-    plain = {whole: norm for norm, whole in WHOLE.items()}
     for child in network.modules():
-        child.__class__ = plain.get(type(child), type(child))
+        child.__dict__.pop("forward", None)
 
 
 class _Loss(nn.Module):

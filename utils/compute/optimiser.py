@@ -29,7 +29,8 @@ class MasterOptimiser:
                    if isinstance(layer, nn.Conv2d) and layer.bias is None and muon_learning_rate}
         self.learning_rate, self.muon_learning_rate = learning_rate, muon_learning_rate
         self.weights = list(network.parameters())
-        self.masters = [master_copy(p) for p in self.weights]
+        # leaves with the weights' memory layout; where weights are not bfloat16, the weights themselves
+        self.masters = [p.detach().float().requires_grad_() if p.dtype == torch.bfloat16 else p for p in self.weights]
         pairs = list(zip(self.weights, self.masters, strict=True))
         self.copies = [(weight, master) for weight, master in pairs if master is not weight]
         self.filters = [(weight, master, torch.zeros_like(master)) for weight, master in pairs if id(weight) in filters]
@@ -114,11 +115,6 @@ class MasterOptimiser:
         """Replace the network's weights by the master copies; from here on it computes in float32."""
         for weight, master in self.copies:
             weight.data = master.detach()
-
-
-def master_copy(weight: nn.Parameter) -> Tensor:
-    """A float32 leaf with the weight's values and memory layout; the weight itself where it is float32."""
-    return weight if weight.dtype == torch.float32 else weight.detach().float().requires_grad_()
 
 
 def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:

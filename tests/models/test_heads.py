@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from models.decoders import build_decoder
-from models.heads import LinearHead, MLPClassifier, ProjectionHead
+from models.heads import LinearHead, MLPClassifier, ProjectionHead, build_decoder
 from utils.errors import UsageError
 
 
