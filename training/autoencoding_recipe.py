@@ -86,29 +86,38 @@ class AutoencodingRecipe(FrozenRecipe):
 
 # No flips on digits: a mirrored digit is a different shape.  To reconstruct pixels, MNIST and digits use the fully
 # connected autoencoder that the task asks for.
-MNIST: dict[str, Any] = {
-    "encoder": "mlp", "widths": (1024, 512), "decoder_widths": (512, 1024), "epochs": 20, "learning_rate": 1e-3,
-    "translate": 2}
-DIGITS: dict[str, Any] = {
-    "encoder": "mlp", "widths": (256, 256), "decoder_widths": (256, 256), "epochs": 30, "batch_size": 64,
-    "mask_patch": 2}
-PATCHES: dict[str, Any] = {
-    "encoder": "patches", "widths": (512, 1024), "epochs": 10, "batch_size": 500, "learning_rate": 1e-3,
-    "weight_decay": 0.05, "crop_scale": 0.3}
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "plain"): {"epochs": 20, "flip": True},
     ("cifar10", "denoising"): {"epochs": 20, "flip": True},
     ("cifar10", "masked"): {"epochs": 20, "flip": True, "mask_ratio": 0.75},
-    ("cifar10", "patches"): PATCHES | {"flip": True},
-    ("mnist", "plain"): MNIST | {"epochs": 40},
-    ("mnist", "denoising"): MNIST,
-    ("mnist", "masked"): MNIST,
+    ("cifar10", "patches"): {
+        "encoder": "patches", "widths": (512, 1024), "epochs": 10, "batch_size": 500, "learning_rate": 1e-3,
+        "weight_decay": 0.05, "crop_scale": 0.3, "flip": True},
+    ("mnist", "plain"): {
+        "encoder": "mlp", "widths": (1024, 512), "decoder_widths": (512, 1024), "epochs": 40, "learning_rate": 1e-3,
+        "translate": 2},
+    ("mnist", "denoising"): {
+        "encoder": "mlp", "widths": (1024, 512), "decoder_widths": (512, 1024), "epochs": 20, "learning_rate": 1e-3,
+        "translate": 2},
+    ("mnist", "masked"): {
+        "encoder": "mlp", "widths": (1024, 512), "decoder_widths": (512, 1024), "epochs": 20, "learning_rate": 1e-3,
+        "translate": 2},
     # milder crops and colours than for photographs: half a digit may look like another digit
-    ("mnist", "patches"): PATCHES | {"epochs": 7, "crop_scale": 0.6, "rotate_degrees": 10, "colour_noise": 0.2},
-    ("digits", "plain"): DIGITS,
-    ("digits", "denoising"): DIGITS,
-    ("digits", "masked"): DIGITS,
-    ("digits", "patches"): PATCHES | {"mask_patch": 2},
+    ("mnist", "patches"): {
+        "encoder": "patches", "widths": (512, 1024), "epochs": 7, "batch_size": 500, "learning_rate": 1e-3,
+        "weight_decay": 0.05, "crop_scale": 0.6, "rotate_degrees": 10, "colour_noise": 0.2},
+    ("digits", "plain"): {
+        "encoder": "mlp", "widths": (256, 256), "decoder_widths": (256, 256), "epochs": 30, "batch_size": 64,
+        "mask_patch": 2},
+    ("digits", "denoising"): {
+        "encoder": "mlp", "widths": (256, 256), "decoder_widths": (256, 256), "epochs": 30, "batch_size": 64,
+        "mask_patch": 2},
+    ("digits", "masked"): {
+        "encoder": "mlp", "widths": (256, 256), "decoder_widths": (256, 256), "epochs": 30, "batch_size": 64,
+        "mask_patch": 2},
+    ("digits", "patches"): {
+        "encoder": "patches", "widths": (512, 1024), "epochs": 10, "batch_size": 500, "learning_rate": 1e-3,
+        "weight_decay": 0.05, "crop_scale": 0.3, "mask_patch": 2},
 }
 # the decoder matches the encoder: fully connected or convolutional
 ENCODERS = {kind: {"widths": widths, "decoder_widths": (512, 1024) if kind == "mlp" else (128, 64, 32)}

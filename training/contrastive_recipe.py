@@ -125,42 +125,66 @@ class ContrastiveRecipe(FrozenRecipe):
         return "conv" if self.method == "cmc" or self.encoder == "conv_depths" else self.encoder
 
 
-DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("dcl",)}  # on the others the first method
+DEFAULT: dict[str, tuple[str, ...]] = {"cifar10": ("dcl",), "mnist": ("simclr",), "digits": ("simclr",)}
 # CIFAR-10: views of three quarters of the side, see view_size() in contrastive.py.  MNIST and digits: milder crops than
 # for photographs, since half a digit may look like another digit; rotations instead of flips.  dcl and cmc: temperature
 # 0.1, as in the DCL paper; NT-Xent in small batches needs a higher one.  vicreg: its covariance term needs more
 # dimensions than a comparison of cosines.
-CIFAR10: dict[str, Any] = {
-    "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
-    "view_scale": 0.75, "colour_strength": 0.6}
-MNIST: dict[str, Any] = {
-    "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05, "crop_scale": 0.4,
-    "rotate_degrees": 15}
-DIGITS: dict[str, Any] = {
-    "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10, "queue_size": 512}
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("cifar10", "simclr"): CIFAR10,
-    ("cifar10", "dcl"): CIFAR10 | {"temperature": 0.1},
-    ("cifar10", "vicreg"): CIFAR10 | {"projection_dim": 512},
-    ("cifar10", "byol"): CIFAR10,
-    ("cifar10", "moco"): CIFAR10,
+    ("cifar10", "simclr"): {
+        "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "colour_strength": 0.6},
+    ("cifar10", "dcl"): {
+        "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "colour_strength": 0.6, "temperature": 0.1},
+    ("cifar10", "vicreg"): {
+        "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "colour_strength": 0.6, "projection_dim": 512},
+    ("cifar10", "byol"): {
+        "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "colour_strength": 0.6},
+    ("cifar10", "moco"): {
+        "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
+        "view_scale": 0.75, "colour_strength": 0.6},
     ("cifar10", "cmc"): {
         "encoder": "conv_patches", "epochs": 10, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,
         "view_scale": 0.75, "temperature": 0.1},
-    ("mnist", "simclr"): MNIST,
-    ("mnist", "dcl"): MNIST | {"temperature": 0.1},
-    ("mnist", "vicreg"): MNIST | {"projection_dim": 512},
-    ("mnist", "byol"): MNIST,
-    ("mnist", "moco"): MNIST,
+    ("mnist", "simclr"): {
+        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
+        "crop_scale": 0.4, "rotate_degrees": 15},
+    ("mnist", "dcl"): {
+        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
+        "crop_scale": 0.4, "rotate_degrees": 15, "temperature": 0.1},
+    ("mnist", "vicreg"): {
+        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
+        "crop_scale": 0.4, "rotate_degrees": 15, "projection_dim": 512},
+    ("mnist", "byol"): {
+        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
+        "crop_scale": 0.4, "rotate_degrees": 15},
+    ("mnist", "moco"): {
+        "encoder": "conv_depths", "widths": (32, 64, 128), "epochs": 12, "muon_learning_rate": 0.05,
+        "crop_scale": 0.4, "rotate_degrees": 15},
     ("mnist", "cmc"): {
         "encoder": "conv_patches", "widths": (32, 64, 128), "epochs": 10, "crop_scale": 0.4, "rotate_degrees": 15,
         "temperature": 0.1},
-    ("digits", "simclr"): DIGITS,
-    ("digits", "dcl"): DIGITS | {"temperature": 0.1},
-    ("digits", "vicreg"): DIGITS | {"projection_dim": 512},
-    ("digits", "byol"): DIGITS,
-    ("digits", "moco"): DIGITS,
-    ("digits", "cmc"): DIGITS | {"encoder": "conv_patches", "epochs": 10, "temperature": 0.1},
+    ("digits", "simclr"): {
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512},
+    ("digits", "dcl"): {
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512, "temperature": 0.1},
+    ("digits", "vicreg"): {
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512, "projection_dim": 512},
+    ("digits", "byol"): {
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512},
+    ("digits", "moco"): {
+        "widths": (32, 64), "epochs": 60, "batch_size": 128, "crop_scale": 0.5, "rotate_degrees": 10,
+        "queue_size": 512},
+    ("digits", "cmc"): {
+        "encoder": "conv_patches", "widths": (32, 64), "epochs": 10, "batch_size": 128, "crop_scale": 0.5,
+        "rotate_degrees": 10, "queue_size": 512, "temperature": 0.1},
 }
 ENCODERS = {kind: values | ({"view_scale": 1.0} if kind in ONE_SIZE else {})
             for kind, values in ENCODER_DEFAULTS.items()}
