@@ -17,7 +17,7 @@ import _report_evaluation
 from evaluation.rescore import load_scorer
 from models.decoders import build_decoder
 from models.encoders import build_encoder
-from models.saved import load_encoder
+from models.saved import fill, load_encoder
 from playground import build, export
 from report.load import load_results
 from tests.browser import Tab
@@ -93,7 +93,7 @@ def test_the_browser_gives_pythons_latents_and_classes(tab: Tab, honest: Path, d
 
 def test_the_browser_decodes_as_python_does(tab: Tab, honest: Path, data: Dataset) -> None:
     decoder = build_decoder("mlp", (1, 8, 8), (256, 256), 128)
-    build.fill(honest / f"{HONEST['1.2.1']}.safetensors", "decoder", decoder)
+    fill(honest / f"{HONEST['1.2.1']}.safetensors", "decoder", decoder)
     with torch.no_grad():
         z = load_encoder(honest / f"{HONEST['1.2.1']}.json")(floats(data.test_images[:20]))
         expected = decoder(z).flatten(1).numpy()

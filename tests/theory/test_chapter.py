@@ -18,7 +18,7 @@ from report.summary import summarise
 from tests.factory import edit, make_record
 from tests.theory.measured import COMMITTED
 from theory import chapter
-from theory.answers import answer
+from theory.chapter import answer
 from theory.results import Experiments, read_theory
 from utils.records.schema import RecordError
 

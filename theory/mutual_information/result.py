@@ -29,11 +29,6 @@ class GaussianBound(Bound):
 class BitBound(Bound):
     estimate: Finite  # log(2N - 1) - loss
 
-    @property
-    def excess(self) -> float:
-        """Nats by which the estimate is above the information."""
-        return self.estimate - self.information
-
 
 class SphereBound(BitBound):
     temperature: Above0
