@@ -5,7 +5,7 @@ Each question is a folder of theory/:
     result.py      the result's schema in theory.json, and its figure: draw(figure, found, runs)
     answer.md.j2   the answer and the captions, in Markdown
 Every number comes from theory.json (`python _theory.py`) or from the records.  If that file is missing or invalid, the
-answers appear without numbers and say so.  To add a question, add its folder and a line in results.py.  Nothing here
+answers appear without numbers and say so.  To add a question, add its folder and its name in results.py.  Nothing here
 imports torch.
 
 An answer is Markdown with blank lines between blocks, of these kinds only; the first paragraph is the answer itself:

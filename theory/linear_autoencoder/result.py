@@ -13,7 +13,7 @@ LATENT = 10  # dimensions
 Cosines = Annotated[list[Fraction], Field(min_length=LATENT, max_length=LATENT)]  # falling
 
 
-class LinearAutoencoder(Strict):
+class Result(Strict):
     images: Positive
     pixels: Positive
     latent: Positive
@@ -28,7 +28,7 @@ class LinearAutoencoder(Strict):
     random_error: AtLeast0
 
 
-def draw(figure: Figure, found: LinearAutoencoder, _: object) -> None:
+def draw(figure: Figure, found: Result, _: object) -> None:
     axes = figure.subplots()
     for label, values, colour, style in (("subspace: autoencoder and PCA", found.cosines, BLUE, "-"),
                                          ("subspace: random and PCA", found.random_cosines, MUTED, ":"),

@@ -36,7 +36,7 @@ class SphereBound(BitBound):
     ceiling: AtLeast0  # log(2N - 1)
 
 
-class MutualInformation(Strict):
+class Result(Strict):
     dimensions: Positive
     anchors: Positive
     gaussian: Rows[GaussianBound]
@@ -44,7 +44,7 @@ class MutualInformation(Strict):
     one_bit: Rows[BitBound]
 
 
-def draw(figure: Figure, found: MutualInformation, _: object) -> None:
+def draw(figure: Figure, found: Result, _: object) -> None:
     left, right = figure.subplots(1, 2)
     draw_bounds(left, found.gaussian, "bound", "InfoNCE, Gaussians: log N \N{MINUS SIGN} loss")
     draw_bounds(right, found.sphere, "estimate", "NT-Xent, sphere: log(2N \N{MINUS SIGN} 1) \N{MINUS SIGN} loss")

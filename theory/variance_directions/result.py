@@ -37,14 +37,14 @@ class Directions(Strict):
         return min(self.splits, key=lambda split: abs(split.leading.missed - split.others.missed))
 
 
-class VarianceDirections(Strict):
+class Result(Strict):
     patterns: Literal[6]  # background patterns, one of SPLITS
     chance: Fraction  # share of the largest class
     digits: Directions
     backgrounds: Directions
 
 
-def draw(figure: Figure, found: VarianceDirections, _: object) -> None:
+def draw(figure: Figure, found: Result, _: object) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     for axes, part, title in zip(panels, (found.digits, found.backgrounds),
                                  ("digits", "digits on random backgrounds"), strict=True):
