@@ -17,8 +17,8 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from evaluation.rescore import build_classifier, latents_of, load_decoder
-from models.saved import fill, load_saved
+from evaluation.rescore import latents_of, load_decoder, load_scorer
+from models.saved import load_encoder, load_saved
 from playground.export import Store, classifier_layers, decoder_layers, encoder_layers
 from report import show
 from report.drawing import PALETTE
@@ -71,7 +71,7 @@ def best(loaded: list[Loaded], folder: Path, dataset: str, task: str) -> Loaded 
     for run in sorted(with_status(loaded, "complete"), key=order):
         if (run.record.run.dataset, run.record.run.task) == (dataset, task):
             with contextlib.suppress(RunError):  # its weights are not shipped, or not the record's
-                if encoder_layers(load_saved(folder / run.name).encoder, Store()):
+                if encoder_layers(load_encoder(folder / run.name), Store()):
                     return run
     return None
 
@@ -107,17 +107,15 @@ def build_page(runs: list[Loaded], folder: Path, data: Dataset) -> bytes:
 def model(run: Loaded, folder: Path, store: Store, images: Tensor, labels: Tensor, test: Tensor,
           shown: np.ndarray) -> dict[str, Any]:
     """What page.js needs of one run.  images, test: (N, H, W, C) uint8; shown: places of the latter on the map."""
-    saved = load_saved(folder / run.name)
-    classifier = build_classifier(saved.record)
-    fill(saved.checkpoint, "classifier", classifier)
-    z = latents_of(saved.encoder, images)
-    has_decoder = isinstance(saved.record.recipe.fields.get("decoder_widths"), list)
-    decoder = decoder_layers(load_decoder(saved), store) if has_decoder else None
-    return {"title": task_name(run.record.run.task), "encoder": encoder_layers(saved.encoder, store),
+    encoder, classifier = load_scorer(folder / run.name)
+    z = latents_of(encoder, images)
+    has_decoder = isinstance(run.record.recipe.fields.get("decoder_widths"), list)
+    decoder = decoder_layers(load_decoder(load_saved(folder / run.name)), store) if has_decoder else None
+    return {"title": task_name(run.record.run.task), "encoder": encoder_layers(encoder, store),
             "classifier": classifier_layers(classifier, store), "decoder": decoder,
             "axes": axes(z, store) if decoder else None, "distance": class_distance(z, labels),
             "mean": store.put(z.mean(0)), "deviation": store.put(z.std(0)),
-            "train": store.put(in_bytes(z)), "test": store.put(in_bytes(latents_of(saved.encoder, test))),
+            "train": store.put(in_bytes(z)), "test": store.put(in_bytes(latents_of(encoder, test))),
             "points": store.put(run.arrays["map_points"]),
             "predicted": store.put(run.arrays["test_predictions"][run.arrays["map_index"][shown]].astype(np.uint8))}
 

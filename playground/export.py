@@ -80,11 +80,12 @@ def decoder_layers(decoder: ConvDecoder | MLPDecoder, store: Store) -> list[Laye
         return [*_dense_layers(decoder.hidden, store), _dense(decoder.pixels, store, act="sigmoid"),
                 {"kind": "image", "shape": [height, width, channels]}]
     channels, height, width = decoder.start
+    assert decoder.pixels.bias is not None
     return [_dense(decoder.expand, store), {"kind": "image", "shape": [height, width, channels]},
             {"kind": "affine", **_norm(decoder.norm0, store), "act": "gelu"},
-            {"kind": "double"}, _conv(decoder.conv1, store, act="gelu", **_norm(decoder.norm1, store)),
-            {"kind": "double"}, _conv(decoder.conv2, store, act="gelu", **_norm(decoder.norm2, store)),
-            _conv(decoder.pixels, store, act="sigmoid")]
+            {"kind": "double"}, _conv(decoder.conv1.weight, store, act="gelu", **_norm(decoder.norm1, store)),
+            {"kind": "double"}, _conv(decoder.conv2.weight, store, act="gelu", **_norm(decoder.norm2, store)),
+            _conv(decoder.pixels.weight, store, act="sigmoid", shift=store.put(decoder.pixels.bias))]
 
 
 def classifier_layers(classifier: nn.Module, store: Store) -> list[Layer]:
@@ -123,25 +124,18 @@ def _dense_layers(hidden: nn.Sequential, store: Store) -> Iterator[Layer]:
     return (_dense(layer, store, act="gelu") for layer in hidden if isinstance(layer, nn.Linear))
 
 
-def _conv(conv: nn.Conv2d, store: Store, **more: Any) -> Layer:
-    """more: act, and pooled, scale and shift, which come before it."""
-    if conv.bias is not None:
-        more["shift"] = store.put(conv.bias)
-    return _filters(conv.weight, store, padding=1, **more)
-
-
-def _filters(weight: Tensor, store: Store, **more: Any) -> Layer:
-    """weight: (outputs, C, k, k)."""
-    return {"kind": "conv", "outputs": len(weight), "side": weight.shape[2],
+def _conv(weight: Tensor, store: Store, padding: int = 1, **more: Any) -> Layer:
+    """weight: (outputs, C, k, k); more: act, and pooled, scale and shift, which come before it."""
+    return {"kind": "conv", "outputs": len(weight), "side": weight.shape[2], "padding": padding,
             "weight": store.put(weight.permute(0, 2, 3, 1)), **more}
 
 
 def _conv_layers(encoder: ConvEncoder, store: Store, grids: list[int]) -> list[Layer]:
     """All layers of ConvEncoder.maps.  grids: of each block's output, the averages over such a grid are kept."""
-    layers = [*_normalise(encoder.normalise, store), _filters(encoder.whitening.weight, store, padding=0, act="gelu")]
+    layers = [*_normalise(encoder.normalise, store), _conv(encoder.whitening.weight, store, padding=0, act="gelu")]
     for depth, block in enumerate(encoder.blocks):
         assert isinstance(block, ConvBlock)
-        layers += [_conv(block.conv1, store, pooled=True, act="gelu", **_norm(block.norm1, store)),
-                   _conv(block.conv2, store, act="gelu", **_norm(block.norm2, store))]
+        layers += [_conv(block.conv1.weight, store, pooled=True, act="gelu", **_norm(block.norm1, store)),
+                   _conv(block.conv2.weight, store, act="gelu", **_norm(block.norm2, store))]
         layers += [{"kind": "keep", "grid": grid} for grid in grids[depth:depth + 1]]
     return layers

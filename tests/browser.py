@@ -37,12 +37,12 @@ def command(profile: Path) -> list[str]:
 
 
 class Tab:
-    """One page in Chromium, driven over a pipe by the DevTools protocol: real mouse and key events, and pictures.
+    """One tab in Chromium, driven over a pipe by the DevTools protocol: real mouse and key events, and pictures.
 
-    Leave the `with` block to end the browser.  size: width and height in CSS pixels.
+    Leave the `with` block to end the browser.
     """
 
-    def __init__(self, page: Path, profile: Path, size: tuple[int, int] = (1200, 900)) -> None:
+    def __init__(self, profile: Path) -> None:
         program = [*command(profile), "--remote-debugging-pipe", "about:blank"]
         import fcntl  # after Windows has skipped the test
 
@@ -63,6 +63,10 @@ class Tab:
         self.session = self.send("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.send(f"{domain}.enable")
+
+    def open(self, page: Path, size: tuple[int, int] = (1200, 900)) -> None:
+        """Load a page, in the light theme, and forget the events before it.  size: width and height in CSS pixels."""
+        self.events.clear()
         self.send("Emulation.setDeviceMetricsOverride", width=size[0], height=size[1], deviceScaleFactor=1,
                   mobile=size[0] < 500)
         self.theme("light")

@@ -3,16 +3,26 @@
 Each question is a folder of theory/:
     experiment.py  computes the result: run(seed)
     result.py      the result's schema in theory.json, and its figure: draw(figure, found, runs)
-    answer.md.j2   the answer and the captions, in Markdown (answers.py)
+    answer.md.j2   the answer and the captions, in Markdown
 Every number comes from theory.json (`python _theory.py`) or from the records.  If that file is missing or invalid, the
-answers appear without numbers and say so.  To add a question, add its folder and a line in results.py.  Nothing here
+answers appear without numbers and say so.  To add a question, add its folder and its name in results.py.  Nothing here
 imports torch.
+
+An answer is Markdown with blank lines between blocks, of these kinds only; the first paragraph is the answer itself:
+    # title
+    $ equation in Typst $ followed by the same in words
+    ![alternative text](result.py) followed by the caption
+    caption of a table, followed by lines of | cells |
+A fraction has four significant digits unless it goes through another filter of report/show.py.  Text from a file is
+never interpreted as Markdown or as several lines.  The sections are plain text, which the report's templates escape.
 """
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import matplotlib
 from matplotlib.figure import Figure
 
@@ -21,12 +31,12 @@ from report.drawing import STYLE, Drawing, save
 from report.elements import figure, table
 from report.load import LONGEST_REASON, THEORY, Loaded
 from report.summary import Results, dataset_name, mean_of, method_name, task_name
-from theory.answers import answer
 from theory.results import QUESTIONS, TheoryResults, read_theory
 from utils.console import in_words
-from utils.records.schema import RecordError
+from utils.records.schema import RecordError, Strict
 
 COMMAND = "python _theory.py"
+BAR = "\ue000"  # a | in a value; show.plain escapes this character, so that no value contains it
 
 
 def theory_chapter(results_dir: Path, _loaded: list[Loaded], summary: Results,
@@ -48,6 +58,17 @@ def theory_chapter(results_dir: Path, _loaded: list[Loaded], summary: Results,
     return sections, drawings
 
 
+def read_results(results_dir: Path) -> tuple[TheoryResults | None, list[str]]:
+    """theory.json, or None and a sentence that says why not and which command writes it."""
+    try:
+        results = read_theory(results_dir / THEORY)
+    except RecordError as error:
+        reason = show.shorten(show.plain(str(error)), LONGEST_REASON)
+        return None, [f"The experiment's numbers are left out, because they cannot be trusted: {reason}. {COMMAND} "
+                      "writes them again."]
+    return results, [] if results else [f"The experiment behind this answer has not been run here: {COMMAND} runs it."]
+
+
 def own_runs(summary: Results) -> list[dict[str, Any]]:
     """The rows of the headline table as two of the answers show them; a score that a run lacks is None."""
     runs = []
@@ -61,23 +82,55 @@ def own_runs(summary: Results) -> list[dict[str, Any]]:
     return runs
 
 
+def shown(value: object) -> object:
+    """What a template prints for a value that went through no filter."""
+    if value is None or isinstance(value, float):
+        return show.significant(value)
+    return show.plain(value).replace("|", BAR) if isinstance(value, str) else value
+
+
+TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
+                               trim_blocks=True, lstrip_blocks=True, finalize=shown)
+TEMPLATES.filters |= {"count": show.count, "percent": show.percent, "points": show.points}
+
+
+def answer(name: str, found: Strict | None, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The section on a question as a dictionary for the report; figures are (alternative text, caption).
+
+    found: the experiment's result, or None; runs: own_runs.
+    """
+    section: dict[str, Any] = {"id": name.replace("_", "-"), "title": "", "paragraphs": [], "equations": [],
+                               "figures": [], "tables": []}
+    text = TEMPLATES.get_template(f"{name}/answer.md.j2").render(found=found, runs=runs)
+    for block in re.split(r"\n\s*\n", text.strip()):
+        words = " ".join(block.split()).replace(BAR, "|")
+        if words.startswith("# "):
+            section["title"] = words[2:]
+        elif match := re.fullmatch(r"\$ (.*) \$ (.*)", words):
+            section["equations"].append({"typst": match[1], "alt": match[2]})
+        elif match := re.fullmatch(r"!\[(.*?) *\]\(result\.py\) (.*)", words):
+            section["figures"].append(match.groups())
+        elif "\n|" in block:
+            section["tables"].append(read_table(block.splitlines()))
+        else:
+            section["paragraphs"].append(words)
+    return section
+
+
+def read_table(lines: list[str]) -> dict[str, Any]:
+    """A table from the lines of its caption, head, alignment (---: means right) and rows."""
+    caption = " ".join(line for line in lines if not line.startswith("|"))
+    head, alignment, *rows = [[cell.strip().replace(BAR, "|") for cell in line[1:].removesuffix("|").split("|")]
+                              for line in lines if line.startswith("|")]
+    return table(caption, head, rows, right=[i for i, cell in enumerate(alignment) if cell.endswith(":")])
+
+
 def draw(name: str, found: Any, runs: list[dict[str, Any]]) -> bytes:
     """The figure of a question as an SVG file."""
     with matplotlib.rc_context(STYLE):
         drawn = Figure(figsize=(7.2, 2.3))
         import_module(f"theory.{name}.result").draw(drawn, found, runs)
         return save(drawn)
-
-
-def read_results(results_dir: Path) -> tuple[TheoryResults | None, list[str]]:
-    """theory.json, or None and a sentence that says why not and which command writes it."""
-    try:
-        results = read_theory(results_dir / THEORY)
-    except RecordError as error:
-        reason = show.shorten(show.plain(str(error)), LONGEST_REASON)
-        return None, [f"The experiment's numbers are left out, because they cannot be trusted: {reason}. {COMMAND} "
-                      "writes them again."]
-    return results, [] if results else [f"The experiment behind this answer has not been run here: {COMMAND} runs it."]
 
 
 def provenance(results: TheoryResults) -> dict[str, Any]:

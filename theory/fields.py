@@ -16,10 +16,10 @@ Image = Annotated[list[Finite], Field(min_length=64, max_length=64)]  # 8 x 8
 Rows = Annotated[list[Entry], Field(min_length=2, max_length=200)]
 
 
-def named(names: Iterable[str], field: str = "name") -> AfterValidator:
+def named(names: Iterable[str | int], field: str = "name") -> AfterValidator:
     """For a list of rows: the values of their `field` must be these names, in this order."""
     def check(rows: list[Any]) -> list[Any]:
-        require([getattr(row, field) for row in rows] == list(names), f"the rows must be {', '.join(names)}")
+        require([getattr(row, field) for row in rows] == list(names), f"the rows must be {', '.join(map(str, names))}")
         return rows
 
     return AfterValidator(check)

@@ -4,34 +4,18 @@
     results.experiments.linear_autoencoder.cosines
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
-from theory.alignment_uniformity.result import AlignmentUniformity
-from theory.collapse.result import Collapse
-from theory.linear_autoencoder.result import LinearAutoencoder
-from theory.mutual_information.result import MutualInformation
-from theory.projection_head.result import ProjectionHead
-from theory.reconstruction_loss.result import ReconstructionLoss
-from theory.temperature.result import Temperature
-from theory.variance_directions.result import VarianceDirections
 from utils.records.schema import UTC, Count, Environment, Seconds, Strict, Text, read_strictly
 
-
-class Experiments(Strict):
-    linear_autoencoder: LinearAutoencoder
-    reconstruction_loss: ReconstructionLoss
-    variance_directions: VarianceDirections
-    mutual_information: MutualInformation
-    temperature: Temperature
-    alignment_uniformity: AlignmentUniformity
-    projection_head: ProjectionHead
-    collapse: Collapse
-
-
-QUESTIONS = tuple(Experiments.model_fields)  # in the chapter's order; each is also the folder's name
+QUESTIONS = ("linear_autoencoder", "reconstruction_loss", "variance_directions", "mutual_information", "temperature",
+             "alignment_uniformity", "projection_head", "collapse")  # folders, in the chapter's order
+RESULTS: dict[str, Any] = {name: import_module(f"theory.{name}.result").Result for name in QUESTIONS}
+Experiments = create_model("Experiments", __base__=Strict, **RESULTS)
 
 
 class TheoryResults(Strict):
@@ -41,7 +25,7 @@ class TheoryResults(Strict):
     seconds: dict[Text, Seconds]  # by experiment; processor time, because other work on the machine hardly changes it
     environment: Environment
     libraries: dict[Text, Text]  # versions of scikit-learn and SciPy, which the environment does not contain
-    experiments: Experiments
+    experiments: Experiments  # type: ignore[valid-type]  # made from the names above
 
 
 def read_theory(path: Path) -> TheoryResults | None:

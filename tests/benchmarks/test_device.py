@@ -30,12 +30,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("device")
 
 
+def train_only(patch: pytest.MonkeyPatch, *methods: str, trainings: Callable = checks.trainings) -> None:
+    """Compare the trainings of these methods only."""
+    patch.setattr(checks, "trainings", lambda size: (one for one in trainings(size) if one[1].method in methods))
+
+
 @pytest.fixture(autouse=True)
-def two_methods(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def few_methods(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Only some methods and tasks, in this process: `--smallest` itself takes half a minute."""
-    everything = checks.trainings
-    monkeypatch.setattr(checks, "trainings", lambda size: (
-        (task, recipe) for task, recipe in everything(size) if recipe.method in ("joint", "moco")))
+    train_only(monkeypatch, "joint", "moco")
     monkeypatch.setattr(checks, "SCORED", ("1.2.1",))
     monkeypatch.setattr(contestants, "process_apart", lambda device: ThreadPoolExecutor(1))
     monkeypatch.setattr(contestants, "measure_conv", lambda *_, **__: CPU.conv_gflops)
@@ -101,13 +104,14 @@ def test_what_differs_is_named_and_exits_1(harm: Callable[[pytest.MonkeyPatch], 
                                            folder: Path, monkeypatch: pytest.MonkeyPatch,
                                            capsys: pytest.CaptureFixture) -> None:
     harm(monkeypatch)
+    train_only(monkeypatch, "moco")
     monkeypatch.setattr(checks, "measure_speed", lambda setup, size: [])
     code, lines = run(folder)
     printed, errors = capsys.readouterr()
     assert code == 1
     assert {name for name, line in lines.items() if line["differs"]} == differing
     assert printed.count("DIFFERS") == len(differing)
-    assert f"{len(differing)} of 5 lines differ" in errors and len(errors.splitlines()) == 1
+    assert f"{len(differing)} of 3 lines differ" in errors and len(errors.splitlines()) == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -134,7 +138,8 @@ def test_a_device_gets_the_numbers_that_the_cpu_draws() -> None:
                                           ("1.2.3", "moco"), ("1.2.3", "cmc"), ("rotation", "rotnet")])
 def test_the_same_numbers_reach_the_device(task: str, method: str) -> None:
     """With fake CUDA tensors, as in test_devices.py."""
-    recipe = dataclasses.replace(TASKS[task].default_recipe("digits", method), epochs=1)
+    recipe = dataclasses.replace(TASKS[task].default_recipe("digits", method), epochs=1,
+                                 **checks.CHANGES.get(method, {}))
     with pretended_cuda():
         setup = dataclasses.replace(CPU, device=CUDA, cuda_graph=False)
         assert checks.first_losses(task, recipe, data_on(CUDA), setup, 1) == [1.0]

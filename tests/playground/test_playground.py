@@ -17,7 +17,7 @@ import _report_evaluation
 from evaluation.rescore import load_scorer
 from models.encoders import build_encoder
 from models.heads import build_decoder
-from models.saved import load_encoder
+from models.saved import fill, load_encoder
 from playground import build, export
 from report.load import load_results
 from tests.browser import Tab
@@ -52,8 +52,16 @@ def page(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tab(page: Path) -> Iterator[Tab]:
     """The page in a window of 1200 pixels, ready.  Tests leave it with another current image."""
-    with Tab(page, page.parent / "wide") as tab:
+    with Tab(page.parent / "profile") as tab:
+        tab.open(page)
         tab.run("playground")
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def other_tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """For the tests that open a page of their own."""
+    with Tab(tmp_path_factory.mktemp("other")) as tab:
         yield tab
 
 
@@ -93,7 +101,7 @@ def test_the_browser_gives_pythons_latents_and_classes(tab: Tab, honest: Path, d
 
 def test_the_browser_decodes_as_python_does(tab: Tab, honest: Path, data: Dataset) -> None:
     decoder = build_decoder("mlp", (1, 8, 8), (256, 256), 128)
-    build.fill(honest / f"{HONEST['1.2.1']}.safetensors", "decoder", decoder)
+    fill(honest / f"{HONEST['1.2.1']}.safetensors", "decoder", decoder)
     with torch.no_grad():
         z = load_encoder(honest / f"{HONEST['1.2.1']}.json")(floats(data.test_images[:20]))
         expected = decoder(z).flatten(1).numpy()
@@ -111,7 +119,7 @@ def randomised(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def test_every_kind_of_layer_computes_what_torch_does(tmp_path: Path) -> None:
+def test_every_kind_of_layer_computes_what_torch_does(other_tab: Tab, tmp_path: Path) -> None:
     shape, store = (1, 28, 28), export.Store()
     extremes = np.arange(65536, dtype=np.uint16).view(np.float16)
     extremes = extremes[np.isfinite(extremes)]
@@ -128,14 +136,14 @@ def test_every_kind_of_layer_computes_what_torch_does(tmp_path: Path) -> None:
     code = (build.FOLDER / "network.js").read_text()
     (tmp_path / "page.html").write_text(f'\ufeff<title>x</title><script type="text/plain" id="data">{text}</script>'
                                         f"<script>{code}</script>", encoding="utf-16-le", newline="")
-    with Tab(tmp_path / "page.html", tmp_path / "profile") as tab:
-        facts = json.dumps({"packed": packed, "sizes": store.sizes})
-        tab.run(f"unpack(document.getElementById('data').textContent, {facts}).then((get) => globalThis.get = get)")
-        assert np.array_equal(tab.run(f"[...get({json.dumps(kept)})]"), extremes)  # every character occurs
-        for layers, inputs, size, expected in cases:
-            found = tab.run(f"{json.dumps(inputs.tolist())}.map((x) => "
-                            f"[...run(filled({json.dumps(layers)}, get), Float32Array.from(x), {size})])")
-            assert np.abs(np.array(found) - expected.detach().numpy()).max() < 1e-5 * max(1, expected.abs().max())
+    other_tab.open(tmp_path / "page.html")
+    facts = json.dumps({"packed": packed, "sizes": store.sizes})
+    other_tab.run(f"unpack(document.getElementById('data').textContent, {facts}).then((get) => globalThis.get = get)")
+    assert np.array_equal(other_tab.run(f"[...get({json.dumps(kept)})]"), extremes)  # every character occurs
+    for layers, inputs, size, expected in cases:
+        found = other_tab.run(f"{json.dumps(inputs.tolist())}.map((x) => "
+                              f"[...run(filled({json.dumps(layers)}, get), Float32Array.from(x), {size})])")
+        assert np.abs(np.array(found) - expected.detach().numpy()).max() < 1e-5 * max(1, expected.abs().max())
 
 
 def test_a_drawing_is_scaled_centred_and_classified(tab: Tab) -> None:
@@ -270,27 +278,28 @@ def test_everything_has_a_name_for_screen_readers(tab: Tab) -> None:
     assert [role for role, name in named if not name and role != "list"] == []
 
 
-def test_it_fits_a_phone_in_light_and_dark(page: Path, tmp_path: Path) -> None:
-    with Tab(page, tmp_path / "profile", (390, 844)) as tab:
-        tab.run("playground")
-        for theme, background in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 23, 26)")):
-            tab.theme(theme)
-            assert tab.run("document.documentElement.scrollWidth") == 390
-            assert tab.run("getComputedStyle(document.body).backgroundColor") == background
-            small = tab.run("all('main button').filter((b) => b.getBoundingClientRect().height < 40).length")
-            assert small == 0 and troubles(tab) == []
+def test_it_fits_a_phone_in_light_and_dark(other_tab: Tab, page: Path) -> None:
+    other_tab.open(page, (390, 844))
+    other_tab.run("playground")
+    for theme, background in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 23, 26)")):
+        other_tab.theme(theme)
+        assert other_tab.run("document.documentElement.scrollWidth") == 390
+        assert other_tab.run("getComputedStyle(document.body).backgroundColor") == background
+        small = other_tab.run("all('main button').filter((b) => b.getBoundingClientRect().height < 40).length")
+        assert small == 0 and troubles(other_tab) == []
 
 
-def test_without_an_autoencoder_the_rest_of_the_page_works(honest: Path, data: Dataset, tmp_path: Path) -> None:
+def test_without_an_autoencoder_the_rest_of_the_page_works(other_tab: Tab, honest: Path, data: Dataset,
+                                                           tmp_path: Path) -> None:
     runs = [run for run in load_results(honest)[0] if run.record.run.task != "1.2.1"]
     (tmp_path / "page.html").write_bytes(build.build_page(runs, honest, data))
-    with Tab(tmp_path / "page.html", tmp_path / "profile") as tab:
-        tab.run("playground")
-        assert tab.run("all('h2').map((title) => title.id)") == ["draw-title", "alike-title", "change-title", ""]
-        tab.run("$('mistaken').click()")
-        label = tab.run("current.truth")
-        assert label in range(10) and tab.run("models.some((model) => model.answer.label !== current.truth)")
-        assert troubles(tab) == []
+    other_tab.open(tmp_path / "page.html")
+    other_tab.run("playground")
+    assert other_tab.run("all('h2').map((title) => title.id)") == ["draw-title", "alike-title", "change-title", ""]
+    other_tab.run("$('mistaken').click()")
+    label = other_tab.run("current.truth")
+    assert label in range(10) and other_tab.run("models.some((model) => model.answer.label !== current.truth)")
+    assert troubles(other_tab) == []
 
 
 def test_it_names_models_and_says_what_it_is_without_scripts(page: Path, honest: Path) -> None:

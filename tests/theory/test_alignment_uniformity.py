@@ -59,6 +59,7 @@ def test_scores_by_a_slow_transcription() -> None:
 ], ids=["another t", "distance not squared", "with itself"])
 def test_another_uniformity_misses_the_closed_form(broken: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(alignment_uniformity, "uniformity", broken)
+    monkeypatch.setattr(alignment_uniformity, "POINTS", 500)
     found = alignment_uniformity.run(0)
     assert any(abs(row["measured"] - row["lowest"]) > 0.05 for row in found["rows"])
 
@@ -67,5 +68,6 @@ def test_the_committed_results_are_what_the_code_measures() -> None:
     check_committed("alignment_uniformity", measured("alignment_uniformity"))
 
 
-def test_only_the_seed_decides() -> None:
+def test_only_the_seed_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alignment_uniformity, "POINTS", 50)
     check_that_only_the_seed_decides("alignment_uniformity")

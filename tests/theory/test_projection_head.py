@@ -35,6 +35,7 @@ def test_the_head_forgets_what_the_encoder_keeps() -> None:
 def test_without_turns_in_the_views_the_head_keeps_the_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projection_head, "turned_view", digits.random_view)
     monkeypatch.setattr(projection_head, "STEPS", 120)
+    monkeypatch.setattr(projection_head, "BATCH", 128)
     encoder, head = projection_head.build(0)
     projection_head.train(encoder, head, torch.from_numpy(digits.load()[0]).float(), 0)
     found = measured("projection_head")

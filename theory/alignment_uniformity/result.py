@@ -29,13 +29,13 @@ class Corner(Strict):
     uniformity: Finite
 
 
-class AlignmentUniformity(Strict):
+class Result(Strict):
     points: Positive
     rows: Rows[Uniformity]
     corners: Annotated[list[Corner], named(CORNERS)]
 
 
-def draw(figure: Figure, found: AlignmentUniformity, runs: list[dict[str, Any]]) -> None:
+def draw(figure: Figure, found: Result, runs: list[dict[str, Any]]) -> None:
     axes = figure.subplots()
     for corner in found.corners:
         axes.plot([corner.alignment], [corner.uniformity], "s", color=MUTED, markersize=5)

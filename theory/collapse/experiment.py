@@ -6,6 +6,7 @@ The loss of each ablation is that of the method without one part; nothing else c
 import copy
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -86,19 +87,27 @@ def follow(target: nn.Module, online: nn.Module) -> None:
         old.lerp_(new, 1 - MOMENTUM)
 
 
-def train(name: str, seed: int, steps: int) -> nn.Module:
-    """The encoder of one variant, in eval mode, after so many steps; the same start and batches for all variants."""
-    torch.manual_seed(seed)
+@cache
+def draws(seed: int) -> tuple[Tensor, list[Views]]:
+    """What all variants are trained on: MoCo's first queue, (QUEUE, WIDTH), and both views of each step's batch."""
     generator = Generator().manual_seed(seed)
+    images = torch.from_numpy(load()[0]).float()
+    queue, views = torch.randn(QUEUE, WIDTH, generator=generator), []
+    for _ in range(STEPS):
+        batch = images[torch.randint(0, len(images), (BATCH,), generator=generator)]
+        views.append((random_view(batch, generator), random_view(batch, generator)))
+    return queue, views
+
+
+def train(name: str, seed: int, steps: int) -> nn.Module:
+    """The encoder of one variant, in eval mode, after so many steps; all variants start from the same weights."""
+    torch.manual_seed(seed)
     norm = None if name == "BYOL without batch normalisation" else nn.BatchNorm1d
     online, predictor = MLP(PIXELS, [HIDDEN, WIDTH], norm), MLP(WIDTH, [HIDDEN, WIDTH], norm)
     target = copy.deepcopy(online)
     optimiser = torch.optim.Adam([*online.parameters(), *predictor.parameters()], LEARNING_RATE, fused=True)
-    images = torch.from_numpy(load()[0]).float()
-    queue = torch.randn(QUEUE, WIDTH, generator=generator)
-    for _ in range(steps):
-        batch = images[torch.randint(0, len(images), (BATCH,), generator=generator)]
-        views = random_view(batch, generator), random_view(batch, generator)
+    queue, batches = draws(seed)
+    for views in batches[:steps]:
         loss, keys = loss_of(name, online, predictor, target, views, queue)
         optimiser.zero_grad()
         loss.backward()

@@ -30,7 +30,7 @@ class Variant(Embedding):
         return " without " not in self.name
 
 
-class Collapse(Strict):
+class Result(Strict):
     steps: Positive
     width: Positive
     threshold: Above0
@@ -42,7 +42,7 @@ class Collapse(Strict):
         return self.rows[VARIANTS.index(name)]
 
 
-def draw(figure: Figure, found: Collapse, _: object) -> None:
+def draw(figure: Figure, found: Result, _: object) -> None:
     figure.set_figheight(2.9)
     axes = figure.subplots()
     axes.barh(VARIANTS, [row.spread for row in found.rows], 0.7,

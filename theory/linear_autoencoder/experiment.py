@@ -12,8 +12,9 @@ from scipy.linalg import subspace_angles
 from torch import Tensor, nn
 
 from theory.digits import PIXELS, load, missed, principal_directions
+from theory.linear_autoencoder.result import LATENT
 
-LATENT, STEPS = 10, 500
+STEPS = 500
 
 
 def train(images: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

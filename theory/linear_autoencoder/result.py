@@ -1,37 +1,34 @@
 """The result in theory.json, and its figure: cosines of subspaces and of single axes.  No torch here."""
 
-from typing import Self
+from typing import Annotated
 
 from matplotlib.figure import Figure
-from pydantic import model_validator
+from pydantic import Field
 
 from report.drawing import BLUE, MUTED, ORANGE
-from theory.fields import AtLeast0, Rows
-from utils.records.schema import Fraction, Positive, Strict, require
+from theory.fields import AtLeast0
+from utils.records.schema import Fraction, Positive, Strict
+
+LATENT = 10  # dimensions
+Cosines = Annotated[list[Fraction], Field(min_length=LATENT, max_length=LATENT)]  # falling
 
 
-class LinearAutoencoder(Strict):
+class Result(Strict):
     images: Positive
     pixels: Positive
     latent: Positive
     steps: Positive
-    cosines: Rows[Fraction]  # of the principal angles between decoder's and PCA's subspace
-    random_cosines: Rows[Fraction]  # of the principal angles between a random subspace and PCA's
-    axis_cosines: Rows[Fraction]  # of each decoder column with its nearest principal direction
-    other_seed_cosines: Rows[Fraction]  # of the principal angles between two trainings
-    other_seed_axis_cosines: Rows[Fraction]
+    cosines: Cosines  # of the principal angles between decoder's and PCA's subspace
+    random_cosines: Cosines  # of the principal angles between a random subspace and PCA's
+    axis_cosines: Cosines  # of each decoder column with its nearest principal direction
+    other_seed_cosines: Cosines  # of the principal angles between two trainings
+    other_seed_axis_cosines: Cosines
     autoencoder_error: AtLeast0  # mean squared pixel error
     pca_error: AtLeast0
     random_error: AtLeast0
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        lengths = {len(value) for _, value in self if isinstance(value, list)}
-        require(len(lengths) == 1, "the lists of cosines have different lengths")
-        return self
 
-
-def draw(figure: Figure, found: LinearAutoencoder, _: object) -> None:
+def draw(figure: Figure, found: Result, _: object) -> None:
     axes = figure.subplots()
     for label, values, colour, style in (("subspace: autoencoder and PCA", found.cosines, BLUE, "-"),
                                          ("subspace: random and PCA", found.random_cosines, MUTED, ":"),

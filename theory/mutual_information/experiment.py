@@ -41,11 +41,6 @@ def gaussian_critic(x: Tensor, y: Tensor, rho: float) -> Tensor:
     return cross / (1 - rho**2) - x.shape[1] / 2 * math.log1p(-rho**2)
 
 
-def info_nce(scores: Tensor) -> Tensor:
-    """InfoNCE loss (Oord et al. 2018, eq. 4) of a critic's (N, N) scores with the positives on the diagonal, nats."""
-    return F.cross_entropy(scores, torch.arange(len(scores)))
-
-
 def sphere_information(concentration: float) -> float:
     """I in nats of u uniform on the sphere in three dimensions and v von Mises-Fisher around u.
 
@@ -74,10 +69,10 @@ def mean_and_error(losses: list[float]) -> tuple[float, float]:
 
 
 def gaussian_row(information: float, n: int, generator: Generator) -> dict[str, Any]:
-    """InfoNCE's bound for one I and one N."""
-    rho = gaussian_correlation(information)
+    """InfoNCE's bound (Oord et al. 2018, eq. 4) for one I and one N."""
+    rho, positives = gaussian_correlation(information), torch.arange(n)  # on the diagonal of the critic's scores
     pairs = (gaussian_pairs(n, rho, generator) for _ in range(ANCHORS // n))
-    loss, error = mean_and_error([info_nce(gaussian_critic(x, y, rho)).item() for x, y in pairs])
+    loss, error = mean_and_error([F.cross_entropy(gaussian_critic(x, y, rho), positives).item() for x, y in pairs])
     return {"information": information, "n": n, "bound": math.log(n) - loss, "standard_error": error,
             "ceiling": math.log(n)}
 

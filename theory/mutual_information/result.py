@@ -29,11 +29,6 @@ class GaussianBound(Bound):
 class BitBound(Bound):
     estimate: Finite  # log(2N - 1) - loss
 
-    @property
-    def excess(self) -> float:
-        """Nats by which the estimate is above the information."""
-        return self.estimate - self.information
-
 
 class SphereBound(BitBound):
     temperature: Above0
@@ -41,7 +36,7 @@ class SphereBound(BitBound):
     ceiling: AtLeast0  # log(2N - 1)
 
 
-class MutualInformation(Strict):
+class Result(Strict):
     dimensions: Positive
     anchors: Positive
     gaussian: Rows[GaussianBound]
@@ -49,7 +44,7 @@ class MutualInformation(Strict):
     one_bit: Rows[BitBound]
 
 
-def draw(figure: Figure, found: MutualInformation, _: object) -> None:
+def draw(figure: Figure, found: Result, _: object) -> None:
     left, right = figure.subplots(1, 2)
     draw_bounds(left, found.gaussian, "bound", "InfoNCE, Gaussians: log N \N{MINUS SIGN} loss")
     draw_bounds(right, found.sphere, "estimate", "NT-Xent, sphere: log(2N \N{MINUS SIGN} 1) \N{MINUS SIGN} loss")

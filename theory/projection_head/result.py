@@ -18,7 +18,7 @@ class Probe(Strict):
     turn_accuracy: Fraction
 
 
-class ProjectionHead(Strict):
+class Result(Strict):
     width: Positive
     steps: Positive
     turns: Positive
@@ -27,7 +27,7 @@ class ProjectionHead(Strict):
     trained: Annotated[list[Probe], named(FEATURES, "features")]
 
 
-def draw(figure: Figure, found: ProjectionHead, _: object) -> None:
+def draw(figure: Figure, found: Result, _: object) -> None:
     names = [row.features.replace(" the ", " the\n") for row in found.trained]
     panels = figure.subplots(1, 2, sharey=True)
     for axes, field, title in zip(panels, ("turn_accuracy", "class_accuracy"), ("rotation", "class"), strict=True):

@@ -21,7 +21,7 @@ class Fit(Strict):
     squared_error: AtLeast0
 
 
-class ReconstructionLoss(Strict):
+class Result(Strict):
     sample: Positive
     images: Positive
     traced: Positive  # steps of gradient descent between two points of a path
@@ -29,7 +29,7 @@ class ReconstructionLoss(Strict):
     l2: Fit
 
 
-def draw(figure: Figure, found: ReconstructionLoss, _: object) -> None:
+def draw(figure: Figure, found: Result, _: object) -> None:
     left, *pictures = figure.subplots(1, 3, width_ratios=[2.2, 1, 1])
     for fit, axes, name, colour, style in ((found.l1, pictures[0], "L1", BLUE, "-"),
                                            (found.l2, pictures[1], "L2", ORANGE, "--")):

@@ -14,7 +14,7 @@ class Sharing(Strict):
     effective_negatives: Above0
 
 
-class Temperature(Strict):
+class Result(Strict):
     images: Positive
     negatives: Positive
     hardest: Fraction
@@ -23,7 +23,7 @@ class Temperature(Strict):
     same_class_all: Fraction
 
 
-def draw(figure: Figure, found: Temperature, _: object) -> None:
+def draw(figure: Figure, found: Result, _: object) -> None:
     at = [row.temperature for row in found.rows]
     axes = figure.subplots()
     axes.plot(at, [100 * row.hardest_tenth for row in found.rows], "o-", color=BLUE, label="nearest tenth")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from theory.digits import SIDE, load, missed, principal_directions, probe_accuracy
+from theory.variance_directions.result import SPLITS
 
-SPLITS = (1, 2, 4, 6, 8, 16, 32)
 BACKGROUND_SCALE = 3.0  # standard deviation of each background pattern's coefficient
 
 
