@@ -4,7 +4,7 @@
 
 The process imports torch once and forks for every job, so each submission gets a fresh process.  The fork sets its
 limits before it reads any of the student's bytes, and is killed when its time is up.  It has the test images but no
-labels.  The parent only parses what it writes: a JSON report on the records, and predictions as raw numbers.
+labels.  The parent only parses what it writes: a JSON report on each record, with its predictions.
 """
 
 import codecs
@@ -92,25 +92,21 @@ def serve(job: dict[str, Any]) -> None:
 def run(job: dict[str, Any]) -> None:
     """job: limits, submission (folder), files ({name: (SHA-256, name in the submission)}), images ({name: .npy}), out.
 
-    Writes out/report.json: a score.ChildReport by name of the record.
+    Writes out/NAME: a score.ChildReport on each record, under the record's name.
     """
     set_limits(job["limits"])
     folder, out = Path(job["submission"]), Path(job["out"])
     images = {name: torch.from_numpy(np.load(path)) for name, path in job["images"].items()}
-    reports: dict[str, dict[str, Any]] = {}
-    for name in sorted(job["files"]):
-        if not name.endswith(".json"):
-            continue
-        report, own = reports.setdefault(name, {}), folder / f"{name}.own"
+    for name in sorted(file for file in job["files"] if file.endswith(".json")):
+        report, own = dict[str, Any](), folder / f"{name}.own"
         try:
-            examine(own_folder(folder, name, own), job["files"], images, out, str(len(reports)), report)
+            examine(own_folder(folder, name, own), job["files"], images, report)
         except Exception as error:  # a student's file can cause anything; only this sentence is reported
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise  # this machine's fault: grading again retries
             report["reason"] = sentence(error, own)
-        for key, value in report.items():
-            report[key] = value[:LONGEST] if isinstance(value, str) else value
-        write_bytes(out / "report.json", json.dumps(reports).encode())  # atomically: this process can be killed
+        report = {key: value[:LONGEST] if isinstance(value, str) else value for key, value in report.items()}
+        write_bytes(out / name, json.dumps(report).encode())  # atomically: this process can be killed
 
 
 def sentence(error: Exception, folder: Path) -> str:
@@ -165,11 +161,10 @@ def set_limits(limits: dict[str, int]) -> None:
         lower(resource.RLIMIT_AS, now + limits["memory_bytes"])
 
 
-def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: Path, stem: str,
-            report: dict[str, Any]) -> None:
+def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, report: dict[str, Any]) -> None:
     """Fill `report` (score.ChildReport) with what the record says and what its checkpoint gives.
 
-    Writes the predictions to out/STEM.NAME.u2.  Raises RecordError and RunError; what was found until then counts.
+    Raises RecordError and RunError; what was found until then counts.
     """
     record = read_record(path)
     check_known(record, path.name)
@@ -188,17 +183,14 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: 
     saved = load_saved(path)
     classifier = rescore.build_classifier(record)
     fill(saved.checkpoint, "classifier", classifier)
-    for name, stack in images.items():
-        if name.split("/")[0] == run.dataset:
-            z = rescore.latents_of(saved.encoder, stack)
-            predicted = predict(classifier, z)
-            write_bytes(out / f"{stem}.{name.replace('/', '.')}.u2", predicted.numpy().astype("<u2").tobytes())
-            if name == run.dataset:
-                public = z, predicted
-    report["predictions"] = stem  # they count even if what follows fails
-    report |= {"clustered": clustered(*public), "latents": sketch(public[0])}
+    latents = {name: rescore.latents_of(saved.encoder, stack) for name, stack in images.items()
+               if name.split("/")[0] == run.dataset}
+    predicted = {name: predict(classifier, z) for name, z in latents.items()}
+    report["predictions"] = {name: classes.tolist() for name, classes in predicted.items()}
+    z = latents[run.dataset]  # the predictions count even if what follows fails
+    report |= {"clustered": clustered(z, predicted[run.dataset]), "latents": sketch(z)}
     if "reconstruction_index" in arrays:
-        report["reason"] = reconstructions_wrong(saved, public[0], images[run.dataset], arrays)
+        report["reason"] = reconstructions_wrong(saved, z, images[run.dataset], arrays)
         report["reconstructions"] = not report["reason"]
 
 
