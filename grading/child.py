@@ -11,6 +11,7 @@ import codecs
 import ctypes
 import errno
 import json
+import math
 import multiprocessing.connection
 import os
 import resource
@@ -39,6 +40,7 @@ from utils.recipe import FIXED_ENCODERS
 from utils.records.arrays import read_arrays
 from utils.records.schema import Record, RecordError, read_record
 
+MEMORY_BYTES, FILE_BYTES = 2**30, 64 * 2**20  # limits of a job: memory on top of torch's own, size of one file
 COMPARED = 1000  # test images whose latents are summarised
 RIDGE = 1e-4  # of the largest variance: directions of the latent with less hardly count in the summary
 DECODED_ALIKE = 2.0  # levels of 255, mean: another processor may round differently
@@ -62,7 +64,7 @@ def fork(job: dict[str, Any]) -> str:
 
     Standard input is readable during a job only if the grader has ended; then the fork ends as well.
     """
-    seconds = job["limits"]["wall_seconds"]
+    seconds = job["seconds"]
     process = multiprocessing.get_context("fork").Process(target=serve, args=(job,))
     process.start()
     assert process.pid  # it has started
@@ -90,11 +92,11 @@ def serve(job: dict[str, Any]) -> None:
 
 
 def run(job: dict[str, Any]) -> None:
-    """job: limits, submission (folder), files ({name: (SHA-256, name in the submission)}), images ({name: .npy}), out.
+    """job: submission (folder), files ({name: (SHA-256, name in the submission)}), images ({name: .npy}), out, seconds.
 
     Writes out/NAME: a score.ChildReport on each record, under the record's name.
     """
-    set_limits(job["limits"])
+    set_limits(job["seconds"])
     folder, out = Path(job["submission"]), Path(job["out"])
     images = {name: torch.from_numpy(np.load(path)) for name, path in job["images"].items()}
     for name in sorted(file for file in job["files"] if file.endswith(".json")):
@@ -143,8 +145,8 @@ def gather(path: Path, record: Record, files: dict[str, tuple[str, str]]) -> Non
                               else f"{artifact.name} is missing; submit it with the record")
 
 
-def set_limits(limits: dict[str, int]) -> None:
-    """Limit CPU seconds, the bytes of a written file, and memory on top of what torch itself uses.
+def set_limits(seconds: float) -> None:
+    """Limit CPU time, the size of a written file, and memory on top of what torch itself uses.
 
     A lower limit that this machine already sets is kept: no process may raise it.
     """
@@ -152,13 +154,13 @@ def set_limits(limits: dict[str, int]) -> None:
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard),) * 2)
 
-    lower(resource.RLIMIT_CPU, limits["cpu_seconds"])
-    lower(resource.RLIMIT_FSIZE, limits["file_bytes"])
+    lower(resource.RLIMIT_CPU, max(1, math.ceil(seconds)))
+    lower(resource.RLIMIT_FSIZE, FILE_BYTES)
     lower(resource.RLIMIT_CORE, 0)
     size = Path("/proc/self/statm")
     if size.exists():  # Linux; elsewhere only the time limit stops a memory bomb
         now = int(size.read_text().split()[0]) * resource.getpagesize()
-        lower(resource.RLIMIT_AS, now + limits["memory_bytes"])
+        lower(resource.RLIMIT_AS, now + MEMORY_BYTES)
 
 
 def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, report: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ the system lets ordinary users create network namespaces (Linux's unshare), with
 import contextlib
 import hashlib
 import json
-import math
 import os
 import shutil
 import signal
@@ -30,7 +29,6 @@ from utils.records.schema import Record, Strict
 from utils.version import project_version
 
 ROOT = Path(__file__).resolve().parent.parent
-MEMORY_BYTES, FILE_BYTES = 2**30, 64 * 2**20  # limits of the child: memory on top of torch's own, size of one file
 REPORT_BYTES = 5_000_000  # limit of the child's report on a record
 BRIGHTEST, BRIGHTNESS = 0.5, 40  # of hidden images: brightest pixel relative to the public one, difference of the means
 MANY = 100  # images, for their mean brightness to be that of their data set, and their accuracy to say something
@@ -200,9 +198,6 @@ class Scorer(contextlib.AbstractContextManager["Scorer"]):
         self.stopped = False
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
         """End the process and serve no further job."""
         self.stopped = True
         self.end()
@@ -261,10 +256,8 @@ def evidence_of(sources: Sequence[Source], truth: Truth, scorer: Scorer, known: 
         trouble, ended, runs = taken.unreadable or ("" if records else "contains no record (.json)"), "", []
         if not trouble:
             ended = scorer.run({
-                "submission": str(submission), "out": str(out), "files": taken.files,
-                "images": {name: str(path) for name, path in truth.images.items()},
-                "limits": {"wall_seconds": scorer.timeout, "cpu_seconds": max(1, math.ceil(scorer.timeout)),
-                           "memory_bytes": MEMORY_BYTES, "file_bytes": FILE_BYTES}})
+                "submission": str(submission), "out": str(out), "files": taken.files, "seconds": scorer.timeout,
+                "images": {name: str(path) for name, path in truth.images.items()}})
             if ended and not any(out.iterdir()):
                 trouble = f"could not be scored: it {ended}"
             missing = f"scoring {ended or 'gave no result for it'}"

@@ -167,6 +167,6 @@ def test_a_lower_limit_of_the_machine_is_kept_and_none_is_raised(monkeypatch, ha
     limits: dict[int, tuple[int, int]] = {}
     monkeypatch.setattr(child.resource, "getrlimit", lambda kind: (hard, hard))
     monkeypatch.setattr(child.resource, "setrlimit", limits.__setitem__)
-    child.set_limits({"cpu_seconds": 300, "file_bytes": 10**6, "memory_bytes": 2**30})
+    child.set_limits(299.5)
     assert limits[child.resource.RLIMIT_CPU] == (seconds, seconds)
     assert hard != 40 or set(limits.values()) == {(40, 40), (0, 0)}

@@ -123,7 +123,7 @@ scorer = Scorer(600.0)
 print(scorer.start().pid, flush=True)
 scorer.run({{
     "submission": {str(tmp_path)!r}, "out": {str(tmp_path)!r}, "files": {{"fifo.json": ["", ""]}}, "images": {{}},
-    "limits": {{"wall_seconds": 600, "cpu_seconds": 600, "memory_bytes": 2**30, "file_bytes": 2**20}}}})
+    "seconds": 600}})
 """
     os.mkfifo(tmp_path / "fifo.json")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=score.ROOT) as grader:
