@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import Future, as_completed
 from pathlib import Path
 from types import ModuleType
 
@@ -122,7 +122,7 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[N
             journal.write(f"\n{line}")  # a new line first, since a kill may have cut off the last one
             journal.flush()
 
-        chunks = {start(first, CHUNK_IMAGES): first for first in left}
+        chunks: dict[Future[str], int] = {start(first, CHUNK_IMAGES): first for first in left}
         for task in as_completed(chunks):
             try:
                 finish(task.result())

@@ -77,11 +77,11 @@ def find_files(folder: Path, below: bool = True) -> Files:
                 found.images.append(Path(place, name))
             elif Path(place, name).is_symlink():
                 found.left_out["linked folders"] += 1
-        for name in files:
+        for name in [name for name in files if not _is_litter(name)]:
             suffix = os.path.splitext(name)[1].lower()
-            if suffix in SUFFIXES and not _is_litter(name):
+            if suffix in SUFFIXES:
                 found.images.append(Path(place, name))
-            elif not _is_litter(name):
+            else:
                 found.left_out[suffix if suffix[1:].isalnum() and len(suffix) < 12 else "other files"] += 1
     found.images = sorted(set(found.images))
     return found
