@@ -104,7 +104,7 @@ def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[st
     """
     found: dict[str, list[Source]] = {}
     others: list[str] = []
-    metadata: Metadata = None
+    lists: list[Opener | str | None] = []  # METADATA, at most one
     members = sorted(listed(place), key=lambda one: (is_archive(one[0]), one[0]))
     exported = students_of_export([name for name, _ in members])
     for original, source in members:
@@ -119,13 +119,15 @@ def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[st
                 student += " (2)"
             found[student] = [source]
         elif original == METADATA:
-            opened = partial(open_regular, source) if isinstance(source, Path) else source[0][1]
-            metadata = (place / METADATA, opened) if callable(opened) else None
-            others += [] if metadata else [UNUSED]
+            lists.append(partial(open_regular, source) if isinstance(source, Path) else source[0][1])
         else:
             others.append(f"{name}: {'hidden' if name.startswith('.') else 'neither a folder nor a .zip file'}")
-    if metadata and not all(GRADESCOPE.fullmatch(student) for student in found):  # it may be a student's
-        metadata, others = None, [*others, UNUSED]
+    metadata: Metadata = None
+    for opened in lists:
+        if callable(opened) and all(GRADESCOPE.fullmatch(student) for student in found):  # else it may be a student's
+            metadata = place / METADATA, opened
+        else:
+            others.append(UNUSED)
     # all of them: one student's folder may look like an export without stopping the others
     around = [source for sources in found.values() for source in sources if holds_export(source)]
     if around and len(around) == len(found):
