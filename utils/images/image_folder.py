@@ -28,8 +28,8 @@ UNREADABLE = "unreadable.txt"  # in the cache: one line per image, with the reas
 MIN_TRAINING = 8  # images per class; one more for each of validation and test that is taken from them
 DARK = 32  # data sets without a brighter value than this are noted
 NEARLY_EQUAL = 0.998  # correlation of the thumbnails of two images: the same picture saved again, perhaps smaller
-WRITTEN_AT_ONCE = 256  # images, which bounds the memory
 COMPARED = 2000  # most images of a split that are compared so with all training images, since that takes a second
+WRITTEN_AT_ONCE = 256  # images, which bounds the memory
 
 
 def listed(path: Path) -> Layout:
@@ -183,7 +183,8 @@ def _write_splits(folder: Path, images: list[Listed], classes: int, pixels: np.n
         chosen = {"train": np.setdiff1d(chosen["train"], own[test]), "test": own[test]}
     for split, index in chosen.items():
         np.save(folder / f"{split}_labels.npy", labels[index].astype(np.min_scalar_type(classes - 1)))
-        with (folder / f"{split}_images.npy").open("wb") as part:  # a full disk kills who writes to a memory map
+        # not through a memory map: on a full disk, writing to one kills the process
+        with (folder / f"{split}_images.npy").open("wb") as part:
             np.lib.format.write_array_header_1_0(
                 part, {"descr": "|u1", "fortran_order": False, "shape": (len(index), *pixels.shape[1:])})
             for start in range(0, len(index), WRITTEN_AT_ONCE):
