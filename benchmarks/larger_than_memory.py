@@ -46,7 +46,7 @@ from benchmarks.common import (
 from training.tasks import TASKS
 from utils.command_line import Parser, exit_code
 from utils.errors import RunError, UsageError
-from utils.images.chunks import CHUNK_IMAGES, workers
+from utils.images.chunks import CHUNK_IMAGES, JOURNAL, workers
 from utils.images.datasets import check_dataset
 from utils.recipe import ENCODER_WIDTHS
 
@@ -312,7 +312,7 @@ def build(folder: Path, count: int, side: int, limit: Limit) -> dict[str, Any]:
 
 def finished_images(folder: Path) -> int:
     """Images in finished chunks; the last chunk may be smaller."""
-    return CHUNK_IMAGES * len(list((folder / "data").glob(".*.chunks/[0-9]*-*")))
+    return CHUNK_IMAGES * sum(path.read_text().count("\n") for path in (folder / "data").glob(f".*.chunks/{JOURNAL}"))
 
 
 # Training

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import combinations
 from pathlib import Path
 
@@ -100,8 +100,7 @@ def score_all(found: dict[str, list[Source]], truth: Truth, folders: dict[str, P
 
     Each is saved to the student's folder as soon as it is complete, so that a restart resumes.
     """
-    scorers = [Scorer(timeout) for _ in range(min(jobs, len(found)))]
-    idle = scorers.copy()  # one for each thread
+    idle: list[Scorer] = []  # one for each thread that is not scoring
 
     def score_one(student: str) -> Evidence:
         file = folders[student] / "evidence.json"
@@ -121,16 +120,14 @@ def score_all(found: dict[str, list[Source]], truth: Truth, folders: dict[str, P
             write_bytes(file, (evidence.model_dump_json(indent=1) + "\n").encode())
         return evidence
 
-    with ThreadPoolExecutor(len(scorers)) as pool:  # waits for its threads in the end
+    threads = min(jobs, len(found))
+    with ThreadPoolExecutor(threads) as pool, ExitStack() as ends:  # first ends the scorers, then waits for the threads
+        idle += [ends.enter_context(Scorer(timeout)) for _ in range(threads)]
+        ends.callback(pool.shutdown, wait=False, cancel_futures=True)
         futures = {student: pool.submit(score_one, student) for student in found}
-        try:
-            for done in tqdm(as_completed(futures.values()), total=len(futures), unit="student", disable=None,
-                             file=sys.stderr):
-                done.result()  # raises if evidence could not be written
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for scorer in scorers:
-                scorer.stop()
+        for done in tqdm(as_completed(futures.values()), total=len(futures), unit="student", disable=None,
+                         file=sys.stderr):
+            done.result()  # raises if evidence could not be written
     return {student: future.result() for student, future in futures.items()}
 
 

@@ -4,13 +4,14 @@
 
 The process imports torch once and forks for every job, so each submission gets a fresh process.  The fork sets its
 limits before it reads any of the student's bytes, and is killed when its time is up.  It has the test images but no
-labels.  The parent only parses what it writes: a JSON report on the records, and predictions as raw numbers.
+labels.  The parent only parses what it writes: a JSON report on each record, with its predictions.
 """
 
 import codecs
 import ctypes
 import errno
 import json
+import math
 import multiprocessing.connection
 import os
 import resource
@@ -39,6 +40,7 @@ from utils.recipe import FIXED_ENCODERS
 from utils.records.arrays import read_arrays
 from utils.records.schema import Record, RecordError, read_record
 
+MEMORY_BYTES, FILE_BYTES = 2**30, 64 * 2**20  # limits of a job: memory on top of torch's own, size of one file
 COMPARED = 1000  # test images whose latents are summarised
 RIDGE = 1e-4  # of the largest variance: directions of the latent with less hardly count in the summary
 DECODED_ALIKE = 2.0  # levels of 255, mean: another processor may round differently
@@ -62,7 +64,7 @@ def fork(job: dict[str, Any]) -> str:
 
     Standard input is readable during a job only if the grader has ended; then the fork ends as well.
     """
-    seconds = job["limits"]["wall_seconds"]
+    seconds = job["seconds"]
     process = multiprocessing.get_context("fork").Process(target=serve, args=(job,))
     process.start()
     assert process.pid  # it has started
@@ -90,27 +92,23 @@ def serve(job: dict[str, Any]) -> None:
 
 
 def run(job: dict[str, Any]) -> None:
-    """job: limits, submission (folder), files ({name: (SHA-256, name in the submission)}), images ({name: .npy}), out.
+    """job: submission (folder), files ({name: (SHA-256, name in the submission)}), images ({name: .npy}), out, seconds.
 
-    Writes out/report.json: a score.ChildReport by name of the record.
+    Writes out/NAME: a score.ChildReport on each record, under the record's name.
     """
-    set_limits(job["limits"])
+    set_limits(job["seconds"])
     folder, out = Path(job["submission"]), Path(job["out"])
     images = {name: torch.from_numpy(np.load(path)) for name, path in job["images"].items()}
-    reports: dict[str, dict[str, Any]] = {}
-    for name in sorted(job["files"]):
-        if not name.endswith(".json"):
-            continue
-        report, own = reports.setdefault(name, {}), folder / f"{name}.own"
+    for name in sorted(file for file in job["files"] if file.endswith(".json")):
+        report, own = dict[str, Any](), folder / f"{name}.own"
         try:
-            examine(own_folder(folder, name, own), job["files"], images, out, str(len(reports)), report)
+            examine(own_folder(folder, name, own), job["files"], images, report)
         except Exception as error:  # a student's file can cause anything; only this sentence is reported
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise  # this machine's fault: grading again retries
             report["reason"] = sentence(error, own)
-        for key, value in report.items():
-            report[key] = value[:LONGEST] if isinstance(value, str) else value
-        write_bytes(out / "report.json", json.dumps(reports).encode())  # atomically: this process can be killed
+        report = {key: value[:LONGEST] if isinstance(value, str) else value for key, value in report.items()}
+        write_bytes(out / name, json.dumps(report).encode())  # atomically: this process can be killed
 
 
 def sentence(error: Exception, folder: Path) -> str:
@@ -147,8 +145,8 @@ def gather(path: Path, record: Record, files: dict[str, tuple[str, str]]) -> Non
                               else f"{artifact.name} is missing; submit it with the record")
 
 
-def set_limits(limits: dict[str, int]) -> None:
-    """Limit CPU seconds, the bytes of a written file, and memory on top of what torch itself uses.
+def set_limits(seconds: float) -> None:
+    """Limit CPU time, the size of a written file, and memory on top of what torch itself uses.
 
     A lower limit that this machine already sets is kept: no process may raise it.
     """
@@ -156,20 +154,19 @@ def set_limits(limits: dict[str, int]) -> None:
         hard = resource.getrlimit(kind)[1]
         resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard),) * 2)
 
-    lower(resource.RLIMIT_CPU, limits["cpu_seconds"])
-    lower(resource.RLIMIT_FSIZE, limits["file_bytes"])
+    lower(resource.RLIMIT_CPU, max(1, math.ceil(seconds)))
+    lower(resource.RLIMIT_FSIZE, FILE_BYTES)
     lower(resource.RLIMIT_CORE, 0)
     size = Path("/proc/self/statm")
     if size.exists():  # Linux; elsewhere only the time limit stops a memory bomb
         now = int(size.read_text().split()[0]) * resource.getpagesize()
-        lower(resource.RLIMIT_AS, now + limits["memory_bytes"])
+        lower(resource.RLIMIT_AS, now + MEMORY_BYTES)
 
 
-def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: Path, stem: str,
-            report: dict[str, Any]) -> None:
+def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, report: dict[str, Any]) -> None:
     """Fill `report` (score.ChildReport) with what the record says and what its checkpoint gives.
 
-    Writes the predictions to out/STEM.NAME.u2.  Raises RecordError and RunError; what was found until then counts.
+    Raises RecordError and RunError; what was found until then counts.
     """
     record = read_record(path)
     check_known(record, path.name)
@@ -188,17 +185,14 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, out: 
     saved = load_saved(path)
     classifier = rescore.build_classifier(record)
     fill(saved.checkpoint, "classifier", classifier)
-    for name, stack in images.items():
-        if name.split("/")[0] == run.dataset:
-            z = rescore.latents_of(saved.encoder, stack)
-            predicted = predict(classifier, z)
-            write_bytes(out / f"{stem}.{name.replace('/', '.')}.u2", predicted.numpy().astype("<u2").tobytes())
-            if name == run.dataset:
-                public = z, predicted
-    report["predictions"] = stem  # they count even if what follows fails
-    report |= {"clustered": clustered(*public), "latents": sketch(public[0])}
+    latents = {name: rescore.latents_of(saved.encoder, stack) for name, stack in images.items()
+               if name.split("/")[0] == run.dataset}
+    predicted = {name: predict(classifier, z) for name, z in latents.items()}
+    report["predictions"] = {name: classes.tolist() for name, classes in predicted.items()}
+    z = latents[run.dataset]  # the predictions count even if what follows fails
+    report |= {"clustered": clustered(z, predicted[run.dataset]), "latents": sketch(z)}
     if "reconstruction_index" in arrays:
-        report["reason"] = reconstructions_wrong(saved, public[0], images[run.dataset], arrays)
+        report["reason"] = reconstructions_wrong(saved, z, images[run.dataset], arrays)
         report["reconstructions"] = not report["reason"]
 
 

@@ -7,7 +7,6 @@ the system lets ordinary users create network namespaces (Linux's unshare), with
 import contextlib
 import hashlib
 import json
-import math
 import os
 import shutil
 import signal
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from grading.submission import Source, take
 from utils.errors import UsageError
@@ -30,8 +29,7 @@ from utils.records.schema import Record, Strict
 from utils.version import project_version
 
 ROOT = Path(__file__).resolve().parent.parent
-MEMORY_BYTES, FILE_BYTES = 2**30, 64 * 2**20  # limits of the child: memory on top of torch's own, size of one file
-REPORT_BYTES = 5_000_000  # limit of the child's report
+REPORT_BYTES = 5_000_000  # limit of the child's report on a record
 BRIGHTEST, BRIGHTNESS = 0.5, 40  # of hidden images: brightest pixel relative to the public one, difference of the means
 MANY = 100  # images, for their mean brightness to be that of their data set, and their accuracy to say something
 LONGEST = 300  # characters of a reason
@@ -40,8 +38,8 @@ Text = Annotated[str, Field(max_length=400)]
 Count = Annotated[int, Field(ge=0, le=10**7)]
 
 
-class ChildReport(Strict):
-    """What the child reports on one record.  Everything except `reason` is as trustworthy as the student."""
+class Claims(Strict):
+    """What the child says of one record.  Everything except `reason` is as trustworthy as the student."""
 
     reason: Text = ""
     task: Text = ""
@@ -57,12 +55,17 @@ class ChildReport(Strict):
     reconstructions: bool = False
     labelled: bool = False  # the encoder was trained with labels although the task learns without
     clustered: Count | None = None  # test images whose latent is nearest to the mean of their predicted class
-    predictions: Annotated[str, Field(pattern=r"^[0-9]{1,4}$")] | None = None  # stem of the files with the predictions
     latents: Annotated[list[float], Field(max_length=SKETCH)] = []  # their summary on the test images (child.sketch)
 
 
-class ScoredRun(ChildReport):
-    """A report with the parent's counts: correct test images, of n, and correct hidden images, of holdout_n.
+class ChildReport(Claims):
+    """The child's report on one record: its claims, and the class predicted for each image of Truth.images."""
+
+    predictions: dict[Text, list[Annotated[int, Field(ge=0, lt=2**16)]]] = {}
+
+
+class ScoredRun(Claims):
+    """A record's claims with the parent's counts: correct test images, of n, and correct hidden images, of holdout_n.
 
     outputs: digest of the predictions on all these images, errors included.
     """
@@ -195,9 +198,6 @@ class Scorer(contextlib.AbstractContextManager["Scorer"]):
         self.stopped = False
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
         """End the process and serve no further job."""
         self.stopped = True
         self.end()
@@ -256,50 +256,43 @@ def evidence_of(sources: Sequence[Source], truth: Truth, scorer: Scorer, known: 
         trouble, ended, runs = taken.unreadable or ("" if records else "contains no record (.json)"), "", []
         if not trouble:
             ended = scorer.run({
-                "submission": str(submission), "out": str(out), "files": taken.files,
-                "images": {name: str(path) for name, path in truth.images.items()},
-                "limits": {"wall_seconds": scorer.timeout, "cpu_seconds": max(1, math.ceil(scorer.timeout)),
-                           "memory_bytes": MEMORY_BYTES, "file_bytes": FILE_BYTES}})
-            reports = read_child_report(out / "report.json", records)
-            if ended and not reports:
+                "submission": str(submission), "out": str(out), "files": taken.files, "seconds": scorer.timeout,
+                "images": {name: str(path) for name, path in truth.images.items()}})
+            if ended and not any(out.iterdir()):
                 trouble = f"could not be scored: it {ended}"
-            missing = ChildReport(reason=f"scoring {ended or 'gave no result for it'}")
-            runs = [count_correct(taken.files[file][1], reports.get(file, missing), out, truth) for file in records]
+            missing = f"scoring {ended or 'gave no result for it'}"
+            runs = [count_correct(taken.files[file][1], read_child_report(out / file, missing), truth)
+                    for file in records]
             if not trouble and not any(run.status for run in runs):
                 trouble = f"contains no valid record ({runs[0].file}: {runs[0].reason})"
         return Evidence(digest=digest, refused=taken.refused, trouble=trouble, runs=runs,
                         ended=f"scoring {ended}" if ended else "")
 
 
-def read_child_report(path: Path, records: Collection[str]) -> dict[str, ChildReport]:
-    """The child's reports on these records, each strictly validated by itself; {} if the file is missing or invalid."""
+def read_child_report(path: Path, missing: str) -> ChildReport:
+    """The child's report on a record, strictly validated; or one with the reason why it does not count.
+
+    missing: the reason if there is none.
+    """
     try:
-        if path.stat().st_size > REPORT_BYTES:
-            return {}
-        raw = TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return {}
-    reports = {}
-    for name in raw.keys() & set(records):
-        try:
-            reports[name] = ChildReport.model_validate(raw[name])
-        except ValidationError as error:
-            field = ".".join(map(str, error.errors()[0]["loc"]))
-            reports[name] = ChildReport(reason=f"holds a value of {field} that no run gives"[:LONGEST])
-    return reports
+        return ChildReport.model_validate_json(path.read_bytes() if path.stat().st_size <= REPORT_BYTES else b"")
+    except OSError:
+        return ChildReport(reason=missing)
+    except ValidationError as error:
+        field = ".".join(map(str, error.errors()[0]["loc"]))
+        return ChildReport(reason=f"holds a value of {field} that no run gives"[:LONGEST])
 
 
-def count_correct(file: str, report: ChildReport, out: Path, truth: Truth) -> ScoredRun:
-    """The report with correct predictions counted against the parent's labels.  out: folder with the predictions."""
-    run = ScoredRun(**report.model_dump(), file=file)
-    if report.predictions is None:
+def count_correct(file: str, report: ChildReport, truth: Truth) -> ScoredRun:
+    """The claims with correct predictions counted against the parent's labels.  file: the record's name."""
+    run = ScoredRun(**report.model_dump(exclude={"predictions"}), file=file)
+    if not report.predictions:
         return run
     outputs, counts = hashlib.sha256(), dict[str, int | str]()
     for name, correct, n in ((report.dataset, "correct_verified", "n"),
                              (f"{report.dataset}/holdout", "correct_holdout", "holdout_n")):
-        path, labels = out / f"{report.predictions}.{name.replace('/', '.')}.u2", truth.labels.get(name)
-        if labels is not None and path.is_file() and path.stat().st_size == 2 * len(labels):
-            predicted = np.frombuffer(path.read_bytes(), "<u2")
+        predicted, labels = np.array(report.predictions.get(name, ()), "<u2"), truth.labels.get(name)
+        if labels is not None and len(predicted) == len(labels):
             counts |= {correct: int((predicted == labels).sum()), n: len(labels)}
             outputs.update(predicted.tobytes())
     if "correct_verified" not in counts:

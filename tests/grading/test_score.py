@@ -49,21 +49,24 @@ def test_the_scorer_has_no_network_and_no_secrets(monkeypatch) -> None:
         assert b"unreachable" in done.stderr
 
 
-@pytest.mark.parametrize("report, files", [
-    ("{", 0), ("[]", 0), ("[" * 10_000, 0), ('{"b.json": {}}', 0), (" " * score.REPORT_BYTES + "{}", 0),
-    ('{"a.json": {"claimed": 5}, "c.json": {"claimed": 5}}', 1)])
-def test_a_child_s_report_is_read_strictly(tmp_path: Path, report: str, files: int) -> None:
-    (tmp_path / "report.json").write_text(report)
-    assert len(score.read_child_report(tmp_path / "report.json", {"a.json"})) == files
-
-
 @pytest.mark.parametrize("bad", ['{"claimed": "5"}', '{"claimed": -1}', '{"n": 1000000000}', '{"extra": 1}', "5", "[]",
-                                 '{"predictions": "../0"}', f'{{"method": "{"m" * 450}"}}'])
-def test_a_bad_report_on_one_record_does_not_cost_the_others(tmp_path: Path, bad: str) -> None:
-    (tmp_path / "report.json").write_text(f'{{"a.json": {bad}, "b.json": {{"claimed": 5}}}}')
-    found = score.read_child_report(tmp_path / "report.json", ["a.json", "b.json"])
-    assert found["b.json"].claimed == 5
-    assert found["a.json"].reason.startswith("holds a value of") and not found["a.json"].predictions
+                                 '{"predictions": {"digits": [65536]}}', f'{{"method": "{"m" * 450}"}}', "{",
+                                 '{"correct_verified": 359}', "[" * 10_000, " " * score.REPORT_BYTES + "{}"])
+def test_a_child_s_report_is_read_strictly(tmp_path: Path, bad: str) -> None:
+    (tmp_path / "a.json").write_text(bad)
+    found = score.read_child_report(tmp_path / "a.json", "scoring was stopped")
+    assert found.reason.startswith("holds a value of") and not found.predictions
+    assert score.read_child_report(tmp_path / "b.json", "scoring was stopped").reason == "scoring was stopped"
+
+
+@pytest.mark.parametrize("predictions, expected", [
+    ({"digits": [1, 2, 4]}, (2, 3, None)), ({"digits": [1, 2, 3], "digits/holdout": [0]}, (3, 3, 0)),
+    ({"digits": [1, 2]}, (None, None, None)), ({"mnist": [1, 2, 3]}, (None, None, None)), ({}, (None, None, None))])
+def test_predictions_are_counted_by_the_labels_of_the_parent(predictions, expected) -> None:
+    truth = score.Truth({}, {"digits": np.array([1, 2, 3]), "digits/holdout": np.array([5])}, "")
+    run = score.count_correct("a.json", score.ChildReport(dataset="digits", predictions=predictions), truth)
+    assert (run.correct_verified, run.n, run.correct_holdout) == expected
+    assert ("is not that of the test images" in run.reason) == bool(predictions and expected[0] is None)
 
 
 @pytest.mark.parametrize("change, expected", [
@@ -120,7 +123,7 @@ scorer = Scorer(600.0)
 print(scorer.start().pid, flush=True)
 scorer.run({{
     "submission": {str(tmp_path)!r}, "out": {str(tmp_path)!r}, "files": {{"fifo.json": ["", ""]}}, "images": {{}},
-    "limits": {{"wall_seconds": 600, "cpu_seconds": 600, "memory_bytes": 2**30, "file_bytes": 2**20}}}})
+    "seconds": 600}})
 """
     os.mkfifo(tmp_path / "fifo.json")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=score.ROOT) as grader:

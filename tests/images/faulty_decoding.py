@@ -62,5 +62,5 @@ def cannot_start() -> None:
 def full_disk() -> None:
     def write(*_: object) -> None:
         raise OSError(28, "No space left on device")
-    chunks.write_atomically = write
+    chunks.write_chunk = write
     chunks.set_up_worker()

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.images import faulty_decoding
-from tests.images.samples import ROOT, empty, in_one_process, leftovers, load_folder, sha256_of, unreadable
+from tests.images.samples import ROOT, in_one_process, leftovers, load_folder, sha256_of, unreadable
 from utils.errors import RunError
 from utils.images import chunks, image_folder
 from utils.images.splits import PARTS
@@ -77,6 +77,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def finished_chunks(data_dir: Path) -> int:
+    return sum(path.read_text().count("\n") for path in data_dir.glob(f".*.chunks/{chunks.JOURNAL}"))
+
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at processes in /proc")
 
 
@@ -86,11 +90,11 @@ def test_decoding_killed_half_way_resumes_and_leaves_no_process(
         capfd: pytest.CaptureFixture[str]) -> None:
     log, data_dir = tmp_path / "log", tmp_path / "data"
     builder = start_decoding(pets, data_dir, "slow_and_logged", log)
-    wait_for(lambda: len(list(data_dir.glob(".*.chunks/[0-9]*"))) >= 3)
+    wait_for(lambda: finished_chunks(data_dir) >= 3)
     builder.kill()
     assert builder.wait() == -9
     wait_for(lambda: not running(logged(log)[0]))
-    finished = len(list(data_dir.glob(".*.chunks/[0-9]*")))
+    finished = finished_chunks(data_dir)
     assert 3 <= finished < 8
     log.unlink()
     monkeypatch.setattr(chunks, "set_up_worker", partial(faulty_decoding.slow_and_logged, log))
@@ -123,26 +127,32 @@ def interrupted(pets: Path, tmp_path: Path, small_chunks: None, monkeypatch: pyt
         patch.setattr(image_folder, "_write_splits", interrupt)
         with pytest.raises(KeyboardInterrupt):
             load_folder(pets, tmp_path / "data")
-    assert len(list((tmp_path / "data").glob(".*.chunks/*"))) == 8
+    assert finished_chunks(tmp_path / "data") == 8
     return pets
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
+def cut_a_line(folder: Path) -> None:
+    """As a kill may leave the last one; here it is the fourth."""
+    lines = (folder / chunks.JOURNAL).read_text().split("\n")
+    (folder / chunks.JOURNAL).write_text("\n".join([*lines[:4], lines[4][:-5], *lines[5:]]))
 
 
-def turn_a_bit(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-100] ^= 1
-    path.write_bytes(content)
+def change_a_note(folder: Path) -> None:
+    text = (folder / chunks.JOURNAL).read_text()
+    (folder / chunks.JOURNAL).write_text(text.replace("[]", '["a"]', 1))
 
 
-@pytest.mark.parametrize("damage", [cut, empty, turn_a_bit])
+def turn_a_bit(folder: Path) -> None:
+    pixels = bytearray((folder / chunks.PIXELS).read_bytes())
+    pixels[5 * 32 * 32 * 3] ^= 1
+    (folder / chunks.PIXELS).write_bytes(pixels)
+
+
+@pytest.mark.parametrize("damage", [cut_a_line, change_a_note, turn_a_bit])
 def test_damaged_chunk_is_decoded_again(damage: Callable[[Path], None], interrupted: Path, tmp_path: Path,
                                         capfd: pytest.CaptureFixture[str]) -> None:
-    chunks = sorted((tmp_path / "data").glob(".*.chunks/*"))
-    damage(chunks[3])
-    (chunks[0].parent / ".000001.99.tmp").write_bytes(b"half")
+    [folder] = (tmp_path / "data").glob(".*.chunks")
+    damage(folder)
     dataset = load_folder(interrupted, tmp_path / "data")
     said = capfd.readouterr().err
     assert "26 of 30 images are decoded" in said and "1 chunks are damaged" in said

@@ -1,8 +1,7 @@
-"""Images decoded in parallel processes, chunk by chunk.
+"""Images decoded in parallel processes into one file of pixels.
 
-An image that kills its process or holds it up is left out; no other image is lost.  Each finished chunk is a file, so
-that an interrupted decoding resumes: a line of JSON with a note per image, then the pixels of all readable images.  Its
-name holds its number and its SHA-256.
+An image that kills its process or holds it up is left out; no other image is lost.  Each finished chunk of images is a
+line of a journal, so that an interrupted decoding resumes.
 
 Each process imports this module, which therefore imports neither NumPy nor torch.
 """
@@ -19,21 +18,18 @@ from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from utils.console import say
 from utils.errors import RunError, reason
-from utils.files import write_atomically
 from utils.images.decoding import fitted_image
-
-if TYPE_CHECKING:
-    import numpy as np
 
 CHUNK_IMAGES = 64  # what a kill may cost each process; all of them together may take IMAGE_SECONDS
 IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
 MOST_PROCESSES = 16  # each takes some 20 MB, and much more while it decodes a large image
+PIXELS = "pixels"  # file: (side, side, 3) uint8 of every image, in order; zeros if it is unreadable
+JOURNAL = "journal"  # file: one line of JSON for each finished chunk, see write_chunk()
 
 Decoded = tuple[bytes, tuple[str, ...]] | str  # pixels and remarks of fitted_image(), or why the image is unreadable
 Note = list[str] | str  # the same without the pixels
@@ -45,32 +41,23 @@ def workers() -> int:
     return min(cores, MOST_PROCESSES)
 
 
-# The file of a chunk
+def digest_of(first: int, notes: list[Note], pixels: bytes) -> str:
+    """SHA-256 of what is known of a chunk, whose first image has the number `first`."""
+    return hashlib.sha256(json.dumps([first, notes]).encode() + pixels).hexdigest()
 
 
-def write_chunk(number: int, decoded: list[Decoded], folder: Path) -> Path:
-    """Write the images of a chunk as its file.  Raises OSError on a full disk."""
-    notes = [one if isinstance(one, str) else one[1] for one in decoded]
-    content = json.dumps(notes).encode() + b"\n" + b"".join(one[0] for one in decoded if not isinstance(one, str))
-    path = folder / f"{number:06}-{hashlib.sha256(content).hexdigest()}"
-    write_atomically(path, lambda file: file.write(content))
-    return path
+def write_chunk(first: int, decoded: list[Decoded], side: int, folder: Path) -> str:
+    """Write a chunk's pixels and return its line for the journal: its first image, a note on each image, its digest.
 
-
-def read_notes(file: Path) -> list[Note]:
-    """A note for each of the chunk's images."""
-    with file.open("rb") as opened:
-        return json.loads(opened.readline())
-
-
-def read_chunk(file: Path, side: int) -> "np.ndarray":
-    """A chunk's readable images, (R, side, side, 3) uint8.  RunError unless its bytes have the SHA-256 in its name."""
-    import numpy as np
-
-    content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != file.name.partition("-")[2]:
-        raise RunError(f"{file} is damaged; start again to decode it again")
-    return np.frombuffer(content, np.uint8, offset=content.index(b"\n") + 1).reshape(-1, side, side, 3)
+    Raises OSError on a full disk.
+    """
+    size = side * side * 3
+    notes: list[Note] = [one if isinstance(one, str) else list(one[1]) for one in decoded]
+    pixels = b"".join(bytes(size) if isinstance(one, str) else one[0] for one in decoded)
+    with (folder / PIXELS).open("r+b") as file:
+        file.seek(first * size)
+        file.write(pixels)
+    return json.dumps([first, notes, digest_of(first, notes, pixels)])
 
 
 # In a process that decodes
@@ -91,9 +78,9 @@ def set_up_worker() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def decode_chunk(number: int, files: list[Path], side: int, folder: Path) -> Path:
-    """Decode a chunk's images and write its file.  Raises OSError on a full disk."""
-    return write_chunk(number, [decode(file, side) for file in files], folder)
+def decode_chunk(first: int, files: list[Path], side: int, folder: Path) -> str:
+    """Decode a chunk's images and write their pixels; its line for the journal.  Raises OSError on a full disk."""
+    return write_chunk(first, [decode(file, side) for file in files], side, folder)
 
 
 def decode(file: Path, side: int) -> Decoded:
@@ -109,69 +96,73 @@ def decode(file: Path, side: int) -> Decoded:
 # In the process that wants the images
 
 
-def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[Path]:
-    """Decode all files into chunks in the folder, except for chunks that it holds already.  Returns all in order.
+def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[Note]:
+    """Decode all files into PIXELS in the folder, except for the chunks that it holds already.  A note on each image.
 
-    A chunk whose process dies or takes longer than IMAGE_SECONDS is decoded again, each image as a task of its own.
-    Shows a progress bar on a terminal.  Raises RunError if processes cannot be started, OSError on a full disk.
+    The images of a chunk whose process dies or takes longer than IMAGE_SECONDS are decoded again, each as a chunk of
+    its own.  Shows a progress bar on a terminal.  Raises RunError if processes cannot be started, OSError on a full
+    disk.
     """
     from tqdm import tqdm
 
-    chunks = [files[start:start + CHUNK_IMAGES] for start in range(0, len(files), CHUNK_IMAGES)]
-    finished, failed = _finished_chunks(title, folder, chunks, side), []
-    left = [number for number in range(len(chunks)) if number not in finished]
-    with (tqdm(total=len(files), initial=sum(len(chunks[number]) for number in finished), desc=f"decoding {title}",
-               unit="image", disable=None) as bar, _pool(min(workers(), len(left))) as pool):
-        tasks: dict[Future[Path], int] = {
-            pool.schedule(decode_chunk, (number, chunks[number], side, folder), timeout=IMAGE_SECONDS): number
-            for number in left}
-        for task in as_completed(tasks):
-            number = tasks[task]
+    notes = _resume(title, len(files), side, folder)
+    left = [first for first in range(0, len(files), CHUNK_IMAGES) if None in notes[first:first + CHUNK_IMAGES]]
+    alone: list[int] = []  # images of chunks that failed
+    with (tqdm(total=len(files), initial=len(notes) - notes.count(None), desc=f"decoding {title}", unit="image",
+               disable=None) as bar, (folder / JOURNAL).open("a") as journal,
+          _pool(min(workers(), len(left))) as pool):
+        def start(first: int, count: int) -> ProcessFuture[str]:
+            return pool.schedule(decode_chunk, (first, files[first:first + count], side, folder),
+                                 timeout=IMAGE_SECONDS)
+
+        def finish(line: str) -> None:
+            first, new, _ = json.loads(line)
+            bar.update(notes[first:first + len(new)].count(None))
+            notes[first:first + len(new)] = new
+            journal.write(f"\n{line}")  # a new line first, since a kill may have cut off the last one
+            journal.flush()
+
+        chunks: dict[Future[str], int] = {start(first, CHUNK_IMAGES): first for first in left}
+        for task in as_completed(chunks):
             try:
-                finished[number] = task.result()
-                bar.update(len(chunks[number]))
+                finish(task.result())
             except (TimeoutError, ProcessExpired):
-                failed.append(number)
-        for number in failed:
-            finished[number] = write_chunk(number, _one_by_one(pool, chunks[number], side), folder)
-            bar.update(len(chunks[number]))
-    return [finished[number] for number in range(len(chunks))]
-
-
-def _finished_chunks(title: str, folder: Path, chunks: list[list[Path]], side: int) -> dict[int, Path]:
-    """The whole chunks that an interrupted start left of these, by number.  Deletes damaged ones."""
-    whole, damaged = {}, 0
-    for file in sorted(folder.glob("[0-9]*-*")):
-        try:
-            read_chunk(file, side)
-            whole[int(file.name.partition("-")[0])] = file
-        except (OSError, ValueError, RunError):
-            file.unlink()
-            damaged += 1
-    if whole or damaged:
-        done, count = sum(len(chunks[number]) for number in whole), sum(map(len, chunks))
-        say(f"{title}: resuming an interrupted start: {done:,} of {count:,} images are decoded"
-            + (f"; {damaged} chunks are damaged and decoded again" if damaged else ""))
-    return whole
-
-
-def _one_by_one(pool: ProcessPool, files: list[Path], side: int) -> list[Decoded]:
-    """The pixels of each file, or why it is left out."""
-    def start(file: Path) -> ProcessFuture[Decoded]:
-        return pool.schedule(decode, (file, side), timeout=IMAGE_SECONDS)
-
-    decoded: list[Decoded] = []
-    for file, task in [(file, start(file)) for file in files]:
-        try:
+                alone += range(len(files))[chunks[task]:chunks[task] + CHUNK_IMAGES]
+        for image, task in [(image, start(image, 1)) for image in alone]:
             try:
-                decoded.append(task.result())
-            except ProcessExpired:  # perhaps for want of memory that others held
-                decoded.append(start(file).result())
-        except TimeoutError:
-            decoded.append(f"decoding it took longer than {IMAGE_SECONDS} s")
-        except ProcessExpired as error:
-            decoded.append(f"the process that decodes it ends with code {error.exitcode}")
-    return decoded
+                try:
+                    finish(task.result())
+                except ProcessExpired:  # perhaps for want of memory that others held
+                    finish(start(image, 1).result())
+            except TimeoutError:
+                finish(write_chunk(image, [f"decoding it took longer than {IMAGE_SECONDS} s"], side, folder))
+            except ProcessExpired as error:
+                why = f"the process that decodes it ends with code {error.exitcode}"
+                finish(write_chunk(image, [why], side, folder))
+    return [note for note in notes if note is not None]
+
+
+def _resume(title: str, count: int, side: int, folder: Path) -> list[Note | None]:
+    """A note on each of `count` images, None for those that no whole chunk of an interrupted start holds."""
+    notes: list[Note | None] = [None] * count
+    damaged = 0
+    for name in (PIXELS, JOURNAL):
+        (folder / name).touch()
+    with (folder / PIXELS).open("rb") as file:
+        for line in filter(None, (folder / JOURNAL).read_text(errors="replace").splitlines()):
+            try:
+                first, some, digest = json.loads(line)
+                file.seek(first * side * side * 3)
+                whole = digest == digest_of(first, some, file.read(len(some) * side * side * 3))
+            except (ValueError, TypeError):
+                whole = False
+            if whole:
+                notes[first:first + len(some)] = some
+            damaged += not whole
+    if damaged or notes.count(None) < count:
+        say(f"{title}: resuming an interrupted start: {count - notes.count(None):,} of {count:,} images are decoded"
+            + (f"; {damaged} chunks are damaged and decoded again" if damaged else ""))
+    return notes
 
 
 @contextlib.contextmanager

@@ -31,19 +31,11 @@ SHOWN_CLASSES = 10  # of more, the line that describes a folder shows the first 
 
 @dataclass
 class Files:
-    """The files of a folder; whether those of its sub-folders count is up to the function that fills it."""
+    """The files of a folder, with or without those of its sub-folders (find_files)."""
 
     folder: Path
     images: list[Path] = field(default_factory=list)  # sorted
     left_out: Counter[str] = field(default_factory=Counter)  # ".heic" or another kind of file -> how many
-
-    def add(self, file: Path) -> None:
-        """Note a file, which is no folder or one that looks like an image."""
-        suffix = file.suffix.lower()
-        if suffix in SUFFIXES:
-            self.images.append(file)
-        else:
-            self.left_out[suffix if suffix[1:].isalnum() and len(suffix) < 12 else "other files"] += 1
 
     def in_words(self) -> str:
         """'3 images, 1 .zip', or ""."""
@@ -71,23 +63,26 @@ class Layout:
     summary: str  # one line: the classes and their counts, where the splits come from, what is left out and why
 
 
-def find_files(folder: Path) -> Files:
-    """All images below a folder, known by their suffix, and what else it holds except for hidden files and litter.
+def find_files(folder: Path, below: bool = True) -> Files:
+    """All images in a folder, known by their suffix, and what else it holds except for hidden files and litter.
 
-    The images include dead links, and sub-folders that have such a name or cannot be listed: decoding them reports the
-    problem.  Linked sub-folders are left out, since they may form a loop.
+    below: and of all folders below it.  The images include dead links, and sub-folders that have such a name or cannot
+    be listed: decoding them reports the problem.  Linked sub-folders are left out, since they may form a loop.
     """
     found = Files(folder)
     for place, folders, files in os.walk(folder, onerror=lambda error: found.images.append(Path(error.filename))):
-        folders[:] = [name for name in folders if not _is_litter(name)]
+        folders[:] = [name for name in folders if below and not _is_litter(name)]
         for name in folders:
             if os.path.splitext(name)[1].lower() in SUFFIXES:
                 found.images.append(Path(place, name))
             elif Path(place, name).is_symlink():
                 found.left_out["linked folders"] += 1
-        for name in files:
-            if not _is_litter(name):
-                found.add(Path(place, name))
+        for name in [name for name in files if not _is_litter(name)]:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in SUFFIXES:
+                found.images.append(Path(place, name))
+            else:
+                found.left_out[suffix if suffix[1:].isalnum() and len(suffix) < 12 else "other files"] += 1
     found.images = sorted(set(found.images))
     return found
 
@@ -136,17 +131,8 @@ def _is_litter(name: str) -> bool:
     return name.startswith(".") or name.lower() in LITTER
 
 
-def _contents(folder: Path) -> tuple[Files, list[Path]]:
-    """The files in the folder itself, and its sub-folders, sorted."""
-    found, folders = Files(folder), []
-    for child in sorted(folder.iterdir()):
-        if _is_litter(child.name):
-            continue
-        if child.is_dir():
-            folders.append(child)
-        else:
-            found.add(child)
-    return found, folders
+def _sub_folders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not _is_litter(child.name))
 
 
 def _by_name(folders: list[Path]) -> dict[str, Files]:
@@ -167,8 +153,7 @@ def _by_name(folders: list[Path]) -> dict[str, Files]:
 
 
 def _tree(folder: Path) -> _Tree:
-    loose, folders = _contents(folder)
-    return _Tree(folder, loose, _by_name(folders))
+    return _Tree(folder, find_files(folder, below=False), _by_name(_sub_folders(folder)))
 
 
 def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
@@ -177,7 +162,7 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
     Raises UsageError if folders may be splits as well as classes.
     """
     named: dict[str, _Tree] = {}  # split -> its folder, if that holds images
-    loose, folders = _contents(path)
+    loose, folders = find_files(path, below=False), _sub_folders(path)
     others = _by_name([folder for folder in folders if folder.name.lower() not in SPLITS])
     left_out = [f"{words} outside the class folders" for words in [loose.in_words()] if words]
     for folder in folders:

@@ -11,7 +11,6 @@ import os
 import shutil
 from collections import Counter
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ MIN_TRAINING = 8  # images per class; one more for each of validation and test t
 DARK = 32  # data sets without a brighter value than this are noted
 NEARLY_EQUAL = 0.998  # correlation of the thumbnails of two images: the same picture saved again, perhaps smaller
 COMPARED = 2000  # most images of a split that are compared so with all training images, since that takes a second
+WRITTEN_AT_ONCE = 256  # images, which bounds the memory
 
 
 def listed(path: Path) -> Layout:
@@ -129,37 +129,34 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
 
     Raises UsageError if too few images are readable, RunError or OSError on a full disk.
     """
-    from utils.images.chunks import CHUNK_IMAGES, decode_all, read_notes
+    from utils.images.chunks import PIXELS, decode_all
 
-    chunks = cache.with_name(f".{cache.name}.{key[:16]}-{CHUNK_IMAGES}-notes.chunks")  # an earlier format had no -notes
+    chunks = cache.with_name(f".{cache.name}.{key[:16]}-pixels.chunks")  # earlier formats had no -pixels
     for other in cache.parent.glob(f".{cache.name}.*.chunks"):
         if other != chunks:
             say(f"{path.name}: the images or the form of the chunks have changed since an interrupted start, whose"
                 " chunks are deleted")
             shutil.rmtree(other)
     kept = sum(file.stat().st_size for file in chunks.iterdir()) if chunks.exists() else 0
-    need = 2 * len(layout.images) * side * side * 3 - kept  # bytes: as chunks, and once more as arrays
+    need = 2 * len(layout.images) * side * side * 3 - kept  # bytes: as decoded, and once more as arrays
     if shutil.disk_usage(cache.parent).free < need:
         raise RunError(f"{cache.parent} has less than the {need / 1e9:.1f} GB left that {path} takes")
     chunks.mkdir(exist_ok=True)
-    files = decode_all(path.name, [file for _, _, file in layout.images], side, chunks)
-    readable: list[Listed] = []
-    unreadable: dict[str, str] = {}
-    remarks: list[tuple[str, str]] = []
-    for image, note in zip(layout.images, chain.from_iterable(map(read_notes, files)), strict=True):
-        name = image[2].relative_to(path).as_posix()
-        if isinstance(note, str):
-            unreadable[name] = note
-        else:
-            readable.append(image)
-            remarks += [(name, remark) for remark in note]
+    notes = decode_all(path.name, [file for _, _, file in layout.images], side, chunks)
+    names = [file.relative_to(path).as_posix() for _, _, file in layout.images]
+    unreadable = {name: note for name, note in zip(names, notes, strict=True) if isinstance(note, str)}
+    remarks = [(name, remark) for name, note in zip(names, notes, strict=True) if name not in unreadable
+               for remark in note]
+    rows = np.flatnonzero([name not in unreadable for name in names])
+    readable = [layout.images[row] for row in rows]
     try:
         _check_counts(path, layout, readable, _unreadable_text(list(unreadable)))
     except UsageError:
         shutil.rmtree(chunks)
         raise
     with scratch(cache.with_name(f".{cache.name}.tmp")) as temporary:
-        validation = _write_splits(temporary, readable, len(layout.classes), files, side)
+        pixels = np.memmap(chunks / PIXELS, np.uint8, "r", shape=(len(notes), side, side, 3))
+        validation = _write_splits(temporary, readable, len(layout.classes), pixels, rows)
         arrays = _read_parts(temporary)
         facts = {"key": key, "decoding": DECODING, "sha256": digests(arrays), "validation": validation,
                  "unreadable": unreadable,
@@ -173,13 +170,11 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
         temporary.rename(cache)
 
 
-def _write_splits(folder: Path, images: list[Listed], classes: int, files: list[Path], side: int) -> int:
-    """Write PARTS, one after the other.  images: the readable ones, whose pixels the chunks hold in the same order.
+def _write_splits(folder: Path, images: list[Listed], classes: int, pixels: np.ndarray, rows: np.ndarray) -> int:
+    """Write PARTS.  images: the readable ones; rows: their numbers in pixels, which are (N, side, side, 3) uint8.
 
     The training part ends with the validation split that the folder names; returns how many images that has.
     """
-    from utils.images.chunks import read_chunk
-
     splits, labels = (np.array([image[column] for image in images]) for column in (0, 1))
     chosen = {"train": np.flatnonzero(splits != "test"), "test": np.flatnonzero(splits == "test")}
     if not len(chosen["test"]):
@@ -188,13 +183,12 @@ def _write_splits(folder: Path, images: list[Listed], classes: int, files: list[
         chosen = {"train": np.setdiff1d(chosen["train"], own[test]), "test": own[test]}
     for split, index in chosen.items():
         np.save(folder / f"{split}_labels.npy", labels[index].astype(np.min_scalar_type(classes - 1)))
-        in_split, done = np.isin(np.arange(len(images)), index), 0
+        # not through a memory map: on a full disk, writing to one kills the process
         with (folder / f"{split}_images.npy").open("wb") as part:
             np.lib.format.write_array_header_1_0(
-                part, {"descr": "|u1", "fortran_order": False, "shape": (len(index), side, side, 3)})
-            for chunk in (read_chunk(file, side) for file in files):
-                part.write(chunk[in_split[done:done + len(chunk)]].data)
-                done += len(chunk)
+                part, {"descr": "|u1", "fortran_order": False, "shape": (len(index), *pixels.shape[1:])})
+            for start in range(0, len(index), WRITTEN_AT_ONCE):
+                part.write(pixels[rows[index[start:start + WRITTEN_AT_ONCE]]].data)
             part.flush()
             os.fsync(part.fileno())
     return int((splits == "val").sum())
