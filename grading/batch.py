@@ -19,13 +19,13 @@ from grading.manifest import Assignment, read_assignment
 from grading.output import folder_names, write_grades
 from grading.points import grade, one_seed, outcome
 from grading.score import MANY, Evidence, Scorer, Truth, evidence_of, load_truth
-from grading.submission import Source, find_submissions, real
+from grading.submission import Source, find_submissions, is_archive, real, tops
 from report import show
 from utils.errors import PartlyDone, RunError, UsageError
 from utils.files import write_bytes
 from utils.images.datasets import DATASETS
 
-ABSENT = "is missing: nothing was submitted"
+ABSENT = "is missing: no folder or .zip file has this name"
 
 
 def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, timeout: float, data_dir: Path,
@@ -68,12 +68,26 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
         raise RunError(f"{error.filename or out}: cannot be written: {error.strerror}; finished submissions are kept, "
                        "and the same command resumes") from None
     return others + [f"{student}: {show.plain(one.trouble or one.ended)}" for student, one in sorted(evidence.items())
-                     if one.trouble not in ("", ABSENT) or one.ended], notes(assignment, evidence)
+                     if one.trouble not in ("", ABSENT) or one.ended], [*doubts(found), *notes(assignment, evidence)]
 
 
 def within(path: Path, folder: Path) -> bool:
     """Whether a path is a folder or inside it, also on systems that ignore the case of names."""
     return folder.exists() and any(one.exists() and one.samefile(folder) for one in (path, *path.parents))
+
+
+def doubts(found: dict[str, list[Source]]) -> list[str]:
+    """Where what was read as a student may be several."""
+    names = {student: sorted(set().union(*map(tops, sources))) for student, sources in found.items()}
+    several = {student: [name for name in names[student] if is_archive(name)] for student in found
+               if len(found[student]) > 1}
+    doubtful = [f"{student} is {len(archives)} archives ({', '.join(archives)}): is this one student?"
+                for student, archives in several.items() if len(archives) > 1]
+    first = max(names, key=lambda student: len(names[student]))
+    if len(names[first]) > 1 and all(held and all(name.endswith("/") for name in held) for held in names.values()):
+        doubtful.append(f"every submission holds only folders ({first}: {', '.join(names[first])}): are these the "
+                        "students?")
+    return doubtful
 
 
 def notes(assignment: Assignment, evidence: dict[str, Evidence]) -> list[str]:

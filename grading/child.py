@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from evaluation import rescore
 from evaluation.figure_arrays import to_uint8
 from evaluation.scores import predict
-from grading.score import LONGEST, SKETCH, losses_digest
+from grading.score import LONGEST, ROOT, SKETCH, losses_digest
 from models.saved import Saved, fill, load_saved
 from report.load import check_known
 from training.tasks import TASKS
@@ -174,6 +174,8 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, repor
     report |= {"task": run.task, "dataset": run.dataset, "method": run.method, "seed": run.seed, "status": run.status,
                "recipe": record.recipe.hash, "history": losses_digest(record), "epochs": len(record.history)}
     check_trained(record)
+    if comes_with_repository(record):
+        raise RecordError("this run comes with the repository; hand in one of your own")
     if run.dataset not in images:
         raise RecordError(f"{run.dataset} is not a data set of this assignment")
     gather(path, record, files)
@@ -194,6 +196,14 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, repor
     if "reconstruction_index" in arrays:
         report["reason"] = reconstructions_wrong(saved, z, images[run.dataset], arrays)
         report["reconstructions"] = not report["reason"]
+
+
+def comes_with_repository(record: Record) -> bool:
+    """Whether a record is the copy of one in results/.  A run of one's own has another time and duration."""
+    with suppress(OSError, RecordError):
+        shipped = ROOT / "results" / record.artifacts["arrays"].name
+        return read_record(shipped.with_suffix(".json")).run == record.run
+    return False
 
 
 def check_trained(record: Record) -> None:

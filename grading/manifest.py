@@ -37,7 +37,7 @@ class Submitted(Strict):
     """
 
     submitted: Moment | None = None
-    days_late: Annotated[int, Field(ge=-36500, le=36500)] | None = None
+    days_late: Annotated[int, Field(ge=-IMPLAUSIBLE, le=IMPLAUSIBLE)] | None = None
     extension_days: Annotated[int, Field(ge=0, le=365)] = 0
     name: Annotated[str, Field(max_length=200)] = ""
 
@@ -46,7 +46,8 @@ class Submitted(Strict):
     def _from_gradescope(cls, entry: Any) -> Any:
         if not isinstance(entry, dict) or ":created_at" not in entry:
             return entry
-        time, names = entry[":created_at"], [one[":name"] or "" for one in entry.get(":submitters") or []]
+        time, names = entry[":created_at"], [str(one.get(":name") or "") for one in entry.get(":submitters") or []
+                                              if isinstance(one, dict)]
         return {"submitted": time.get("utc") if isinstance(time, dict) else time, "name": ", ".join(names)[:200]}
 
     @model_validator(mode="after")

@@ -47,6 +47,7 @@ class Criterion(Strict):
         require(not (self.manual and (self.task or self.dataset)),
                 "a criterion with manual: true takes no task and no dataset")
         require(self.manual or bool(self.task and self.dataset), "task and dataset are required")
+        require(self.requires != "reconstructions" or self.task == "1.2.1", "only task 1.2.1 has reconstructions")
         require((self.scale is None) == (self.metric is None), "metric and scale belong together")
         if self.scale is not None:
             check_scale(self.scale, self.points)
@@ -81,6 +82,11 @@ class Late(Strict):
     percent_a_day: Percentage
     at_most_percent: Percentage = 100.0
     free_days: Annotated[int, Field(ge=0, le=365)] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "Late":
+        require(self.at_most_percent >= self.percent_a_day, "at_most_percent is less than percent_a_day")
+        return self
 
     def share(self, days: int) -> float:
         """Share of the points that `days` days cost, in [0, 1]."""

@@ -141,7 +141,10 @@ def read_holdout(path: Path, public: dict[str, Dataset]) -> dict[str, tuple[np.n
     public: the data sets to look for, by name.  Returned under NAME/holdout.  Raises UsageError.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise ValueError("it holds one array; save images and labels with np.savez")
+        with loaded as file:
             arrays = {name: file[name] for name in file.files}
     except Exception as error:  # numpy and zipfile raise many kinds
         raise UsageError(f"--holdout {path}: not an .npz file of arrays: {' '.join(str(error).split())}") from None

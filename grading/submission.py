@@ -44,7 +44,7 @@ BLACKBOARD = re.compile(r"(?P<who>.+?)_attempt_\d{4}(?:-\d\d){5}(?:\.txt|_[^/]+)
 CANVAS_FILE = r"_(?:(?!(?:19|20)\d\d_)\d{4,}_[^/]+|(?:text|link)\.html)"
 EXPORTS = [re.compile(r"(?P<who>.+?_\d+)_assignsubmission_[a-z]+(?:_.*)?/?"), BLACKBOARD,
            re.compile(r"(?:LATE_)?(?P<who>anon(?:ymous)?_[^_]+)" + CANVAS_FILE),  # graded anonymously
-           re.compile(r"(?P<who>.+?)(?:_LATE)?_(?P<id>\d{2,})" + CANVAS_FILE)]
+           re.compile(r"(?P<who>.+?)(?:_LATE)?_(?P<id>[1-9]\d+)" + CANVAS_FILE)]
 MAX_DEPTH, MAX_FILES, MAX_LISTED = 40, 500, 20_000
 SHOWN, MOST_LINES = 120, 20  # characters of a path and lines on what is refused that are shown
 MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of about MAX_LISTED entries
@@ -203,6 +203,19 @@ def holds_export(source: Source) -> bool:
         return METADATA in names or len(set(found.values())) > 1 or any(
             word in name for word in ("_assignsubmission_", "_attempt_") for name in found)
     return False
+
+
+def tops(source: Source) -> set[str]:
+    """The names at the top of a submission, with "/" at the end of a folder's; of a loose file its own."""
+    if isinstance(source, list):
+        names = {top + slash for top, slash, _ in (path.partition("/") for path, _ in source)}
+    elif source.is_symlink() or not source.is_dir():
+        return {source.name}
+    else:
+        names = set()
+        with suppress(OSError):  # of a folder that cannot be read
+            names = {path.name + "/" * path.is_dir() for path in source.iterdir()}
+    return {shown(name) for name in names if not name.startswith(".") and name.rstrip("/") not in PASSED_OVER}
 
 
 def shown(name: str) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 import _report_evaluation
-from grading.batch import notes
+from grading.batch import doubts, notes
 from grading.manifest import Assignment
 from grading.rubric import Late
 from grading.score import Evidence
+from grading.submission import find_submissions
 from tests.grading.helpers import ROOT, evidence_with, rubric_of, run_grading, scored, table
 from utils.command_line import exit_code
 from utils.errors import UsageError
@@ -39,6 +40,19 @@ def test_what_may_be_a_slip_of_the_teacher_s_is_noted() -> None:
     assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {}) == []
     assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {"subs": evidence_with()}) == [
         "one submission only, subs: is this the folder of the whole class?"]
+
+
+def test_several_students_that_look_like_one_are_noted(tmp_path: Path) -> None:
+    for name in ("one/ada/a.json", "one/bob/a.json", "two/kim/a.json", "sheet_11_1234567_kim.zip",
+                 "sheet_11_1234568_lee.zip"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_submissions(tmp_path)[0]
+    assert doubts(found) == ["sheet_11 is 2 archives (sheet_11_1234567_kim.zip, sheet_11_1234568_lee.zip): is this one "
+                             "student?"]
+    sections = {student: found[student] for student in ("one", "two")}
+    assert doubts(sections) == ["every submission holds only folders (one: ada/, bob/): are these the students?"]
+    assert doubts({"two": found["two"]}) == []  # a folder around the files
 
 
 def test_few_hidden_images_are_noted() -> None:

@@ -131,6 +131,17 @@ def test_an_encoder_without_training_is_no_run_of_a_task_that_trains(honest, ima
     assert "predictions" not in report and f"nothing in an encoder {encoder} is trained" in report["reason"]
 
 
+def test_a_run_that_comes_with_the_repository_earns_nothing(honest, images, tmp_path, monkeypatch) -> None:
+    name = "1.2.2_digits_joint_seed0.json"
+    monkeypatch.setattr("grading.child.ROOT", tmp_path)
+    shutil.copytree(honest, tmp_path / "results")
+    assert "comes with the repository" in examined(honest, name, images, tmp_path / "out")["reason"]
+    edit_record(tmp_path / "results" / name, lambda record: record["run"].update(started="2026-01-01T00:00:00Z"))
+    assert "predictions" in examined(honest, name, images, tmp_path / "out")  # a run of one's own, started later
+    (tmp_path / "results" / name).write_text("{")  # the teacher's own folder is no fault of the student's
+    assert "predictions" in examined(honest, name, images, tmp_path / "out")
+
+
 def test_an_encoder_that_another_task_trained_is_no_run_of_this_one(honest, images, tmp_path) -> None:
     shutil.copytree(honest, tmp_path / "s")
 

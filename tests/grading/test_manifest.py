@@ -89,6 +89,7 @@ def test_a_class_list_names_who_submitted_nothing(tmp_path: Path) -> None:
     ("eve: {days_late: 0}\nada: {submitted: 2025-12-02T10:00:00Z}", r"line 2: ada: .* \d+ days before .*year"),
     ("ada: {days_late: 1.5}", "line 1: ada.days_late: should be a valid integer$"),  # and not "write 1.5"
     ("ada: {days_late: 2%}", "line 1: ada.days_late: should be a valid integer; write 2 without other signs"),
+    ("ada: {days_late: 3600}", "line 1: ada.days_late: should be less than or equal to 200$"),
     ("ada: {days_late: one}", "line 1: ada.days_late: should be a valid integer$"),
     ("ada: {submitted: 2.12.2026 10:00}", "line 1: ada.submitted: should be a time, for example"),
     ("ada: {submitted: 2026-12-02 10:00}", "line 1: ada.submitted: should have timezone info, for example"),
@@ -204,6 +205,13 @@ def test_gradescope_s_metadata_that_cannot_be_read_is_one_line(tmp_path: Path) -
     for name, reason in (("damaged.zip", "Bad CRC-32"), ("class", "Too many levels of symbolic links")):
         with pytest.raises(UsageError, match=f"{name}/{METADATA}: cannot be read: {reason}"):
             read_assignment(EXAMPLE, None, None, ["submission_1"], find_submissions(tmp_path / name)[2])
+
+
+@pytest.mark.parametrize("submitters", [" Ada", "\n  - :name: [Ada]", "\n  - :email: a"])
+def test_gradescope_s_metadata_may_name_nobody(tmp_path: Path, submitters: str) -> None:
+    (tmp_path / METADATA).write_text(f"submission_1:\n  :submitters:{submitters}\n"
+                                     "  :created_at: 2026-12-01 10:00:00 Z\n")
+    assert read_assignment(EXAMPLE, tmp_path / METADATA, None, ["submission_1"]).days_late["submission_1"] == 0
 
 
 @pytest.mark.parametrize("override, expected", [

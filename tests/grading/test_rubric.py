@@ -35,6 +35,7 @@ def test_points_are_linear_between_two_pairs_and_0_below_the_first() -> None:
 
 @given(st.integers(-5, 400), st.integers(0, 400), st.integers(0, 100), st.integers(0, 100), st.integers(0, 10))
 def test_lateness_takes_a_share_that_rises_with_the_days(days, more, a_day, most, free) -> None:
+    a_day, most = sorted((a_day, most))
     late = Late(percent_a_day=a_day, at_most_percent=most, free_days=free)
     assert 0 <= late.share(days) <= late.share(days + more) <= most / 100
     assert late.share(free) == 0
@@ -68,6 +69,8 @@ def test_every_task_that_learns_and_every_data_set_can_be_graded() -> None:
     ("[0.90, 0]", "[90, 0]", ["0.75"]),
     ("percent_a_day: 10", "percent_a_day: .nan", ["line 5", "percent_a_day"]),
     ("id: seeds", "id: total", ["name of a column"]),
+    ("task: 1.2.1\n    dataset: mnist\n    requires: reconstructions",
+     "task: 1.2.2\n    dataset: mnist\n    requires: reconstructions", ["only task 1.2.1 has reconstructions"]),
     ("task: 1.2.1", "task: 1.2.9", ["line 9", "task should be one of 1.2.1, 1.2.2, 1.2.3, rotation"]),
     ("task: 1.2.1", "task: control", ["task should be one of"]),
     ("dataset: mnist", "dataset: imagenet", ["dataset should be one of digits, mnist, cifar10"])])
@@ -93,6 +96,7 @@ def test_a_mistake_in_the_rubric_is_reported_with_line_and_field(tmp_path: Path,
     ("title: t\ndeadline: 2026-12-01T24:00:00Z", "line 2: deadline: should be a valid datetime"),
     ("title: t\nlate: {percent_a_day: 0.9}", "is less than one percent; write 90 for"),
     ("title: t\nlate: {percent_a_day: 10, at_most_percent: 0.5}", "late.at_most_percent: is a percentage"),
+    ("title: t\nlate: {percent_a_day: 10, at_most_percent: 5}", "line 2: late: at_most_percent is less than percent_"),
     ("title: t\nlate: {percent_a_day: 10%}", "should be a valid number; write 10 without other signs"),
     ("title: t\nlate: {percent_a_day: '7,5'}", "should be a valid number; write 7.5 without other signs"),
     ("title: t\nlate: {percent_a_day: -10}", "should be greater than or equal to 0"),

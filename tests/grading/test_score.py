@@ -115,6 +115,12 @@ def test_hidden_images_of_another_name_are_refused_with_the_names_that_are_there
         score.read_holdout(tmp_path / "hidden.npz", {"digits": data})
 
 
+def test_hidden_images_saved_as_one_array_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "hidden.npy", np.zeros((2, 8, 8, 1), np.uint8))
+    with pytest.raises(UsageError, match="hidden.npy: not an .npz file of arrays: it holds one array; .* np.savez"):
+        score.read_holdout(tmp_path / "hidden.npy", {})
+
+
 def test_scorers_end_with_a_grader_that_is_killed(honest: Path, tmp_path: Path) -> None:
     """Neither the scorer nor its fork, which blocks here on a pipe that nobody writes to, may outlive the grader."""
     code = f"""

@@ -183,7 +183,8 @@ def test_a_folder_that_is_swapped_for_a_link_while_it_is_copied_is_not_followed(
 def test_each_folder_and_archive_is_a_student_and_other_files_are_not(tmp_path: Path) -> None:
     write(tmp_path, "ada/a.json", "eve.ZIP", ".hidden/a.json", "ada.zip", "notes.txt", "__MACOSX/x/._a.json", METADATA,
           ".DS_Store", "desktop.ini", "Mu\u0308ller/a.json", "x.tar.gz")
-    teams = ("team_3_1_final", "team_3_2_final", "lab_03_2026_kim", "lab_03_2026_lee")  # not as Canvas calls them
+    teams = ("team_3_1_final", "team_3_2_final", "lab_03_2026_kim", "lab_03_2026_lee",  # not as Canvas calls them
+             "sheet_03_1234567_kim", "sheet_03_1234568_lee")
     write(tmp_path, "rubric.yaml", "doejane_22_9876_hw.zip", *(f"{team}.zip" for team in teams))  # 9876: as Canvas does
     found, others, _ = find_submissions(tmp_path, {tmp_path / "rubric.yaml"})
     assert {student: [path.name for path in paths] for student, paths in found.items()} == {
