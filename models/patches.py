@@ -113,7 +113,7 @@ class PatchComponents(nn.Module):
         self.features = PatchFeatures(image_shape, filters)
         if components > len(self.features.mean):
             raise UsageError(f"--target-components {components}: {filters} filters have {len(self.features.mean)} "
-                             "features")
+                             "features; give fewer components (in control patch_pca --latent-dim), or more filters")
         self.mean = nn.Buffer(torch.zeros_like(self.features.mean))
         self.components = nn.Buffer(torch.zeros(len(self.mean), components))
 

@@ -101,6 +101,8 @@ def quick_scores() -> Iterator[None]:
     (["--task", "1.2.2", "--dataset", "digits", "--subset", "999999"], ["--subset 999999", "1295 images"]),
     (["--task", "1.2.2", "--dataset", "mnist", "--subset", "9"], ["--subset 9", "10 classes"]),
     (["--task", "1.2.2", "--dataset", "digits", "--seed", "0", "--seed", "1"], ["--seed", "given twice"]),
+    (["--task", "1.2.1", "--task", "1.2.2", "--dataset", "digits"], ["--task", "given twice; it takes one value"]),
+    (["--task", "1.2.2", "--dataset", "digits", "--dataset", "mnist"], ["--dataset", "given twice"]),
     (["--task", "1.2.3", "--dataset", "digits", "--method", "dcl", "--method=vicreg"], ["--method", "given twice"]),
     (["--task", "1.2.2", "--dataset", "digits", "--widths", "8", "--widths", "16"], ["--widths", "given twice"]),
     (["--task", "1.2.2", "--dataset", "digits", "\u2013seed", "1"], ["did you mean --seed?"]),
@@ -298,7 +300,7 @@ def test_a_folder_of_images_is_a_data_set(capsys, tmp_path) -> None:
     code, out, _ = call(capsys, "--task", "1.2.2", "--dataset", f"folder:{tmp_path / 'my images'}", "--quick",
                         "--data-dir", str(tmp_path / "data"), "--results-dir", str(tmp_path / "results"))
     assert code == 0, out
-    record = read_record(tmp_path / "results" / "1.2.2_folder-my-images_joint_seed0_quick.json")
+    record = read_record(tmp_path / "results" / "1.2.2_folder-my-images-0999b277_joint_seed0_quick.json")
     assert record.data.classes == ["blue<b>", "red"]
 
 
@@ -386,8 +388,8 @@ def test_a_damaged_or_missing_start_is_one_line(capsys, tmp_path, trained: Path)
 
 
 def test_a_full_run_refuses_to_start_from_a_quick_run(capsys, tmp_path) -> None:
-    quick = ["--task", "1.2.2", "--dataset", "digits", "--quick", "--results-dir", str(tmp_path)]
-    assert call(capsys, *quick)[0] == 0
+    quick = ["--dataset", "digits", "--quick", "--results-dir", str(tmp_path)]
+    assert call(capsys, "--task", "1.2.2", *quick)[0] == 0
     record = next(tmp_path.glob("*.json"))
     code, _, err = call(capsys, "--task", "1.2.3", "--dataset", "digits", "--epochs", "0", "--init", str(record),
                         "--results-dir", str(tmp_path))

@@ -82,12 +82,17 @@ def flag_path(text: str) -> Path:
 
 
 class StoreOnce(argparse._StoreAction):
-    """argparse's default action, except that a flag of many values may not be repeated: the last would replace all."""
+    """argparse's default action, except that some flags may not be repeated, since the last would replace the others:
+    those of many values, --task and --dataset.
+    """
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Arguments, values: Any,
                  option_string: str | None = None) -> None:
-        if self.nargs == "+" and getattr(namespace, self.dest, self.default) is not self.default:
-            raise argparse.ArgumentError(self, "given twice; name all its values after one")
+        if getattr(namespace, self.dest, self.default) is not self.default:
+            if self.nargs == "+":
+                raise argparse.ArgumentError(self, "given twice; name all its values after one")
+            if self.dest in ("task", "dataset"):
+                raise argparse.ArgumentError(self, "given twice; it takes one value")
         super().__call__(parser, namespace, values, option_string)
 
 
@@ -178,7 +183,8 @@ def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
         if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise  # a bug, whose traceback helps
         remedy = (f"a library could not be loaded ({reason(error)}); raise the limit (ulimit -v), or free memory"
-                  if isinstance(error, ImportError) else "try smaller --widths or a smaller --batch-size")
+                  if isinstance(error, ImportError) else
+                  "try smaller --widths, or a smaller --batch-size, --latent-dim or --image-size")
         report_end(f"error: out of memory: {remedy}")
         return 1
     return 0

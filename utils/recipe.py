@@ -177,7 +177,8 @@ def check_fits(recipe: LatentRecipe, image_shape: Sequence[int]) -> None:
     encoder = getattr(recipe, "view_encoder", recipe.encoder)
     needed = whitening_side(image_shape) - 1 + (2**blocks if encoder in ("conv", "conv_depths", "conv_patches") else 1)
     if min(sides) < needed:
-        raise UsageError(f"--widths names {blocks} blocks, too many for {sides[0]} x {sides[1]} images: give fewer")
+        raise UsageError(f"--widths names {blocks} blocks, too many for {sides[0]} x {sides[1]} images: give fewer, or "
+                         "for a folder a larger --image-size")
     least = max(needed, 4)
     for name, step in (("view_scale", 1), ("resize_from", 2)):  # resizing keeps sides even
         fraction = getattr(recipe, name, 1.0)

@@ -80,9 +80,10 @@ def test_every_known_name_is_accepted() -> None:
 def test_short_names_are_safe_and_folders_use_cifar_recipes() -> None:
     for name in DATASETS:
         assert datasets.short_name(name) == datasets.recipe_family(name) == name
-    assert datasets.short_name("folder:/some/where/my pets/") == "folder-my-pets"
+    assert datasets.short_name("folder:/some/where/my-pets/") == "folder-my-pets"
+    assert datasets.short_name("folder:/some/where/my pets/") == "folder-my-pets-8d0df190"
     assert datasets.short_name("folder:/") == "folder-images"
-    names = ["图像", "数据", "ü", "é", "a" * 61, "a" * 62]
+    names = ["图像", "数据", "ü", "é", "a" * 61, "a" * 62, "cats & dogs", "cats+dogs", "cats-dogs"]
     assert len({datasets.short_name(f"folder:/some/{name}", 64) for name in names}) == len(names)
     assert all(datasets.short_name(f"folder:/{name}").isascii() for name in names)
     assert datasets.recipe_family("folder:/some/where") == "cifar10"

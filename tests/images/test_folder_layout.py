@@ -105,9 +105,25 @@ def test_classes_next_to_a_flat_test_folder_are_split_here(tmp_path: Path, capfd
     assert "left out: 7 images in test/, which has no class folders" in capfd.readouterr().err
 
 
-def test_a_train_folder_next_to_classes_is_a_class(tmp_path: Path) -> None:
+def test_a_train_folder_next_to_classes_is_a_class_unless_a_table_has_labels(tmp_path: Path) -> None:
     fill(tmp_path / "set", train=10, bus=10, car=10)
     assert load_folder(tmp_path / "set", tmp_path / "data").classes == ("bus", "car", "train")
+    fill(tmp_path / "other" / "set", train=10, unknown=10)
+    (tmp_path / "other" / "set" / "train.csv").touch()
+    assert "hold images but no class folders, next to 'unknown'" in refusal(tmp_path / "other" / "set", tmp_path / "other")
+
+
+def test_folders_without_images_next_to_the_one_with_the_classes_are_not_blamed(tmp_path: Path) -> None:
+    fill(tmp_path / "set", images__cat=10, images__dog=10, meta=0)
+    (tmp_path / "set" / "meta" / "classes.txt").touch()
+    assert "has 1 class folder with images; " in (text := refusal(tmp_path / "set", tmp_path))
+    assert text.endswith(f"'images' holds folders of images itself: give folder:{tmp_path / 'set' / 'images'}")
+
+
+def test_a_class_called_valid_is_told_to_be_renamed(tmp_path: Path) -> None:
+    fill(tmp_path / "set", valid=10, invalid=10)
+    assert "10 images in valid/, which has no class folders (read as a split; rename it if it is a class)" in refusal(
+        tmp_path / "set", tmp_path)
 
 
 def test_an_empty_split_folder_is_named_and_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -145,6 +161,12 @@ def test_an_empty_split_folder_is_named_and_left_out(tmp_path: Path, capfd: pyte
     (["training__images", "training__1st_manual", "training__mask"], "are kinds of files and not classes"),
     (["train", "train_masks"], "'train', 'train_masks' are kinds of files and not classes"),
     (["traindata", "testdata"], "'traindata' and 'testdata'"),
+    (["amazon__images__bike", "amazon__images__mug", "dslr__images__bike", "dslr__images__mug"],
+     "'amazon', 'dslr' hold the same sub-folders ('bike', 'mug')"),
+    (["pets-001__pets__train__cat", "pets-002__pets__train__cat", "pets-002__pets__test__cat"], "hold the same"),
+    (["HAM_images_part_1", "HAM_images_part_2"], "because only their numbers differ"),
+    (["images_001__images", "images_002__images"], "because only their numbers differ"),
+    (["labeled__cat", "labeled__dog", "unlabeled"], "'unlabeled' names images without a class"),
     (["train", "eval"], "'train' holds images but no class folders"),
     (["cat", "dog", "pets__cat", "pets__dog"], "'pets' holds sub-folders with the names of classes ('cat', 'dog')"),
     (["test", "control"], "has 1 class folder; the images must be in 2 to 1000 sub-folders, one per class; left out: "

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("decoded_here")
 def test_a_folder_becomes_memory_mapped_splits(pets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (pets / ".ipynb_checkpoints").mkdir()
     dataset = load_folder(pets, tmp_path / "data")
-    assert (dataset.name, dataset.classes, dataset.source) == ("folder-my-pets", ("cat", "dog"), "folder")
+    assert (dataset.name, dataset.classes, dataset.source) == ("folder-my-pets-8d0df190", ("cat", "dog"), "folder")
     assert (dataset.recipes, dataset.image_shape) == ("cifar10", (3, 32, 32))
     assert isinstance(dataset.train_images, np.memmap) and isinstance(dataset.test_images, np.memmap)
     assert dataset.train_images.shape == (24, 32, 32, 3) and dataset.train_images.dtype == np.uint8
@@ -54,7 +54,7 @@ def test_train_and_test_folders_are_the_splits(tmp_path: Path, capfd: pytest.Cap
 
 def test_image_size_has_a_cache_and_a_name_of_its_own(pets: Path, tmp_path: Path) -> None:
     small, large = (load_dataset(f"folder:{pets}", tmp_path / "data", size) for size in (None, 48))
-    assert (small.name, large.name) == ("folder-my-pets", "folder-my-pets-48px")
+    assert (small.name, large.name) == ("folder-my-pets-8d0df190", "folder-my-pets-8d0df190-48px")
     assert (small.image_shape, large.image_shape) == ((3, 32, 32), (3, 48, 48))
     assert large.train_images.shape == (24, 48, 48, 3) and len(leftovers(tmp_path / "data")) == 2
     assert np.array_equal(small.train_labels, large.train_labels)
@@ -125,6 +125,34 @@ def test_a_damaged_folder_cache_is_built_again(
     second = load_folder(pets, data_dir)
     assert "is damaged" in capfd.readouterr().err
     assert first.sha256 == second.sha256 and np.array_equal(kept, second.train_images)
+
+
+@pytest.mark.parametrize("foreign", ["file", "link", "folder"])
+def test_what_is_no_cache_of_ours_is_left_unchanged(foreign: str, pets: Path, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    load_folder(pets, data_dir)
+    [cache] = [path for path in data_dir.iterdir() if path.is_dir()]
+    moved = cache.rename(tmp_path / "moved")
+    if foreign == "file":
+        cache.write_text("mine")
+    elif foreign == "link":
+        cache.symlink_to(moved)
+    else:
+        cache.mkdir()
+        (cache / "mine.txt").touch()
+    for _ in range(2):
+        with pytest.raises(RunError, match="is no cache of this program and is left unchanged; move it away"):
+            load_folder(pets, data_dir)
+    assert cache.is_symlink() or cache.is_file() or (cache / "mine.txt").exists()
+
+
+def test_a_cache_that_lacks_a_fact_is_damaged(pets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    load_folder(pets, tmp_path / "data")
+    [facts] = (tmp_path / "data").glob("*/cache.json")
+    written = json.loads(facts.read_text())
+    facts.write_text(json.dumps({name: written[name] for name in written if name != "notes"}))
+    load_folder(pets, tmp_path / "data")
+    assert "is damaged" in capfd.readouterr().err
 
 
 def test_folders_of_the_same_name_do_not_share_a_cache(pets: Path, tmp_path: Path) -> None:

@@ -291,14 +291,14 @@ def recipe_family(name: str) -> str:
 def short_name(name: str, image_size: int | None = None) -> str:
     """The name in records and file names: a key of DATASETS, or folder-NAME with only safe characters.
 
-    Where that loses letters, a digest keeps two names apart.  A folder's images in a size other than the default are
+    Where that changes the name, a digest keeps two names apart.  A folder's images in a size other than the default are
     another data set: folder-NAME-64px.
     """
     if name in DATASETS:
         return name
-    whole = folder_path(name).name
-    safe = re.sub("[^A-Za-z0-9._-]+", "-", whole)[:60] or "images"
-    if not whole.isascii() or len(whole) > 60:
+    whole = folder_path(name).name or "images"
+    safe = re.sub("[^A-Za-z0-9._-]+", "-", whole)[:60]
+    if safe != whole:
         safe += f"-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]}"
     size = "" if image_size in (None, image_folder.FOLDER_SIDE) else f"-{image_size}px"
     return f"folder-{safe}{size}"

@@ -21,10 +21,15 @@ Listed = tuple[str, int, Path]  # an image file: split ("" if the folder names n
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "eval": "val", "evaluation": "val", "test": "test", "testing": "test"}
 LITTER = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbs.db",
-          "ehthumbs.db", "desktop.ini", "icon\r"}  # what systems leave behind, in lower case; hidden names are, too
+          "ehthumbs.db", "desktop.ini", "icon\r", "#recycle", "@recycle", "recycler", "#snapshot", "@recently-snapshot",
+          "found.000", "temporary items", "network trash folder"}  # of systems, in lower case; hidden names are, too
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of a folder's name: trainA -> train, A
 IMAGES = {"image", "images", "img", "imgs"}  # words in names of folders that are no classes but kinds of files
 COMPANIONS = {"mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "xml", "json", "txt"}
+PARTS = IMAGES | {"part", "parts", "batch", "fold", "chunk", "shard", "split"}
+UNLABELLED = {"unlabeled", "unlabelled"}
+AMBIGUOUS = {"valid", "dev"}  # splits that may be meant as classes
+TABLES = {".csv", ".tsv", ".xlsx"}
 MAX_CLASSES = 1000  # what a record holds
 SHOWN_CLASSES = 10  # of more, the line that describes a folder shows the first ones
 
@@ -178,7 +183,8 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
             named[split] = tree
     full = [name for name, files in others.items() if files.images]
     if full and not any(tree.labelled() for tree in named.values()):
-        if [tree.path.name.lower() for tree in named.values()] == ["train"]:  # the class of trains, next to cars
+        table = TABLES & loose.left_out.keys()  # with the labels of a flat train/
+        if [tree.path.name.lower() for tree in named.values()] == ["train"] and not table:  # trains, next to cars
             others[named["train"].path.name] = find_files(named["train"].path)
             named = {}
         elif "train" in named:
@@ -208,7 +214,8 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
 
 
 def _unlabelled(tree: _Tree) -> str:
-    return f"{in_numbers(tree.count())} in {tree.path.name}/, which has no class folders"
+    rename = " (read as a split; rename it if it is a class)" * (tree.path.name.lower() in AMBIGUOUS)
+    return f"{in_numbers(tree.count())} in {tree.path.name}/, which has no class folders{rename}"
 
 
 def _check_splits(path: Path, named: dict[str, _Tree], others: list[str]) -> None:
@@ -227,8 +234,8 @@ def _check_splits(path: Path, named: dict[str, _Tree], others: list[str]) -> Non
 
 
 def _check_names(path: Path, trees: dict[str, _Tree]) -> None:
-    """Raises UsageError where the folders' names say that they are no classes: train_cat and test_cat, or YOLO's
-    images and labels.
+    """Raises UsageError where the folders' names say that they are no classes: train_cat and test_cat, part_1 and
+    part_2, or YOLO's images and labels.
     """
     for tree in trees.values():
         words = {name: {word.lower() for word in WORDS.findall(name)} for name in tree.folders}
@@ -239,6 +246,11 @@ def _check_names(path: Path, trees: dict[str, _Tree]) -> None:
         if train and other:
             raise UsageError(f"{path}: the folders {train[0]!r} and {other[0]!r} are named after splits and not after "
                              "classes; move the images into train/CLASS, val/CLASS and test/CLASS")
+        if unlabelled := [name for name in words if words[name] & UNLABELLED]:
+            raise UsageError(f"{tree.path}: {unlabelled[0]!r} names images without a class; move it away")
+        if len({re.sub(r"\d+", "", name) for name in words}) == 1 < len(words) and PARTS & set().union(*words.values()):
+            raise UsageError(f"{tree.path}: the folders {_some([*words])} look like parts of one data set and not like "
+                             "classes, because only their numbers differ; the images must be in one folder per class")
         kinds = [bool(said & IMAGES) - bool(said & COMPANIONS) for said in words.values()]
         if {1, -1} <= {*kinds} or any(said & COMPANIONS and said & SPLITS.keys() for said in words.values()):
             raise UsageError(f"{tree.path}: the folders {_some([*words])} are kinds of files and not classes; the "
@@ -257,16 +269,18 @@ def _check_classes(path: Path, trees: dict[str, _Tree], left_out: list[str]) -> 
             name.encode()
         except UnicodeEncodeError:
             raise UsageError(f"{path}: the folder name {name!r} is not UTF-8 text; rename it") from None
-    if not 2 <= len(first.folders) <= MAX_CLASSES:
+    inner, count = first, in_numbers(len(first.folders), "class folder")
+    while len(inner.labelled()) == 1:
+        inner = _tree(inner.folders[inner.labelled()[0]].folder)
+    deeper = inner is not first and len(inner.labelled()) > 1  # images/CLASS, next to folders without images
+    if deeper or not 2 <= len(first.folders) <= MAX_CLASSES:
         cause = f"; left out: {', '.join(left_out)}" if left_out else ""
-        inner = first
-        while len(inner.labelled()) == 1:
-            inner = _tree(inner.folders[inner.labelled()[0]].folder)
-        if inner is not first and inner.labelled():
+        if deeper:
+            count = "1 class folder" + " with images" * (len(first.folders) > 1)
             cause = (f"; {inner.path.name!r} holds folders of images itself: " + (
                 f"give folder:{inner.path}" if first.path == path else f"move these up into {first.path.name}"))
-        raise UsageError(f"{first.path} has {in_numbers(len(first.folders), 'class folder')}; the images must be in 2 "
-                         f"to {MAX_CLASSES} sub-folders, one per class{cause}")
+        raise UsageError(f"{first.path} has {count}; the images must be in 2 to {MAX_CLASSES} sub-folders, one per "
+                         f"class{cause}")
 
 
 def _check_nesting(first: _Tree) -> str:
@@ -275,13 +289,16 @@ def _check_nesting(first: _Tree) -> str:
     Raises UsageError if the class folders look like batches or splits that hold the class folders: if they hold hardly
     any images of their own, and mostly sub-folders of the same names; or if one of them holds the others once more.
     """
-    inner_names = {name: sorted({file.relative_to(files.folder).parts[0] for file in files.images
-                                 if file.parent != files.folder}) for name, files in first.folders.items()}
+    places = {name: [file.relative_to(files.folder).parts[:-1] for file in files.images]
+              for name, files in first.folders.items()}
+    while len({place[0] for inside in places.values() for place in inside if place}) == 1:  # images/ in every class
+        places = {name: [place[1:] for place in inside] for name, inside in places.items()}
+    inner_names = {name: sorted({place[0] for place in inside if place}) for name, inside in places.items()}
     for name, inner in inner_names.items():
         if len(again := [other for other in inner if other in first.folders]) > 1:
             raise UsageError(f"{first.path}: {name!r} holds sub-folders with the names of classes "
                              f"({_some(again)}); move it away, or move its images into the class folders")
-    own = sum(file.parent == files.folder for files in first.folders.values() for file in files.images)
+    own = sum(not place for inside in places.values() for place in inside)
     counts = Counter(name for names in inner_names.values() for name in names)
     shared = sorted(name for name, count in counts.items() if count > 1)
     if own * 10 > first.count() or len(counts) < 2:

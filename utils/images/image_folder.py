@@ -25,6 +25,8 @@ from utils.images.splits import PARTS, SPLIT_SEED, TEST_FRACTION, Arrays, digest
 FOLDER_SIDE = 32  # pixels, unless --image-size is given
 FOLDER_SIDES = range(8, 257, 4)  # decoders and transformers need multiples of 4; a sheet of thumbnails has a maximum
 UNREADABLE = "unreadable.txt"  # in the cache: one line per image, with the reason
+CACHE_FILES = {"cache.json", UNREADABLE, *(f"{part}.npy" for part in PARTS)}
+FACTS = {"key", "decoding", "sha256", "validation", "unreadable", "notes"}  # what cache.json holds
 MIN_TRAINING = 8  # images per class; one more for each of validation and test that is taken from them
 DARK = 32  # data sets without a brighter value than this are noted
 NEARLY_EQUAL = 0.998  # correlation of the thumbnails of two images: the same picture saved again, perhaps smaller
@@ -98,13 +100,18 @@ def listing_digest(path: Path, layout: Layout, side: int) -> str:
 
 
 def is_current(cache: Path, key: str) -> bool:
-    """Whether the cache is whole and holds the folder as it is now.  Prints why if it exists but does not."""
+    """Whether the cache is whole and holds the folder as it is now.  Prints why if it exists but does not.
+
+    Raises RunError for what is no cache, but has its name.
+    """
+    if os.path.lexists(cache) and (cache.is_symlink() or not cache.is_dir() or {*os.listdir(cache)} - CACHE_FILES):
+        raise RunError(f"{cache} is no cache of this program and is left unchanged; move it away")
     if not cache.exists():
         return False
     why = "is damaged"
     with suppress(Exception):  # a damaged file raises half a dozen kinds, all with the same remedy
         facts = _read_facts(cache)
-        if facts["key"] == key and digests(_read_parts(cache)) == facts["sha256"]:
+        if facts["key"] == key and facts.keys() >= FACTS and digests(_read_parts(cache)) == facts["sha256"]:
             return True
         if facts["key"] != key:
             why = ("is out of date, because the images have changed" if facts.get("decoding") == DECODING else
@@ -119,8 +126,8 @@ def _read_parts(cache: Path) -> Arrays:
 
 
 def _read_facts(cache: Path) -> dict[str, Any]:
-    """What a cache says of itself: key, decoding (its rules), sha256 of the arrays, validation (how many of the last
-    training images), unreadable (image -> reason), notes (lines for the user)."""
+    """FACTS: key, decoding (its rules), sha256 of the arrays, validation (how many of the last training images),
+    unreadable (image -> reason), notes (lines for the user)."""
     return json.loads((cache / "cache.json").read_text(encoding="utf-8"))
 
 

@@ -287,7 +287,7 @@ class Record(Strict):
     @model_validator(mode="before")
     @classmethod
     def _check_schema(cls, raw: Any) -> Any:
-        older = raw.get("schema") if isinstance(raw, dict) else None
+        older = raw.get("schema") if isinstance(raw, dict) and "run" in raw else None
         require(older not in (1, 2, 3), f"schema {older}, written by an older version; this version reads schema 4: "
                 "run the record's command again, or read it with the version that wrote it")
         return raw
@@ -413,9 +413,9 @@ def checkpoint_file(path: Path, record: Record) -> Path:
     checkpoint = path.parent / artifact.name
     if not checkpoint.is_file():
         run = record.run
-        raise RecordError(f"{checkpoint}: no such file: these weights are not shipped; train the run again (--task "
-                          f"{run.task} --method {run.method} --seed {run.seed} and the flags of its recipe) and name "
-                          f"the new record ({path.stem}_run2.json)")
+        raise RecordError(f"{checkpoint}: no such file: if you moved the record, move its weights, too; if they are "
+                          f"not shipped, train the run again (--task {run.task} --method {run.method} --seed "
+                          f"{run.seed} and the flags of its recipe) and name the new record ({path.stem}_run2.json)")
     if sha256_file(checkpoint) != artifact.sha256:
         raise RecordError(f"{checkpoint}: its SHA-256 is not the one in the record")
     return checkpoint
