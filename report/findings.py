@@ -1,14 +1,12 @@
 """What was found, in sentences that are true of any records: the abstract of page and PDF, and the PDF's discussion."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from report import prose, show, stats, summary
-from report.elements import table
 from report.load import Rejected
-from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
+from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name
 from training.tasks import TASKS
 from utils.images.datasets import recipe_family
 
@@ -24,14 +22,12 @@ def abstract(results: Results, curves: dict[str, list[stats.Curve]], rejected: l
         return ["There is no record of a complete run yet, so there is nothing to compare. The table gives the "
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
-    found = [*best_latents(by_dataset(results.headline)), coverage(results),
-             *(few_labels(*one) for one in curves.items()), trade_off(results), *left_out(results, rejected)]
-    return [sentence for sentence in found if sentence]
-
-
-def first(results: Results) -> str:
-    """The first finding, for the terminal; "" without any."""
-    return next(iter(best_latents(by_dataset(results.headline))), "")
+    groups = by_dataset(results.headline)
+    differ = [dataset_name(dataset) for dataset, rows in groups if reconstruction(dataset, rows)]
+    trade_off = (f"On {show.listing(differ)}, the autoencoder that reconstructs best does not have the best latent."
+                 if differ else "")
+    return [*best_latents(groups), coverage(results), *(few_labels(*one) for one in curves.items()),
+            *filter(None, [trade_off]), *left_out(results, rejected)]
 
 
 def ways(results: Results) -> list[str]:
@@ -145,43 +141,48 @@ def short_name(row: Row) -> str:
 
 def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
     """What a data set's lowest label fraction costs, and whether a learned encoder pays there: one sentence."""
+    labels, ranked = fewest_labels(dataset, curves)
+    scratch = next((curve for curve in ranked if curve.name == SCRATCH), None)
+    tuned = next((curve.points[0][1] for curve in ranked if "fine-tuned" in curve.name.split(", ")), None)
+    if not scratch or not tuned:
+        return ranking(dataset, curves)
+    (_, few), (share, most) = scratch.points[0], scratch.points[-1]
+    pairs = stats.mcnemar_pairs([tuned, few])
+    verdict, test = "is" if exceeds(tuned, few, pairs) else "is not", "McNemar's test" if pairs else "95 % interval"
+    return (f"{labels}, training from random weights reaches {show.percent(few.accuracy)} % "
+            f"({show.percent(most.accuracy)} % with {'all' if share == 1 else f'{100 * share:g} %'}); fine-tuning "
+            f"a learned encoder reaches {show.percent(tuned.accuracy)} %, which {verdict} significantly higher "
+            f"({test}).")
+
+
+def ranking(dataset: str, curves: Sequence[stats.Curve]) -> str:
+    """The curves that reach a data set's lowest label fraction, the most accurate first: one sentence."""
+    labels, ranked = fewest_labels(dataset, curves)
+    best, *others = [f"{name} ({show.percent(curve.points[0][1].accuracy)} %)"
+                     for name, curve in zip(stats.short_names(ranked), ranked, strict=True)]
+    return f"{labels}, the most accurate is {best}{f', followed by {show.listing(others)}' if others else ''}."
+
+
+def fewest_labels(dataset: str, curves: Sequence[stats.Curve]) -> tuple[str, list[stats.Curve]]:
+    """'With 1 % of the labels of MNIST', and the curves that reach so few, by falling accuracy there."""
     lowest = min(curve.points[0][0] for curve in curves)
     ranked = sorted((curve for curve in curves if curve.points[0][0] == lowest),
                     key=lambda curve: -curve.points[0][1].accuracy)
-    labels = f"With {100 * lowest:g} % of the labels of {dataset_name(dataset)}"
-    scratch = next((curve for curve in ranked if curve.name == SCRATCH), None)
-    tuned = next((curve.points[0][1] for curve in ranked if "fine-tuned" in curve.name.split(", ")), None)
-    if scratch and tuned:
-        (_, few), (share, most) = scratch.points[0], scratch.points[-1]
-        pairs = stats.mcnemar_pairs([tuned, few])
-        verdict, test = "is" if exceeds(tuned, few, pairs) else "is not", "McNemar's test" if pairs else "95 % interval"
-        return (f"{labels}, training from random weights reaches {show.percent(few.accuracy)} % "
-                f"({show.percent(most.accuracy)} % with {'all' if share == 1 else f'{100 * share:g} %'}); fine-tuning "
-                f"a learned encoder reaches {show.percent(tuned.accuracy)} %, which {verdict} significantly higher "
-                f"({test}).")
-    found = [f"{curve.name} ({show.percent(curve.points[0][1].accuracy)} %)" for curve in ranked]
-    after = f", followed by {found[1]}" if len(found) > 1 else ""
-    return f"{labels}, the most accurate is {found[0]}{after}."
+    return f"With {100 * lowest:g} % of the labels of {dataset_name(dataset)}", ranked
 
 
-def trade_off(results: Results) -> str:
-    """On which data sets the autoencoder with the best reconstruction lacks the best latent."""
-    found = [dataset_name(dataset) for dataset, rows in by_dataset(results.headline) if reconstruction(dataset, rows)]
-    return f"On {show.listing(found)}, the autoencoder that reconstructs best does not have the best latent." \
-        if found else ""
-
-
-def discussion(results: Results, pairs: dict[str, list[stats.Pair]],
-               curves: dict[str, list[stats.Curve]]) -> list[dict[str, str]]:
+def discussion(results: Results, pairs: dict[str, list[stats.Pair]]) -> list[dict[str, str]]:
     """Paragraphs with a title each, on what the records allow to say; none without rows."""
     groups = by_dataset(results.headline)
     shown = by_dataset(row for row in shown_rows(results) if row.task != "control")
     compared = [against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups]
+    alone = [dataset_name(dataset) for dataset, rows in groups if not best_controls(rows)]
     found = {
-        "What was learned": [SIGNIFICANCE if any(compared) else "", *compared, without_control(groups)],
+        "What was learned": [SIGNIFICANCE if any(compared) else "", *compared,
+                             f"On {show.listing(alone)} there is no control, so the records do not show how much of "
+                             "the accuracy was learned." if alone else ""],
         "What the references show": [against_references(dataset, rows) for dataset, rows in groups],
-        "What labels are worth": [*(label_gap(dataset, rows, pairs[dataset]) for dataset, rows in groups),
-                                  *(few_labels(*one) for one in curves.items())],
+        "What labels are worth": [label_gap(dataset, rows, pairs[dataset]) for dataset, rows in groups],
         "Reconstruction and separation": [reconstruction(dataset, rows) for dataset, rows in groups],
         "Whether the classes separate": [clusters(dataset, rows) for dataset, rows in shown],
         "What is confused": [confusions(dataset, rows) for dataset, rows in shown],
@@ -202,13 +203,6 @@ def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) 
     return (f"On {dataset_name(dataset)}, {len(over) or 'none'} of {show.plural(len(learned), 'learned row')} "
             f"{'are' if len(over) > 1 else 'is'} significantly more accurate than the best control, {names(controls)} "
             f"({show.percent(controls[0].accuracy)} %){named if over and rest else ''}.")
-
-
-def without_control(groups: Sequence[tuple[str, list[Row]]]) -> str:
-    """On which data sets nothing tells what was learned."""
-    found = [dataset_name(dataset) for dataset, rows in groups if not best_controls(rows)]
-    return f"On {show.listing(found)} there is no control, so the records do not show how much of the accuracy was " \
-           "learned." if found else ""
 
 
 def against_references(dataset: str, rows: Sequence[Row]) -> str:
@@ -335,13 +329,3 @@ def shown_rows(results: Results) -> list[Row]:
 def asked_rows(results: Results) -> list[Row]:
     """The rows of the results that the coursework asks for, as far as they are present."""
     return [row for row in shown_rows(results) if row.default and row.reference is not None]
-
-
-def result_table(caption: str, rows: Sequence[Row]) -> dict[str, Any] | None:
-    """One line per result; None without rows."""
-    return table(caption, ["Task", "Data set", "Method", "Test accuracy %", "95 % interval, images", "Seeds",
-                           "Over the best control (points)", "Reference %"],
-                 [[task_name(row.task), dataset_name(row.dataset), row.method_and_recipe, show.percent(row.accuracy),
-                   show.interval(row.low, row.high), f"{len(row.runs)}{row.mark}", show.points(row.over_control),
-                   show.percent(row.reference)] for row in rows],
-                 right=range(3, 8), heads=3, anchors=[row.anchor for row in rows]) if rows else None

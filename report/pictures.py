@@ -1,4 +1,4 @@
-"""Maps of the latent, reconstructions, interpolations and neighbours, each as one SVG.
+"""Maps of the latent, reconstructions, interpolations, neighbours and misclassified images, each as one SVG.
 
 The SVG holds the dots as paths or the images as one WebP, and the words as text, which follows the page's theme and can
 be searched.  This takes milliseconds where matplotlib takes a tenth of a second.
@@ -17,8 +17,7 @@ import numpy as np
 from PIL import Image
 
 from report import show
-from report.columns import WIDTH, best_place
-from report.drawing import INK, MUTED, ORANGE, PALETTE, PAPER, SVG, XLINK, Drawing
+from report.drawing import INK, MUTED, ORANGE, PALETTE, PAPER, SVG, WIDTH, XLINK, Drawing, best_place
 from report.elements import MOST_NAMED
 from utils.records.schema import Record
 
@@ -28,6 +27,7 @@ Named = TypeVar("Named", bound=tuple)
 MOST_POINTS = 5000  # on a map
 MOST_IMAGES = 12  # reconstructed
 MOST_STRIPS = 8  # pairs interpolated
+ERROR_COLUMNS, MOST_ERRORS = 5, 10  # misclassified images in a row, and of all
 COMPARED = 13.4  # size of words next to compared images: 7 points where the PDF fits them into its text
 MOST_COMPARED, MOST_NEAREST = 3, 5  # images whose neighbours are compared over methods, and neighbours of each
 MAP = 300  # side of a map, in the SVG's units
@@ -279,6 +279,37 @@ def interpolations(record: Record, arrays: Arrays) -> Drawing | None:
                    "Step ratio: the largest change between successive images over the mean change; 1 is even.")
 
 
+def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
+    """Images on the maps with true and predicted class, the most confident errors first; None without any."""
+    if not drawable(arrays, "map_images"):
+        return None
+    true, predicted = (arrays[name][arrays["map_index"]] for name in ("test_labels", "test_predictions"))  # (M,)
+    wrong = np.flatnonzero(true != predicted)
+    if not len(wrong):
+        return None
+    confidence = arrays["test_confidence"][arrays["map_index"]] if "test_confidence" in arrays else None
+    shown = (wrong if confidence is None else wrong[np.argsort(-confidence[wrong], kind="stable")])[:MOST_ERRORS]
+    names, images, wide = class_names(record, 8), arrays["map_images"], ERROR_COLUMNS
+    height, width = images.shape[1:3]
+    cell, lines = WIDTH / wide - 8, 2 if confidence is None else 3  # lines of words below an image
+    drawn = grid([[images[i] for i in shown[k:k + wide]] for k in range(0, len(shown), wide)], cell,
+                 (round(8 / cell * width), round((4 + 9 * lines) / cell * width)))
+    words = []
+    for k, i in enumerate(shown):
+        x, y = k % wide * drawn.right, k // wide * drawn.down + cell * height / width
+        words += [word(names[true[i]], x, y + 9, 7.5), word(NOT_SAME + names[predicted[i]], x, y + 18, 7.5, ORANGE)]
+        if confidence is not None:
+            words.append(word(f"{confidence[i]:.2f}", x, y + 27, 7.5, MUTED))
+    text = (f"{len(shown)} of {show.plural(len(wrong), 'misclassified image')} among the "
+            f"{show.count(len(true))} test images on the maps")
+    below = "Below each are its true class and the predicted one"
+    if confidence is not None:
+        below += " with its probability"
+        text += (f", the most confident first: {names[true[shown[0]]]} taken for {names[predicted[shown[0]]]} with "
+                 f"{confidence[shown[0]]:.2f}")
+    return Drawing(svg(WIDTH, drawn.height + 2 + 9 * lines, drawn, words), f"{text}.", f"{text}. {below}.")
+
+
 def traversals(arrays: Arrays) -> Drawing | None:
     """Images decoded along the first principal axes of the latents; None without them."""
     if not drawable(arrays, "traversal_images"):
@@ -370,12 +401,12 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
                    f"images of the same class, over all {len(true)} test images that the records hold.")
 
 
-def map_grid(named: list[tuple[str, Record, Arrays]]) -> tuple[list[str], list[Drawing]]:
-    """Titles and small t-SNE maps, without names of classes, of the same images: of the pixels, then of each run."""
+def map_grid(named: list[tuple[str, Record, Arrays]]) -> list[Drawing]:
+    """Small t-SNE maps, without names of classes, of the same images: of the pixels, then of each run."""
     found = [(title, dict(maps(record, arrays, named_on_map=False)))
              for title, record, arrays in same_images(named, "map_index")]
     cells = [("pixels", drawn.get("pixel_tsne")) for _, drawn in found[:1]]
     cells += [(title, drawn.get("map_points")) for title, drawn in found]
     shown = {name: drawing for name, drawing in cells if drawing}
-    return list(shown), [replace(one, alt=f"{name}: {one.alt}", caption=name + "".join(one.caption.partition(":")[1:]))
-                         for name, one in shown.items()]
+    return [replace(one, alt=f"{name}: {one.alt}", caption=name + "".join(one.caption.partition(":")[1:]))
+            for name, one in shown.items()]

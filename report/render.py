@@ -14,22 +14,27 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib
 import typst
 from markupsafe import Markup
+from matplotlib.ft2font import FT2Font
 
-from report import findings
+from report import show
 from report.drawing import INK, Drawing, inline_svg
 from report.explorer import explorer, head, scripts
 from report.load import Loaded, Rejected, load_results
-from report.page_content import Chapter, make_page, readme_table
-from report.paper import FONTS, PREFIX, REFERENCES, drawable, with_drawable_classes
+from report.page_content import PREFIX, Chapter, make_page
 from report.summary import Results, dataset_name, row_name, summarise
+from report.tables import readme_table
 from report.verification import Verdict
 from utils.errors import RunError
 from utils.files import write_bytes
 
 TEMPLATES = Path(__file__).parent / "templates"
+REFERENCES = TEMPLATES / "references.bib"
 NONE = Markup("")
+FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # with DejaVu Sans, which draws what Typst's own fonts lack
+DRAWN = frozenset(FT2Font(str(FONTS / "DejaVuSans.ttf")).get_charmap())  # its code points
 EQUATION_SIZE = 11  # points
 EQUATIONS = f"""#set page(width: auto, height: auto, margin: (x: 1pt, y: 2pt), fill: none)
 #set text(size: {EQUATION_SIZE}pt, fill: rgb("{INK}"))
@@ -51,10 +56,10 @@ def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Mark
                            for i, (file, drawing) in enumerate(shown)})
     page = unbreakable(page)
     formulas = draw_equations([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
-    template, numbers = environment.get_template("report.html.j2"), dict[str, str]()
-    given = {"page": page, "images": images, "formulas": formulas, "numbers": numbers, "explore": explore,
-             "head": head() if explore else NONE, "scripts": scripts() if explore else NONE}
-    template.render(given)  # finds the numbers of tables, which text above them refers to
+    template = environment.get_template("report.html.j2")
+    given = {"page": page, "images": images, "formulas": formulas, "numbers": {}, "contents": [], "explore": explore,
+             "head": head() if explore else NONE, "scripts": scripts() if explore else NONE, "plural": show.plural}
+    template.render(given)  # finds the sections and the numbers of tables, which text above them refers to
     return template.render(given).encode()
 
 
@@ -126,6 +131,31 @@ def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = 
         raise RunError(f"the PDF could not be set: {' '.join(str(error).split())}") from None
 
 
+def drawable(text: str, backslash: str = "\\") -> str:
+    """Text with each character that the PDF's fonts cannot draw as its escape, which begins with `backslash`."""
+    return re.sub(r"[^\x00-\x7f]", lambda found: found[0] if ord(found[0]) in DRAWN else
+                  backslash + found[0].encode("unicode_escape").decode()[1:], text)
+
+
+def with_drawable_classes(run: Loaded) -> tuple[Loaded, str]:
+    """The run with each class that the PDF's fonts cannot draw called by its position; and a sentence that says so."""
+    record, classes = run.record, [show.plain(name) for name in run.record.data.classes]
+    lacking = [i for i, name in enumerate(classes) if drawable(name) != name]
+    if not lacking:
+        return run, ""
+    if {f"class {i}" for i in lacking} & set(classes):
+        lacking = list(range(len(classes)))
+    names = {record.data.classes[i]: f"class {i}" for i in lacking}
+    data = record.data.model_copy(update={"classes": [names.get(name, name) for name in record.data.classes]})
+    parts = {name: name.split("/", 2) for name in record.metrics}
+    metrics = {"/".join([*part[:2], *(names.get(one, one) for one in part[2:])]): record.metrics[name]
+               for name, part in parts.items()}
+    note = (f"The fonts of this document lack characters of class names of {dataset_name(record.run.dataset)}. These "
+            f"classes are called by their position in the record, from 0: "
+            f"{', '.join(f'class {i} is {drawable(show.shorten(classes[i], 12))}' for i in lacking)}.")
+    return Loaded(run.name, run.sha256, record.model_copy(update={"data": data, "metrics": metrics}), run.arrays), note
+
+
 def write_report(results_dir: Path, html: Path, pdf: Path,
                  verify: Callable[[list[Loaded]], list[tuple[Loaded, Verdict]]] | None = None,
                  theory_chapter: Callable[[Path, list[Loaded], Results], Chapter] | None = None,
@@ -153,7 +183,7 @@ def write_report(results_dir: Path, html: Path, pdf: Path,
     pdf_bytes = build_pdf(page, drawings)
     write_file(html, page_bytes)
     write_file(pdf, pdf_bytes)
-    return len(loaded), rejected, findings.first(results)
+    return len(loaded), rejected, page["verdict"][0] if results.rows else ""
 
 
 def write_file(path: Path, data: bytes) -> None:

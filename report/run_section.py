@@ -4,7 +4,7 @@ import shlex
 from itertools import islice
 from typing import Any
 
-from report import charts, figures_errors, pictures, show, summary
+from report import charts, pictures, show, summary
 from report.elements import MOST_NAMED, table
 from report.load import Loaded
 from report.summary import Row, dataset_name, method_name
@@ -30,7 +30,7 @@ def run_section(row: Row) -> dict[str, Any]:
         "curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
         "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
         "columns": [pictures.plane(run.arrays), pictures.traversals(run.arrays),
-                    *(draw(record, run.arrays) for draw in (figures_errors.misclassified, figures_errors.reliability)
+                    *(draw(record, run.arrays) for draw in (pictures.misclassified, charts.reliability)
                       if row.default and row.task != "control")],
         "maps": [drawing for key, drawing in maps.items() if not key.endswith("pca")],
         "pca_maps": [drawing for key, drawing in maps.items() if key.endswith("pca")],

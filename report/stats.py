@@ -1,6 +1,6 @@
 """Comparisons between rows: McNemar's test, accuracy against label fraction.
 
-Raw numbers only, as in report.summary; report.comparison_tables puts them into words.
+Raw numbers only, as in report.summary; report.tables puts them into words.
 """
 
 from collections.abc import Sequence
@@ -84,6 +84,12 @@ def label_curves(rows: Sequence[Row]) -> list[Curve]:
             key = (curve_name(row, defaults), row.task, row.method)
             groups.setdefault(key, {}).setdefault(share, row)
     return [Curve(key[0], sorted(points.items())) for key, points in sorted(groups.items()) if len(points) > 1]
+
+
+def short_names(curves: Sequence[Curve]) -> list[str]:
+    """The curves' names without the encoders' origins, which the table has, where they differ without them."""
+    short = [curve.name.partition(", from ")[0] for curve in curves]
+    return [name if short.count(name) == 1 else curve.name for name, curve in zip(short, curves, strict=True)]
 
 
 def curve_name(row: Row, defaults: set[tuple[str, str, str]]) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from report import findings, paper, prose
+from report import findings, page_content, prose
 from report.load import load_results
 from report.page_content import make_page
-from report.render import build_pdf, write_report
+from report.render import REFERENCES, build_pdf, with_drawable_classes, write_report
 from report.stats import mcnemar_pairs
 from report.summary import Results, summarise
 from tests.factory import edit, make_record
@@ -78,7 +78,7 @@ def test_every_source_in_the_texts_is_in_the_references_and_linked(pdf: bytes) -
              *(path.read_text() for path in (Path(__file__).parents[2] / "theory").glob("*/answer.md.j2"))]
     cited = {name.lower() + year for text in texts
              for name, year in re.findall(r"(\w+)(?:\s+and\s+\w+|\s+et\s+al\.)?\s+((?:19|20)\d\d)", text)}
-    keys = set(re.findall(r"^@\w+\{(\w+),", paper.REFERENCES.read_text(encoding="utf-8"), re.MULTILINE))
+    keys = set(re.findall(r"^@\w+\{(\w+),", REFERENCES.read_text(encoding="utf-8"), re.MULTILINE))
     assert cited == keys
     addresses, _ = links(pdf)
     assert any("doi.org/10.1080/01621459.1927.10502953" in one for one in addresses)
@@ -96,7 +96,7 @@ def test_names_that_the_fonts_lack_become_numbers_and_others_are_drawn(plants: b
 
 def test_a_class_that_is_called_like_a_number_keeps_its_name_to_itself(tmp_path: Path) -> None:
     make_record(tmp_path, "1.2.2", "folder-a", "joint", n=60, classes=["class 1", "猫", "dog"])
-    run, note = paper.with_drawable_classes(load_results(tmp_path)[0][0])
+    run, note = with_drawable_classes(load_results(tmp_path)[0][0])
     assert run.record.data.classes == ["class 0", "class 1", "class 2"] and "class 0 is class 1" in note
     assert "test/classifier_top1/class 2" in run.record.metrics
 
@@ -123,7 +123,7 @@ def test_the_main_maps_are_those_of_the_rows_shown_whatever_their_recipes(tmp_pa
         make_record(tmp_path, task, "mnist", method, n=100, fields=fields)
     results = results_of(tmp_path)
     assert [row.task for row in results.headline] == ["control"]
-    line, = paper.main_maps(findings.shown_rows(results))
+    line, = page_content.main_maps(findings.shown_rows(results))
     assert [one.caption.split(":")[0].split(" (")[0] for one in line["maps"]] == [
         "pixels", "1.2.2 joint", "1.2.3 simclr"]
 
@@ -192,11 +192,11 @@ def test_a_paper_is_made_of_any_records(tmp_path: Path, records: list[tuple[str,
 
 
 def test_the_date_is_that_of_the_newest_run_unless_given(tmp_path: Path) -> None:
-    assert paper.written(results_of(tmp_path), "") == ""
+    assert page_content.written(results_of(tmp_path), "") == ""
     make_record(tmp_path, "1.2.2", "mnist", "joint", 0, n=60, epochs=2, started="2025-11-03T09:30:00Z")
     make_record(tmp_path, "1.2.2", "mnist", "joint", 1, n=60, epochs=2, started="2025-12-24T00:00:00Z")
-    assert paper.written(results_of(tmp_path), "") == "24 December 2025"
-    assert paper.written(results_of(tmp_path), "2024-02-29") == "29 February 2024"
+    assert page_content.written(results_of(tmp_path), "") == "24 December 2025"
+    assert page_content.written(results_of(tmp_path), "2024-02-29") == "29 February 2024"
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -1,8 +1,9 @@
-"""Maps, reconstructions, interpolations and neighbours."""
+"""Maps, reconstructions, interpolations, neighbours and misclassified images."""
 
 import base64
 import inspect
 import json
+import re
 from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from evaluation import figure_arrays
-from report import pictures
+from report import charts, pictures
 from report.drawing import Drawing
 from report.load import load_results
 from tests.factory import make_record
@@ -135,3 +136,25 @@ def test_decoders_are_compared_only_on_the_same_images(tmp_path: Path) -> None:
         assert f"{name} {error:.4f}" in drawn.alt
     other = arrays["masked"] | {"neighbour_inputs": arrays["masked"]["neighbour_inputs"][::-1]}
     assert pictures.side_by_side([("plain", arrays["plain"]), ("masked", other)]) is None  # other images
+
+
+def test_misclassified_images_are_the_most_confident_errors_with_their_classes(tmp_path: Path) -> None:
+    path = make_record(tmp_path, "1.2.2", "cifar10", "joint", n=300, accuracy=0.9, epochs=2)
+    (run,), _ = load_results(tmp_path)
+    with np.load(path.with_suffix(".npz")) as file:
+        true, guess, sure = (file[f"test_{name}"][file["map_index"]].astype(float)
+                             for name in ("labels", "predictions", "confidence"))
+    wrong = sorted((i for i in range(len(true)) if true[i] != guess[i]), key=lambda i: (-sure[i], i))
+    names = ["airplane", "autom\u2026le", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    expected = [(names[int(true[i])], names[int(guess[i])], f"{sure[i]:.2f}") for i in wrong[:10]]
+    drawing = pictures.misclassified(run.record, run.arrays)
+    words = [one.text for one in ElementTree.fromstring(drawing.data) if one.tag.endswith("text")]
+    shown = [(a, b.removeprefix("\u2260\xa0"), c) for a, b, c in zip(*[iter(words)] * 3, strict=True)]
+    assert [one[2] for one in shown] == [one[2] for one in expected] and sorted(shown) == sorted(expected)
+    assert len(wrong) == 30 and "10 of 30 misclassified images among the 300 test images" in drawing.caption
+    old = {name: array for name, array in run.arrays.items() if name != "test_confidence"}
+    drawing = pictures.misclassified(run.record, old)
+    assert not re.search(r"0\.\d\d<", drawing.data.decode()) and "probability" not in drawing.caption
+    assert charts.reliability(run.record, old) is None
+    right = run.arrays | {"test_predictions": run.arrays["test_labels"]}
+    assert pictures.misclassified(run.record, right) is None

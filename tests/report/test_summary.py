@@ -6,9 +6,9 @@ import pytest
 from scipy.stats import binomtest
 
 from report import summary
-from report.comparison_tables import minutes
 from report.load import load_results
 from report.summary import summarise
+from report.tables import minutes
 from tests.factory import edit, make_record
 from training.tasks import TASKS
 from utils.recipe import as_json

@@ -1,15 +1,20 @@
-"""Tables that compare: methods of a task, pairs under McNemar's test, label fractions, classes, all runs.
+"""The tables of all rows and of several rows, as dictionaries of strings (report.elements).
 
-Tables and figures as dictionaries of strings (report.elements).
+The tables of a single run are in report.run_section, that of a verification in report.verification.
 """
 
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
-from report import charts, figures_comparison, show, stats, summary
+from report import show, stats, summary
 from report.elements import MOST_NAMED, table
-from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
+from report.load import Loaded, Rejected
+from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 
+HEADLINE_HEAD = ["Task", "Method", "Labels", "Learned dim.", "Test accuracy %", "SD (n)", "95 % interval, images",
+                 "95 % interval, seeds", "Over the best control", "Reference %", "Difference (points)", "Linear %",
+                 "kNN %", "Minutes (n)", "Seeds"]
 # Lines of the comparison table after the accuracy and its interval: heading -> score.  Accuracies are shown in percent
 COMPARED = {
     "Learned dimensions alone %": "test/learned_top1",
@@ -32,15 +37,52 @@ COMPARED = {
 SPLITS = {"train": "Train", "val": "Validation", "test": "Test", "labelled": "Labelled"}
 
 
-def task_comparison(task: str, results: Results) -> dict[str, Any]:
-    """A task's methods and the controls side by side: figures and tables, one per data set with at least two rows."""
-    found = [(dataset, [row for row in rows if row.task in (task, "control")])  # with the controls
-             for dataset, rows in by_dataset(results.headline) if any(row.task == task for row in rows)]
-    groups = [(dataset, rows) for dataset, rows in found if len(rows) > 1]
-    return {"tables": [comparison_table(task, dataset, rows) for dataset, rows in groups],
-            "figures": [charts.methods(*group) for group in groups],
-            "training": [figures_comparison.training(dataset, [row for row in rows if row.task == task])
-                         for dataset, rows in by_dataset(results.headline)]}
+def result_table(caption: str, rows: Sequence[Row]) -> dict[str, Any] | None:
+    """One line per result; None without rows."""
+    return table(caption, ["Task", "Data set", "Method", "Test accuracy %", "95 % interval, images", "Seeds",
+                           "Over the best control (points)", "Reference %"],
+                 [[task_name(row.task), dataset_name(row.dataset), row.method_and_recipe, show.percent(row.accuracy),
+                   show.interval(row.low, row.high), f"{len(row.runs)}{row.mark}", show.points(row.over_control),
+                   show.percent(row.reference)] for row in rows],
+                 right=range(3, 8), heads=3, anchors=[row.anchor for row in rows]) if rows else None
+
+
+def headline_table(results: Results) -> dict[str, Any]:
+    """Rows in groups by data set.  A missing result has its command in place of the numbers."""
+    lines: list[tuple[str, list[str]]] = []  # anchor, cells
+    for dataset, rows in results.headline_and_missing:
+        lines.append(("", [dataset_name(dataset) + (" (embedded toy set, 8x8 pixels)" if dataset == "digits" else "")]))
+        lines += [(row.anchor, headline_row(row)) for row in rows]
+    return table("Test accuracy of the classifier on the 128-d latent, mean over seeds: every method with its default "
+                 "recipe, and the controls.", HEADLINE_HEAD, [cells for _, cells in lines],
+                 right=range(2, len(HEADLINE_HEAD)), heads=2, anchors=[anchor for anchor, _ in lines])
+
+
+def headline_row(line: Row | Missing) -> list[str]:
+    """The cells below HEADLINE_HEAD; of a missing result the task and the command."""
+    if isinstance(line, Missing):
+        return [task_name(line.task), f"missing: {line.command} (reference {show.percent(line.reference)} %)"]
+    scores, others = cells(line)
+    seeds = show.NOTHING if line.seeds_interval is None else show.interval(*line.seeds_interval)
+    return [task_name(line.task), line.method_and_recipe, line.labels, show.count(line.learned), *scores, seeds,
+            show.points(line.over_control), show.percent(line.reference), show.points(line.difference), *others]
+
+
+def cells(row: Row) -> tuple[list[str], list[str]]:
+    """A row's accuracy with SD and interval, and its other scores, minutes and seeds."""
+    return ([show.percent(row.accuracy), spread(row), show.interval(row.low, row.high)],
+            [show.percent(row.linear), show.percent(row.knn), minutes(row),
+             ", ".join(str(run.record.run.seed) for run in row.runs)])
+
+
+def variations_table(rows: list[Row]) -> dict[str, Any] | None:
+    """The rows that the headline table leaves out, with what was changed; None where there are none."""
+    head = ["Data set", "Task", "Method", "Changes", *HEADLINE_HEAD[4:7], *HEADLINE_HEAD[11:]]
+    lines = [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
+              *(cell for part in cells(row) for cell in part)] for row in rows]
+    return table("Variations: other encoders, fewer labels or images, an encoder from another run, any changed recipe. "
+                 "They are not counted in the table above.", head, lines, right=range(4, 11), heads=4,
+                 anchors=[row.anchor for row in rows]) if rows else None
 
 
 def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]:
@@ -155,3 +197,49 @@ def all_runs(results: Results) -> list[dict[str, Any]]:
                   "Test accuracy %", "Linear %", "kNN %", "Minutes"], scores, right=range(5, 10), code=[0]),
             table("Provenance of every complete run.", ["Record", "Command", "Started", "Commit", "Ran on", "Recipe",
                   "SHA-256 of the record"], origins, code=[0, 1, 3, 5, 6])]
+
+
+def other_tables(results: Results, rejected: list[Rejected]) -> list[dict[str, Any]]:
+    """The records that do not count, each with its reason."""
+    failed = [(run, run.record.failure) for run in results.failed if run.record.failure]
+    return [
+        table("Quick runs: they only check that the code runs, and their accuracy is meaningless.",
+              ["File", "Run", "Epochs"], [[*identity(run), str(len(run.record.history))] for run in results.quick],
+              code=[0]),
+        table("Failed runs.", ["File", "Run", "Epoch", "Step", "Reason"],
+              [[*identity(run), str(failure.epoch), show.count(failure.step), show.plain(failure.reason)]
+               for run, failure in failed], code=[0]),
+        table("Repeats: same task, data set, method, recipe and seed as a newer run, which counts in their place.",
+              ["File", "Run", "Started", "Counted instead"],
+              [[*identity(run), show.timestamp(run.record.run.started), show.plain(newer)]
+               for run, newer in results.repeats], code=[0, 3]),
+        table("Rejected files: they are not valid records.", ["File", "Reason"],
+              [[item.name, item.reason] for item in rejected], code=[0]),
+    ]
+
+
+def identity(run: Loaded) -> list[str]:
+    """File name, and task, data set, method and seed in words."""
+    about = run.record.run
+    words = [task_name(about.task), dataset_name(about.dataset), show.plain(about.method), f"seed {about.seed}"]
+    return [show.plain(run.name), ", ".join(words)]
+
+
+def readme_table(results: Results) -> str:
+    """The headline table in Markdown, from the same strings as the HTML and the PDF."""
+    headline, dataset = headline_table(results), ""
+    wide = len(headline["head"])
+    lines = [["Data set", *headline["head"]], ["---"] * 4 + ["---:"] * (wide - 3)]
+    for row in headline["rows"]:
+        if len(row) == 1:
+            dataset = row[0]
+        else:
+            lines.append([markdown_text(cell) for cell in (dataset, *row, *[show.NOTHING] * (wide - len(row)))])
+    note = f"\n{headline['note']}\n" if headline["note"] else ""
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + note
+
+
+def markdown_text(text: str) -> str:
+    """A record's text without the meanings that Markdown, its tables and HTML give to characters."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join("\\" + c if c in "\\`*_[]|~#$!@" else c for c in text)

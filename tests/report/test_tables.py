@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from report import tables
 from tests.report.pages import (
     CONTROLS,
     changed,
@@ -158,3 +159,7 @@ def test_tables_of_all_runs_give_each_run_s_scores_and_digest(folder: Path, html
         path, raw = runs[name]
         assert digest == hashlib.sha256(path.read_bytes()).hexdigest() and recipe == raw["recipe"]["hash"]
         assert command.startswith("python _main.py --task")
+
+
+def test_markdown_of_a_record_is_escaped() -> None:
+    assert tables.markdown_text("a|b <i> `c` [d](e)") == "a\\|b &lt;i&gt; \\`c\\` \\[d\\](e)"
