@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     resuming.add_argument("--resume", action="store_true",
                           help="resume the unfinished run, as by default, but stop if its recipe differs")
     resuming.add_argument("--fresh", action="store_true",
-                          help="start unfinished runs over; of several runs, also repeat those with a complete record")
+                          help="start unfinished runs over; if the command names several, also repeat complete ones")
     parser.add_argument("--checkpoint-minutes", type=float, default=5.0, metavar="M",
                         help="minutes between checkpoints; each epoch also ends with one (default 5)")
     parser.add_argument("--embed", type=Path, metavar="RECORD",

@@ -25,7 +25,7 @@ def check_embedding(record: Path, folder: Path, out: Path) -> None:
     if not found.images:
         raise UsageError(f"--images: {folder} has no image files; left out: {found.left_out_in_words() or 'nothing'}")
     if out.exists():
-        raise UsageError(f"--out {out}: is there already; name another file")
+        raise UsageError(f"--out {out}: already exists; name another file")
     checkpoint_file(record, read_record(record))
 
 

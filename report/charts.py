@@ -73,7 +73,7 @@ def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> 
              f"({show.percent(best.accuracy)} %)")
     if control:
         above = sum(row.accuracy > control.accuracy for row in learned)
-        found += (f", and {above or 'none'} of {show.plural(len(learned), 'learned row')} "
+        found += (f", and {above or 'none'} of {show.plural(len(learned), 'learned latent')} "
                   f"{'are' if above > 1 else 'is'} above "
                   f"the best control ({short_name(control)}, {show.percent(control.accuracy)} %"
                   f"{'' if control in far_controls(rows) else ', dashed'})")
@@ -257,7 +257,8 @@ def reliability(record: Record, arrays: dict[str, np.ndarray]) -> Drawing | None
     mean, accuracy = confidence.mean(), correct.mean()
     verdict = "too low" if mean < accuracy else "too high"
     text = (f"The expected calibration error is {100 * gap:.2f} points: the mean confidence, "
-            f"{show.percent(mean)} %, is {verdict} for an accuracy of {show.percent(accuracy)} %.")
+            f"{show.percent(mean)} %, is {verdict} for an accuracy of {show.percent(accuracy)} %"
+            + (", as label smoothing in training makes it." if mean < accuracy else "."))
     return Drawing(save(figure), text, f"{text} Calibrated dots would be on the dashed line; lines are Wilson "
                    f"95 % intervals, grey bars the share of the {show.count(total)} test images.")
 

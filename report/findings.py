@@ -13,7 +13,8 @@ from utils.images.datasets import recipe_family
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
 SIGNIFICANCE = ("Significance is by McNemar's test with Holm's correction, of the runs with the lowest seed that both "
-                "rows have. Without a common seed, it is by 95 % intervals that do not overlap.")
+                "rows have; other seeds may give another verdict. Without a common seed, it is by 95 % intervals that "
+                "do not overlap.")
 
 
 def abstract(results: Results, curves: dict[str, list[stats.Curve]], rejected: list[Rejected]) -> list[str]:
@@ -142,17 +143,21 @@ def short_name(row: Row) -> str:
 def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
     """What a data set's lowest label fraction costs, and whether a learned encoder pays there: one sentence."""
     labels, ranked = fewest_labels(dataset, curves)
-    scratch = next((curve for curve in ranked if curve.name == SCRATCH), None)
-    tuned = next((curve.points[0][1] for curve in ranked if "fine-tuned" in curve.name.split(", ")), None)
-    if not scratch or not tuned:
+    scratch = next((curve for curve in ranked if curve.name.startswith(SCRATCH)), None)
+    fine = next((curve for curve in ranked if "fine-tuned" in curve.name.split(", ")), None)
+    if not scratch or not fine:
         return ranking(dataset, curves)
-    (_, few), (share, most) = scratch.points[0], scratch.points[-1]
+    (_, few), (share, most), (_, tuned) = scratch.points[0], scratch.points[-1], fine.points[0]
     pairs = stats.mcnemar_pairs([tuned, few])
-    verdict, test = "is" if exceeds(tuned, few, pairs) else "is not", "McNemar's test" if pairs else "95 % interval"
+    sure = exceeds(tuned, few, pairs) or exceeds(few, tuned, pairs)
+    test = "McNemar's test, one seed each" if pairs else "95 % interval"
+    earlier = " of an earlier recipe" if " recipe " in fine.name else ""
+    chosen = ", with a recipe chosen on test images," if "‡" in tuned.mark else ""
+    apart = "too" if tuned.accuracy == few.accuracy else \
+        f"{distance(tuned, few)}, which is {'' if sure else 'not '}significant ({test})"
     return (f"{labels}, training from random weights reaches {show.percent(few.accuracy)} % "
             f"({show.percent(most.accuracy)} % with {'all' if share == 1 else f'{100 * share:g} %'}); fine-tuning "
-            f"a learned encoder reaches {show.percent(tuned.accuracy)} %, which {verdict} significantly higher "
-            f"({test}).")
+            f"a learned encoder{earlier}{chosen} reaches {show.percent(tuned.accuracy)} %, {apart}.")
 
 
 def ranking(dataset: str, curves: Sequence[stats.Curve]) -> str:
@@ -200,7 +205,7 @@ def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) 
     over = [row_name(row) for row in learned if all(exceeds(row, control, pairs) for control in controls)]
     rest = [name for name in map(row_name, learned) if name not in over]
     named = f": {show.listing(over)}" if len(over) <= len(rest) else f": all except {show.listing(rest)}"
-    return (f"On {dataset_name(dataset)}, {len(over) or 'none'} of {show.plural(len(learned), 'learned row')} "
+    return (f"On {dataset_name(dataset)}, {len(over) or 'none'} of {show.plural(len(learned), 'learned latent')} "
             f"{'are' if len(over) > 1 else 'is'} significantly more accurate than the best control, {names(controls)} "
             f"({show.percent(controls[0].accuracy)} %){named if over and rest else ''}.")
 
@@ -212,8 +217,8 @@ def against_references(dataset: str, rows: Sequence[Row]) -> str:
              if name == dataset and controls and controls[0].accuracy > value]
     of, it = ("references of", "them") if len(above) > 1 else ("reference of", "it")
     return (f"On {dataset_name(dataset)}, the best control ({names(controls)}, {show.percent(controls[0].accuracy)} %) "
-            f"exceeds the {of} {show.listing(above)} without learning, so exceeding {it} does not show that anything "
-            "was learned.") if above else ""
+            f"exceeds the {of} {show.listing(above)} without a trained encoder, so exceeding {it} does not show that "
+            "an encoder learned anything.") if above else ""
 
 
 def label_gap(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
@@ -222,8 +227,9 @@ def label_gap(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str
     if not best or not top:
         return ""
     sure = top[0].accuracy == best[0].accuracy or exceeds(top[0], best[0], pairs) or exceeds(best[0], top[0], pairs)
+    chance = "" if sure else ", which is not significant (one seed each)"
     return (f"On {dataset_name(dataset)}, training with all labels ({names(top)}) is {distance(top[0], best[0])} the "
-            f"best latent learned without any ({names(best)}){'' if sure else ', which is not significant'}.")
+            f"best latent learned without any ({names(best)}){chance}.")
 
 
 def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
@@ -233,12 +239,13 @@ def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
     if len(found) < 2:
         return ""
     sharp, useful = min(found, key=lambda pair: pair[0]), max(found, key=lambda pair: pair[1].accuracy)
-    if sharp[0] == useful[0] or not exceeds(useful[1], sharp[1], stats.mcnemar_pairs([useful[1], sharp[1]])):
+    if sharp[0] == useful[0] or not exceeds(useful[1], sharp[1], stats.mcnemar_pairs(rows)):
         return ""
     words = [f"{row_name(row)} has a mean absolute error of {show.significant(error)} and an accuracy of "
              f"{show.percent(row.accuracy)} %" for error, row in (sharp, useful)]
+    frozen = ", whose encoder is not trained by the pixels" if useful[1].method == "patches" else ""
     return (f"On {dataset_name(dataset)}, the autoencoder that reconstructs best does not have the best latent: "
-            f"{', but '.join(words)}.")
+            f"{', but '.join(words)}{frozen}.")
 
 
 def clusters(dataset: str, rows: Sequence[Row]) -> str:
@@ -250,9 +257,10 @@ def clusters(dataset: str, rows: Sequence[Row]) -> str:
         return ""
     better = sum(latents > pixels for latents, pixels, _ in found)
     each = [f"{show.percent(latents)} % for {name}" for latents, _, name in sorted(found, reverse=True)]
-    return (f"On {dataset_name(dataset)}, {better or 'none'} of {show.plural(len(found), 'latent')} "
-            f"{'separate' if better > 1 else 'separates'} the classes better than the pixels do: the agreement of the "
-            f"t-SNE map, mean over seeds, is {show.listing([*each, f'{show.percent(found[0][1])} % for the pixels'])}.")
+    return (f"On t-SNE maps of {dataset_name(dataset)}, {better or 'none'} of {show.plural(len(found), 'latent')} "
+            f"{'have' if better > 1 else 'has'} more neighbours of their own class than the pixels: the agreement, "
+            f"mean over seeds, is {show.listing([*each, f'{show.percent(found[0][1])} % for the pixels'])}. A map of "
+            "two dimensions loses much, so that kNN on the latent itself may rank them differently.")
 
 
 def confusions(dataset: str, rows: Sequence[Row]) -> str:

@@ -171,7 +171,7 @@ def introduction(results: Results) -> list[str]:
         return [prose.PROBLEM]
     questions = ["How well do the classes separate in them?"]
     if any(row.task == "control" for row in results.rows) and findings.ways(results):
-        questions.append("How much of that does a latent give that was not learned?")
+        questions.append("How well do they separate in latents that were not learned?")
     if any(row.labels != "none" for row in results.rows) and any(row.labels == "none" for row in results.rows):
         questions.append("What are labels worth?")
     return [prose.PROBLEM, f"{findings.aim(results)} It asks: {' '.join(questions)}", " ".join(images(results))]

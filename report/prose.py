@@ -30,9 +30,9 @@ TASKS = {
     "rotation": Task("An encoder learns to predict by how many quarter turns an image was rotated, without labels. "
                      "The encoder is then frozen.", "by predicting how the image was rotated",
                      "Rotation prediction (beyond the coursework)"),
-    "control": Task("The same scores for latents that were not learned: encoders with random weights, and the first "
-                    "128 principal components of the pixels and of frozen patch features. The classifiers on top are "
-                    "trained as for every other latent.", heading="Controls"),
+    "control": Task("The same scores for latents that were not learned: encoders with random weights, also read at "
+                    "every depth, and the first 128 principal components of the pixels and of frozen patch features. "
+                    "The classifiers on top are trained as for every other latent.", heading="Controls"),
 }
 
 READING = {  # term: explanation
@@ -44,7 +44,9 @@ READING = {  # term: explanation
         "A single run has none and shows a dash.",
     "Labels, learned dimensions":
         "Which labels shaped the latent, and how many of its dimensions training could change. A hybrid latent joins "
-        "learned dimensions to frozen patch components; a control has none that were learned.",
+        "learned dimensions to frozen patch components; a control has none that were learned. The labels are "
+        "those of the training; every recipe was chosen by the accuracy on labelled validation images, also for few "
+        "labels.",
     "95 % interval, images":
         "The score interval (Wilson 1927) of the mean accuracy, with the number of test images as its n: how much the "
         "result could vary with another test set of the same size and kind. It does not cover the seeds.",
@@ -52,9 +54,14 @@ READING = {  # term: explanation
         "The t interval (Student 1908) of the mean over seeds, from three seeds on: how much it could vary if training "
         "were repeated. It is wide, because three values say little about their spread.",
     "Over the best control":
-        "Test accuracy minus that of the best control on the same data set, in percentage points: what learning added. "
-        "Controls are encoders left at their random weights, and the first 128 principal components of the pixels and "
-        "of frozen patch features.",
+        "Test accuracy minus that of the best control on the same data set, in percentage points: a bar to pass rather "
+        "than an amount learned, because the best control is another encoder. Controls are encoders left at their "
+        "random weights, and the first 128 principal components of the pixels and of frozen patch features, which are "
+        "fitted to the training images in closed form.",
+    "Read at every depth":
+        "With encoder conv_depths (task 1.2.3 except cmc, and one control) the latent is not the vector that training "
+        "shapes. It is the first 128 principal components, each divided by its standard deviation, of the pooled "
+        "outputs of all blocks, fitted to the training images without labels after training.",
     "Reference, difference":
         "The accuracy given as the task's reference, and test accuracy minus reference in percentage points. The "
         "references are published results of coursework of this kind: one run each, without seeds or intervals, "
@@ -67,7 +74,10 @@ READING = {  # term: explanation
         "of the 128 dimensions are in use.",
     "Alignment, uniformity":
         "The mean squared distance between the normalised latents of two views of an image, and the log of the mean "
-        "Gaussian potential over pairs of images (Wang and Isola 2020). Lower is better for both.",
+        "Gaussian potential over pairs of images (Wang and Isola 2020). Lower is closer and more even, but not better "
+        "by itself: a nearly constant latent has the best alignment, and principal components divided by their "
+        "standard deviation (latents read at every depth, PCA of patch features) have nearly the best uniformity and "
+        "effective rank whatever was learned.",
     "Map agreement":
         "The average share of a point's 10 nearest points that are of its own class, on a 2-D map of test images by "
         "t-SNE (van der Maaten and Hinton 2008) or by PCA. The maps of the raw pixels are the baseline.",
@@ -77,14 +87,14 @@ READING = {  # term: explanation
         "1979) covers all pairs of the data set. The test compares two trained networks, one seed each, not the two "
         "methods over all seeds.",
     "Selection":
-        "Every selection of an epoch uses the validation images, and so does every selection of a recipe with two "
-        "exceptions: BYOL's norms, momentum and heads, and the recipe of fine-tuning, were chosen on test images. "
+        "Epochs and recipes were selected on the validation images, with two exceptions: BYOL's batch norms, momentum "
+        "and heads, and the recipe of fine-tuning, were chosen on test images. "
         "1.2.2's progressive resizing on CIFAR-10 was kept for its lower cost, although its validation accuracy was "
         "lower and its test accuracy higher.",
     "Minutes":
         "Wall time of a whole run, training and scoring: mean over the n seeds that ran on one kind of machine, with "
-        "two threads or more, while other programs left it idle. Older records do not say whether it was idle, so ≤ "
-        "marks their minutes as upper bounds.",
+        "two threads or more, while other programs kept less than 0.2 threads busy. Older records do not say whether "
+        "they did, so ≤ marks their minutes as upper bounds.",
 }
 
 SOURCES = {"mnist": "LeCun et al. 1998", "cifar10": "Krizhevsky 2009", "digits": "Alpaydin and Kaynak 1998"}
@@ -101,6 +111,7 @@ LIMITS = [
     "filters of patch features.",
     "MNIST and CIFAR-10 have been used to compare methods for many years; a small gain on their test sets need not "
     "carry over to new images.",
+    "Runs with few labels use one fixed selection of images and one seed.",
     "A t-SNE map shows neighbourhoods. It does not show distances between clusters, and it is not a score.",
     "Each record is checked for consistency with itself and with its arrays. That finds slips and careless edits; "
     "it does not prove that a run took place.",

@@ -81,7 +81,9 @@ def label_curves(rows: Sequence[Row]) -> list[Curve]:
     for row in sorted(rows, key=lambda row: len(overridden(row.runs[0].record))):
         share = label_fraction(row.runs[0].record)
         if share is not None:  # of two rows with one fraction, the one with fewer changes
-            key = (curve_name(row, defaults), row.task, row.method)
+            fields = row.runs[0].record.recipe.fields  # two recipes never form one curve
+            shared = sorted((name, str(value)) for name, value in fields.items() if name not in ("labels", "epochs"))
+            key = (curve_name(row, defaults), row.task, row.method, str(shared))
             groups.setdefault(key, {}).setdefault(share, row)
     return [Curve(key[0], sorted(points.items())) for key, points in sorted(groups.items()) if len(points) > 1]
 
@@ -95,7 +97,7 @@ def short_names(curves: Sequence[Curve]) -> list[str]:
 def curve_name(row: Row, defaults: set[tuple[str, str, str]]) -> str:
     """What the points of one curve share: 'contrastive simclr, frozen', 'random initialisation, trained end to end'.
 
-    Epochs may differ, since few labels are seen more often; the table shows them.  defaults: (task, method, recipe
+    Only epochs may differ, since few labels are seen more often; the table shows them.  defaults: (task, method, recipe
     hash) of the default rows.
     """
     fields, start = row.runs[0].record.recipe.fields, encoder_origin(row, defaults)

@@ -357,13 +357,16 @@ def warnings_of(results: Results) -> list[str]:
                          f"SHA-256 digests differ ({len(digests)} versions). Their accuracies are not comparable.")
         versions = sorted({record.derived.protocol for record in records})
         if len(versions) > 1:
+            older = [row.method_and_recipe if row.task == "control" else f"{row.task} {row.method_and_recipe}"
+                     for row in rows if row.runs[0].record.derived.protocol != versions[-1]]
             found.append(f"The rows on {dataset_name(dataset)} were scored by {len(versions)} versions of the "
-                         f"classifier's protocol ({show.listing(list(map(str, versions)))}); no row mixes two.")
+                         f"classifier's protocol ({show.listing(list(map(str, versions)))}); no row mixes two. Older "
+                         f"than version {versions[-1]}: {show.listing(older)}.")
     rows = [row for row in results.rows if row.dataset == "cifar10"]
     weak = [row_name(row) for row in rows if any(run.record.run.started < WEAKER_VIEWS_UNTIL for run in row.runs)]
     if any(run.record.run.started >= WEAKER_VIEWS_UNTIL for row in rows for run in row.runs) and weak:
-        found.append(f"Runs of {show.listing(weak)} on CIFAR-10 were scored with views of weaker colours (0.4, then "
-                     "0.6), which lowers their alignment.")
+        found.append(f"Runs of {show.listing(weak)} on CIFAR-10 were scored with weaker colour changes in the views "
+                     "(strength 0.4; 0.6 in later runs), so their alignment is lower than that of the other rows.")
     copies: dict[str, list[str]] = {}
     for run in results.counted:
         copies.setdefault(run.record.artifacts["arrays"].sha256, []).append(run.name)

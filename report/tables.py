@@ -20,7 +20,7 @@ COMPARED = {
     "Learned dimensions alone %": "test/learned_top1",
     "Linear %": "test/linear_top1",
     "kNN %": "test/knn_top1",
-    "Linear, behind the projection head %": "test/projection_linear_top1",
+    "Linear, after the projection head %": "test/projection_linear_top1",
     "Effective rank (of 128)": "test/effective_rank",
     "Alignment (low is close)": "test/alignment",
     "Uniformity (low is even)": "test/uniformity",
@@ -124,11 +124,13 @@ def autoencoder_table(dataset: str, rows: list[Row]) -> dict[str, Any] | None:
     for row in rows:
         error = summary.mean_of(row.runs, "test/reconstruction_mae")
         change = None if row is plain or error is None or before is None else error - before
-        lines.append([row.method_and_recipe, show.percent(row.accuracy),
+        epochs = show.field(row.runs[0].record.recipe.fields["epochs"])
+        lines.append([row.method_and_recipe, epochs, show.percent(row.accuracy),
                       show.points(None if row is plain else row.accuracy - plain.accuracy), show.significant(error),
                       show.signed(change)])
     return table(f"The plain autoencoder against the others on {dataset_name(dataset)}.",
-                 ["Method", "Test accuracy %", "Change (points)", "Test MAE", "Change"], lines, right=range(1, 5))
+                 ["Method", "Epochs", "Test accuracy %", "Change (points)", "Test MAE", "Change"], lines,
+                 right=range(1, 6))
 
 
 def mcnemar_table(dataset: str, pairs: list[stats.Pair]) -> dict[str, Any]:

@@ -456,7 +456,7 @@ def test_own_images_are_embedded_in_the_order_of_their_names(capsys, tmp_path, t
     np.testing.assert_allclose(latents, expected.numpy(), rtol=1e-4, atol=1e-5)
     code, _, err = call(capsys, *words)  # an existing file is not overwritten
     assert (code, len(err)) == (2, 1)
-    assert "is there already" in err[0]
+    assert "already exists" in err[0]
 
 
 def test_show_recipe_names_init_and_quick_as_origins(capsys, trained: Path) -> None:

@@ -16,7 +16,7 @@ class Control(NamedTuple):
 
 METHODS = {
     "random": Control("frozen random encoder", "random initial weights"),
-    "calibrated": Control("random encoder, norms calibrated",
+    "calibrated": Control("random encoder, batch norms calibrated",
                           "the same, with the norms' statistics set from training images"),
     "depths": Control("random encoder, read at every depth",
                       "the calibrated network with encoder conv_depths, read at every depth"),

@@ -172,6 +172,7 @@ def read_init(path: Path, quick: bool) -> Record:
     if "checkpoint" not in record.artifacts:
         raise UsageError(f"--init {path}: this run has no checkpoint")
     if record.recipe.fields.get("encoder") not in ENCODER_WIDTHS:
-        raise UsageError(f"--init {path}: its encoder was not trained; start from one of {', '.join(ENCODER_WIDTHS)}")
+        raise UsageError(f"--init {path}: its encoder cannot be trained; name a run whose encoder is one of "
+                         f"{', '.join(ENCODER_WIDTHS)}")
     checkpoint_file(path, record)
     return record

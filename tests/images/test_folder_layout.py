@@ -108,9 +108,10 @@ def test_classes_next_to_a_flat_test_folder_are_split_here(tmp_path: Path, capfd
 def test_a_train_folder_next_to_classes_is_a_class_unless_a_table_has_labels(tmp_path: Path) -> None:
     fill(tmp_path / "set", train=10, bus=10, car=10)
     assert load_folder(tmp_path / "set", tmp_path / "data").classes == ("bus", "car", "train")
-    fill(tmp_path / "other" / "set", train=10, unknown=10)
-    (tmp_path / "other" / "set" / "train.csv").touch()
-    assert "hold images but no class folders, next to 'unknown'" in refusal(tmp_path / "other" / "set", tmp_path / "other")
+    other = tmp_path / "other"
+    fill(other / "set", train=10, unknown=10)
+    (other / "set" / "train.csv").touch()
+    assert "'train' hold images but no class folders, next to 'unknown'" in refusal(other / "set", other)
 
 
 def test_folders_without_images_next_to_the_one_with_the_classes_are_not_blamed(tmp_path: Path) -> None:

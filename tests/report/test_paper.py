@@ -152,7 +152,7 @@ def test_differences_within_chance_are_not_called_findings(tmp_path: Path) -> No
         make_record(tmp_path, "1.2.1", "mnist", "plain", accuracy=joint, n=100, epochs=2, reconstructions=4)
         rows = [row for row in results_of(tmp_path).headline if row.method != "plain"]
         assert findings.label_gap("mnist", rows, mcnemar_pairs(rows)).endswith(
-            "(1.2.1 masked)." if sure else "(1.2.1 masked), which is not significant.")
+            "(1.2.1 masked)." if sure else "(1.2.1 masked), which is not significant (one seed each).")
         assert bool(findings.reconstruction("mnist", results_of(tmp_path).headline)) == sure
 
 
@@ -162,13 +162,14 @@ def test_references_that_a_control_exceeds_are_named(tmp_path: Path) -> None:
     rows = results_of(tmp_path).headline
     assert findings.against_references("mnist", rows) == (
         "On MNIST, the best control (PCA of pixels, 98.00 %) exceeds the references of 1.2.1 (97.35 %) and 1.2.3 "
-        "(96.84 %) without learning, so exceeding them does not show that anything was learned.")
+        "(96.84 %) without a trained encoder, so exceeding them does not show that an encoder "
+        "learned anything.")
     assert findings.against_control("mnist", rows, mcnemar_pairs(rows)) == ""
 
 
 @pytest.mark.parametrize("above, said", [
-    (0, ("none of 3 learned rows is", "")), (1, ("1 of 3 learned rows is", ": 1.2.1 plain")),
-    (2, ("2 of 3 learned rows are", ": all except 1.2.3 dcl")), (3, ("3 of 3 learned rows are", ""))])
+    (0, ("none of 3 learned latents is", "")), (1, ("1 of 3 learned latents is", ": 1.2.1 plain")),
+    (2, ("2 of 3 learned latents are", ": all except 1.2.3 dcl")), (3, ("3 of 3 learned latents are", ""))])
 def test_the_rows_above_a_control_or_the_fewer_others_are_named(above: int, said: tuple[str, str],
                                                                 tmp_path: Path) -> None:
     make_record(tmp_path, "control", "mnist", "pca", accuracy=0.6, n=1000, epochs=0)

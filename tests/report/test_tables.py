@@ -23,7 +23,7 @@ from tests.report.pages import (
 from utils.records.schema import HEADLINE
 
 SCORES = {"Linear %": "test/linear_top1", "kNN %": "test/knn_top1", "Effective rank (of 128)": "test/effective_rank",
-          "Linear, behind the projection head %": "test/projection_linear_top1",
+          "Linear, after the projection head %": "test/projection_linear_top1",
           "Alignment (low is close)": "test/alignment", "Uniformity (low is even)": "test/uniformity",
           "Agreement %: t-SNE, latents": "test/tsne_agreement", "Agreement %: t-SNE, pixels":
           "test/pixel_tsne_agreement", "Agreement %: PCA, latents": "test/pca_agreement",

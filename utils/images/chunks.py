@@ -160,7 +160,7 @@ def _resume(title: str, count: int, side: int, folder: Path) -> list[Note | None
                 notes[first:first + len(some)] = some
             damaged += not whole
     if damaged or notes.count(None) < count:
-        say(f"{title}: resuming an interrupted start: {count - notes.count(None):,} of {count:,} images are decoded"
+        say(f"{title}: resuming interrupted decoding: {count - notes.count(None):,} of {count:,} images are decoded"
             + (f"; {damaged} chunks are damaged and decoded again" if damaged else ""))
     return notes
 

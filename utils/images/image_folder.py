@@ -141,13 +141,13 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
     chunks = cache.with_name(f".{cache.name}.{key[:16]}-pixels.chunks")  # earlier formats had no -pixels
     for other in cache.parent.glob(f".{cache.name}.*.chunks"):
         if other != chunks:
-            say(f"{path.name}: the images or the form of the chunks have changed since an interrupted start, whose"
-                " chunks are deleted")
+            say(f"{path.name}: the images or the format of the cache have changed since decoding was interrupted;"
+                " it starts over")
             shutil.rmtree(other)
     kept = sum(file.stat().st_size for file in chunks.iterdir()) if chunks.exists() else 0
     need = 2 * len(layout.images) * side * side * 3 - kept  # bytes: as decoded, and once more as arrays
     if shutil.disk_usage(cache.parent).free < need:
-        raise RunError(f"{cache.parent} has less than the {need / 1e9:.1f} GB left that {path} takes")
+        raise RunError(f"{cache.parent} has less than {need / 1e9:.1f} GB free, which the cache of {path} needs")
     chunks.mkdir(exist_ok=True)
     notes = decode_all(path.name, [file for _, _, file in layout.images], side, chunks)
     names = [file.relative_to(path).as_posix() for _, _, file in layout.images]
