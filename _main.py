@@ -122,7 +122,8 @@ def main(argv: list[str]) -> None:
         print(described(plans))
         return
     for name in datasets:
-        check_folder(name, arguments.data_dir, arguments.results_dir)
+        subsets = {planned.recipe.subset for planned in plans[name]}
+        check_folder(name, subsets, arguments.data_dir, arguments.results_dir)
     check_writable(arguments.results_dir, "--results-dir")
     for name in datasets * (processes() == 1):  # those of torchrun do it in turn, once they know each other
         fetch(name, arguments.data_dir, arguments.image_size)

@@ -121,7 +121,7 @@ def first_losses(task: str, recipe: Recipe, data: DeviceData, setup: Setup, step
     def step(loop: Loop, *arguments: Any, **options: Any) -> None:
         whole(loop, *arguments, **options)
         loop._read()
-        found.append(loop.losses[-1])
+        found.append(loop.progress.losses[-1])
         if len(found) == steps:
             raise EnoughSteps
 

@@ -60,7 +60,7 @@ def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], lis
                 notice("one encoder for two tasks", own)
     for one in runs:
         if looks_supervised(one[1]):
-            notice("latents clustered by class as after training with labels, in a task without labels", [one])
+            notice("latents clustered by class, as after training with labels, in a task without labels", [one])
     return [(students, list(found), sorted(set().union(*found.values()))) for students, found in files.items()]
 
 

@@ -40,7 +40,8 @@ def load_results(folder: Path) -> tuple[list[Loaded], list[Rejected]]:
     if not folder.is_dir():
         raise RunError(f"{folder}: no such folder; --results-dir names the one with the records")
     loaded, rejected = [], []
-    found = [path for path in folder.rglob("*.json") if not path.is_dir() and path != folder / THEORY]
+    found = [path for path in folder.rglob("*.json") if not path.is_dir() and path != folder / THEORY
+             and not path.name.startswith("._")]  # which macOS adds
     for path in sorted(path for path in found if path.parent.suffix != UNFINISHED):
         name = path.relative_to(folder).as_posix()
         try:

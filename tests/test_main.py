@@ -132,17 +132,18 @@ def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, argv: l
 @pytest.mark.parametrize("folder, words", [
     ("few", ["class 'dog' has 9 readable images, but at least 10"]),
     ("split", ["class 'cat' has 0 readable images in test", "its folder is empty"]),
-    ("one", ["has 1 class folder;"])])
+    ("one", ["has 1 class folder;"]), ("fits", ["--subset 1: ", "has 2 classes, and each needs an image"])])
 def test_a_folder_that_does_not_fit_is_refused_before_torch_is_imported(capsys, tmp_path, monkeypatch, folder: str,
                                                                        words: list[str]) -> None:
     for place, count in {"few/cat": 10, "few/dog": 9, "split/train/cat": 20, "split/train/dog": 20,
-                         "split/test/cat": 0, "split/test/dog": 5, "one/cat": 20}.items():
+                         "split/test/cat": 0, "split/test/dog": 5, "one/cat": 20, "fits/cat": 10,
+                         "fits/dog": 10}.items():
         (tmp_path / place).mkdir(parents=True)
         for number in range(count):
             (tmp_path / place / f"{number}.png").touch()
     monkeypatch.setitem(sys.modules, "training.run", None)
-    code, out, err = call(capsys, "--task", "1.2.2", "--dataset", f"folder:{tmp_path / folder}", "--results-dir",
-                          str(tmp_path / "results"))
+    code, out, err = call(capsys, "--task", "1.2.2", "--dataset", f"folder:{tmp_path / folder}", "--subset", "1",
+                          "--results-dir", str(tmp_path / "results"))
     assert (code, out, len(err)) == (2, [], 1)
     for word in words:
         assert word in err[0]

@@ -116,8 +116,8 @@ class ContrastiveRecipe(FrozenRecipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.method == "cmc" and self.encoder != "conv_patches":
-            raise UsageError(f"--encoder {self.encoder}: method cmc takes only conv_patches; leave the flag out, "
-                             "or choose another --method")
+            raise UsageError(f"--encoder {self.encoder}: method cmc takes only conv_patches; leave out --encoder "
+                             "or --init, or choose another --method")
 
     @property
     def view_encoder(self) -> str:

@@ -44,6 +44,12 @@ def test_decode_image_crops_the_centre(tmp_path: Path) -> None:
     assert np.array_equal(decode_image(tmp_path / "high.png", 32, 32)[0], pixels.transpose(1, 0, 2)[32:64])
 
 
+def test_lab_colours_become_grey(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (200, 100, 50)).convert("LAB").save(tmp_path / "lab.tif")
+    grey, _ = decode_image(tmp_path / "lab.tif", 8, 8, channels=1)
+    assert abs(int(grey[0, 0, 0]) - 124) < 5  # the luma of that orange, after rounding
+
+
 def test_decode_image_scales_the_shorter_side(tmp_path: Path) -> None:
     pixels = np.zeros((64, 128, 3), np.uint8)
     pixels[:, 32:64, 0], pixels[:, 64:96, 1] = 255, 255  # the centre: left half red, right half green

@@ -214,7 +214,7 @@ def test_splits_with_different_classes_are_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported_before_decoding(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(RunError, match="GB left"):
+    with pytest.raises(RunError, match="GB free"):
         load_folder(pets, tmp_path / "data")
 
 

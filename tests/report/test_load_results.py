@@ -16,5 +16,7 @@ def test_a_known_data_set_must_have_its_own_digests(tmp_path: Path, monkeypatch:
     loaded, rejected = load_results(tmp_path)
     assert [run.record.run.dataset for run in loaded] == ["folder-mine"]
     assert "data.sha256" in rejected[0].reason
+    (tmp_path / "._a.json").write_bytes(b"\0\5\x16\7")  # which macOS puts on foreign disks
+    assert len(load_results(tmp_path)[1]) == 1
     edit(make_record(tmp_path / "other", dataset="folder-mine", n=50, epochs=1), "run", "dataset", value="MNIST")
     assert load_results(tmp_path / "other")[0] == []

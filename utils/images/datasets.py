@@ -241,10 +241,11 @@ def check_subset(name: str, count: int, images: int = 0, classes: int = 0) -> No
         raise UsageError(f"--subset {count}: {name} has {classes} classes, and each needs an image")
 
 
-def check_folder(name: str, *ours: Path) -> None:
+def check_folder(name: str, subsets: set[int], *ours: Path) -> None:
     """UsageError where folder:PATH is no folder with enough images of each class; that they decode shows later.
 
-    ours: the folders that we write to, which must not become classes.
+    subsets: numbers of training images, which must not be fewer than the classes (0: all images); ours: the folders
+    that we write to, which must not become classes.
     """
     if name in DATASETS:
         return
@@ -252,7 +253,9 @@ def check_folder(name: str, *ours: Path) -> None:
         if any(Path(path(folder)).is_relative_to(folder_path(name)) for path in (os.path.abspath, os.path.realpath)):
             raise UsageError(f"{folder} is within {folder_path(name)} and would become a class of it; name another "
                              "--data-dir or --results-dir")
-    image_folder.listed(folder_path(name))
+    layout = image_folder.listed(folder_path(name))
+    for count in subsets:
+        check_subset(name, count, classes=len(layout.classes))
 
 
 def fetch(name: str, data_dir: Path, image_size: int | None = None) -> None:

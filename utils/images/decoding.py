@@ -44,6 +44,7 @@ def fitted_image(path: Path, height: int, width: int, channels: int) -> "tuple[I
             image, remarks = _with_8_bits(opened)
             turn = _turn(opened)
             image = _on_white(image)
+            image = image.convert("RGB") if image.mode == "LAB" else image  # which Pillow cannot make grey
             image = image if image.mode == mode else image.convert(mode)  # convert() would copy an RGB image
             image = image.transpose(Image.Transpose[turn]) if turn else image
             shape = image.width * height, image.height * width
