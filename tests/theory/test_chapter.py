@@ -133,7 +133,7 @@ def test_words_follow_the_numbers(results_dir: Path) -> None:
         row["estimate"] = 0.5
     (results_dir / "theory.json").write_text(json.dumps(raw))
     text = words(results_dir)
-    assert "4 of 5 whole methods" in text
+    assert "4 of 5 unmodified methods" in text
     exceptions = text.partition("the exceptions: ")[2].partition("). Each")[0]
     assert "5 of 8 methods" in text and "BYOL without the predictor" in exceptions
     assert "1 of 20 bounds are more than" in text and "stays below I" in text
