@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.common import Contestant, Timed
-from models.heads import LinearHead, ProjectionHead, build_decoder
+from models.decoders import build_decoder
+from models.heads import LinearHead, ProjectionHead
 from training.contrastive import view_size
 from training.loop import Setup, new_encoder
 from training.tasks import TASKS

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.scores import CLASSIFIER_DROPOUT, CLASSIFIER_HIDDEN, Standardised, encode, predict
-from models.heads import ConvDecoder, LinearHead, MLPClassifier, MLPDecoder, build_decoder
+from models.decoders import ConvDecoder, MLPDecoder, build_decoder
+from models.heads import LinearHead, MLPClassifier
 from models.saved import Saved, fill, load_saved
 from utils.errors import RunError
 from utils.images.datasets import load_dataset

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.scores import Standardised
+from models.decoders import ConvDecoder, MLPDecoder
 from models.encoders import ConvBlock, ConvDepthsEncoder, ConvEncoder, MLPEncoder, Normalise
-from models.heads import ConvDecoder, LinearHead, MLPClassifier, MLPDecoder
+from models.heads import LinearHead, MLPClassifier
 
 Layer = dict[str, Any]
 ESCAPE = 0xE000  # before a character whose highest bit is flipped

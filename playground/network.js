@@ -1,5 +1,5 @@
 "use strict";
-// Runs the layers that export.py lists, in the arithmetic of models/encoders.py and models/heads.py in eval mode.
+// Runs the layers that export.py lists, in the arithmetic of models/encoders.py, decoders.py and heads.py in eval mode.
 // An image or a map is {data: Float32Array, shape: [height, width, channels]}; a vector has the shape [1, 1, length].
 
 // The page's arrays.  sizes: numbers of each part of the store; packed: bytes of the deflated text.

@@ -255,10 +255,11 @@ def reliability(record: Record, arrays: dict[str, np.ndarray]) -> Drawing | None
     axes.set(xlim=(0, 102), ylim=(0, 102), xlabel="probability of the predicted class (%)")
     axes.grid()
     mean, accuracy = confidence.mean(), correct.mean()
+    smoothed = record.recipe.fields.get("label_smoothing", True)  # only 1.2.2 can turn it off
     verdict = "too low" if mean < accuracy else "too high"
     text = (f"The expected calibration error is {100 * gap:.2f} points: the mean confidence, "
             f"{show.percent(mean)} %, is {verdict} for an accuracy of {show.percent(accuracy)} %"
-            + (", as label smoothing in training makes it." if mean < accuracy else "."))
+            + (", as label smoothing makes it." if mean < accuracy and smoothed else "."))
     return Drawing(save(figure), text, f"{text} Calibrated dots would be on the dashed line; lines are Wilson "
                    f"95 % intervals, grey bars the share of the {show.count(total)} test images.")
 

@@ -93,8 +93,8 @@ READING = {  # term: explanation
         "lower and its test accuracy higher.",
     "Minutes":
         "Wall time of a whole run, training and scoring: mean over the n seeds that ran on one kind of machine, with "
-        "two threads or more, while other programs kept less than 0.2 threads busy. Older records do not say whether "
-        "they did, so ≤ marks their minutes as upper bounds.",
+        "two threads or more, while other programs were nearly idle (other_load in a record). Older records do not say "
+        "whether they were, so ≤ marks their minutes as upper bounds.",
 }
 
 SOURCES = {"mnist": "LeCun et al. 1998", "cifar10": "Krizhevsky 2009", "digits": "Alpaydin and Kaynak 1998"}

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from models.heads import build_decoder
+from models.decoders import build_decoder
 from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents, patch_targets
 from training.augment import augmented, colour_jitter
 from training.autoencoding_recipe import AutoencodingRecipe

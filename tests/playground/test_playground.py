@@ -15,8 +15,8 @@ from torch import nn
 
 import _report_evaluation
 from evaluation.rescore import load_scorer
+from models.decoders import build_decoder
 from models.encoders import build_encoder
-from models.heads import build_decoder
 from models.saved import fill, load_encoder
 from playground import build, export
 from report.load import load_results

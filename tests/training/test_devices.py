@@ -25,8 +25,8 @@ from benchmarks.contestants import random_data
 from benchmarks.same_numbers import CpuGenerator
 from evaluation import embed, figure_arrays, scores
 from models import saved
+from models.decoders import build_decoder
 from models.encoders import ENCODERS, Normalise, build_encoder
-from models.heads import build_decoder
 from training import contrastive_methods
 from training.contrastive import random_view
 from training.loop import Loop, Setup, Trained

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models.heads import LinearHead, MLPClassifier, ProjectionHead, build_decoder
+from models.decoders import build_decoder
+from models.heads import LinearHead, MLPClassifier, ProjectionHead
 from utils.errors import UsageError
 
 
