@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+from utils.console import discard_output_without_reader
 from utils.errors import RunError, UsageError, reason
 from utils.version import ROOT, project_version
 
@@ -170,6 +171,7 @@ def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     prepare_streams()
     try:
         work()
+        sys.stdout.flush()
     except (UsageError, RunError) as error:
         report_end(f"error: {error}")
         return error.exit_code
@@ -177,6 +179,8 @@ def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
         report_end(f"\ninterrupted; {str(error) or on_interrupt}")
         return getattr(error, "exit_code", 130)
     except OSError as error:  # a full disk, a folder that went away
+        if isinstance(error, BrokenPipeError) and discard_output_without_reader():
+            return 141  # 128 + SIGPIPE, as other commands end
         report_end(f"error: {error}")
         return 1
     except (MemoryError, RuntimeError, ImportError) as error:

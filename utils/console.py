@@ -10,13 +10,16 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def discard_output_without_reader() -> None:
-    """Discard further output if its terminal or pipe is closed, so that printing raises no error."""
+def discard_output_without_reader() -> bool:
+    """If a stream's terminal or pipe is closed, discard what follows, so that printing raises no error, and say so."""
+    closed = False
     for number in (1, 2) if hasattr(select, "poll") else ():  # Windows has no poll
         poller = select.poll()
         poller.register(number, 0)
         if poller.poll(0):  # an error or a hang-up; neither needs to be asked for
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            closed = True
+    return closed
 
 
 def in_words(seconds: float) -> str:

@@ -173,3 +173,12 @@ def test_output_without_a_reader_is_discarded() -> None:
     process.stdin.write(b"\n")
     process.stdin.close()
     assert process.wait(60) == 7
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no poll")
+def test_a_reader_that_has_read_enough_ends_a_command_without_an_error() -> None:
+    command = [sys.executable, "_main.py", "--task", "1.2.1", "--dataset", "digits", "--show-recipe"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == (b"", 141)
