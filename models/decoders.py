@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.encoders import ImageShape, hidden_layers
-from utils.errors import UsageError
+from utils.recipe import check_decoder
 
 
 class ConvDecoder(nn.Module):
@@ -21,8 +21,6 @@ class ConvDecoder(nn.Module):
     def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int) -> None:
         super().__init__()
         channels, height, width = image_shape
-        if height % 4 or width % 4 or len(widths) != 3:
-            raise UsageError("--decoder-widths: a conv decoder takes three, and images whose sides are multiples of 4")
         self.start = (widths[0], height // 4, width // 4)
         self.expand = nn.Linear(latent_dim, widths[0] * self.start[1] * self.start[2])
         self.norm0 = nn.BatchNorm2d(widths[0])
@@ -56,4 +54,5 @@ class MLPDecoder(nn.Module):
 def build_decoder(kind: str, image_shape: ImageShape, widths: tuple[int, ...],
                   latent_dim: int) -> ConvDecoder | MLPDecoder:
     """kind: of the encoder; mlp has an mlp decoder, all others a conv one.  UsageError where widths do not fit."""
+    check_decoder(kind, widths, image_shape)
     return (MLPDecoder if kind == "mlp" else ConvDecoder)(image_shape, widths, latent_dim)

@@ -18,9 +18,8 @@ from torch.optim.swa_utils import update_bn
 from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, IMAGES_A_COMPONENT, PatchComponents, PatchFeatures
 from utils.compute.convolution import Conv3x3
 from utils.compute.precision import round_as_saved
-from utils.errors import UsageError
 from utils.images.on_device import evaluation_batch
-from utils.recipe import check_widths, patch_dimensions, patch_filters, whitening_side
+from utils.recipe import check_widths, patch_dimensions, patch_filters, vit_patch, whitening_side
 
 ImageShape = tuple[int, int, int]  # (C, H, W)
 COVARIED_PIXELS = 4096  # values per image up to which principal components come from the covariance
@@ -340,9 +339,7 @@ class VisionTransformerEncoder(Encoder):
     def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
         super().__init__()
         channels, height, width = image_shape
-        patch = 4 if min(height, width) >= 16 else 2
-        if height % patch or width % patch:
-            raise UsageError(f"--encoder vit: the images' sides must be multiples of {patch}, not {height} x {width}")
+        patch = vit_patch(image_shape)
         self.pooling, self.grid, w = pooling, (height // patch, width // patch), widths[0]
         self.normalise = Normalise(channels)
         self.patches = nn.Conv2d(channels, w, patch, stride=patch)
@@ -438,6 +435,6 @@ ENCODERS: dict[str, type[Encoder]] = {
 
 def build_encoder(kind: str, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int,
                   pooling: str) -> Encoder:
-    """kind: a key of ENCODERS.  Raises UsageError where the encoder cannot have these widths or take these images."""
+    """kind: a key of ENCODERS.  Raises UsageError where the encoder cannot have these widths."""
     check_widths(kind, widths)
     return ENCODERS[kind](image_shape, widths, latent_dim, pooling)

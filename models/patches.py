@@ -13,11 +13,11 @@ from utils.compute.flops import forward_flops
 from utils.compute.precision import DTYPES
 from utils.errors import UsageError
 from utils.images.on_device import DeviceData, evaluation_batch, to_float
+from utils.recipe import PATCH_GRID, patch_features
 
 CONTRAST = 0.0154  # added to a patch's variance, pixels in [0, 1]; 100 x Coates and Ng's 10 for pixels in [0, 255]
 WHITENING = 0.01  # added to the eigenvalues of the patches' covariance
 THRESHOLD = 1.0  # of the rectification, in standard deviations of a whitened patch along the filter
-GRID = 2  # responses are pooled over GRID x GRID cells
 PATCHES_PER_IMAGE = 60  # to fit the whitening
 FITTED_TO = 2000  # images to fit filters and statistics
 COMPONENTS_FITTED_TO = 10_000  # images to fit principal components, at least
@@ -26,7 +26,7 @@ CHUNK = 4  # images at once on a CPU, so that the responses stay in its cache un
 
 
 class PatchFeatures(nn.Module):
-    """(B, C, H, W) in [0, 1] -> (B, 2 x filters x GRID^2) float32, standardised.  Frozen.
+    """(B, C, H, W) in [0, 1] -> (B, 2 x filters x PATCH_GRID^2) float32, standardised.  Frozen.
 
     Every patch of the image is normalised for brightness and contrast and compared with `filters` whitened patches.
     The parts of the responses above THRESHOLD and below -THRESHOLD are averaged over the cells of a grid; a square root
@@ -37,13 +37,13 @@ class PatchFeatures(nn.Module):
         super().__init__()
         channels, height, width = image_shape
         self.side = 6 if min(height, width) >= 16 else 3
-        if min(height, width) < self.side + GRID - 1:
+        if min(height, width) < self.side + PATCH_GRID - 1:
             raise UsageError(f"images of {height} x {width} pixels are too small for patch features; choose "
                              "another --method or --encoder")
         self.filters = nn.Buffer(torch.zeros(filters, channels, self.side, self.side))
         self.pooling = nn.Buffer(cells(height - self.side + 1, width - self.side + 1), persistent=False)
-        self.mean = nn.Buffer(torch.zeros(2 * filters * GRID**2))
-        self.std = nn.Buffer(torch.ones(2 * filters * GRID**2))
+        self.mean = nn.Buffer(torch.zeros(patch_features(filters)))
+        self.std = nn.Buffer(torch.ones(patch_features(filters)))
 
     @torch.no_grad()
     def fit_to_data(self, images: Tensor) -> None:
@@ -90,14 +90,14 @@ class PatchFeatures(nn.Module):
 
 
 def cells(height: int, width: int) -> Tensor:
-    """(GRID^2, height x width): weights that average a map over the cells of a grid, as adaptive pooling does."""
-    weights = torch.zeros(GRID, GRID, height, width)
-    for row in range(GRID):
-        for column in range(GRID):  # where the number of rows is odd, neighbours share one
-            cell = weights[row, column, row * height // GRID : -(-(row + 1) * height // GRID),
-                           column * width // GRID : -(-(column + 1) * width // GRID)]
+    """(PATCH_GRID^2, height x width): weights that average a map over the cells of a grid, as adaptive pooling does."""
+    weights = torch.zeros(PATCH_GRID, PATCH_GRID, height, width)
+    for row in range(PATCH_GRID):
+        for column in range(PATCH_GRID):  # where the number of rows is odd, neighbours share one
+            cell = weights[row, column, row * height // PATCH_GRID : -(-(row + 1) * height // PATCH_GRID),
+                           column * width // PATCH_GRID : -(-(column + 1) * width // PATCH_GRID)]
             cell.fill_(1).div_(cell.shape[0]).div_(cell.shape[1])
-    return weights.view(GRID**2, -1)
+    return weights.view(PATCH_GRID**2, -1)
 
 
 class PatchComponents(nn.Module):
@@ -111,9 +111,6 @@ class PatchComponents(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], filters: int, components: int) -> None:
         super().__init__()
         self.features = PatchFeatures(image_shape, filters)
-        if components > len(self.features.mean):
-            raise UsageError(f"--target-components {components}: {filters} filters have {len(self.features.mean)} "
-                             "features; give fewer components (in control patch_pca --latent-dim), or more filters")
         self.mean = nn.Buffer(torch.zeros_like(self.features.mean))
         self.components = nn.Buffer(torch.zeros(len(self.mean), components))
 

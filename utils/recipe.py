@@ -167,6 +167,37 @@ def whitening_side(image_shape: Sequence[int]) -> int:
     return 2 if image_shape[0] > 1 or image_shape[1] < 16 else 3
 
 
+def vit_patch(image_shape: Sequence[int]) -> int:
+    """Side of the vision transformer's patches."""
+    return 4 if min(image_shape[1:]) >= 16 else 2
+
+
+PATCH_GRID = 2  # responses to whitened patches are averaged over PATCH_GRID x PATCH_GRID cells
+
+
+def patch_features(filters: int) -> int:
+    """The number of patch features of an image: positive and negative responses in each cell."""
+    return 2 * filters * PATCH_GRID**2
+
+
+def check_decoder(encoder: str, widths: tuple[int, ...], image_shape: Sequence[int]) -> None:
+    """UsageError unless the encoder's decoder can have these widths: mlp has an mlp decoder, the others a conv one."""
+    if encoder != "mlp" and (len(widths) != 3 or any(side % 4 for side in image_shape[1:])):
+        raise UsageError("--decoder-widths: a conv decoder takes three, and images whose sides are multiples of 4")
+
+
+def check_components(recipe: LatentRecipe, image_shape: Sequence[int]) -> None:
+    """UsageError for more principal components of patch features than there are features."""
+    filters, flag = patch_filters(image_shape), "latent_dim"
+    if recipe.method == "patches":
+        filters, flag = getattr(recipe, "target_filters"), "target_components"  # noqa: B009
+    elif recipe.encoder != "patch_pca":
+        return
+    if getattr(recipe, flag) > patch_features(filters):
+        raise UsageError(f"{flag_of(flag)} {getattr(recipe, flag)}: {filters} filters have {patch_features(filters)} "
+                         "features; give at most as many components")
+
+
 def check_fits(recipe: LatentRecipe, image_shape: Sequence[int]) -> None:
     """UsageError, naming the flag to change, if a value makes no sense for images of (C, H, W)."""
     sides, blocks = image_shape[1:], len(recipe.widths)
@@ -174,7 +205,13 @@ def check_fits(recipe: LatentRecipe, image_shape: Sequence[int]) -> None:
         pixels = getattr(recipe, name, 0)
         if pixels >= min(sides) and recipe.uses(name):
             raise UsageError(f"{flag_of(name)} {pixels}: must be below {min(sides)}, the side of the images in pixels")
+    check_components(recipe, image_shape)
+    if decoder_widths := getattr(recipe, "decoder_widths", ()):
+        check_decoder(recipe.encoder, decoder_widths, image_shape)
     encoder = getattr(recipe, "view_encoder", recipe.encoder)
+    if encoder == "vit" and any(side % vit_patch(image_shape) for side in sides):
+        raise UsageError(f"--encoder vit: the images' sides must be multiples of {vit_patch(image_shape)}, not "
+                         f"{sides[0]} x {sides[1]}")
     needed = whitening_side(image_shape) - 1 + (2**blocks if encoder in ("conv", "conv_depths", "conv_patches") else 1)
     if min(sides) < needed:
         raise UsageError(f"--widths names {blocks} blocks, too many for {sides[0]} x {sides[1]} images: give fewer, or "

@@ -86,11 +86,6 @@ def test_components_are_uncorrelated_with_variance_1() -> None:
     assert (covariance - torch.eye(20)).abs().max() < 1e-2
 
 
-def test_too_many_components_are_refused_by_flag() -> None:
-    with pytest.raises(UsageError, match="--target-components 97: 12 filters have 96 features"):
-        PatchComponents((3, 16, 16), 12, 97)
-
-
 @pytest.mark.parametrize("height, width", [(27, 27), (4, 7), (6, 5)])
 def test_cells_equal_adaptive_pooling(height: int, width: int) -> None:
     maps = torch.rand(5, 1, height, width)

@@ -111,7 +111,7 @@ def test_what_is_missing_is_0_to_the_network_and_no_encoder_need_have_it(data: D
     autoencoding.train(dataclasses.replace(recipe, epochs=1, widths=(32, 64)), data, CPU)
 
 
-@pytest.mark.parametrize("method", ["plain", "denoising", "masked"])
+@pytest.mark.parametrize("method", ["plain", "denoising", "masked", "augmented"])
 def test_the_encoder_sees_the_corrupted_image_and_the_target_is_intact(method: str, data: DeviceData,
                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     """Where corruption blanks everything, the decoder can only learn one image: the median of the intact ones."""
@@ -120,6 +120,22 @@ def test_the_encoder_sees_the_corrupted_image_and_the_target_is_intact(method: s
     blind = autoencoding.train(recipe, data, CPU).history[-1].train_loss
     monkeypatch.undo()
     assert autoencoding.train(dataclasses.replace(recipe, epochs=6), data, CPU).history[-1].train_loss < 0.8 * blind
+
+
+@pytest.mark.parametrize("method, intact", [("plain", False), ("augmented", True)])
+def test_augmented_reconstructs_the_image_before_its_augmentation(method: str, intact: bool, data: DeviceData,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    images, targets, error = to_float(data.images), [], autoencoding.pixel_error
+
+    def keep(decoded: torch.Tensor, target: torch.Tensor, loss: str) -> torch.Tensor:
+        targets.append(target)
+        return error(decoded, target, loss)
+
+    monkeypatch.setattr(autoencoding, "pixel_error", keep)
+    recipe = dataclasses.replace(TASKS["1.2.1"].default_recipe("digits", method), epochs=1, translate=2)
+    autoencoding.train(recipe, data, CPU)
+    first = targets[1]  # after the step that counts FLOPs
+    assert any((images - target).abs().amax((1, 2, 3)).min() > 0 for target in first) is not intact
 
 
 @pytest.fixture
@@ -313,6 +329,15 @@ def test_a_readout_fits_the_weights_that_are_rounded_for_the_file(task: str, met
     z = encode(encoder, data.images[data.train])
     offset = z.mean(0).abs() / z.std(0).clamp(min=1e-6)
     assert offset.max() < 1e-4
+
+
+def test_a_vision_transformer_refuses_images_that_its_patches_do_not_tile() -> None:
+    recipe = ClassificationRecipe(encoder="vit", widths=(32, 32))
+    for shape in ((1, 28, 28), (1, 8, 10)):
+        check_fits(recipe, shape)
+    for shape, patch in (((1, 30, 28), 4), ((1, 8, 9), 2)):
+        with pytest.raises(UsageError, match=f"multiples of {patch}, not {shape[1]} x {shape[2]}"):
+            check_fits(recipe, shape)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 17, 40)])
