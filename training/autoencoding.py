@@ -23,6 +23,8 @@ from training.loop import Loop, Setup, Trained, new_encoder
 from utils.compute import distributed
 from utils.images.on_device import DeviceData, to_float
 
+CROPPED = ("augmented", "patches")  # the methods that reconstruct the whole image from the augmented one
+
 
 def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and decoder, and with patches a decoder of features; returns them all."""
@@ -48,7 +50,8 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
     def augmented_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         images = augmented(data.images[index], recipe, generator)
         seen = corrupt(images, missing, recipe, generator)
-        return reconstruction_loss(seen, to_float(data.images[index]) if on_features else images, index), None
+        intact = to_float(data.images[index]) if recipe.method in CROPPED else images
+        return reconstruction_loss(seen, intact, index), None
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         images = to_float(data.images[index])
@@ -75,7 +78,7 @@ def corrupt(images: Tensor, missing: Tensor, recipe: AutoencodingRecipe, generat
     if recipe.method == "masked":
         masked = random_squares(images, recipe.mask_ratio, recipe.mask_patch, generator)
         return torch.where(masked, missing.view(1, -1, 1, 1), images)
-    if recipe.method == "patches":
+    if recipe.method in CROPPED:
         return colour_jitter(images, generator, strength=recipe.colour_noise, probability=0.8, grey_probability=0.2)
     return images
 

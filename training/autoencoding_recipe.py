@@ -33,6 +33,16 @@ METHODS = {  # in the order of --help and the report
         text="The encoder receives the image with a random part of its patches blanked by the mask m.",
         typst="cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(m_i dot.o x_i)) ||)_1, quad m_i in {0, 1}^D",
         alt="as L1 reconstruction, but the encoder receives x times a random mask of zeros and ones"),
+    "augmented": Method(
+        help="reconstruct it from a crop with changed colours (Sundermeyer et al. 2018)",
+        objective="{r.loss_in_words} (validation: from intact images)",
+        title="1.2.1 augmented: L1 reconstruction from a changed crop",
+        source="augmented autoencoder: Sundermeyer et al. 2018",
+        text="The encoder receives a random crop t(x) in other colours; the decoder reconstructs the whole, intact "
+             "image. So the latent must contain what the crop reveals about its surroundings, and need not contain "
+             "where the crop was or how its colours were changed.",
+        typst="cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(t(x_i))) ||)_1",
+        alt="as L1 reconstruction, but the encoder receives a random crop t of x with changed colours"),
     "patches": Method(
         help="reconstruct the image's whitened patch features from a crop with changed colours",
         objective="mean squared error of the whitened patch features, plus the pixels' L1 for the decoder alone "
@@ -62,14 +72,15 @@ class AutoencodingRecipe(FrozenRecipe):
                                            "units of its hidden layers (mlp)", least=1,
                                            most=65536)
     loss: str = knob("l1", "error of the pixels: mean absolute (l1) or mean squared (mse)", choices=("l1", "mse"),
-                     methods=("plain", "denoising", "masked"))
+                     methods=("plain", "denoising", "masked", "augmented"))
     noise_std: float = knob(0.3, "standard deviation of the Gaussian noise, as a fraction of the pixel range", above=0,
                             most=10, methods=("denoising",))
     mask_ratio: float = knob(0.5, "expected fraction of the squares that are masked", above=0, most=0.95,
                              methods=("masked",))
     mask_patch: int = knob(4, "side of the squares, pixels", least=1, methods=("masked",))
     colour_noise: float = knob(0.4, "largest relative change of brightness, contrast, saturation of the encoder's "
-                               "input; the hue changes by a quarter of it", least=0, most=1, methods=("patches",))
+                               "input; the hue changes by a quarter of it", least=0, most=1,
+                                methods=("augmented", "patches"))
     target_filters: int = knob(512, "number of whitened patches; the responses to them are reconstructed",
                                least=1, most=65536, methods=("patches",))
     target_components: int = knob(512, "number of principal components of these responses, each scaled to variance 1",
@@ -90,6 +101,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "plain"): {"epochs": 20, "flip": True},
     ("cifar10", "denoising"): {"epochs": 20, "flip": True},
     ("cifar10", "masked"): {"epochs": 20, "flip": True, "mask_ratio": 0.75},
+    ("cifar10", "augmented"): {"epochs": 20, "flip": True, "crop_scale": 0.3, "muon_learning_rate": 0.05},
     ("cifar10", "patches"): {
         "encoder": "patches", "widths": (512, 1024), "epochs": 10, "batch_size": 500, "learning_rate": 1e-3,
         "weight_decay": 0.05, "crop_scale": 0.3, "flip": True},
@@ -103,6 +115,9 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "encoder": "mlp", "widths": (1024, 512), "decoder_widths": (512, 1024), "epochs": 20, "learning_rate": 1e-3,
         "translate": 2},
     # milder crops and colours than for photographs: half a digit may look like another digit
+    ("mnist", "augmented"): {
+        "encoder": "mlp", "widths": (1024, 512), "decoder_widths": (512, 1024), "epochs": 20, "learning_rate": 1e-3,
+        "crop_scale": 0.6, "rotate_degrees": 10, "colour_noise": 0.2},
     ("mnist", "patches"): {
         "encoder": "patches", "widths": (512, 1024), "epochs": 7, "batch_size": 500, "learning_rate": 1e-3,
         "weight_decay": 0.05, "crop_scale": 0.6, "rotate_degrees": 10, "colour_noise": 0.2},
@@ -115,6 +130,9 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("digits", "masked"): {
         "encoder": "mlp", "widths": (256, 256), "decoder_widths": (256, 256), "epochs": 30, "batch_size": 64,
         "mask_patch": 2},
+    ("digits", "augmented"): {
+        "encoder": "mlp", "widths": (256, 256), "decoder_widths": (256, 256), "epochs": 30, "batch_size": 64,
+        "crop_scale": 0.6, "mask_patch": 2},
     ("digits", "patches"): {
         "encoder": "patches", "widths": (512, 1024), "epochs": 10, "batch_size": 500, "learning_rate": 1e-3,
         "weight_decay": 0.05, "crop_scale": 0.3, "mask_patch": 2},
