@@ -7,7 +7,7 @@ run() { python _main.py --results-dir again "$@"; }
 for dataset in mnist cifar10; do
     contrastive=$([ $dataset = mnist ] && echo simclr || echo dcl) # the default method of 1.2.3
     for task in control 1.2.1 1.2.2 1.2.3; do run --task $task --dataset $dataset --seed 0 1 2 "$@"; done
-    run --task 1.2.1 --dataset $dataset --method patches --seed 0 1 2 "$@"
+    run --task 1.2.1 --dataset $dataset --method augmented patches --seed 0 1 2 "$@"
     run --task 1.2.3 --dataset $dataset --method simclr cmc --seed 0 1 2 "$@"
     run --task 1.2.1 --dataset $dataset --method denoising masked "$@"
     run --task 1.2.3 --dataset $dataset --method dcl vicreg byol moco "$@"

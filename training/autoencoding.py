@@ -6,7 +6,8 @@
 Encoder and decoder minimise the mean absolute error of the pixels (L1; --loss mse: the mean squared error), or in one
 method an error of features.  The decoder only serves to train the encoder (in patches, only to show reconstructions),
 whose 128-d latent is then frozen and scored by `evaluation/scores.py`.  The methods (autoencoding_recipe.py) differ in
-the encoder's input; the target is the intact image in all of them.  Departures: the noise is not clipped; the masked
+the encoder's input and in the target: the image after its random shift or flip (plain, denoising, masked), or the image
+before its crop, flip and change of colours (augmented, patches).  Departures: the noise is not clipped; the masked
 autoencoder keeps the missing pixels' places (a transformer would drop those tokens) and its loss counts all pixels,
 since the decoder reads only the latent.
 """
