@@ -1,6 +1,6 @@
 """Encoders: images in, a latent out.  (B, C, H, W) floats in [0, 1] -> (B, latent_dim).
 
-Every encoder normalises its own input with the statistics of the training split, so using it needs nothing but its
+Every encoder normalises its own input with the statistics of training images, so using it needs nothing but its
 weights.  Call `fit_to_data` once before training, and `fit_readout` then or after it.  To add an encoder, write its
 class and its line in ENCODERS.
 """
@@ -27,7 +27,7 @@ WHITENED_PIXELS = 2000 * 32 * 32  # pixels of the images whose patches are extra
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std per channel, with the statistics of the training split."""
+    """(x - mean) / std per channel, with the statistics of training images."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -45,7 +45,9 @@ class Normalise(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Base class of the encoders.  images_to_fit: number of training images for fit_to_data; None: all."""
+    """Base class of the encoders.  images_to_fit: number of training images for fit_to_data; None: all that
+    DeviceData.sample() gives.
+    """
 
     images_to_fit: ClassVar[int | None] = FITTED_TO
     normalise: Normalise
@@ -203,16 +205,21 @@ class ConvDepthsEncoder(Encoder):
         was_training = self.training
         self.eval()
         round_as_saved(self.conv)  # first, since components of low variance amplify every difference below them
-        count, size = 0, len(self.mean)
+        count, size, shift = 0, len(self.mean), None
         total, products = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64)
         for batch in batches:
             x = self.features(batch)
+            shift = x.mean(0) if shift is None else shift  # or a constant's variance would be rounding
+            x = x - shift
             total += x.sum(0).cpu()  # not every device has float64
             products += (x.T @ x).cpu()
             count += len(x)
         mean = total / count
         covariance = products / count - torch.outer(mean, mean)
-        scale = self.weight.cpu().double() / covariance.diagonal().clamp(min=1e-12).sqrt()
+        assert shift is not None  # there is a batch
+        mean, variance = mean + shift.cpu().double(), covariance.diagonal()
+        varies = variance > 1e-10 * mean.square()
+        scale = torch.where(varies, self.weight.cpu().double() / variance.clamp(min=1e-12).sqrt(), 0.0)
         variances, directions = torch.linalg.eigh(scale[:, None] * covariance * scale)  # rising
         kept = min(self.components.shape[1], size, count // IMAGES_A_COMPONENT)  # the others stay 0
         variances, directions = variances.flip(0)[:kept], directions.flip(1)[:, :kept]

@@ -122,7 +122,11 @@ class PatchComponents(nn.Module):
         self.mean.copy_(features.mean(0))
         centred = features - self.mean
         variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))  # rising
-        count = min(self.components.shape[1], len(images) // IMAGES_A_COMPONENT)  # the others stay 0
+        wanted = self.components.shape[1]
+        count = min(wanted, len(images) // IMAGES_A_COMPONENT)  # the others stay 0
+        if count < wanted:
+            print(f"{len(images):,} images determine only {count} of {wanted} components of patch features; the others "
+                  "are 0", flush=True)
         if count:
             self.components[:, -count:] = directions[:, -count:] / variances[-count:].clamp(min=1e-6).sqrt()
 
@@ -144,7 +148,7 @@ def patch_targets(fitted: PatchComponents, data: DeviceData, precision: str) -> 
     batch = evaluation_batch(data.image_shape)
     for part, target in zip(data.images.split(batch), targets.split(batch), strict=True):
         target.copy_(fitted(to_float(part), DTYPES[precision]))
-    return targets, len(targets) * forward_flops(fitted.features, *data.image_shape)
+    return targets, len(targets) * forward_flops(fitted, *data.image_shape)
 
 
 class FeatureDecoder(nn.Module):

@@ -322,7 +322,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_init_scores_trains_or_fine_tunes_the_encoder_of_another_run(capsys, tmp_path, trained: Path) -> None:
     from safetensors.torch import load_file
 
-    start = ["--dataset", "digits", "--init", str(trained), "--precision", "float32", "--results-dir", str(tmp_path)]
+    start = ["--dataset", "digits", "--init", str(trained), "--precision", "bfloat16", "--results-dir", str(tmp_path)]
     first = read_record(trained)
     for words in (["--task", "1.2.3", "--epochs", "0"], ["--task", "1.2.1", "--epochs", "1"],
                   ["--task", "1.2.3", "--epochs", "0", "--labels", "0.1"],
@@ -338,7 +338,8 @@ def test_init_scores_trains_or_fine_tunes_the_encoder_of_another_run(capsys, tmp
         assert record.recipe.fields["widths"] == [8, 16]
     rescored = records["1.2.3", 1.0, False]
     assert (rescored.history, rescored.derived.steps, rescored.selection.epoch) == ([], 0, 0)
-    assert rescored.headline == first.headline  # the same frozen encoder and classifier
+    for name in ("test/uniformity", "test/effective_rank", "test/knn_top1"):  # the same frozen encoder
+        assert rescored.metrics[name] == first.metrics[name]
     tuned = records["1.2.3", 0.1, True]
     assert (len(tuned.history), tuned.selection.epoch) == (1, 1)
     assert tuned.derived.steps == tuned.history[-1].step > 0
@@ -389,7 +390,7 @@ def test_a_damaged_or_missing_start_is_one_line(capsys, tmp_path, trained: Path)
     weights.unlink()
     code, _, err = call(capsys, *start, "--dataset", "digits")
     assert (code, len(err)) == (1, 1)
-    assert "train the run again (--task 1.2.3 --method " in err[0] and "_run2.json)" in err[0]
+    assert "train the run again (--task 1.2.3 --dataset digits --method " in err[0] and "_run2.json)" in err[0]
     assert not list((tmp_path / "out").glob("*.json"))
 
 

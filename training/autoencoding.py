@@ -6,10 +6,10 @@
 Encoder and decoder minimise the mean absolute error of the pixels (L1; --loss mse: the mean squared error), or in one
 method an error of features.  The decoder only serves to train the encoder (in patches, only to show reconstructions),
 whose 128-d latent is then frozen and scored by `evaluation/scores.py`.  The methods (autoencoding_recipe.py) differ in
-the encoder's input and in the target: the image after its random shift or flip (plain, denoising, masked), or the image
-before its crop, flip and change of colours (augmented, patches).  Departures: the noise is not clipped; the masked
-autoencoder keeps the missing pixels' places (a transformer would drop those tokens) and its loss counts all pixels,
-since the decoder reads only the latent.
+the encoder's input and in the target: the image after its random shift or flip (plain, denoising, masked), the whole
+image from which a crop was taken (augmented), or that image's features (patches).  Departures: the noise is not
+clipped; the masked autoencoder keeps the missing pixels' places (a transformer would drop those tokens) and its loss
+counts all pixels, since the decoder reads only the latent.
 """
 
 import torch
@@ -18,13 +18,11 @@ from torch import Generator, Tensor, nn
 
 from models.decoders import build_decoder
 from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents, patch_targets
-from training.augment import augmented, colour_jitter
+from training.augment import augmented, colour_jitter, random_affine, uniform
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import Loop, Setup, Trained, new_encoder
 from utils.compute import distributed
 from utils.images.on_device import DeviceData, to_float
-
-CROPPED = ("augmented", "patches")  # the methods that reconstruct the whole image from the augmented one
 
 
 def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained:
@@ -49,10 +47,14 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
         return (features(z) - targets[index]).square().mean() + pixel_error(decoder(z.detach()), images, "l1")
 
     def augmented_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
-        images = augmented(data.images[index], recipe, generator)
-        seen = corrupt(images, missing, recipe, generator)
-        intact = to_float(data.images[index]) if recipe.method in CROPPED else images
-        return reconstruction_loss(seen, intact, index), None
+        if recipe.method != "augmented":
+            images = augmented(data.images[index], recipe, generator)
+            target = to_float(data.images[index]) if on_features else images
+        else:  # the target is mirrored along with the crop, which does not show whether it was
+            mirrored = uniform(len(index), 0, 1, generator) < (0.5 if recipe.flip else 0)
+            images = augmented(data.images[index], recipe, generator, mirrored)
+            target = random_affine(to_float(data.images[index]), generator, flip=mirrored)
+        return reconstruction_loss(corrupt(images, missing, recipe, generator), target, index), None
 
     def validation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
         images = to_float(data.images[index])
@@ -79,8 +81,9 @@ def corrupt(images: Tensor, missing: Tensor, recipe: AutoencodingRecipe, generat
     if recipe.method == "masked":
         masked = random_squares(images, recipe.mask_ratio, recipe.mask_patch, generator)
         return torch.where(masked, missing.view(1, -1, 1, 1), images)
-    if recipe.method in CROPPED:
-        return colour_jitter(images, generator, strength=recipe.colour_noise, probability=0.8, grey_probability=0.2)
+    if recipe.method in ("augmented", "patches"):
+        return colour_jitter(images, generator, strength=recipe.colour_noise, probability=0.8,
+                             grey_probability=0.2 if recipe.colour_noise else 0.0)
     return images
 
 

@@ -38,7 +38,7 @@ METHODS = {  # in the order of --help and the report
         objective="{r.loss_in_words} (validation: from intact images)",
         title="1.2.1 augmented: L1 reconstruction from a changed crop",
         source="augmented autoencoder: Sundermeyer et al. 2018",
-        text="The encoder receives a random crop t(x) in other colours; the decoder reconstructs the whole, intact "
+        text="The encoder receives a random crop t(x) with changed colours; the decoder reconstructs the whole, intact "
              "image. So the latent must contain what the crop reveals about its surroundings, and need not contain "
              "where the crop was or how its colours were changed.",
         typst="cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(t(x_i))) ||)_1",
@@ -52,7 +52,7 @@ METHODS = {  # in the order of --help and the report
         text="The decoder h reconstructs not the pixels but frozen features φ(x): how strongly each location of the "
              "image resembles each of many whitened patches, averaged over the quarters of the image. The target is "
              "their first K principal components (directions U, variances Λ, mean μ), each divided by its standard "
-             "deviation so that all components count equally. The encoder receives a random crop t(x) in other "
+             "deviation so that all components count equally. The encoder receives a random crop t(x) with changed "
              "colours. A second decoder, of pixels, is trained alongside by L1 and does not shape the latent.",
         typst="cal(L) = 1/(N K) sum_(i=1)^N lr(|| h(f(t(x_i))) - Lambda^(-1 \\/ 2) U^top (phi(x_i) - mu) ||)^2",
         alt="the mean over N images and K components of the squared difference between h of f of the changed image "
@@ -79,7 +79,8 @@ class AutoencodingRecipe(FrozenRecipe):
                              methods=("masked",))
     mask_patch: int = knob(4, "side of the squares, pixels", least=1, methods=("masked",))
     colour_noise: float = knob(0.4, "largest relative change of brightness, contrast, saturation of the encoder's "
-                               "input; the hue changes by a quarter of it", least=0, most=1,
+                               "input; the hue changes by a quarter of it, and a fifth of the inputs become grey; 0: "
+                              "unchanged colours", least=0, most=1,
                                 methods=("augmented", "patches"))
     target_filters: int = knob(512, "number of whitened patches; the responses to them are reconstructed",
                                least=1, most=65536, methods=("patches",))

@@ -40,7 +40,10 @@ def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: 
     try:
         return train_jointly(encoder, joint, data, setup)
     except Diverged as error:
-        raise Diverged(error.loss, error.epoch, error.step, error.history, "--finetune-learning-rate") from None
+        remedy = "--finetune-learning-rate"
+        if recipe.epochs:
+            remedy += ", and fine-tune a finished run (--init RECORD --epochs 0), which keeps its encoder"
+        raise Diverged(error.loss, error.epoch, error.step, error.history, remedy) from None
 
 
 def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:

@@ -37,8 +37,7 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
             loop.step(contrastive_loss, index, then=method.after_step)
         loop.end_epoch(contrastive_loss)
     trained = loop.finished()
-    if trained.history:
-        encoder.fit_readout(data.train_batches())
+    encoder.fit_readout(data.train_batches())
     return trained
 
 

@@ -91,14 +91,18 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
             check_subset(dataset, recipe.subset)
             if isinstance(recipe, Recipe):
                 check_divides(recipe.batch_size, processes())
+                if recipe.finetune:
+                    batch = as_json(TASKS["1.2.2"].default_recipe(family))["batch_size"]
+                    check_divides(batch, processes(), "--finetune: its batch size")
             stem = f"{name}_{short_name(dataset, arguments.image_size)}_{method}"
             suffix = "" if recipe == default else f"_{recipe_hash(as_json(recipe))}"
             if init:
                 suffix += f"_from-{init.run.task}-{init.run.method}"
             if arguments.quick:
                 if isinstance(recipe, Recipe) and recipe.epochs:
-                    recipe = dataclasses.replace(recipe, epochs=1)
-                    origins["epochs"] = "--quick"
+                    short: dict[str, Any] = {"epochs": 1} | ({"finetune_epochs": 1} if recipe.finetune else {})
+                    recipe = dataclasses.replace(recipe, **short)
+                    origins |= dict.fromkeys(short, "--quick")
                 suffix += "_quick"
             for seed in dict.fromkeys(arguments.seed):
                 path = arguments.results_dir / f"{stem}_seed{seed}{suffix}.json"
@@ -112,6 +116,9 @@ def chosen_recipe(arguments: Arguments, task: Task, family: str, method: str,
     long = arguments.recipe == "long"
     default = task.default_recipe(family, method, long=long)
     given = {field: value for field, value in flag_values(arguments, task.recipe).items() if default.uses(field)}
+    # 15.0 degrees, where the table has 15, would be recorded as another setting
+    given = {field: getattr(default, field) if value == getattr(default, field) else value
+             for field, value in given.items()}
     fields = init.recipe.fields if init else {}
     inherited: dict[str, Any] = {field: tuple(value) if isinstance(value, list) else value
                                  for field, value in fields.items() if field in ENCODER_FIELDS}

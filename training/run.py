@@ -22,7 +22,7 @@ from training.checkpoints import LAST, Checkpoint, Checkpoints, differences, new
 from training.classification import finetune
 from training.contrastive import random_view
 from training.contrastive_recipe import ContrastiveRecipe
-from training.loop import Diverged, Setup, Trained
+from training.loop import NOT_TRAINED, Diverged, Setup, Trained, new_encoder
 from training.plan import Planned
 from training.tasks import TASKS, setting_of
 from utils.command_line import Arguments, processes
@@ -33,7 +33,7 @@ from utils.errors import RunError, UsageError
 from utils.files import remove_temporary
 from utils.images.datasets import Dataset, load_dataset
 from utils.images.on_device import DeviceData
-from utils.recipe import FrozenRecipe, LatentRecipe, as_json
+from utils.recipe import FrozenRecipe, LatentRecipe, Recipe, as_json
 from utils.records import schema
 from utils.records.arrays import read_arrays, write_arrays
 from utils.records.environment import choose_device, describe, load_since, work_of_others
@@ -172,7 +172,7 @@ def open_checkpoints(planned: Planned, dataset: Dataset, setup: Setup, arguments
         for other, begun in other_unfinished(planned):
             differing = f"{other} is unfinished, and differs: {differences(begun.identity, identity)}"
             if arguments.resume:
-                raise UsageError(f"--resume: {differing}; give its flags to resume it")
+                raise UsageError(f"--resume: {differing}; repeat its flags to resume it, or leave out --resume")
             print(f"{differing}; it is left unchanged", flush=True)
         if arguments.resume:
             print("--resume: there is no unfinished run; starting from the beginning", flush=True)
@@ -184,7 +184,7 @@ def other_unfinished(planned: Planned) -> list[tuple[Path, Checkpoint]]:
 
     Quick runs are matched only with quick runs.
     """
-    stem = planned.path.stem[: planned.path.stem.index(f"_seed{planned.seed}")] + f"_seed{planned.seed}"
+    stem = planned.path.stem[: planned.path.stem.rindex(f"_seed{planned.seed}")] + f"_seed{planned.seed}"
     found = [folder for folder in sorted(planned.path.parent.glob(f"*{schema.UNFINISHED}"))
              if re.match(rf"{re.escape(stem)}(_|$)", folder.stem) and folder.stem != planned.path.stem
              and folder.stem.endswith("_quick") == planned.path.stem.endswith("_quick")]
@@ -310,7 +310,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
             if not setup.quick and dataset.image_shape[0] in (1, 3):
                 shown = dataset.test_images[scores.arrays["map_index"]]
                 artifacts["thumbnails"] = write_thumbnails(path.parent, dataset.name, shown, owner=path.stem)
-        other_load = load_since(work_before, time.monotonic() - clock)
+        other_load = load_since(work_before, time.monotonic() - clock) if processes() == 1 else None
         return write(
             path, begun.status, dataclasses.replace(trained, modules=scores.modules), scores.flops,
             environment=environment.model_copy(update={"other_load": other_load}),
@@ -320,7 +320,10 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
 
     try:
         with checkpoints.stoppable() if checkpoints else nullcontext():
-            trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
+            if isinstance(recipe, Recipe) and not recipe.epochs:
+                trained = Trained({"encoder": new_encoder(recipe, data, setup).eval()}, [], NOT_TRAINED, 0, 0.0)
+            else:
+                trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
             if isinstance(recipe, FrozenRecipe) and recipe.finetune:
                 trained = trained.then(finetune(trained.modules["encoder"], recipe, data, setup))
         return distributed.from_first(lambda: score_and_write(trained))

@@ -244,11 +244,12 @@ def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
                 raise UsageError(f"{name} {number}: must be {words} {allowed[bound]}")
 
 
-def check_divides(batch_size: int, processes: int) -> None:
+def check_divides(batch_size: int, processes: int, name: str = "--batch-size") -> None:
     """UsageError unless batches of this size divide evenly over the processes, with at least two images each."""
     if processes > 1 and (batch_size % processes or batch_size < 2 * processes):
-        raise UsageError(f"--batch-size {batch_size}: is shared by {processes} processes, so give a multiple of "
-                         f"{processes}, {2 * processes} or more")
+        remedy = (f"give a multiple of {processes}, {2 * processes} or more" if name == "--batch-size" else
+                  "use another number of processes")
+        raise UsageError(f"{name} {batch_size}: is shared by {processes} processes, so {remedy}")
 
 
 def flag_of(name: str) -> str:

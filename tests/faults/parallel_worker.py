@@ -46,6 +46,7 @@ CASES: dict[str, tuple[str, str, dict]] = {
     "cmc": ("1.2.3", "cmc", HEADS),
     "rotnet": ("rotation", "rotnet", {}),
     "finetune": ("rotation", "rotnet", {"epochs": 1, "finetune": True, "finetune_epochs": 6}),
+    "depths": ("1.2.2", "joint", {"encoder": "conv_depths"}),  # its linear latent is not used
     "vit": ("1.2.2", "joint", {"encoder": "vit", "widths": (32,)}),
 }
 
@@ -65,7 +66,7 @@ CHANGES: dict[str, Callable[[], object]] = {
     "local norms": lambda: patch.object(distributed, "share_norms", lambda modules: None),
     "ungathered": lambda: patch.object(contrastive_methods, "distributed", SimpleNamespace(gather=lambda x: x)),
     "own numbers": lambda: patch.object(distributed, "draw", own_numbers()),
-    "own gradients": lambda: patch.object(distributed, "averaged", lambda modules, function: function),
+    "own gradients": lambda: patch.object(distributed, "averaged", lambda modules, function, unused: function),
 }
 
 

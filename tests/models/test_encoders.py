@@ -223,6 +223,21 @@ def test_the_readout_of_all_depths_is_the_pca_of_standardised_pooled_maps(shape,
     assert encoder.trunk(x[:4, :, 1:-1, 1:-1] if shape[1] > 8 else x[:4]).shape == (4, 10)
 
 
+def test_a_readout_gives_no_weight_to_features_that_are_constant() -> None:
+    """Where only the centre of the images varies, most pooled features are constants plus rounding."""
+    x = torch.full((2000, 3, 32, 32), 0.7)
+    x[:, :, 14:18, 14:18] = images(2000, (3, 4, 4))
+    encoder = build_encoder("conv_depths", (3, 32, 32), (8, 16, 16), 20, "max")
+    encoder.fit_to_data(x)
+    encoder.fit_readout(x.split(500))
+    with torch.no_grad():
+        features = encoder.eval().features(x)
+        constant = features.std(0) < 1e-5 * features.mean(0).abs()
+        assert constant.sum() > 20
+        assert encoder.components[constant].abs().max() == 0
+        torch.testing.assert_close(encoder(x).std(0), torch.ones(20), rtol=0, atol=0.05)
+
+
 def test_a_readout_is_fitted_again_from_batches_and_leaves_the_network_unchanged() -> None:
     encoder, x = build_encoder("conv_depths", (1, 8, 8), (8, 16), 4, "max"), images(200, (1, 8, 8))
     encoder.fit_to_data(x)

@@ -203,3 +203,25 @@ def test_a_batch_that_cannot_be_shared_is_refused(size: int, fits: bool) -> None
         return
     with pytest.raises(UsageError, match=f"--batch-size {size}: is shared by 3 processes, so give a multiple of 3"):
         check_divides(size, 3)
+
+
+def test_fine_tuning_in_several_processes_is_refused_where_its_batches_cannot_be_shared(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.plan.processes", lambda: 8)
+    words = ["--task", "1.2.3", "--batch-size", "256"]
+    planned(*words, dataset="mnist")
+    with pytest.raises(UsageError, match="--finetune: its batch size 250: is shared by 8 processes"):
+        planned(*words, "--finetune", dataset="mnist")
+
+
+def test_a_default_given_as_a_flag_changes_neither_name_nor_record() -> None:
+    for words in (["--rotate-degrees", "15"], ["--rotate-degrees", "15.0"], ["--translate", "0"]):
+        (default,), (given,) = (planned("--task", "1.2.3", *more, dataset="mnist") for more in ([], words))
+        assert given.path == default.path and given.overridden == []
+        assert json.dumps(as_json(given.recipe)) == json.dumps(as_json(default.recipe))
+
+
+def test_quick_shortens_fine_tuning_too() -> None:
+    (run,) = planned("--task", "1.2.3", "--quick", "--finetune", dataset="digits")
+    assert (run.recipe.epochs, run.recipe.finetune_epochs) == (1, 1)
+    assert run.origins["finetune_epochs"] == "--quick"

@@ -262,8 +262,12 @@ class _Loss(nn.Module):
         return self.function(*arguments)
 
 
-def averaged(network: nn.Module, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The loss function, such that its backward pass gives the network's parameters the processes' mean gradient."""
+def averaged(network: nn.Module, function: Callable[..., Any], some_unused: bool) -> Callable[..., Any]:
+    """The loss function, such that its backward pass gives the network's parameters the processes' mean gradient.
+
+    some_unused: whether the loss does not depend on some of the parameters.
+    """
     if world_size() == 1:
         return function
-    return nn.parallel.DistributedDataParallel(_Loss(network, function), forward_sync_buffers=False)
+    return nn.parallel.DistributedDataParallel(_Loss(network, function), forward_sync_buffers=False,
+                                               find_unused_parameters=some_unused)

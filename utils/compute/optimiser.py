@@ -43,6 +43,12 @@ class MasterOptimiser:
                                        lr=self.scale * learning_rate, betas=BETAS, fused=self.on_gpu or None,
                                        capturable=self.on_gpu)
 
+    @torch.no_grad()
+    def start_from(self, exact: list[Tensor]) -> None:
+        """Set the float32 copies to these weights, which the network has only rounded."""
+        for master, weight in zip(self.masters, exact, strict=True):
+            master.copy_(weight)
+
     def masters_of(self, module: nn.Module) -> list[Tensor]:
         """The float32 copies of a part of the network's parameters, in the order of module.parameters()."""
         masters = {id(weight): master for weight, master in zip(self.weights, self.masters, strict=True)}

@@ -111,3 +111,13 @@ def test_restored_weights_are_the_masters_in_their_own_shapes(dtype) -> None:
     assert [p.shape for p in net.parameters()] == shapes
     for p, master in zip(net.parameters(), optimiser.masters_of(net), strict=True):
         assert p.dtype == torch.float32 and torch.equal(p.detach().flatten(), master.detach().flatten())
+
+
+def test_copies_start_from_the_weights_before_rounding() -> None:
+    net = convolutions()
+    exact = [p.detach().clone() for p in net.parameters()]
+    optimiser = MasterOptimiser(cast(net, torch.bfloat16), 1e-2, 0.0)
+    assert not all(torch.equal(p.float(), before) for p, before in zip(net.parameters(), exact, strict=True))
+    optimiser.start_from(exact)
+    optimiser.restore_float32()
+    assert all(torch.equal(p, before) for p, before in zip(net.parameters(), exact, strict=True))
