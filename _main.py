@@ -1,8 +1,8 @@
 """Learn a 128-dimensional latent, score it and write a record.  `python _main.py --help` shows how.
 
 To follow a run: this file -> training/plan.py (which runs) -> training/run.py (trains and records them) -> the task's
-script, which training/tasks.py names, such as training/contrastive.py -> training/loop.py (its steps) ->
-evaluation/scores.py (its scores).
+script, which training/tasks.py names, such as training/contrastive.py with contrastive_methods.py and losses.py ->
+training/loop.py (its steps) -> evaluation/scores.py (its scores) -> utils/records/schema.py (the record).
 """
 
 from utils.command_line import Parser, exit_code, leave, prepare_imports, processes, raise_on_interrupt
@@ -27,11 +27,11 @@ EXAMPLES = f"""\
 examples:
   print a run's hyper-parameters; try it in seconds on a few images; run it:
     python _main.py --task 1.2.3 --dataset cifar10 --show-recipe
-    python _main.py --task 1.2.3 --dataset cifar10 --quick
+    python _main.py --task 1.2.3 --dataset digits --quick
     python _main.py --task 1.2.3 --dataset cifar10
   every task with three seeds; every contrastive method:
     python _main.py --task all --dataset digits --seed 0 1 2
-    python _main.py --task 1.2.3 --dataset mnist --method all
+    python _main.py --task 1.2.3 --dataset digits --method all
   your own images, one sub-folder per class; other hyper-parameters:
     python _main.py --task 1.2.2 --dataset folder:PATH
     python _main.py --task 1.2.3 --dataset mnist --temperature 0.5 --epochs 20
@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", nargs="+", metavar="METHOD",
                         help="one or more methods of the task, or all; the defaults are listed above")
     parser.add_argument("--recipe", default="default", choices=("default", "long"),
-                        help=f"long: published settings for hours on a fast GPU, with a ResNet18, not measured here; "
+                        help=f"long: published settings for a GPU, with a ResNet18, not measured here; "
                              f"exists for {long_recipes.in_words()}. Other flags change it further")
     parser.add_argument("--init", type=Path, metavar="RECORD",
                         help="start from the encoder of this record's run instead of random weights; this also sets "

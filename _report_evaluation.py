@@ -17,7 +17,7 @@ EXAMPLES = """examples:
   python _report_evaluation.py --readme README.md   only rewrite README's table
   python _report_evaluation.py --playground p.html  a page that runs the models
   python _report_evaluation.py grade --help         grade a class
-  python _report_evaluation.py grade --check mine   check your own submission
+  python _report_evaluation.py grade --check handin   check your own submission
 
 """
 
@@ -110,6 +110,6 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    grading = sys.argv[1:2] == ["grade"]
+    grading = sys.argv[1:2] == ["grade"] and not any(word.startswith("--check") for word in sys.argv)
     kept = "scores so far are kept; the same command resumes" if grading else "no file was changed"
     sys.exit(exit_code(lambda: main(sys.argv[1:]), kept))

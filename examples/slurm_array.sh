@@ -20,4 +20,4 @@ cd "${SLURM_SUBMIT_DIR:-.}"
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-2}"  # the same for all jobs: it changes the last digits of results
 source .venv/bin/activate
 # One job downloads the data while the others wait.  exec: the signal reaches Python, not the shell that started it.
-exec python _main.py --task all --dataset all --seed 0 1 2 --results-dir results
+exec python _main.py --task all --dataset all --seed 0 1 2 --results-dir cluster

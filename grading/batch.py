@@ -17,7 +17,7 @@ from tqdm import tqdm
 from grading.flags import hidden_gap
 from grading.manifest import Assignment, read_assignment
 from grading.output import folder_names, write_grades
-from grading.points import grade, one_seed, outcome
+from grading.points import grade, may_earn, one_seed, outcome
 from grading.score import MANY, Evidence, Scorer, Truth, evidence_of, load_truth
 from grading.submission import Source, find_submissions, is_archive, real, tops
 from report import show
@@ -104,7 +104,7 @@ def notes(assignment: Assignment, evidence: dict[str, Evidence]) -> list[str]:
     if assignment.metadata:
         found.append(f"times and names of submitters come from {assignment.metadata}; --manifest FILE overrides it")
     elif not assignment.days_late and assignment.rubric.late:
-        found.append("nobody is late without a manifest (--manifest)")
+        found.append("there is no class list (--manifest), so nobody is late")
     return [note for note in found if note]
 
 
@@ -159,11 +159,12 @@ def check(submission: Path, data_dir: Path, timeout: float) -> None:
         evidence = evidence_of(sources, load_truth((), data_dir, None, Path(scratch)), scorer, None)
         if datasets := {run.dataset for run in evidence.runs} & set(DATASETS):
             evidence = evidence_of(sources, load_truth(datasets, data_dir, None, Path(scratch)), scorer, None)
-    accepted = [run for run in evidence.runs if run.accuracy is not None]
+    accepted = [run for run in evidence.runs if run.accuracy is not None and may_earn(run)]
     for run in evidence.runs:
         found = f"NOT accepted: {run.file}: "
         if run.accuracy is not None:
-            found = (f"accepted: {run.file}: {run.task} on {run.dataset}, {run.method}, seed {run.seed}: "
+            found = (f"{'accepted' if may_earn(run) else 'verified, but earns nothing'}: {run.file}: {run.task} on "
+                     f"{run.dataset}, {run.method}, seed {run.seed}: "
                      f"{run.correct_verified} of {run.n} test images correct; ")
         print(show.plain(found + outcome(run)))
     for run, other in combinations(accepted, 2):
@@ -172,7 +173,8 @@ def check(submission: Path, data_dir: Path, timeout: float) -> None:
     for line in evidence.refused:
         print(show.plain(f"left out: {line}"))
     if evidence.trouble or evidence.ended:
-        raise RunError(f"{submission}: the submission {show.plain(evidence.trouble or evidence.ended)}")
+        words = f"the submission {evidence.trouble}" if evidence.trouble else evidence.ended
+        raise RunError(f"{submission}: {show.plain(words)}")
     print(f"{len(accepted)} of {show.plural(len(evidence.runs), 'record')} accepted")
     if left := len(evidence.runs) - len(accepted):
-        raise PartlyDone(f"{show.plural(left, 'record')} would not be accepted")
+        raise PartlyDone(f"{show.plural(left, 'record')} would earn nothing")

@@ -32,9 +32,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
                         "submission in FOLDER (or a .zip file); no SUBMISSIONS, --rubric or --out")
     parser.add_argument("--rubric", type=Path, metavar="FILE", help="what earns points (YAML)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the grades")
-    parser.add_argument("--manifest", type=Path, metavar="FILE", help="when each student submitted (YAML, CSV, or "
-                        "Gradescope's submission_metadata.yml; default: that file in SUBMISSIONS); without one nobody "
-                        "is late")
+    parser.add_argument("--manifest", type=Path, metavar="FILE", help="class list: who is in the class, when each "
+                        "student submitted, and extensions (CSV, YAML, or Gradescope's submission_metadata.yml; "
+                        "default: that file in SUBMISSIONS); without one nobody is late")
     parser.add_argument("--overrides", type=Path, metavar="FILE", help="points set by the teacher (YAML), applied last")
     parser.add_argument("--holdout", type=Path, metavar="FILE",
                         help="images that students do not have (.npz: mnist_images, mnist_labels, ...)")
@@ -75,4 +75,5 @@ def main(argv: list[str]) -> None:
     print("\n".join([f"grades: {args.out / 'grades.csv'}", f"class:  {args.out / 'class.html'}",
                      *(f"note:   {note}" for note in notes)]))
     if ungraded:
-        raise PartlyDone(f"not gradable: {'; '.join(ungraded)}")
+        raise PartlyDone("the grades were written, except for what could not be graded, or not completely: "
+                         + "; ".join(ungraded))

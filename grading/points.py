@@ -101,12 +101,18 @@ def claim_holds(run: ScoredRun) -> bool:
     return agree(run.claimed, run.correct_verified, run.n)
 
 
+def may_earn(run: ScoredRun) -> bool:
+    """Whether a verified run can earn points: a control and a latent that labels have shaped cannot."""
+    return not run.labelled and run.task != "control"
+
+
 def outcome(run: ScoredRun) -> str:
     """What became of a record, for its student: whether it was verified, and what does not count."""
     if run.accuracy is None:
         return run.reason
-    found = ["the claim holds" if claim_holds(run) else "the claim does not hold; the verified accuracy counts"]
-    if run.labelled or run.task == "control":
+    found = ["its accuracy is confirmed" if claim_holds(run) else
+             "its accuracy is not confirmed; the verified one counts"]
+    if not may_earn(run):
         found.append(f"{'trained with labels' if run.labelled else 'a control'}, so it earns nothing")
     if run.reason or run.reconstructions:
         found.append(run.reason or "its reconstructions are verified")

@@ -12,9 +12,9 @@ from utils.images.datasets import recipe_family
 
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
-SIGNIFICANCE = ("Significance is by McNemar's test with Holm's correction, of the runs with the lowest seed that both "
-                "rows have; other seeds may give another verdict. Without a common seed, it is by 95 % intervals that "
-                "do not overlap.")
+SIGNIFICANCE = ("A difference is called significant if McNemar's test with Holm's correction finds it for the lowest "
+                "seed that both rows have, and the mean over seeds agrees in direction. Other seeds may give another "
+                "verdict. Without a common seed, the 95 % intervals must not overlap.")
 
 
 def abstract(results: Results, curves: dict[str, list[stats.Curve]], rejected: list[Rejected]) -> list[str]:
@@ -59,7 +59,8 @@ def coverage(results: Results) -> str:
         return f"{text}."
     by = f", by {f'{100 * over[0]:.2f} to ' if len(over) > 1 else ''}{points(over[-1])}" if over else ""
     beaten = "all" if len(over) == len(rows) > 1 else f"{len(over) or 'none'} of these"
-    text += f", and {beaten} {'exceed' if len(over) > 1 else 'exceeds'} the reference{by}."
+    several = len(over) > 1
+    text += f", and {beaten} {'exceed their references' if several else 'exceeds the reference'}{by}."
     cheap = sum((row.control or 0) > (row.reference or 1) for row in rows)
     missing = show.listing([f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing])
     return (text + (f" The best control exceeds {cheap} of these {len(rows)} references, too." if cheap else "")

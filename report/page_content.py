@@ -18,7 +18,8 @@ from report.summary import Results, Row, by_dataset, dataset_name, row_name, tas
 from report.verification import Verdict, verification_sentence, verification_table
 
 LABEL_COMMANDS = ["python _main.py --task 1.2.2 --dataset mnist --labels 0.01",
-                  "python _main.py --task 1.2.3 --dataset mnist --init RECORD --labels 0.01 --finetune"]
+                  "python _main.py --task 1.2.3 --dataset mnist --init results/1.2.3_mnist_simclr_seed0.json "
+                  "--epochs 0 --labels 0.01 --finetune"]
 PREFIX = "paper-"  # of the names of drawings that only the PDF shows
 MOST_DATASETS = 4  # in the PDF's figure of maps
 

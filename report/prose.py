@@ -45,8 +45,8 @@ READING = {  # term: explanation
     "Labels, learned dimensions":
         "Which labels shaped the latent, and how many of its dimensions training could change. A hybrid latent joins "
         "learned dimensions to frozen patch components; a control has none that were learned. The labels are "
-        "those of the training; every recipe was chosen by the accuracy on labelled validation images, also for few "
-        "labels.",
+        "those of the training. Recipes were chosen with validation labels even where training used none or few; see "
+        "Selection for the exceptions.",
     "95 % interval, images":
         "The score interval (Wilson 1927) of the mean accuracy, with the number of test images as its n: how much the "
         "result could vary with another test set of the same size and kind. It does not cover the seeds.",
@@ -59,9 +59,10 @@ READING = {  # term: explanation
         "random weights, and the first 128 principal components of the pixels and of frozen patch features, which are "
         "fitted to the training images in closed form.",
     "Read at every depth":
-        "With encoder conv_depths (task 1.2.3 except cmc, and one control) the latent is not the vector that training "
-        "shapes. It is the first 128 principal components, each divided by its standard deviation, of the pooled "
-        "outputs of all blocks, fitted to the training images without labels after training.",
+        "With encoder conv_depths (the default of 1.2.3 on MNIST and CIFAR-10 except for cmc, and of one control) the "
+        "latent is not the vector that training shapes. It is the first 128 principal components, each divided by its "
+        "standard deviation, of the pooled outputs of all blocks, fitted to the training images without labels; in "
+        "these rows after training.",
     "Reference, difference":
         "The accuracy given as the task's reference, and test accuracy minus reference in percentage points. The "
         "references are published results of coursework of this kind: one run each, without seeds or intervals, "
@@ -87,8 +88,9 @@ READING = {  # term: explanation
         "1979) covers all pairs of the data set. The test compares two trained networks, one seed each, not the two "
         "methods over all seeds.",
     "Selection":
-        "Epochs and recipes were selected on the validation images, with two exceptions: BYOL's batch norms, momentum "
-        "and heads, and the recipe of fine-tuning, were chosen on test images. "
+        "The encoder is taken after its last epoch, and the classifier that scores it after its best epoch on the "
+        "validation images. Recipes were selected on the validation images, with two exceptions: BYOL's batch norms, "
+        "momentum and heads, and the recipe of fine-tuning, were chosen on test images. "
         "1.2.2's progressive resizing on CIFAR-10 was kept for its lower cost, although its validation accuracy was "
         "lower and its test accuracy higher.",
     "Minutes":
@@ -101,14 +103,14 @@ SOURCES = {"mnist": "LeCun et al. 1998", "cifar10": "Krizhevsky 2009", "digits":
 
 PROBLEM = (
     "A latent is a short vector that represents an image. If images of one class lie close together in it, a simple "
-    "classifier can tell the classes apart from few labels. Autoencoders learn such vectors without labels, by "
+    "classifier needs only a few labels to tell the classes apart. Autoencoders learn such vectors without labels, by "
     "reconstructing the image (Hinton and Salakhutdinov 2006; Vincent et al. 2010). Contrastive methods learn them "
     "without labels, too, by giving two augmented views of an image similar vectors (van den Oord et al. 2018; Chen et "
     "al. 2020).")
 
 LIMITS = [
-    "No interval covers what is the same for all runs: the validation split, and the random patches that are the "
-    "filters of patch features.",
+    "No interval covers what is the same for all runs: the validation split, and the random patches that serve as "
+    "filters for the patch features.",
     "MNIST and CIFAR-10 have been used to compare methods for many years; a small gain on their test sets need not "
     "carry over to new images.",
     "Runs with few labels use one fixed selection of images and one seed.",

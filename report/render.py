@@ -128,7 +128,7 @@ def build_pdf(page: dict[str, Any], drawings: dict[str, Drawing], check: bool = 
         return typst.compile(  # type: ignore[call-overload]  # its stub does not list dictionaries
             files, font_paths=[str(FONTS)], ignore_system_fonts=True, pdf_standards=["ua-1"] if check else [])
     except typst.TypstError as error:
-        raise RunError(f"the PDF could not be set: {' '.join(str(error).split())}") from None
+        raise RunError(f"the PDF could not be typeset: {' '.join(str(error).split())}") from None
 
 
 def drawable(text: str, backslash: str = "\\") -> str:

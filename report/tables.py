@@ -81,7 +81,7 @@ def variations_table(rows: list[Row]) -> dict[str, Any] | None:
     lines = [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
               *(cell for part in cells(row) for cell in part)] for row in rows]
     return table("Variations: other encoders, fewer labels or images, an encoder from another run, any changed recipe. "
-                 "They are not counted in the table above.", head, lines, right=range(4, 11), heads=4,
+                 "They are not in the table of default recipes.", head, lines, right=range(4, 11), heads=4,
                  anchors=[row.anchor for row in rows]) if rows else None
 
 

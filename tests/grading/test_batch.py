@@ -36,7 +36,7 @@ def test_what_may_be_a_slip_of_the_teacher_s_is_noted() -> None:
     assignment = Assignment(rubric_of([[0.5, 0], [1, 80]], late=Late(percent_a_day=10)), absent=("kim", "zoe"))
     assert notes(assignment, {}) == [
         "the scale of criterion one ends at 80 of its 100 points", "no submission, 0 points: kim, zoe",
-        "nobody is late without a manifest (--manifest)"]
+        "there is no class list (--manifest), so nobody is late"]
     assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {}) == []
     assert notes(Assignment(rubric_of([[0.5, 0], [1, 100]])), {"subs": evidence_with()}) == [
         "one submission only, subs: is this the folder of the whole class?"]
@@ -91,7 +91,7 @@ def test_read_only_submissions_are_graded_and_a_read_only_folder_for_the_grades_
         pytest.skip("this system does not let root give up its right to write anywhere")
     for out, code, expected in (("closed", 1, "--out {}: cannot be written; choose"),
                                 ("closed/new", 1, "{}: cannot be written: Permission denied"),
-                                ("out", 3, "not gradable: eve: cannot be read: Permission denied")):
+                                ("out", 3, "not completely: eve: cannot be read: Permission denied")):
         done = subprocess.run([*prefix, sys.executable, ROOT / "_report_evaluation.py", "grade", tmp_path / "subs",
                                "--rubric", rubric_file, "--out", tmp_path / out, "--jobs", "1"],
                               capture_output=True, text=True, check=False)
@@ -124,7 +124,7 @@ def test_exit_code_3_lists_what_could_not_be_graded(rubric_file: Path, tmp_path:
     words = ["grade", str(tmp_path / "subs"), "--rubric", str(rubric_file), "--out", str(tmp_path / "out"),
              "--jobs", "1"]
     assert exit_code(lambda: _report_evaluation.main(words), "") == 3
-    assert ("not gradable: eve.tar.gz: neither a folder nor a .zip file; broken: contains nothing that is accepted "
+    assert ("not completely: eve.tar.gz: neither a folder nor a .zip file; broken: contains nothing that is accepted "
             "(broken.zip: damaged, or cannot be read") in capsys.readouterr().err
     evidence = Evidence.model_validate_json((tmp_path / "out" / "broken" / "evidence.json").read_bytes())
     assert evidence.trouble

@@ -414,8 +414,9 @@ def checkpoint_file(path: Path, record: Record) -> Path:
     if not checkpoint.is_file():
         run = record.run
         raise RecordError(f"{checkpoint}: no such file: if you moved the record, move its weights, too; if they are "
-                          f"not shipped, train the run again (--task {run.task} --method {run.method} --seed "
-                          f"{run.seed} and the flags of its recipe) and name the new record ({path.stem}_run2.json)")
+                          f"not shipped, train the run again (--task {run.task} --dataset {run.dataset} --method "
+                          f"{run.method} --seed {run.seed} and the flags of its recipe) and name the new record "
+                          f"({path.stem}_run2.json)")
     if sha256_file(checkpoint) != artifact.sha256:
         raise RecordError(f"{checkpoint}: its SHA-256 is not the one in the record")
     return checkpoint
