@@ -18,6 +18,7 @@ import resource
 import signal
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -55,6 +56,7 @@ def main() -> None:
     torch.set_num_threads(1)  # no other thread may be running when this process forks
     torch.set_grad_enabled(False)
     torch.set_flush_denormal(True)  # weights of 1e-39 would take a hundred times as long
+    shipped_weights()  # once, for every fork
     for line in sys.stdin:
         print(fork(json.loads(line)), flush=True)
 
@@ -176,6 +178,8 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, repor
     check_trained(record)
     if comes_with_repository(record):
         raise RecordError("this run comes with the repository; hand in one of your own")
+    if run.init and run.init.sha256 in shipped_weights():
+        raise RecordError("its encoder comes with the repository (--init); train one of your own")
     if run.dataset not in images:
         raise RecordError(f"{run.dataset} is not a data set of this assignment")
     gather(path, record, files)
@@ -204,6 +208,16 @@ def comes_with_repository(record: Record) -> bool:
         shipped = ROOT / "results" / record.artifacts["arrays"].name
         return read_record(shipped.with_suffix(".json")).run == record.run
     return False
+
+
+@cache
+def shipped_weights() -> frozenset[str]:
+    """SHA-256 of the weights of every record in results/."""
+    found = []
+    for path in sorted((ROOT / "results").glob("*.json")):
+        with suppress(OSError, RecordError):
+            found.append(read_record(path).artifacts["checkpoint"].sha256)
+    return frozenset(found)
 
 
 def check_trained(record: Record) -> None:

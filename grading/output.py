@@ -72,7 +72,8 @@ def lateness(grade: Grade, late: Late | None) -> str:
     if late is None:
         return f"{days}; this assignment deducts nothing for that"
     free = f" after {show.plural(late.free_days, 'free day')}" if late.free_days else ""
-    return f"{days}, {late.percent_a_day:g} % per day{free}: {grade.lost:.2f} points deducted"
+    most = f", at most {late.at_most_percent:g} %" if late.at_most_percent < 100 else ""
+    return f"{days}, {late.percent_a_day:g} % per day{free}{most}: {grade.lost:.2f} points deducted"
 
 
 def gradescope(grade: Grade, late: str) -> dict[str, object]:

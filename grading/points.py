@@ -127,12 +127,14 @@ def one_seed(run: ScoredRun, other: ScoredRun) -> bool:
 def judge_artefact(criterion: Criterion, verified: list[ScoredRun]) -> tuple[float, str]:
     """All points or none, for an artefact.  Only records whose claim holds count."""
     valid = [run for run in verified if claim_holds(run)]
+    if not valid:
+        return 0.0, "no record's claim agrees with its checkpoint"
     if criterion.requires == "reconstructions":
         found, what = [run for run in valid if run.reconstructions][:1], "reconstructions"
         missing = next((run.reason for run in valid if run.reason), "no verified record has reconstructions")
     elif criterion.requires == "complete_record":
         found, what = valid[:1], "a complete record whose claim holds"
-        missing = "no record's claim agrees with its checkpoint"
+        missing = ""  # there is one
     else:
         groups: dict[tuple[str, str], list[ScoredRun]] = defaultdict(list)
         for run in sorted(valid, key=lambda run: (run.seed, run.file)):

@@ -257,7 +257,7 @@ def copy_entries(entries: Iterable[Entry], target: Path, taken: Taken) -> None:
         suffix, before = (PurePosixPath(name).suffix.lower() for name in (path, PurePosixPath(path).stem))
         if opened is None or callable(opened) and suffix in IGNORED and before not in SUFFIXES:  # run.json.txt is named
             continue
-        copied, name = target / f"{number:05}{suffix}", show.shorten(shown(path), SHOWN)
+        copied, name = target / f"{number:05}{suffix if suffix in SUFFIXES else ''}", show.shorten(shown(path), SHOWN)
         try:
             if not callable(opened):
                 raise Refused(opened)

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from report import drawing, show
 from report.drawing import BLUE, INK, LETTER, MUTED, ORANGE, SMALL, WIDTH, Drawing, errors, save, styled
 from report.elements import MOST_NAMED
-from report.findings import ranking, short_name
+from report.findings import leaders, ranking, short_name
 from report.stats import SIGNIFICANT, Curve, Pair, short_names
 from report.summary import Missing, Row, dataset_name, machines_of, mean_of, row_name, task_name, wilson_interval
 from utils.records.schema import HEADLINE, Record
@@ -68,9 +68,10 @@ def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> 
     learned = [row for row in rows if row.task != "control"]
     if not learned:
         return ""
-    best = max(learned, key=attrgetter("accuracy"))
-    found = (f"{row_name(best)} is the most accurate learned latent on {dataset_name(dataset)} "
-             f"({show.percent(best.accuracy)} %)")
+    best = leaders(learned)
+    are, latents = ("is", "latent") if len(best) == 1 else ("are", "latents")
+    found = (f"{show.listing([row_name(row) for row in best])} {are} the most accurate learned {latents} on "
+             f"{dataset_name(dataset)} ({show.percent(best[0].accuracy)} %)")
     if control:
         above = sum(row.accuracy > control.accuracy for row in learned)
         found += (f", and {above or 'none'} of {show.plural(len(learned), 'learned latent')} "
@@ -194,8 +195,11 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
     drawing.error_scale(axes, "x")
     axes.set_xlabel("test accuracy (%)")
     drawing.legend_below(figure, axes, columns=3)
-    best = {name: (max(rows, key=attrgetter(field)), field) for name, (_, _, field) in SCORES.items()}
-    words = [f"{row.label} by {name} ({show.percent(getattr(row, field))} %)" for name, (row, field) in best.items()]
+    words = []
+    for name, (_, _, field) in SCORES.items():
+        best = max(getattr(row, field) for row in rows)
+        first = [row.label for row in rows if getattr(row, field) == best]
+        words.append(f"{show.listing(first)} by {name} ({show.percent(best)} %)")
     found = f"Of {len(rows)} methods on {dataset_name(dataset)}, the most accurate is {show.listing(words)}."
     notes = ["the classifier is the one that was trained with the encoder"] if rows[0].task == "1.2.2" else []
     return Drawing(save(figure), found,
@@ -256,10 +260,12 @@ def reliability(record: Record, arrays: dict[str, np.ndarray]) -> Drawing | None
     axes.grid()
     mean, accuracy = confidence.mean(), correct.mean()
     smoothed = record.recipe.fields.get("label_smoothing", True)  # only 1.2.2 can turn it off
-    verdict = "too low" if mean < accuracy else "too high"
-    text = (f"The expected calibration error is {100 * gap:.2f} points: the mean confidence, "
-            f"{show.percent(mean)} %, is {verdict} for an accuracy of {show.percent(accuracy)} %"
-            + (", as label smoothing makes it." if mean < accuracy and smoothed else "."))
+    low, equal = mean < accuracy, show.percent(mean) == show.percent(accuracy)
+    verdict = "equals the accuracy" if equal else (
+        f"is too {'low' if low else 'high'} for an accuracy of {show.percent(accuracy)} %"
+        + (", as label smoothing makes it" if low and smoothed else ""))
+    text = (f"The expected calibration error is {100 * gap:.2f} points: the mean confidence, {show.percent(mean)} %, "
+            f"{verdict}.")
     return Drawing(save(figure), text, f"{text} Calibrated dots would be on the dashed line; lines are Wilson "
                    f"95 % intervals, grey bars the share of the {show.count(total)} test images.")
 
@@ -359,10 +365,15 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     axes.set_xlabel("test accuracy of the class (%)")
     axes.grid(axis="x")
     drawing.legend_below(figure, axes)
-    hardest = Counter(min(names, key=lambda name: found[name][0]) for _, found in spans)
-    name, times = hardest.most_common(1)[0]
-    text = (f"{dataset_name(dataset)}: the hardest class is {show.plain(name)} for {times} of "
-            f"{show.plural(len(spans), 'method')}.")
+    lowest = [(min(found[name][0] for name in names), found) for _, found in spans]
+    hardest = Counter(alone[0] for low, found in lowest
+                      if len(alone := [name for name in names if found[name][0] == low]) == 1)
+    times = max(hardest.values(), default=0)
+    first = [show.plain(name) for name in names if hardest[name] == times > 0]
+    methods = show.plural(len(spans), "method")
+    text = f"{dataset_name(dataset)}: " + (
+        f"the hardest class is {first[0]} for {times} of {methods}." if len(first) == 1 else
+        f"no class is the hardest for more than {times} of {methods}.")
     notes = [f"classes are sorted by their mean over methods, from {show.plain(names[0])} to {show.plain(names[-1])}",
              "lines are Wilson 95 % intervals of the best row of each task, small dots all rows", *off_scale(edge)]
     if any(found[name][0] == 1 for _, found in spans for name in names):
@@ -393,8 +404,11 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
     every = 2 * len(pairs) == len(rows) * (len(rows) - 1)
     text = (f"{dataset_name(dataset)}: {sum(pair.adjusted < SIGNIFICANT for pair in pairs)} of "
             f"{show.plural(len(pairs), 'pair')} differ significantly")
-    return Drawing(save(figure), f"{text}. Not shown to differ from the most accurate row, "
-                   f"{row_name(ranked[0])}: {show.listing(alike) or 'none'}.",
+    compared = any(ranked[0] in (pair.first, pair.second) for pair in pairs)
+    of_first = (f"Not shown to differ from the most accurate row, {row_name(ranked[0])}: "
+                f"{show.listing(alike) or 'none'}." if compared else
+                f"The most accurate row, {row_name(ranked[0])}, has no seed in common with another.")
+    return Drawing(save(figure), f"{text}. {of_first}",
                    f"{text} by McNemar's test (5 % after Holm's correction). " + reading(
                        "the most accurate row is at the top", "a blue arrow up: the row named above is better", "an "
                        "orange arrow to the right: the row named at the end of the line is better", "no arrow: they do "
@@ -465,5 +479,8 @@ def training_finding(rows: Sequence[Row], score: str) -> str:
     if score == "accuracy":
         return "the highest validation accuracy is " + show.listing([
             f"{values.max():.2f} % in epoch {values.argmax() + 1} ({name})" for name, values in histories]) + "."
-    return "the validation loss completes 95 % of its fall by epoch " + show.listing([
-        f"{(values <= 0.05).argmax() + 1} of {len(values)} ({name})" for name, values in histories]) + "."
+    rising = [name for name, values in histories if values.argmin() == 0]
+    words = [f"completes 95 % of its fall by epoch {(values <= 0.05).argmax() + 1} of {len(values)} ({name})"
+             for name, values in histories if name not in rising]
+    words += [f"is lowest after its first epoch ({name})" for name in rising]
+    return f"the validation loss {show.listing(words)}."

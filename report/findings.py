@@ -151,7 +151,7 @@ def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
     (_, few), (share, most), (_, tuned) = scratch.points[0], scratch.points[-1], fine.points[0]
     pairs = stats.mcnemar_pairs([tuned, few])
     sure = exceeds(tuned, few, pairs) or exceeds(few, tuned, pairs)
-    test = "McNemar's test, one seed each" if pairs else "95 % interval"
+    test = "McNemar's test of this pair alone, one seed each" if pairs else "95 % interval"
     earlier = " of an earlier recipe" if " recipe " in fine.name else ""
     chosen = ", with a recipe chosen on test images," if "‡" in tuned.mark else ""
     apart = "too" if tuned.accuracy == few.accuracy else \
@@ -228,7 +228,8 @@ def label_gap(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str
     if not best or not top:
         return ""
     sure = top[0].accuracy == best[0].accuracy or exceeds(top[0], best[0], pairs) or exceeds(best[0], top[0], pairs)
-    chance = "" if sure else ", which is not significant (one seed each)"
+    tested = any({id(pair.first), id(pair.second)} == {id(top[0]), id(best[0])} for pair in pairs)
+    chance = "" if sure else f", which is not significant{' (one seed each)' if tested else ''}"
     return (f"On {dataset_name(dataset)}, training with all labels ({names(top)}) is {distance(top[0], best[0])} the "
             f"best latent learned without any ({names(best)}){chance}.")
 

@@ -44,7 +44,8 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
                     *([] if verdicts is None else [verification_sentence(verdicts)])],
         "aim": findings.aim(results) if results.rows else "",
         "discussion": findings.discussion(results, pairs),
-        "asked": tables.result_table("The results that the coursework asks for, by each task's default method.",
+        "asked": tables.result_table("The results that the coursework asks for, by each task's default method, or "
+                                     "else by its best row.",
                                      findings.asked_rows(results)),
         "headline": tables.headline_table(results),
         "overview": [charts.overview(*one) for one in results.headline_and_missing],
@@ -118,7 +119,7 @@ def autoencoders(results: Results, runs: list[dict[str, Any]]) -> Iterator[dict[
     """The plain autoencoder against the others: a table per data set, and reconstructions of the same images."""
     for dataset, rows in by_dataset(row for row in results.headline if row.task == "1.2.1"):
         if compared := tables.autoencoder_table(dataset, rows):
-            together = pictures.side_by_side([(show.plain(row.method), row.runs[0].arrays) for row in rows])
+            together = pictures.side_by_side([(row.method_and_recipe, row.runs[0].arrays) for row in rows])
             anchors = {row.anchor for row in rows}
             single = [replace(run["reconstructions"], caption=f"{run['title']}: {run['reconstructions'].caption}")
                       for run in runs if run["id"] in anchors and run["reconstructions"]]
@@ -133,8 +134,8 @@ def limits(results: Results) -> list[str]:
     spread = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     machines = sorted({f"{show.plain(run.record.environment.device)}, {show.plain(run.record.environment.cpu)}"
                        for run in results.counted})
-    return [f"Each row is the mean of {spread} {'seed' if seeds[-1] == 1 else 'seeds'}. A standard deviation of so few "
-            "values is itself imprecise.",
+    return ["Each row is one run, so the spread over seeds is unknown." if seeds == [1] else
+            f"Each row is the mean of {spread} seeds. A standard deviation of so few values is itself imprecise.",
             f"The counted runs come from {show.plural(len(machines), 'machine type')} ({'; '.join(machines)}). "
             "On other machines minutes will differ, and last digits may.", *prose.LIMITS]
 

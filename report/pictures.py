@@ -241,7 +241,7 @@ def reconstructions(arrays: Arrays) -> Drawing | None:
               for column, k in enumerate(columns) if k is not None]
     data = svg(max(drawn.width, 170), below + 4, drawn, words, top=top)
     shown = show.plural(len(chosen), "test image")
-    caption = (f"{shown} (above) and their reconstructions from the 128-d latent (below), with the mean absolute error "
+    caption = (f"{shown} (above) and their reconstructions from the latent (below), with the mean absolute error "
                "of each as a share of the pixel range. A third each has the lowest, median and highest errors.")
     return Drawing(data, f"{shown}, each above its reconstruction. Mean absolute error from "
                    f"{errors[chosen[0]]:.4f} to {errors[chosen[-1]]:.4f} of the pixel range.", caption)
@@ -353,13 +353,13 @@ def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:
     if len(named) < 2:
         return None
     inputs = named[0][1]["neighbour_inputs"][:MOST_IMAGES]
-    outputs = {name: arrays["neighbour_outputs"][:MOST_IMAGES] for name, arrays in named}
-    drawn, left = grid([list(images) for images in (inputs, *outputs.values())], cell=48.0), 84.0
+    outputs = [(name, arrays["neighbour_outputs"][:MOST_IMAGES]) for name, arrays in named]
+    drawn, left = grid([list(images) for images in (inputs, *(images for _, images in outputs))], cell=48.0), 84.0
     words = [word(title, 0, i * drawn.down + drawn.down / 2 + 2, 10, **BOLD)
-             for i, title in enumerate(["test image", *(show.shorten(name, 14) for name in outputs)])]
+             for i, title in enumerate(["test image", *(show.shorten(name, 14) for name, _ in outputs)])]
     data = svg(left + drawn.width, drawn.height, drawn, words, left)
     errors = "; ".join(f"{name} {np.abs(images.astype(np.float64) - inputs).mean() / 255:.4f}"
-                       for name, images in outputs.items())
+                       for name, images in outputs)
     shown = show.plural(len(inputs), "test image")
     return Drawing(data, f"{shown} and their reconstructions by {len(outputs)} decoders. Mean absolute error on "
                    f"these: {errors}.",
@@ -407,6 +407,6 @@ def map_grid(named: list[tuple[str, Record, Arrays]]) -> list[Drawing]:
              for title, record, arrays in same_images(named, "map_index")]
     cells = [("pixels", drawn.get("pixel_tsne")) for _, drawn in found[:1]]
     cells += [(title, drawn.get("map_points")) for title, drawn in found]
-    shown = {name: drawing for name, drawing in cells if drawing}
+    shown = [(name, drawing) for name, drawing in cells if drawing]
     return [replace(one, alt=f"{name}: {one.alt}", caption=name + "".join(one.caption.partition(":")[1:]))
-            for name, one in shown.items()]
+            for name, one in shown]

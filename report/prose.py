@@ -85,8 +85,8 @@ READING = {  # term: explanation
     "McNemar's test":
         "Compares two rows on the same test images (McNemar 1947). If the two are equally good, an image that exactly "
         "one of them classifies correctly is equally likely to be either's (exact, two-sided). Holm's correction (Holm "
-        "1979) covers all pairs of the data set. The test compares two trained networks, one seed each, not the two "
-        "methods over all seeds.",
+        "1979) covers all pairs of default recipes of the data set. The test compares two trained networks, one seed "
+        "each, not the two methods over all seeds.",
     "Selection":
         "The encoder is taken after its last epoch, and the classifier that scores it after its best epoch on the "
         "validation images. Recipes were selected on the validation images, with two exceptions: BYOL's batch norms, "
@@ -113,7 +113,7 @@ LIMITS = [
     "filters for the patch features.",
     "MNIST and CIFAR-10 have been used to compare methods for many years; a small gain on their test sets need not "
     "carry over to new images.",
-    "Runs with few labels use one fixed selection of images and one seed.",
+    "All runs with the same fraction of labels use the same images, whatever their seed.",
     "A t-SNE map shows neighbourhoods. It does not show distances between clusters, and it is not a score.",
     "Each record is checked for consistency with itself and with its arrays. That finds slips and careless edits; "
     "it does not prove that a run took place.",

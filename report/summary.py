@@ -111,10 +111,10 @@ class Row:
         return f"{'control: ' if self.task == 'control' else ''}{self.method_and_recipe}"
 
 
-def machines_of(runs: Iterable[Loaded]) -> set[tuple[str, str, int, str]]:
-    """Device, processor, threads and number format of runs."""
+def machines_of(runs: Iterable[Loaded]) -> set[tuple[str, str, int, int, str]]:
+    """Device, processor, processes, threads and number format of runs."""
     environments = [run.record.environment for run in runs]
-    return {(one.device, one.cpu, one.threads, one.precision) for one in environments}
+    return {(one.device, one.cpu, one.processes, one.threads, one.precision) for one in environments}
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,8 @@ def drop_repeats(complete: list[Loaded]) -> tuple[list[Loaded], list[tuple[Loade
     newest: dict[tuple, Loaded] = {}
     repeats = []
     for run in sorted(complete, key=lambda run: (run.record.run.started, run.name), reverse=True):
-        kept = newest.setdefault((*setting(run), run.record.run.seed), run)
+        init = run.record.run.init  # its seed matters more than the run's own, which is often 0
+        kept = newest.setdefault((*setting(run), run.record.run.seed, init.sha256 if init else ""), run)
         if kept is not run:
             repeats.append((run, kept.name))
     counted = sorted(newest.values(), key=lambda run: (run.record.run.seed, run.name))

@@ -53,8 +53,8 @@ def verification_table(verdicts: list[tuple[Loaded, Verdict]]) -> dict[str, Any]
              show.NOTHING if verdict.verified is None else show.percent(verdict.verified / verdict.n),
              show.NOTHING if verdict.otherwise is None else show.count(verdict.otherwise), verdict_in_words(verdict)]
             for run, verdict in order]
-    return table("Verification: every complete record's checkpoint was scored again on this machine's own test images. "
-                 f"A claim holds if the correct images agree within {10_000 * TOLERANCE:g} in 10,000.",
+    return table("Verification: the checkpoint of each complete record that has one was scored again on this machine's "
+                 f"own test images. A claim holds if the correct images agree within {10_000 * TOLERANCE:g} in 10,000.",
                  ["File", "Claimed %", "Verified %", "Images classified differently", "Verdict"], rows,
                  right=[1, 2, 3], code=[0])
 

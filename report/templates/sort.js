@@ -4,7 +4,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   // "99.32", "-1.20" with a real minus, "0.13 (3)", "≤ 2.5 (1)", "1,234"; anything else sorts as text
   const value = (row, i) => {
     const text = (row.cells[i]?.innerText ?? "").trim();
-    const number = parseFloat(text.replace("\u2212", "-").replace("≤", "").replaceAll(",", ""));
+    const numeric = /^≤?\s*[-\u2212+]?[\d,]+(\.\d+)?(e[-+]?\d+)?(\s*[%(–].*)?$/.test(text); // not 1.2.3, dates or digests
+    const number = numeric ? parseFloat(text.replace("\u2212", "-").replace("≤", "").replaceAll(",", "")) : NaN;
     return { text, number };
   };
   heads.forEach((head, i) => {

@@ -131,6 +131,24 @@ def test_an_encoder_without_training_is_no_run_of_a_task_that_trains(honest, ima
     assert "predictions" not in report and f"nothing in an encoder {encoder} is trained" in report["reason"]
 
 
+def test_a_run_that_starts_from_weights_of_the_repository_earns_nothing(honest, images, tmp_path, monkeypatch) -> None:
+    name = f"{HONEST['1.2.3']}.json"
+    shutil.copytree(honest, tmp_path / "s")
+    shutil.copytree(honest, tmp_path / "results")
+    monkeypatch.setattr("grading.child.ROOT", tmp_path)
+    child.shipped_weights.cache_clear()
+    edit_record(tmp_path / "s" / name, lambda record: record["run"].update(started="2026-01-01T00:00:00Z"))
+    shipped = sha256_file((tmp_path / "results" / name).with_suffix(".safetensors"))
+    for sha256, refused in ((shipped, True), ("8" * 64, False)):
+        init = {"record": "x.json", "task": "1.2.3", "dataset": "digits", "method": "simclr", "seed": 0,
+                "recipe_hash": "0" * 8, "labels": 0.0, "sha256": sha256}
+        edit_record(tmp_path / "s" / name, lambda record, init=init: record["run"].update(init=init))
+        report = examined(tmp_path / "s", name, images, tmp_path / "out")
+        assert ("its encoder comes with the repository" in report.get("reason", "")) == refused
+        assert ("predictions" in report) != refused
+    child.shipped_weights.cache_clear()
+
+
 def test_a_run_that_comes_with_the_repository_earns_nothing(honest, images, tmp_path, monkeypatch) -> None:
     name = "1.2.2_digits_joint_seed0.json"
     monkeypatch.setattr("grading.child.ROOT", tmp_path)

@@ -127,7 +127,7 @@ def test_the_abstract_counts_what_the_records_hold(content: tuple) -> None:
         "on MNIST (100.00 %), on CIFAR-10 (79.25 %) and on Digits (97.00 %).")
     assert "With 1 % of the labels of MNIST, training from random weights reaches 61.00 % (100.00 % with all); " \
            "fine-tuning a learned encoder, with a recipe chosen on test images, reaches 83.00 %, 22.00 points above, " \
-           "which is significant (McNemar's test, one seed each)." in text
+           "which is significant (McNemar's test of this pair alone, one seed each)." in text
     assert "training from random weights" not in str(content[0]["discussion"])  # said once
     assert "1 quick run, 4 failed runs, 1 repeat and 3 rejected files" in text
 
@@ -199,7 +199,7 @@ def test_fine_tuning_that_does_not_pay_is_said_wherever_the_encoder_comes_from(t
     assert findings.few_labels("mnist", curves) == (
         "With 1 % of the labels of MNIST, training from random weights reaches 81.00 % (90.00 % with 10 %); "
         "fine-tuning a learned encoder of an earlier recipe, with a recipe chosen on test images, reaches 80.00 %, "
-        "1.00 points below, which is not significant (McNemar's test, one seed each).")
+        "1.00 points below, which is not significant (McNemar's test of this pair alone, one seed each).")
     alone = [curve for curve in curves if "fine-tuned" in curve.name]
     assert findings.few_labels("mnist", alone) == (
         "With 1 % of the labels of MNIST, the most accurate is contrastive simclr, fine-tuned (80.00 %).")

@@ -50,6 +50,15 @@ def test_of_repeated_runs_only_the_newest_counts(tmp_path: Path) -> None:
                                                                     ("month6.json", "month9.json")]
 
 
+def test_runs_from_different_encoders_are_no_repeats(tmp_path: Path) -> None:
+    for i in range(3):
+        init = {"record": f"s{i}.json", "task": "1.2.3", "dataset": "mnist", "method": "simclr", "seed": i,
+                "recipe_hash": "0" * 8, "labels": 0.0, "sha256": str(i) * 64}
+        make_record(tmp_path, "1.2.3", "mnist", n=100, accuracy=0.7 + i / 10, init=init, name=f"from{i}")
+    results = summarise(load_results(tmp_path)[0])
+    assert [len(row.runs) for row in results.rows] == [3] and not results.repeats
+
+
 def test_warnings_name_dirty_trees_and_differing_data(tmp_path: Path) -> None:
     edit(make_record(tmp_path, seed=0, n=50), "environment", "dirty", value=True)
     make_record(tmp_path, seed=1, n=50, device="cuda")
