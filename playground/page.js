@@ -325,7 +325,7 @@ function changed(image, degrees, right, down, blur, noise) {
 // ---------------------------------------------------------------------------------------------------- controls
 
 function drawn(settled) {
-  if (!strokes.length) return paintPad();
+  if (!strokes.length) return history.length ? back() : paintPad(); // to the image before the drawing
   const truth = $("truth").disabled || $("truth").value === "" ? undefined : Number($("truth").value);
   current = {image: normalised(), set: "", truth};
   return show(settled);
@@ -382,14 +382,13 @@ function connectSlider(id, work) {
 function connect() {
   const count = facts.test.numbers.length;
   connectPad();
-  $("undo").onclick = () => {
-    strokes = strokes.slice(0, -1);
+  const keep = (kept) => {
+    if (!strokes.length) return;
+    strokes = kept;
     drawn(true);
   };
-  $("clear").onclick = () => {
-    strokes = [];
-    drawn(true);
-  };
+  $("undo").onclick = () => keep(strokes.slice(0, -1));
+  $("clear").onclick = () => keep([]);
   $("truth").onchange = () => {
     current.truth = $("truth").value === "" ? undefined : Number($("truth").value);
     show();

@@ -137,23 +137,27 @@ def recipe_table(record: Record) -> dict[str, Any]:
 
 
 def repeat_commands(row: Row) -> list[str]:
-    """What trains all seeds of a row again in a clone of this repository, after the encoder that it starts from."""
-    record = row.runs[0].record
-    run, init = record.run, record.run.init
-    folder = run.dataset.startswith("folder-")
-    words = command_words(run.task, "folder:PATH" if folder else run.dataset, run.method,
-                          [one.record.run.seed for one in row.runs])
-    if folder:
-        words += ["--image-size", str(record.data.image_shape[-1])]
+    """What trains all seeds of a row again in a clone of this repository, after the encoders that they start from."""
+    same: dict[str, list[Loaded]] = {}
+    for run in row.runs:
+        same.setdefault(run.record.run.init.record if run.record.run.init else "", []).append(run)
+    return [command for runs in same.values() for command in commands_of(runs)]
+
+
+def commands_of(runs: list[Loaded]) -> list[str]:
+    """What trains again the runs of a row that start from one encoder, and before it what trains that encoder."""
+    record = runs[0].record
+    run, init, side = record.run, record.run.init, record.data.image_shape[-1]
+    words = command_words(run.task, run.dataset, run.method, [one.record.run.seed for one in runs], side)
     if init:
         words += ["--init", f"results/{init.record}"]
     for name in summary.changed_fields(record):
         flag, value = name.replace("_", "-"), record.recipe.fields[name]
         values = value if isinstance(value, list) else [value]
         words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", *map(str, values)]
-    if len(row.runs) > 1:  # a command of one run always trains it
+    if len(runs) > 1:  # a command of one run always trains it
         words += ["--fresh"]
-    first = [command_words(init.task, init.dataset, init.method, [init.seed])] if init else []
+    first = [command_words(init.task, init.dataset, init.method, [init.seed], side)] if init else []
     return [show.plain(shlex.join(one)) for one in (*first, words)]
 
 
@@ -166,9 +170,11 @@ def encoder_has_changed(record: Record) -> bool:
                                                                                   init.method)))
 
 
-def command_words(task: str, dataset: str, method: str, seeds: list[int]) -> list[str]:
-    """The words of a command that trains a method's default recipe."""
-    return ["python", "_main.py", "--task", task, "--dataset", dataset, "--method", method, "--seed", *map(str, seeds)]
+def command_words(task: str, dataset: str, method: str, seeds: list[int], side: int) -> list[str]:
+    """The words of a command that trains a method's default recipe.  side: of the images, in pixels."""
+    folder = dataset.startswith("folder-")
+    return ["python", "_main.py", "--task", task, "--dataset", "folder:PATH" if folder else dataset, "--method", method,
+            "--seed", *map(str, seeds), *(["--image-size", str(side)] if folder else [])]
 
 
 def provenance(run: Loaded) -> dict[str, Any]:

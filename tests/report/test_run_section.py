@@ -93,6 +93,20 @@ def test_the_command_that_repeats_a_row_asks_for_what_the_row_records(folder: Pa
             assert not set(summary.overridden(record)) - set(vars(asked))
 
 
+def test_a_row_whose_seeds_start_from_different_encoders_has_a_command_for_each(tmp_path: Path) -> None:
+    for i in range(2):
+        init = {"record": f"s{i}.json", "task": "1.2.3", "dataset": "folder-a", "method": "simclr", "seed": i,
+                "recipe_hash": "0" * 8, "labels": 0.0, "sha256": str(i) * 64}
+        make_record(tmp_path, "1.2.3", "folder-a", n=60, init=init, name=f"from{i}")
+    (row,) = summarise(load_results(tmp_path)[0]).rows
+    size = row.runs[0].record.data.image_shape[-1]
+    plain = "python _main.py --task 1.2.3 --dataset folder:PATH --method simclr --seed"
+    commands = run_section.repeat_commands(row)
+    assert commands[::2] == [f"{plain} {i} --image-size {size}" for i in range(2)]
+    assert [command.startswith(f"{plain} 0 --image-size {size} --init results/s{i}.json")
+            for i, command in enumerate(commands[1::2])] == [True, True]
+
+
 @pytest.mark.parametrize("classes", [2, 25, 60])
 def test_any_number_of_classes_can_be_reported(tmp_path: Path, classes: int) -> None:
     make_record(tmp_path, "1.2.2", "folder-plants", "joint", n=300, epochs=1,
