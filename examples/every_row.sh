@@ -5,14 +5,13 @@
 set -euo pipefail
 run() { python _main.py --results-dir again "$@"; }
 for dataset in mnist cifar10; do
-    contrastive=$([ $dataset = mnist ] && echo simclr || echo dcl) # the default method of 1.2.3
     for task in control 1.2.1 1.2.2 1.2.3; do run --task $task --dataset $dataset --seed 0 1 2 "$@"; done
     run --task 1.2.1 --dataset $dataset --method augmented patches --seed 0 1 2 "$@"
-    run --task 1.2.3 --dataset $dataset --method simclr cmc --seed 0 1 2 "$@"
+    run --task 1.2.3 --dataset $dataset --method dcl cmc --seed 0 1 2 "$@"
     run --task 1.2.1 --dataset $dataset --method denoising masked "$@"
-    run --task 1.2.3 --dataset $dataset --method dcl vicreg byol moco "$@"
+    run --task 1.2.3 --dataset $dataset --method vicreg byol moco "$@"
     run --task rotation --dataset $dataset "$@"
-    start="--init again/1.2.3_${dataset}_${contrastive}_seed0.json --epochs 0"
+    start="--init again/1.2.3_${dataset}_simclr_seed0.json --epochs 0"
     for labels in 0.01 0.1 0.5; do
         run --task 1.2.2 --dataset $dataset --labels $labels "$@"
         run --task control --dataset $dataset --method random --labels $labels "$@"

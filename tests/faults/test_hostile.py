@@ -77,7 +77,7 @@ def test_a_hostile_submission_affects_only_its_own_student(honest: Path, tmp_pat
         target = [run for run in evidence.runs if run.file.split("/")[-1] == f"{TARGET}.json"]
         assert shown(name) in named or not target or target[0].correct_verified is not None or target[0].reason, name
     for name in ("claims-everything", "other-weights"):  # valid to read, found out by scoring
-        assert "does not hold" in (out / name / "grade.html").read_text()
+        assert "is not confirmed" in (out / name / "grade.html").read_text()
     assert rows["claims-everything"]["classifier"] == full["classifier"]
     for name in ("zip-windows", "zip-macos", "empty-folders", "same-in-two-forms", "renamed", "deep-folders", "copies",
                  "nearly-copies", "zip-slip", "inner-noise"):  # sloppy but not hostile, or without effect
