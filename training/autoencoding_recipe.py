@@ -53,7 +53,8 @@ METHODS = {  # in the order of --help and the report
              "image resembles each of many whitened patches, averaged over the quarters of the image. The target is "
              "their first K principal components (directions U, variances Λ, mean μ), each divided by its standard "
              "deviation so that all components count equally. The encoder receives a random crop t(x) with changed "
-             "colours, on CIFAR-10 mirrored in half of the cases. A second decoder, of pixels, is trained alongside by L1 and does not shape the latent.",
+             "colours, on CIFAR-10 mirrored in half of the cases. A second decoder, of pixels, is trained alongside by "
+             "L1 and does not shape the latent.",
         typst="cal(L) = 1/(N K) sum_(i=1)^N lr(|| h(f(t(x_i))) - Lambda^(-1 \\/ 2) U^top (phi(x_i) - mu) ||)^2",
         alt="the mean over N images and K components of the squared difference between h of f of the changed image "
             "and the whitened principal components of the features of the whole image"),

@@ -94,6 +94,21 @@ def test_names_that_the_fonts_lack_become_numbers_and_others_are_drawn(plants: b
     assert not [font for _, font, _ in letters(plants) if "LastResort" in font]
 
 
+def test_long_words_break_within_their_column_and_can_be_copied(plants: bytes) -> None:
+    ends = []
+
+    def visit(text: str, cm: list, tm: list, font: dict | None, size: float) -> None:
+        if text.strip() and "Mono" in str((font or {}).get("/BaseFont", "")):  # whose letters are all 0.602 wide
+            scale = abs(tm[0] * cm[0])
+            ends.append(tm[4] * cm[0] + tm[5] * cm[2] + cm[4]
+                        + size * scale * 0.602 * max(map(len, text.strip().split("\n"))))
+
+    for page in PdfReader(BytesIO(plants)).pages:
+        page.extract_text(visitor_text=visit)
+    assert len(ends) > 300 and max(ends) < 545  # of 595 points
+    assert "\u200b" not in pdf_text(plants)
+
+
 def test_a_class_that_is_called_like_a_number_keeps_its_name_to_itself(tmp_path: Path) -> None:
     make_record(tmp_path, "1.2.2", "folder-a", "joint", n=60, classes=["class 1", "猫", "dog"])
     run, note = with_drawable_classes(load_results(tmp_path)[0][0])
