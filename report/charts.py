@@ -370,10 +370,10 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
                       if len(alone := [name for name in names if found[name][0] == low]) == 1)
     times = max(hardest.values(), default=0)
     first = [show.plain(name) for name in names if hardest[name] == times > 0]
-    methods = show.plural(len(spans), "method")
+    compared = show.plural(len(spans), "method")
     text = f"{dataset_name(dataset)}: " + (
-        f"the hardest class is {first[0]} for {times} of {methods}." if len(first) == 1 else
-        f"no class is the hardest for more than {times} of {methods}.")
+        f"the hardest class is {first[0]} for {times} of {compared}." if len(first) == 1 else
+        f"no class is the hardest for more than {times} of {compared}.")
     notes = [f"classes are sorted by their mean over methods, from {show.plain(names[0])} to {show.plain(names[-1])}",
              "lines are Wilson 95 % intervals of the best row of each task, small dots all rows", *off_scale(edge)]
     if any(found[name][0] == 1 for _, found in spans for name in names):

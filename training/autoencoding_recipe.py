@@ -81,8 +81,7 @@ class AutoencodingRecipe(FrozenRecipe):
     mask_patch: int = knob(4, "side of the squares, pixels", least=1, methods=("masked",))
     colour_noise: float = knob(0.4, "largest relative change of brightness, contrast, saturation of the encoder's "
                                "input; the hue changes by a quarter of it, and a fifth of the inputs become grey; 0: "
-                              "unchanged colours", least=0, most=1,
-                                methods=("augmented", "patches"))
+                               "unchanged colours", least=0, most=1, methods=("augmented", "patches"))
     target_filters: int = knob(512, "number of whitened patches; the responses to them are reconstructed",
                                least=1, most=65536, methods=("patches",))
     target_components: int = knob(512, "number of principal components of these responses, each scaled to variance 1",
@@ -134,7 +133,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
         "mask_patch": 2},
     ("digits", "augmented"): {
         "encoder": "mlp", "widths": (256, 256), "decoder_widths": (256, 256), "epochs": 30, "batch_size": 64,
-        "crop_scale": 0.6, "mask_patch": 2},
+        "crop_scale": 0.6},
     ("digits", "patches"): {
         "encoder": "patches", "widths": (512, 1024), "epochs": 10, "batch_size": 500, "learning_rate": 1e-3,
         "weight_decay": 0.05, "crop_scale": 0.3, "mask_patch": 2},
