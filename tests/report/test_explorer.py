@@ -175,7 +175,10 @@ async function hover(id, i) {
   }
 }
 async function drive() {
-  for (let i = 0; i < 40 && !document.documentElement.dataset.explorers; i++) await wait();
+  for (let i = 0; i < 200 && !document.documentElement.dataset.explorers; i++) { // virtual time outruns a busy machine
+    await wait();
+    await new Promise(requestAnimationFrame);
+  }
   found.started = Object.keys(explorer.all); // those in view
   await Promise.all([...document.querySelectorAll(".explorer")].map(explorer.open));
   await wait(500);
