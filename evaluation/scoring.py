@@ -32,7 +32,7 @@ def expected_seconds(trained: dict[str, nn.Module], data: DeviceData, quick: boo
     """About how long score() takes on two idle cores, for the time estimate; a GPU does most of it ten times faster."""
     labelled = len(data.labelled)
     epochs = QUICK_CLASSIFIER_EPOCHS if quick else scores.classifier_epochs(labelled)
-    classifiers = 0 if "classifier" in trained else 1 + isinstance(trained["encoder"], ConvPatchEncoder)
+    classifiers = 0 if "classifier" in trained else 1 + isinstance(trained.get("encoder"), ConvPatchEncoder)
     steps = classifiers * epochs * max(1, labelled // scores.CLASSIFIER_BATCH)
     images = len(data.images) + len(data.test_images)
     return 3.0 + (0.03 * steps + 5e-4 * images) * (1.0 if data.images.device.type == "cpu" else 0.1)

@@ -7,27 +7,38 @@ Encoder and decoder minimise the mean absolute error of the pixels (L1; --loss m
 method an error of features.  The decoder only serves to train the encoder (in patches, only to show reconstructions),
 whose 128-d latent is then frozen and scored by `evaluation/scores.py`.  The methods (autoencoding_recipe.py) differ in
 the encoder's input and in the target: the image after its random shift or flip (plain, denoising, masked), the whole
-image from which a crop was taken (augmented), or that image's features (patches).  Departures: the noise is not
-clipped; the masked autoencoder keeps the missing pixels' places (a transformer would drop those tokens) and its loss
-counts all pixels, since the decoder reads only the latent.
+image from which a crop was taken (augmented), or that image's features (patches).
+
+An encoder that is read at every depth (models/encoders.py, ConvDepthsEncoder) is trained through its own bottleneck.
+The latent is read when that is done, and the decoder is then trained further, to decode it.
+
+Departures: the noise is not clipped; the masked autoencoder keeps the missing pixels' places (a transformer would drop
+those tokens) and its loss counts all pixels, since the decoder reads only the latent.
 """
+
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from evaluation.scores import encode
 from models.decoders import build_decoder
+from models.encoders import Encoder
 from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents, patch_targets
 from training.augment import augmented, colour_jitter, random_affine, uniform
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import Loop, Setup, Trained, new_encoder
 from utils.compute import distributed
+from utils.compute.precision import DTYPES
 from utils.images.on_device import DeviceData, to_float
+
+DECODER_SHARE = 5  # a latent read at every depth: the decoder is trained for it in a fifth as many epochs
 
 
 def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and decoder, and with patches a decoder of features; returns them all."""
-    encoder = new_encoder(recipe, data, setup)
+    encoder = new_encoder(recipe, data, setup, readout=False)
     decoder = build_decoder(recipe.encoder, data.image_shape, recipe.decoder_widths, recipe.latent_dim)
     modules: dict[str, nn.Module] = {"encoder": encoder, "decoder": decoder}
     on_features, target_flops = recipe.method == "patches", 0.0
@@ -41,7 +52,7 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
     missing = data.mean_colour()
 
     def reconstruction_loss(seen: Tensor, images: Tensor, index: Tensor) -> Tensor:
-        z = encoder(seen)
+        z = encoder.trunk(seen)
         if not on_features:
             return pixel_error(decoder(z), images, recipe.loss)
         return (features(z) - targets[index]).square().mean() + pixel_error(decoder(z.detach()), images, "l1")
@@ -65,7 +76,35 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
         for index in loop.batches():
             loop.step(augmented_loss, index)
         loop.end_epoch(validation_loss)
-    return loop.finished()
+    trained = loop.finished()
+    encoder.fit_readout(data.train_batches())
+    if encoder.trunk is encoder or recipe.finetune:  # fine-tuning drops the decoder
+        return trained
+    flops = train_decoder(encoder, decoder, recipe, data, setup)
+    return replace(trained, flops=trained.flops + flops,
+                   objective=f"{trained.objective}; then the same for the decoder alone, on the latent that is read")
+
+
+def train_decoder(encoder: Encoder, decoder: nn.Module, recipe: AutoencodingRecipe, data: DeviceData,
+                  setup: Setup) -> float:
+    """Train a decoder further, to decode the frozen latents of intact images.  Returns the FLOPs.
+
+    These epochs do not change the latent, so they are not part of the history.
+    """
+    print("the latent is read; training the decoder for it", flush=True)
+    z = encode(encoder, data.images).to(DTYPES[setup.precision])  # (N, latent_dim)
+    epochs = -(-recipe.epochs // DECODER_SHARE)
+    loop = Loop(replace(recipe, epochs=epochs), data, setup, {"decoder": decoder})
+
+    def decoding_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
+        return pixel_error(decoder(z[index]), to_float(data.images[index]), recipe.loss), None
+
+    loop.count_flops(decoding_loss)
+    for _ in loop.epochs():
+        for index in loop.batches():
+            loop.step(decoding_loss, index)
+        loop.end_epoch(decoding_loss)
+    return loop.finished().flops
 
 
 def pixel_error(decoded: Tensor, images: Tensor, loss: str) -> Tensor:

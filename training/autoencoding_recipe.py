@@ -102,7 +102,8 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "plain"): {"epochs": 20, "flip": True},
     ("cifar10", "denoising"): {"epochs": 20, "flip": True},
     ("cifar10", "masked"): {"epochs": 20, "flip": True, "mask_ratio": 0.75},
-    ("cifar10", "augmented"): {"epochs": 20, "flip": True, "crop_scale": 0.3, "muon_learning_rate": 0.05},
+    ("cifar10", "augmented"): {
+        "encoder": "conv_depths", "epochs": 15, "muon_learning_rate": 0.05, "crop_scale": 0.3, "flip": True},
     ("cifar10", "patches"): {
         "encoder": "patches", "widths": (512, 1024), "epochs": 10, "batch_size": 500, "learning_rate": 1e-3,
         "weight_decay": 0.05, "crop_scale": 0.3, "flip": True},
