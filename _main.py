@@ -178,8 +178,11 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
     from utils.records.environment import choose_device  # imports torch
 
     raise_on_interrupt()
-    count = embed_folder(arguments.embed, folder_path(arguments.images), arguments.out,
-                         choose_device(arguments.device))
+    try:
+        count = embed_folder(arguments.embed, folder_path(arguments.images), arguments.out,
+                             choose_device(arguments.device))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("nothing was written; the same command starts over") from None
     print(f"latents of {count} images -> {arguments.out}")
 
 

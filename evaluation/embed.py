@@ -67,6 +67,8 @@ def embed_folder(record: Path, folder: Path, out: Path, device: "torch.device") 
         say(f"{folder.name}: note: {line}")
     if not latents:
         raise RunError(f"{folder}: none of its {len(files)} images can be read")
+    if out.exists():  # written in the meantime
+        raise RunError(f"--out {out}: already exists; name another file")
     write_atomically(out, lambda file: np.savez_compressed(file, latents=np.concatenate(latents),
                                                            files=np.array(names)))
     return len(names)

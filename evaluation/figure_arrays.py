@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evaluation.scores import Latents
+from models.encoders import averaged
 from utils.images.on_device import DeviceData, evaluation_batch, evenly_spaced, to_float
 from utils.records.schema import SCORES, Metric
 
@@ -48,7 +49,7 @@ def maps(z: Tensor, data: DeviceData) -> Figures:
 
 def small(images: Tensor) -> Tensor:
     """(B, C, H, W) of at most MAP_SIDE pixels a side: larger images are averaged down, which saves memory."""
-    return F.adaptive_avg_pool2d(images, MAP_SIDE) if max(images.shape[2:]) > MAP_SIDE else images
+    return averaged(images, MAP_SIDE) if max(images.shape[2:]) > MAP_SIDE else images
 
 
 def tsne(x: np.ndarray) -> np.ndarray:
@@ -128,7 +129,7 @@ def reconstructions(decoder: nn.Module, z: Tensor, data: DeviceData) -> dict[str
 @torch.no_grad()
 def principal_axes(decoder: nn.Module, z: Tensor) -> dict[str, np.ndarray]:
     """Latents along the first principal axes of (N, D) through their mean, and on the plane of two, decoded."""
-    mean = z.mean(0).double().cpu()
+    mean = z.mean(0).cpu().double()  # not every device has float64
     variance, axes = torch.linalg.eigh((z.cpu().double() - mean).T.cov(correction=0))  # rising, in columns
     variance, axes = variance.flip(0).clamp(min=0), axes.flip(1).T[:PRINCIPAL_AXES]  # (A, D)
     axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()  # of two signs always the same

@@ -18,14 +18,12 @@ from grading.flags import hidden_gap
 from grading.manifest import Assignment, read_assignment
 from grading.output import folder_names, write_grades
 from grading.points import grade, may_earn, one_seed, outcome
-from grading.score import MANY, Evidence, Scorer, Truth, evidence_of, load_truth
+from grading.score import ABSENT, MANY, Evidence, Scorer, Truth, evidence_of, load_truth
 from grading.submission import Source, find_submissions, is_archive, real, tops
 from report import show
 from utils.errors import PartlyDone, RunError, UsageError
 from utils.files import write_bytes
 from utils.images.datasets import DATASETS
-
-ABSENT = "is missing: no folder or .zip file has this name"
 
 
 def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, timeout: float, data_dir: Path,

@@ -15,7 +15,9 @@ import math
 import multiprocessing.connection
 import os
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 from contextlib import suppress
 from functools import cache
@@ -39,11 +41,12 @@ from utils.files import write_bytes
 from utils.images.on_device import evenly_spaced, to_float
 from utils.recipe import FIXED_ENCODERS
 from utils.records.arrays import read_arrays
-from utils.records.schema import Record, RecordError, read_record
+from utils.records.schema import Record, RecordError, Run, read_record
 
 MEMORY_BYTES, FILE_BYTES = 2**30, 64 * 2**20  # limits of a job: memory on top of torch's own, size of one file
 COMPARED = 1000  # test images whose latents are summarised
 RIDGE = 1e-4  # of the largest variance: directions of the latent with less hardly count in the summary
+CLOSER = 0.9  # error of a decoder that has learned something, relative to that of the best constant image
 DECODED_ALIKE = 2.0  # levels of 255, mean: another processor may round differently
 RECORD = "the record"  # name of a record's copy; no artifact can have it, since their names contain no space
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
@@ -56,7 +59,7 @@ def main() -> None:
     torch.set_num_threads(1)  # no other thread may be running when this process forks
     torch.set_grad_enabled(False)
     torch.set_flush_denormal(True)  # weights of 1e-39 would take a hundred times as long
-    shipped_weights()  # once, for every fork
+    shipped_runs()  # once, for every fork
     for line in sys.stdin:
         print(fork(json.loads(line)), flush=True)
 
@@ -101,10 +104,12 @@ def run(job: dict[str, Any]) -> None:
     set_limits(job["seconds"])
     folder, out = Path(job["submission"]), Path(job["out"])
     images = {name: torch.from_numpy(np.load(path)) for name, path in job["images"].items()}
-    for name in sorted(file for file in job["files"] if file.endswith(".json")):
+    names = sorted(file for file in job["files"] if file.endswith(".json"))
+    handed_in = records_by_weights(folder, names)
+    for name in names:
         report, own = dict[str, Any](), folder / f"{name}.own"
         try:
-            examine(own_folder(folder, name, own), job["files"], images, report)
+            examine(own_folder(folder, name), job["files"], handed_in, images, report)
         except Exception as error:  # a student's file can cause anything; only this sentence is reported
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise  # this machine's fault: grading again retries
@@ -121,14 +126,25 @@ def sentence(error: Exception, folder: Path) -> str:
     return text if isinstance(error, RecordError | RunError) else f"{type(error).__name__}: {text}"
 
 
-def own_folder(folder: Path, name: str, own: Path) -> Path:
-    """Copy a record into a folder `own` of its own, as UTF-8 without a byte order mark, and return the copy's path."""
-    own.mkdir()
+def own_folder(folder: Path, name: str) -> Path:
+    """Copy a record into a folder of its own, as UTF-8 without a byte order mark, and return the copy's path."""
+    own = folder / f"{name}.own"
+    own.mkdir(exist_ok=True)
     data = (folder / name).read_bytes()
     if data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # of an editor on Windows
         data = data.decode("utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-16", "replace").encode()
     (own / RECORD).write_bytes(data)
     return own / RECORD
+
+
+def records_by_weights(folder: Path, names: list[str]) -> dict[str, Record]:
+    """The valid records of a submission by the SHA-256 of their weights, to find the run that another started from."""
+    found = {}
+    for name in names:
+        with suppress(Exception):  # its own examination reports what is wrong with it
+            record = read_record(own_folder(folder, name))
+            found[record.artifacts["checkpoint"].sha256] = record
+    return found
 
 
 def gather(path: Path, record: Record, files: dict[str, tuple[str, str]]) -> None:
@@ -165,7 +181,8 @@ def set_limits(seconds: float) -> None:
         lower(resource.RLIMIT_AS, now + MEMORY_BYTES)
 
 
-def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, report: dict[str, Any]) -> None:
+def examine(path: Path, files: dict[str, tuple[str, str]], handed_in: dict[str, Record], images: Images,
+            report: dict[str, Any]) -> None:
     """Fill `report` (score.ChildReport) with what the record says and what its checkpoint gives.
 
     Raises RecordError and RunError; what was found until then counts.
@@ -176,10 +193,9 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, repor
     report |= {"task": run.task, "dataset": run.dataset, "method": run.method, "seed": run.seed, "status": run.status,
                "recipe": record.recipe.hash, "history": losses_digest(record), "epochs": len(record.history)}
     check_trained(record)
-    if comes_with_repository(record):
+    if run in shipped_runs().values():
         raise RecordError("this run comes with the repository; hand in one of your own")
-    if run.init and run.init.sha256 in shipped_weights():
-        raise RecordError("its encoder comes with the repository (--init); train one of your own")
+    check_origin(record, handed_in)
     if run.dataset not in images:
         raise RecordError(f"{run.dataset} is not a data set of this assignment")
     gather(path, record, files)
@@ -202,22 +218,41 @@ def examine(path: Path, files: dict[str, tuple[str, str]], images: Images, repor
         report["reconstructions"] = not report["reason"]
 
 
-def comes_with_repository(record: Record) -> bool:
-    """Whether a record is the copy of one in results/.  A run of one's own has another time and duration."""
-    with suppress(OSError, RecordError):
-        shipped = ROOT / "results" / record.artifacts["arrays"].name
-        return read_record(shipped.with_suffix(".json")).run == record.run
-    return False
-
-
 @cache
-def shipped_weights() -> frozenset[str]:
-    """SHA-256 of the weights of every record in results/."""
-    found = []
+def shipped_runs() -> dict[str, Run]:
+    """The runs that come with the repository, by the SHA-256 of their weights.
+
+    They are the files in results/ that git tracks: a student may have trained into that folder.  Without git, all.
+    """
+    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "results"], capture_output=True, text=True,
+                             check=False) if shutil.which("git") else None
+    found = {}
     for path in sorted((ROOT / "results").glob("*.json")):
+        if tracked and not tracked.returncode and f"results/{path.name}" not in tracked.stdout.splitlines():
+            continue
         with suppress(OSError, RecordError):
-            found.append(read_record(path).artifacts["checkpoint"].sha256)
-    return frozenset(found)
+            record = read_record(path)
+            found[record.artifacts["checkpoint"].sha256] = record.run
+    return found
+
+
+def check_origin(record: Record, handed_in: dict[str, Record]) -> None:
+    """RecordError unless every run that the encoder comes from (--init) is the student's own, and one of its task
+    trained it.
+
+    handed_in: the records of the submission, by the SHA-256 of their weights.
+    """
+    task, trained, seen = record.run.task, False, set[str]()
+    while (init := record.run.init) and init.sha256 not in seen:
+        trained = trained or record.recipe.number("epochs") > 0
+        if init.sha256 in shipped_runs():
+            raise RecordError("its encoder comes with the repository (--init); train one of your own")
+        if not trained and task != "control" and init.task != task:
+            raise RecordError(f"its encoder was trained by task {init.task} (--init, 0 epochs), not by {task}")
+        if init.sha256 not in handed_in:
+            raise RecordError(f"it started from {init.record} (--init), which was not handed in with it")
+        seen.add(init.sha256)
+        record = handed_in[init.sha256]
 
 
 def check_trained(record: Record) -> None:
@@ -230,8 +265,6 @@ def check_trained(record: Record) -> None:
     encoder = record.recipe.fields["encoder"]
     if run.task != "control" and encoder in FIXED_ENCODERS:
         raise RecordError(f"nothing in an encoder {encoder} is trained, so this is no run of task {run.task}")
-    if not record.recipe.number("epochs") and run.task != "control" and run.init and run.init.task != run.task:
-        raise RecordError(f"its encoder was trained by task {run.init.task} (--init, 0 epochs), not by {run.task}")
 
 
 def clustered(z: torch.Tensor, predicted: torch.Tensor) -> int:
@@ -246,7 +279,7 @@ def clustered(z: torch.Tensor, predicted: torch.Tensor) -> int:
 
 def reconstructions_wrong(saved: Saved, z: torch.Tensor, images: torch.Tensor, arrays: dict[str, np.ndarray]) -> str:
     """Why the record's reconstructions do not count, or "": they must be what the checkpoint's decoder gives for this
-    machine's test images, and closer to these than the mean image is.
+    machine's test images, and clearly closer to these than the best constant image is, their median.
 
     z: (N, D) latents of images, (N, H, W, C) uint8; arrays: of the record (utils.records.arrays).
     """
@@ -265,8 +298,8 @@ def reconstructions_wrong(saved: Saved, z: torch.Tensor, images: torch.Tensor, a
         return "its reconstructions are not what its decoder gives"
     sample = evenly_spaced(len(images), COMPARED)
     true = to_float(images[sample])
-    if (decode(sample) - true).abs().mean() >= (true.mean(0) - true).abs().mean():
-        return "its decoder is no closer to the test images than their mean image is"
+    if (decode(sample) - true).abs().mean() >= CLOSER * (true.median(0).values - true).abs().mean():
+        return "its decoder is hardly closer to the test images than one constant image, their median"
     return ""
 
 

@@ -32,7 +32,7 @@ def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], lis
     with this repository, and clustered latents.
     """
     runs = [(student, run) for student, found in sorted(evidence.items()) for run in found.runs
-            if run.correct_verified is not None]
+            if run.correct_verified is not None and run.task != "control"]  # equal controls are no copies
     files: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
 
     def notice(what: str, group: list[Owned]) -> None:

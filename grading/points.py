@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from grading.flags import alike
 from grading.rubric import Criterion, Override, Rubric, points_for
-from grading.score import Evidence, ScoredRun
+from grading.score import ABSENT, Evidence, ScoredRun
 from report import show
 from report.verification import agree
 
@@ -57,7 +57,8 @@ def grade(student: str, evidence: Evidence, rubric: Rubric, days_late: int, over
 def judge(criterion: Criterion, evidence: Evidence) -> tuple[float | None, str]:
     """Points and the reason, from verified results only."""
     if criterion.manual:
-        return None, "graded by hand; no points entered yet"
+        return (0.0, "nothing was submitted") if evidence.trouble == ABSENT else (
+            None, "graded by hand; no points entered yet")
     if evidence.trouble and not evidence.runs:
         return 0.0, f"the submission {evidence.trouble}"
     runs = [run for run in evidence.runs if (run.task, run.dataset) == (criterion.task, criterion.dataset)]
@@ -69,7 +70,8 @@ def judge(criterion: Criterion, evidence: Evidence) -> tuple[float | None, str]:
     if verified:
         return judge_metric(criterion, verified) if criterion.metric else judge_artefact(criterion, verified)
     wanted = f"{criterion.task} on {criterion.dataset}"
-    why = next((f"{run.file}: {run.reason}" for run in runs or evidence.runs if run.reason), "")
+    unread = [run for run in evidence.runs if not run.task]  # one of these may have been the record
+    why = next((f"{run.file}: {run.reason}" for run in runs or unread if run.reason), "")
     if runs:
         return 0.0, f"no run of {wanted} could be verified: {why or 'no checkpoint'}"
     return 0.0, f"no record of {wanted} was submitted" + (f" ({why})" if why else "")
@@ -111,7 +113,7 @@ def outcome(run: ScoredRun) -> str:
     if run.accuracy is None:
         return run.reason
     found = ["its accuracy is confirmed" if claim_holds(run) else
-             "its accuracy is not confirmed; the verified one counts"]
+             "its accuracy is not confirmed; the verified one counts, and the record earns points for accuracy only"]
     if not may_earn(run):
         found.append(f"{'trained with labels' if run.labelled else 'a control'}, so it earns nothing")
     if run.reason or run.reconstructions:

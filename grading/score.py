@@ -26,13 +26,14 @@ from grading.submission import Source, take
 from utils.errors import UsageError
 from utils.images.datasets import DATASETS, Dataset, load_dataset
 from utils.records.schema import Record, Strict
-from utils.version import project_version
+from utils.version import commit_of, project_version
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT_BYTES = 5_000_000  # limit of the child's report on a record
 BRIGHTEST, BRIGHTNESS = 0.5, 40  # of hidden images: brightest pixel relative to the public one, difference of the means
 MANY = 100  # images, for their mean brightness to be that of their data set, and their accuracy to say something
 LONGEST = 300  # characters of a reason
+ABSENT = "is missing: no folder or .zip file has this name"  # trouble of a student who handed in nothing
 SKETCH = 256  # numbers that summarise an encoder's latents for comparison between students
 Text = Annotated[str, Field(max_length=400)]
 Count = Annotated[int, Field(ge=0, le=10**7)]
@@ -127,7 +128,8 @@ def load_truth(datasets: Collection[str], data_dir: Path, holdout: Path | None, 
     stacks = {name: (dataset.test_images, dataset.test_labels) for name, dataset in public.items()}
     if holdout:
         stacks |= read_holdout(holdout, public)
-    digest, files = hashlib.sha256(project_version().encode()), {}  # another version may score differently
+    version = f"{project_version()} {commit_of()[0]}"  # another may score differently
+    digest, files = hashlib.sha256(version.encode()), {}
     for name, (images, labels) in sorted(stacks.items()):
         files[name] = folder / f"{name.replace('/', '.')}.npy"
         np.save(files[name], images)

@@ -42,9 +42,10 @@ GRADESCOPE = re.compile(r"submission_\d+")  # its folders
 # Canvas's names are those of its lib/content_zipper.rb; a file's number there is no year.
 BLACKBOARD = re.compile(r"(?P<who>.+?)_attempt_\d{4}(?:-\d\d){5}(?:\.txt|_[^/]+)")
 CANVAS_FILE = r"_(?:(?!(?:19|20)\d\d_)\d{4,}_[^/]+|(?:text|link)\.html)"
-EXPORTS = [re.compile(r"(?P<who>.+?_\d+)_assignsubmission_[a-z]+(?:_.*)?/?"), BLACKBOARD,
-           re.compile(r"(?:LATE_)?(?P<who>anon(?:ymous)?_[^_]+)" + CANVAS_FILE),  # graded anonymously
-           re.compile(r"(?P<who>.+?)(?:_LATE)?_(?P<id>[1-9]\d+)" + CANVAS_FILE)]
+MOODLE = re.compile(r"(?P<who>.+?(?:_\d+)?)_assignsubmission_[a-z]+(?:_.*)?/?")  # a group without a name has no number
+CANVAS = (re.compile(r"(?:LATE_)?(?P<who>anon(?:ymous)?_[^_]+)" + CANVAS_FILE),  # graded anonymously
+          re.compile(r"(?P<who>.+?)(?:_LATE)?_(?P<id>[1-9]\d+)" + CANVAS_FILE))
+EXPORTS = ((MOODLE,), (BLACKBOARD,), CANVAS)
 MAX_DEPTH, MAX_FILES, MAX_LISTED = 40, 500, 20_000
 SHOWN, MOST_LINES = 120, 20  # characters of a path and lines on what is refused that are shown
 MAX_READ = 2 * 2**20  # bytes of one read while opening an archive: a list of about MAX_LISTED entries
@@ -140,8 +141,11 @@ def students_of_export(names: Iterable[str]) -> dict[str, str]:
 
     In Blackboard's, the assignment comes before the student: it is what all have in common, up to an underscore.
     """
-    matches = {name: match for name in names
-               if (match := next(filter(None, (pattern.fullmatch(shown(name)) for pattern in EXPORTS)), None))}
+    names = list(names)
+    # of one system, that of most names: a student's own file may be called as in another's export
+    matches = max(({name: match for name in names
+                    if (match := next(filter(None, (pattern.fullmatch(shown(name)) for pattern in kind)), None))}
+                   for kind in EXPORTS), key=len)
     begin = os.path.commonprefix([match["who"] for match in matches.values() if match.re is BLACKBOARD]).rfind("_") + 1
     return {name: match["who"][begin:] if match.re is BLACKBOARD else "_".join(match.groupdict().values())
             for name, match in matches.items()}

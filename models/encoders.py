@@ -54,7 +54,7 @@ class Encoder(nn.Module):
 
     @property
     def trunk(self) -> nn.Module:
-        """The network that views of any size pass in contrastive training."""
+        """The network that is trained, where the latent is read from it afterwards."""
         return self
 
     def fit_to_data(self, images: Tensor) -> None:
@@ -127,6 +127,8 @@ def pool(features: Tensor, pooling: str) -> Tensor:
 class ConvEncoder(Encoder):
     """The small convolutional network of cifar10-airbench with a linear latent on top.
 
+    Departures: the norms' scales are trained and their momentum is 0.1 (there fixed, and 0.4), and the whitening has no
+    bias.
     image_shape: (C, H, W); widths: channels of each block; pooling: how the last feature map is pooled, see pool().
     """
 
@@ -162,8 +164,21 @@ class ConvEncoder(Encoder):
 
 def calibrate_norms(module: nn.Module, images: Tensor) -> None:
     """Set the norms' statistics to those of these images; in an untrained network they are 0 and 1, regardless of its
-    activations."""
-    update_bn(images.split(evaluation_batch(images.shape[1:])), module)
+    activations.
+
+    They are means over batches of nearly equal size, each with images from everywhere: a folder's come class by class.
+    """
+    batches = -(-len(images) // evaluation_batch(images.shape[1:]))
+    update_bn([images[start::batches] for start in range(batches)], module)
+
+
+def averaged(maps: Tensor, grid: int | tuple[int, int]) -> Tensor:
+    """(B, W, h, w) -> (B, W, grid, grid), the means of cells that may differ in size.
+
+    On MPS they may not (torch 2.14), so there the CPU does it.
+    """
+    there = maps.cpu() if maps.device.type == "mps" else maps
+    return F.adaptive_avg_pool2d(there, grid).to(maps.device)
 
 
 class ConvDepthsEncoder(Encoder):
@@ -197,7 +212,7 @@ class ConvDepthsEncoder(Encoder):
     def features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, the sum of the counts) float32."""
         maps = self.conv.maps(x)
-        pooled = [F.adaptive_avg_pool2d(m, grid).flatten(1) for m, grid in zip(maps, self.grids, strict=True)]
+        pooled = [averaged(m, grid).flatten(1) for m, grid in zip(maps, self.grids, strict=True)]
         return torch.cat([*pooled, maps[-1].amax((2, 3))], 1).float()
 
     @torch.no_grad()
@@ -224,6 +239,9 @@ class ConvDepthsEncoder(Encoder):
         kept = min(self.components.shape[1], size, count // IMAGES_A_COMPONENT)  # the others stay 0
         variances, directions = variances.flip(0)[:kept], directions.flip(1)[:, :kept]
         directions = directions * directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
+        if kept < self.components.shape[1]:
+            print(f"{count:,} images determine only {kept} of {self.components.shape[1]} components; the others are 0",
+                  flush=True)
         self.mean.copy_(mean)
         self.components.zero_()
         self.components[:, :kept] = scale[:, None] * directions / variances.clamp(min=1e-9).sqrt()

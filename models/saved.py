@@ -1,7 +1,7 @@
 """Weights in and out: safetensors files (no pickle), each tensor named MODULE.PARAMETER.
 
-Matrices and filters are stored in float16, vectors (biases, statistics) in float32.  A run rounds its weights so before
-it scores them, so the scores are those of the file.
+Tensors of two or more dimensions are stored in float16, vectors (biases, most statistics) in float32.  A run rounds its
+weights so before it scores them, so the scores are those of the file.
 
     from models.saved import load_encoder
     encoder = load_encoder("results/1.2.3_mnist_simclr_seed0.json")

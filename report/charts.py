@@ -19,7 +19,7 @@ from report import drawing, show
 from report.drawing import BLUE, INK, LETTER, MUTED, ORANGE, SMALL, WIDTH, Drawing, errors, save, styled
 from report.elements import MOST_NAMED
 from report.findings import leaders, ranking, short_name
-from report.stats import SIGNIFICANT, Curve, Pair, short_names
+from report.stats import SIGNIFICANT, Curve, Pair, differing, short_names
 from report.summary import Missing, Row, dataset_name, machines_of, mean_of, row_name, task_name, wilson_interval
 from utils.records.schema import HEADLINE, Record
 
@@ -201,7 +201,8 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
         first = [row.label for row in rows if getattr(row, field) == best]
         words.append(f"{show.listing(first)} by {name} ({show.percent(best)} %)")
     found = f"Of {len(rows)} methods on {dataset_name(dataset)}, the most accurate is {show.listing(words)}."
-    notes = ["the classifier is the one that was trained with the encoder"] if rows[0].task == "1.2.2" else []
+    notes = ["joint's classifier is the one that was trained with its encoder, the controls' an MLP"
+             ] if rows[0].task == "1.2.2" else []
     return Drawing(save(figure), found,
                    f"{found} {reading('lines are Wilson 95 % intervals', *notes, *off_scale(edge))}")
 
@@ -261,10 +262,10 @@ def reliability(record: Record, arrays: dict[str, np.ndarray]) -> Drawing | None
     mean, accuracy = confidence.mean(), correct.mean()
     smoothed = record.recipe.fields.get("label_smoothing", True)  # only 1.2.2 can turn it off
     low, equal = mean < accuracy, show.percent(mean) == show.percent(accuracy)
-    verdict = "equals the accuracy" if equal else (
+    verdict = "equals the accuracy, so confidences that are too low and too high cancel" if equal else (
         f"is too {'low' if low else 'high'} for an accuracy of {show.percent(accuracy)} %"
-        + (", as label smoothing makes it" if low and smoothed else ""))
-    text = (f"The expected calibration error is {100 * gap:.2f} points: the mean confidence, {show.percent(mean)} %, "
+        + (", to which label smoothing contributes" if low and smoothed else ""))
+    text = (f"The expected calibration error is {100 * gap:.2f} points; the mean confidence, {show.percent(mean)} %, "
             f"{verdict}.")
     return Drawing(save(figure), text, f"{text} Calibrated dots would be on the dashed line; lines are Wilson "
                    f"95 % intervals, grey bars the share of the {show.count(total)} test images.")
@@ -402,8 +403,7 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
     alike = [row_name(pair.second if pair.first is ranked[0] else pair.first) for pair in pairs
              if pair.adjusted >= SIGNIFICANT and ranked[0] in (pair.first, pair.second)]
     every = 2 * len(pairs) == len(rows) * (len(rows) - 1)
-    text = (f"{dataset_name(dataset)}: {sum(pair.adjusted < SIGNIFICANT for pair in pairs)} of "
-            f"{show.plural(len(pairs), 'pair')} differ significantly")
+    text = f"{dataset_name(dataset)}: {differing(pairs)} significantly"
     compared = any(ranked[0] in (pair.first, pair.second) for pair in pairs)
     of_first = (f"Not shown to differ from the most accurate row, {row_name(ranked[0])}: "
                 f"{show.listing(alike) or 'none'}." if compared else
@@ -412,7 +412,7 @@ def mcnemar_matrix(dataset: str, rows: Sequence[Row], pairs: Sequence[Pair]) -> 
                    f"{text} by McNemar's test (5 % after Holm's correction). " + reading(
                        "the most accurate row is at the top", "a blue arrow up: the row named above is better", "an "
                        "orange arrow to the right: the row named at the end of the line is better", "no arrow: they do "
-                       "not differ significantly",
+                       "not differ significantly", "one seed each, whatever the means over seeds are",
                        *([] if every else ["rows without a seed in common have no cell"])))
 
 
@@ -435,10 +435,15 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
     axes.grid()
     drawing.name_dots(axes, [(x, y) for x, y, _ in found], dot_names([row for *_, row in found]))
-    close, even = min(found, key=itemgetter(0)), min(found, key=itemgetter(1))
-    text = (f"{dataset_name(dataset)}: {row_name(close[2])} brings two views of an image closest (alignment "
-            f"{show.significant(close[0])}), and {row_name(even[2])} spreads images most evenly (uniformity "
-            f"{show.significant(even[1])}).")
+    even = min(found, key=itemgetter(1))
+    close = min((one for one in found if not one[2].older_views), key=itemgetter(0), default=None)
+    text = (f"{dataset_name(dataset)}: {row_name(even[2])} spreads images most evenly (uniformity "
+            f"{show.significant(even[1])})")
+    if close:
+        among = "" if len(found) == sum(not row.older_views for *_, row in found) else " of those with today's views"
+        text += (f", and {row_name(close[2])} brings two views of an image closest{among} (alignment "
+                 f"{show.significant(close[0])})")
+    text += "."
     return Drawing(save(figure), text, f"{text} {reading(f'small circles are single seeds, {COLOURS}')}")
 
 

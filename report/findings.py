@@ -11,6 +11,7 @@ from training.tasks import TASKS
 from utils.images.datasets import recipe_family
 
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
+UNBALANCED = 2.0  # times an equal share: where the largest class has more, guessing is no baseline
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
 SIGNIFICANCE = ("A difference is called significant if McNemar's test with Holm's correction finds it for the lowest "
                 "seed that both rows have, and the mean over seeds agrees in direction. Other seeds may give another "
@@ -63,14 +64,17 @@ def coverage(results: Results) -> str:
     text += f", and {beaten} {'exceed their references' if several else 'exceeds the reference'}{by}."
     cheap = sum((row.control or 0) > (row.reference or 1) for row in rows)
     missing = show.listing([f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing])
-    return (text + (f" The best control exceeds {cheap} of these {len(rows)} references, too." if cheap else "")
+    these = "this reference" if len(rows) == 1 else f"{cheap} of these {len(rows)} references"
+    return (text + (f" The best control exceeds {these}{', too' * bool(over)}." if cheap else "")
             + (f" Missing: {missing}." if missing else ""))
 
 
 def leaders(rows: Iterable[Row]) -> list[Row]:
     """The rows with the highest accuracy: more than one where it is the same."""
     rows = list(rows)
-    return [row for row in rows if row.accuracy == max(one.accuracy for one in rows)]
+    shown = [show.percent(row.accuracy) for row in rows]  # no difference below what is shown
+    best = shown[max(range(len(rows)), key=lambda i: rows[i].accuracy)] if rows else ""
+    return [row for row, value in zip(rows, shown, strict=True) if value == best]
 
 
 def best_without_labels(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -80,7 +84,7 @@ def best_without_labels(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """
     free = [row for row in rows if row.labels == "none" and row.task != "control"]
     best = leaders([row for row in free if len(row.runs) > 2] or free)
-    return best, leaders(row for row in free if row.accuracy > best[0].accuracy)
+    return best, [row for row in leaders(free) if row not in best and row.accuracy > best[0].accuracy]
 
 
 def best_with_labels(rows: Sequence[Row]) -> list[Row]:
@@ -126,9 +130,15 @@ def partly(rows: Sequence[Row]) -> str:
 
 
 def chance(groups: Groups) -> str:
-    """'; guessing gives 10 %' where that is the same on each data set; else ""."""
-    found = {len(rows[0].runs[0].record.data.classes) for _, rows in groups}
-    return f"; guessing gives {100 / found.pop():.3g} %" if len(found) == 1 else ""
+    """'; guessing gives 10 %' where that is the same on each data set; else "".
+
+    Where classes differ much in size, of one data set: '; always predicting the largest class gives 90 %'.
+    """
+    counts = [rows[0].runs[0].record.data.class_counts["test"] for _, rows in groups]
+    largest = [max(one) / max(1, sum(one)) for one in counts]
+    if all(share * len(one) < UNBALANCED for share, one in zip(largest, counts, strict=True)):
+        return f"; guessing gives {100 / len(counts[0]):.3g} %" if len({len(one) for one in counts}) == 1 else ""
+    return f"; always predicting the largest class gives {100 * largest[0]:.3g} %" if len(groups) == 1 else ""
 
 
 def names(rows: Iterable[Row]) -> str:
@@ -152,7 +162,7 @@ def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
     pairs = stats.mcnemar_pairs([tuned, few])
     sure = exceeds(tuned, few, pairs) or exceeds(few, tuned, pairs)
     test = "McNemar's test of this pair alone, one seed each" if pairs else "95 % interval"
-    earlier = " of an earlier recipe" if " recipe " in fine.name else ""
+    earlier = " of another recipe" if " recipe " in fine.name else ""
     chosen = ", with a recipe chosen on test images," if "‡" in tuned.mark else ""
     apart = "too" if tuned.accuracy == few.accuracy else \
         f"{distance(tuned, few)}, which is {'' if sure else 'not '}significant ({test})"
@@ -245,7 +255,7 @@ def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
         return ""
     words = [f"{row_name(row)} has a mean absolute error of {show.significant(error)} and an accuracy of "
              f"{show.percent(row.accuracy)} %" for error, row in (sharp, useful)]
-    frozen = ", whose encoder is not trained by the pixels" if useful[1].method == "patches" else ""
+    frozen = "; its encoder is not trained by the pixels" if useful[1].method == "patches" else ""
     return (f"On {dataset_name(dataset)}, the autoencoder that reconstructs best does not have the best latent: "
             f"{', but '.join(words)}{frozen}.")
 
@@ -306,7 +316,9 @@ def points(difference: float) -> str:
 def distance(row: Row, other: Row) -> str:
     """'4.65 points above', '0.56 points below' or 'level with'."""
     difference = row.accuracy - other.accuracy
-    return f"{points(difference)} {'above' if difference > 0 else 'below'}" if difference else "level with"
+    if show.percent(row.accuracy) == show.percent(other.accuracy):
+        return "level with"
+    return f"{points(difference)} {'above' if difference > 0 else 'below'}"
 
 
 def left_out(results: Results, rejected: list[Rejected]) -> list[str]:

@@ -48,21 +48,23 @@ READING = {  # term: explanation
         "those of the training. Recipes were chosen with validation labels even where training used none or few; see "
         "Selection for the exceptions.",
     "95 % interval, images":
-        "The score interval (Wilson 1927) of the mean accuracy, with the number of test images as its n: how much the "
-        "result could vary with another test set of the same size and kind. It does not cover the seeds.",
+        "The score interval (Wilson 1927) of the mean accuracy, with the number of test images as its n: where the "
+        "accuracy on all images of this kind plausibly lies. On another test set of this size it would differ by more. "
+        "The interval does not cover the seeds.",
     "95 % interval, seeds":
-        "The t interval (Student 1908) of the mean over seeds, from three seeds on: how much it could vary if training "
-        "were repeated. It is wide, because three values say little about their spread.",
+        "The t interval (Student 1908) of the mean over seeds, from three seeds on: where the mean over all "
+        "seeds plausibly lies. A single further run varies more. With three seeds the interval itself is imprecise.",
     "Over the best control":
         "Test accuracy minus that of the best control on the same data set, in percentage points: a bar to pass rather "
         "than an amount learned, because the best control is another encoder. Controls are encoders left at their "
         "random weights, and the first 128 principal components of the pixels and of frozen patch features, which are "
         "fitted to the training images in closed form.",
     "Read at every depth":
-        "With encoder conv_depths (the default of 1.2.3 on MNIST and CIFAR-10 except for cmc, and of one control) the "
-        "latent is not the vector that training shapes. It is the first 128 principal components, each divided by its "
-        "standard deviation, of the pooled outputs of all blocks, fitted to the training images without labels; in "
-        "these rows after training.",
+        "With encoder conv_depths (the default of 1.2.3 on MNIST and CIFAR-10 except for cmc, of 1.2.1 augmented on "
+        "CIFAR-10, and of one control) the latent is not the vector that training shapes. It is the first 128 "
+        "principal components, each divided by its standard deviation, of the pooled outputs of all blocks, fitted to "
+        "the training images without labels; in these rows after training. An autoencoder's decoder is then trained "
+        "further, for the latent that is read.",
     "Reference, difference":
         "The accuracy given as the task's reference, and test accuracy minus reference in percentage points. The "
         "references are published results of coursework of this kind: one run each, without seeds or intervals, "
@@ -90,7 +92,7 @@ READING = {  # term: explanation
     "Selection":
         "The encoder is taken after its last epoch, and the classifier that scores it after its best epoch on the "
         "validation images. Recipes were selected on the validation images, with two exceptions: BYOL's batch norms, "
-        "momentum and heads, and the recipe of fine-tuning, were chosen on test images. "
+        "momentum and heads, and the recipe of fine-tuning, were chosen on MNIST's test images. "
         "1.2.2's progressive resizing on CIFAR-10 was kept for its lower cost, although its validation accuracy was "
         "lower and its test accuracy higher.",
     "Minutes":
@@ -105,8 +107,7 @@ PROBLEM = (
     "A latent is a short vector that represents an image. If images of one class lie close together in it, a simple "
     "classifier needs only a few labels to tell the classes apart. Autoencoders learn such vectors without labels, by "
     "reconstructing the image (Hinton and Salakhutdinov 2006; Vincent et al. 2010). Contrastive methods learn them "
-    "without labels, too, by giving two augmented views of an image similar vectors (van den Oord et al. 2018; Chen et "
-    "al. 2020).")
+    "without labels, too, by giving two augmented views of an image similar vectors (Chen et al. 2020).")
 
 LIMITS = [
     "No interval covers what is the same for all runs: the validation split, and the random patches that serve as "

@@ -7,12 +7,9 @@ from typing import Any
 from report import charts, pictures, show, summary
 from report.elements import MOST_NAMED, table
 from report.load import Loaded
-from report.summary import Row, dataset_name, method_name
-from training.tasks import TASKS
+from report.summary import Row, dataset_name, default_hash, method_name
 from utils.console import in_words
-from utils.images.datasets import recipe_family
-from utils.recipe import as_json
-from utils.records.schema import HEADLINE, Metric, Record, recipe_hash
+from utils.records.schema import HEADLINE, Metric, Record
 
 MOST_CONFUSED = 5  # pairs of classes that are named
 
@@ -164,10 +161,8 @@ def commands_of(runs: list[Loaded]) -> list[str]:
 def encoder_has_changed(record: Record) -> bool:
     """Whether the encoder that a run started from was trained with another recipe than today's default."""
     init = record.run.init
-    if init is None or init.task not in TASKS or init.method not in TASKS[init.task].all_methods:
-        return False
-    return init.recipe_hash != recipe_hash(as_json(TASKS[init.task].default_recipe(recipe_family(init.dataset),
-                                                                                  init.method)))
+    default = default_hash(init) if init else None
+    return init is not None and default is not None and init.recipe_hash != default
 
 
 def command_words(task: str, dataset: str, method: str, seeds: list[int], side: int) -> list[str]:

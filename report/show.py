@@ -9,7 +9,7 @@ DASH = "\N{EN DASH}"
 NOTHING = DASH  # shown where there is no number
 UNLIKE, ON_TEST = "\N{DAGGER}", "\N{DOUBLE DAGGER}"  # marks at the seeds of a row
 MARKS = {UNLIKE: "The seeds ran on different machines, thread counts or number formats, which adds to their spread.",
-         ON_TEST: "Part of the recipe was chosen on test images, so the accuracy may be too high."}
+         ON_TEST: "Part of the recipe was chosen on these test images, so the accuracy may be too high."}
 
 
 def plain(text: str) -> str:

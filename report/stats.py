@@ -12,7 +12,7 @@ from scipy.special import bdtr
 
 from report import show
 from report.load import Loaded
-from report.summary import Row, dataset_name, label_fraction, method_name, overridden
+from report.summary import Row, dataset_name, default_hash, label_fraction, method_name, overridden
 
 SIGNIFICANT = 0.05  # for p-values after Holm's correction
 
@@ -61,6 +61,12 @@ def mcnemar_pairs(rows: Sequence[Row]) -> list[Pair]:
             only = int((a & ~b).sum()), int((b & ~a).sum())
             found.append(Pair(first, second, shared[0].record.run.seed, *only, mcnemar(*only), 1.0))
     return [pair._replace(adjusted=p) for pair, p in zip(found, holm([pair.p for pair in found]), strict=True)]
+
+
+def differing(pairs: Sequence[Pair]) -> str:
+    """'3 of 10 pairs differ', '1 of 10 pairs differs': how many are significant."""
+    number = sum(pair.adjusted < SIGNIFICANT for pair in pairs)
+    return f"{number} of {show.plural(len(pairs), 'pair')} {'differs' if number == 1 else 'differ'}"
 
 
 def common_runs(first: Row, second: Row) -> tuple[Loaded, Loaded] | None:
@@ -118,7 +124,7 @@ def encoder_origin(row: Row, defaults: set[tuple[str, str, str]]) -> str:
     init = row.runs[0].record.run.init
     if init is None:
         return ""
-    default = (init.task, init.method, init.recipe_hash) in defaults
+    default = (init.task, init.method, init.recipe_hash) in defaults or init.recipe_hash == default_hash(init)
     own = (init.task, init.dataset, init.method, init.labels) == (row.task, row.dataset, row.method, 0)
     if default and own:
         return ""

@@ -135,9 +135,8 @@ def autoencoder_table(dataset: str, rows: list[Row]) -> dict[str, Any] | None:
 
 def mcnemar_table(dataset: str, pairs: list[stats.Pair]) -> dict[str, Any]:
     """Every pair of the headline table's rows on one data set."""
-    different = sum(pair.adjusted < stats.SIGNIFICANT for pair in pairs)
-    return table(f"McNemar's test on {dataset_name(dataset)}: {different} of {show.plural(len(pairs), 'pair')} differ "
-                 "at the 5 % level after Holm's correction.",
+    return table(f"McNemar's test on {dataset_name(dataset)}: {stats.differing(pairs)} at the 5 % level after Holm's "
+                 "correction.",
                  ["A", "B", "Seed", "Only A right", "Only B right", "p, exact", "p, Holm"],
                  [[row_name(pair.first), row_name(pair.second), str(pair.seed), show.count(pair.only_first),
                    show.count(pair.only_second), show.probability(pair.p), show.probability(pair.adjusted)]

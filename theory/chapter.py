@@ -74,7 +74,8 @@ def own_runs(summary: Results) -> list[dict[str, Any]]:
     runs = []
     for row in summary.headline:
         run: dict[str, Any] = {"dataset": dataset_name(row.dataset), "task": task_name(row.task), "linear": row.linear,
-                               "method": method_name(row.task, row.method), "seeds": len(row.runs)}
+                               "method": method_name(row.task, row.method), "seeds": len(row.runs),
+                               "older_views": row.older_views}
         run |= {score: mean_of(row.runs, f"test/{score}") for score in ("alignment", "uniformity")}
         after = run["after_head"] = mean_of(row.runs, "test/projection_linear_top1")
         run["head_loss"] = None if after is None else row.linear - after

@@ -92,6 +92,7 @@ def train_decoder(encoder: Encoder, decoder: nn.Module, recipe: AutoencodingReci
     These epochs do not change the latent, so they are not part of the history.
     """
     print("the latent is read; training the decoder for it", flush=True)
+    distributed.copy_first(encoder.buffers())  # an eigenvector's sign may differ between machines
     z = encode(encoder, data.images).to(DTYPES[setup.precision])  # (N, latent_dim)
     epochs = -(-recipe.epochs // DECODER_SHARE)
     loop = Loop(replace(recipe, epochs=epochs), data, setup, {"decoder": decoder})

@@ -163,9 +163,9 @@ class Checkpoints:
             self.remove()
             return
         if found.identity != self.identity:
-            same = found.identity.get("images") == self.identity.get("images")
+            same = all(found.identity.get(part) == self.identity.get(part) for part in ("images", "init"))
             remedy = "--fresh starts over" if same else (
-                "if its images are another folder's of this name, give another --results-dir; --fresh deletes it")
+                "finish it with its own command, or give another --results-dir; --fresh deletes it")
             raise UsageError(f"{self.folder} holds an unfinished run that differs: "
                              f"{differences(found.identity, self.identity)}; {remedy}")
         self.started, self.resumed = found.started, found.resumed + 1

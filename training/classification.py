@@ -36,7 +36,8 @@ def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: 
     """
     joint = ClassificationRecipe(**RECIPES[data.recipes, "joint"])
     joint = replace(joint, epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate,
-                    latent_dim=recipe.latent_dim, muon_learning_rate=0.0, resize_from=1.0)
+                    latent_dim=recipe.latent_dim, muon_learning_rate=0.0, resize_from=1.0,
+                    alternating_flip=joint.alternating_flip and recipe.flip)  # --no-flip: not here, either
     try:
         return train_jointly(encoder, joint, data, setup)
     except Diverged as error:

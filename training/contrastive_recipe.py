@@ -35,7 +35,7 @@ METHODS = {  # in the order of --help and the report
         title="1.2.3 vicreg",
         source="Bardes et al. 2022, eqs. 1 to 6",
         text="The two views' projections Z and Z' must agree (invariance), every dimension must keep a standard "
-             "deviation of 1 over the batch (variance v), and no two dimensions may correlate (covariance c).",
+             "deviation of at least 1 over the batch (variance v), and no two dimensions may correlate (covariance c).",
         typst="cal(L) &= lambda/(N D) sum_(i=1)^N ||z_i - z'_i||^2 + mu/2 (v(Z) + v(Z')) + nu (c(Z) + c(Z')) \\ v(Z) "
               "&= 1/D sum_d max(0, 1 - sqrt(\"Var\"(z^d) + epsilon)) \\ c(Z) &= 1/D sum_(d != e) \"Cov\"(Z)_(d e)^2",
         alt="a weighted sum of the squared distance of the views, a hinge on each dimension's standard deviation and "

@@ -23,13 +23,13 @@ from utils.images.on_device import DeviceData
 
 def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and rotation head; returns both."""
-    encoder = new_encoder(recipe, data, setup)
+    encoder = new_encoder(recipe, data, setup, readout=False)
     head = LinearHead(recipe.latent_dim, 4)
     loop = Loop(recipe, data, setup, {"encoder": encoder, "rotation_head": head})
 
     def rotation_loss(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         quarters = distributed.draw(partial(torch.randint, 4), (len(index),), generator)
-        logits = head(encoder(rotate_quarters(augmented(data.images[index], recipe, generator), quarters)))
+        logits = head(encoder.trunk(rotate_quarters(augmented(data.images[index], recipe, generator), quarters)))
         return F.cross_entropy(logits, quarters), logits.argmax(1) == quarters
 
     loop.count_flops(rotation_loss)
@@ -37,4 +37,6 @@ def train(recipe: RotationRecipe, data: DeviceData, setup: Setup) -> Trained:
         for index in loop.batches():
             loop.step(rotation_loss, index)
         loop.end_epoch(rotation_loss)
-    return loop.finished()
+    trained = loop.finished()
+    encoder.fit_readout(data.train_batches())
+    return trained

@@ -73,6 +73,7 @@ def run_all(plans: dict[str, list[Planned]], arguments: Arguments, argv: list[st
             raise UsageError(f"--precision {precision}: {device.type} cannot compute in it here; take float32 or auto")
         for dataset_name, runs in plans.items():
             dataset = loaded.pop(dataset_name, None) or load(dataset_name)
+            check_unseen(init, dataset)
             for planned in runs:
                 title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
                 setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick, init,
@@ -85,11 +86,29 @@ def run_all(plans: dict[str, list[Planned]], arguments: Arguments, argv: list[st
                     if not many_runs:
                         raise
                     print(f"{title}: {error}, skipped", flush=True)
+                except UsageError as error:  # an unfinished run is in the way of this one alone
+                    if not many_runs or arguments.resume:
+                        raise
+                    failures.append(f"{title}: {error}")
+                    print(failures[-1], flush=True)
                 except (Diverged, NotFinite) as error:
                     failures.append("; ".join([f"{title}: {error}", *getattr(error, "__notes__", [])]))
                     print(failures[-1], flush=True)
     if failures:
         raise RunError("; ".join(failures))
+
+
+def check_unseen(init: Saved | None, dataset: Dataset) -> None:
+    """UsageError where an encoder was trained on this folder when it had other images.
+
+    What is a test image today may have been a training image then: the test split is drawn anew for other images.
+    """
+    if init is None or init.record.run.dataset != dataset.name:
+        return
+    before = init.record.data.sha256
+    if any(before[part] != dataset.sha256[part] for part in ("test_images", "test_labels")):
+        raise UsageError(f"--init {init.name}: its encoder was trained on other images of {dataset.name}, and may have "
+                         "seen today's test images; name a run on today's images, or put the test images into test/")
 
 
 def check_same_command(plans: dict[str, list[Planned]], precision: str) -> None:
@@ -128,7 +147,7 @@ def checkpoints_or_skip(title: str, planned: Planned, dataset: Dataset, setup: S
     remove_temporary(planned.path)
     rerun_after_restart = distributed.restarts() > 0 and not planned.path.with_suffix(schema.UNFINISHED).exists()
     if (rerun_after_restart or many_runs and not arguments.fresh) and not arguments.quick:
-        done, lost = complete_record(planned, dataset.sha256, init_of(setup.init))
+        done, lost = complete_record(planned, dataset.sha256, init_of(setup.init), arguments.precision)
         if done:
             weights = "" if done.with_suffix(".safetensors").exists() else ", its weights are missing"
             print(f"{title}: complete already in {done}{weights}, skipped (--fresh trains it again)", flush=True)
@@ -198,12 +217,17 @@ def records_named(path: Path) -> Iterator[tuple[Path, schema.Record]]:
             yield candidate, schema.read_record(candidate)
 
 
-def complete_record(planned: Planned, sha256: dict[str, str], init: schema.Init | None) -> tuple[Path | None, str]:
-    """A valid, complete record of this run on the same images, with its files; or None, and what a record lacks."""
+def complete_record(planned: Planned, sha256: dict[str, str], init: schema.Init | None,
+                    precision: str) -> tuple[Path | None, str]:
+    """A valid, complete record of this run on the same images, with its files; or None, and what a record lacks.
+
+    precision: the number format that it must have; "auto": any.
+    """
     wanted, lost = ("complete", init, sha256, schema.setting_hash(as_json(planned.recipe))), ""
     for path, record in records_named(planned.path):
         run = record.run
-        if (run.status, run.init, record.data.sha256, setting_of(record)) == wanted:
+        fits = precision in ("auto", record.environment.precision)
+        if fits and (run.status, run.init, record.data.sha256, setting_of(record)) == wanted:
             found = lost_file(path, record)
             if not found:
                 return path, ""

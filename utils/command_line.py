@@ -84,7 +84,7 @@ def flag_path(text: str) -> Path:
 
 class StoreOnce(argparse._StoreAction):
     """argparse's default action, except that some flags may not be repeated, since the last would replace the others:
-    those of many values, --task and --dataset.
+    those of many values, and those that name what a command works on.
     """
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Arguments, values: Any,
@@ -92,7 +92,7 @@ class StoreOnce(argparse._StoreAction):
         if getattr(namespace, self.dest, self.default) is not self.default:
             if self.nargs == "+":
                 raise argparse.ArgumentError(self, "given twice; name all its values after one")
-            if self.dest in ("task", "dataset"):
+            if self.dest in ("task", "dataset", "init", "embed", "images", "out"):
                 raise argparse.ArgumentError(self, "given twice; it takes one value")
         super().__call__(parser, namespace, values, option_string)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from grading.command import main
 from tests.factory import HONEST
 from utils.command_line import exit_code
+from utils.files import sha256_file
 
 
 def test_a_check_says_what_would_be_accepted_and_why_the_rest_would_not(honest: Path, tmp_path: Path, capsys) -> None:
@@ -41,7 +42,8 @@ def test_a_check_does_not_accept_what_earns_nothing(honest: Path, tmp_path: Path
     path = tmp_path / "s" / f"{HONEST['1.2.3']}.json"
     record = json.loads(path.read_text())
     record["run"]["init"] = {"record": "x.json", "task": "1.2.2", "dataset": "digits", "method": "joint", "seed": 0,
-                             "recipe_hash": "0" * 8, "labels": 1.0, "sha256": "0" * 64}
+                             "recipe_hash": "0" * 8, "labels": 1.0,
+                             "sha256": sha256_file(tmp_path / "s" / f"{HONEST['1.2.2']}.safetensors")}
     path.write_text(json.dumps(record))
     assert exit_code(lambda: main(["--check", str(tmp_path / "s"), "--data-dir", str(tmp_path)]), "") == 3
     out = capsys.readouterr()

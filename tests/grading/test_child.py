@@ -3,6 +3,7 @@
 import codecs
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from safetensors.torch import load_file, save_file
 
 from evaluation.rescore import latents_of
 from grading import child
-from grading.child import clustered, examine, own_folder, reconstructions_wrong, sentence, sketch
+from grading.child import (
+    clustered,
+    examine,
+    own_folder,
+    reconstructions_wrong,
+    records_by_weights,
+    sentence,
+    sketch,
+)
 from models.saved import load_saved
 from tests.factory import HONEST
 from tests.hostile import edit_record
@@ -40,9 +49,10 @@ def examined(folder: Path, name: str, images: torch.Tensor, out: Path) -> dict[s
     report: dict[str, Any] = {}
     with torch.no_grad():
         try:
-            examine(own_folder(out, stored, out / "own"), files, {"digits": images}, report)
+            records = records_by_weights(out, [copy for copy in files if copy.endswith(".json")])
+            examine(own_folder(out, stored), files, records, {"digits": images}, report)
         except Exception as error:
-            report["reason"] = sentence(error, out / "own")
+            report["reason"] = sentence(error, out / f"{stored}.own")
     return report
 
 
@@ -136,28 +146,52 @@ def test_a_run_that_starts_from_weights_of_the_repository_earns_nothing(honest, 
     shutil.copytree(honest, tmp_path / "s")
     shutil.copytree(honest, tmp_path / "results")
     monkeypatch.setattr("grading.child.ROOT", tmp_path)
-    child.shipped_weights.cache_clear()
+    child.shipped_runs.cache_clear()
     edit_record(tmp_path / "s" / name, lambda record: record["run"].update(started="2026-01-01T00:00:00Z"))
     shipped = sha256_file((tmp_path / "results" / name).with_suffix(".safetensors"))
-    for sha256, refused in ((shipped, True), ("8" * 64, False)):
-        init = {"record": "x.json", "task": "1.2.3", "dataset": "digits", "method": "simclr", "seed": 0,
-                "recipe_hash": "0" * 8, "labels": 0.0, "sha256": sha256}
-        edit_record(tmp_path / "s" / name, lambda record, init=init: record["run"].update(init=init))
+    for sha256, expected in ((shipped, "its encoder comes with the repository"), ("8" * 64, "was not handed in")):
+        started_from(tmp_path / "s" / name, sha256)
+        report = examined(tmp_path / "s", name, images, tmp_path / "out")
+        assert expected in report["reason"] and "predictions" not in report
+    own, path = tmp_path / "s" / "own.safetensors", tmp_path / "s" / name  # by way of a run of one's own
+    save_file(load_file(path.with_suffix(".safetensors")), own, metadata={"other": "bytes"})
+    shutil.copy(path, own.with_suffix(".json"))
+    edit_record(own.with_suffix(".json"), lambda record: record["artifacts"]["checkpoint"].update(
+        name=own.name, sha256=sha256_file(own)))
+    started_from(path, sha256_file(own))
+    for sha256, refused in ((shipped, True), (None, False)):
+        started_from(own.with_suffix(".json"), sha256)
         report = examined(tmp_path / "s", name, images, tmp_path / "out")
         assert ("its encoder comes with the repository" in report.get("reason", "")) == refused
         assert ("predictions" in report) != refused
-    child.shipped_weights.cache_clear()
+    child.shipped_runs.cache_clear()
+
+
+def started_from(path: Path, sha256: str | None) -> None:
+    """Edit a record as if its encoder came from the run with these weights, of the same task; None: from no other."""
+    init = {"record": "x.json", "task": "1.2.3", "dataset": "digits", "method": "simclr", "seed": 0,
+            "recipe_hash": "0" * 8, "labels": 0.0, "sha256": sha256}
+    edit_record(path, lambda record: record["run"].update(init=init if sha256 else None))
 
 
 def test_a_run_that_comes_with_the_repository_earns_nothing(honest, images, tmp_path, monkeypatch) -> None:
     name = "1.2.2_digits_joint_seed0.json"
     monkeypatch.setattr("grading.child.ROOT", tmp_path)
     shutil.copytree(honest, tmp_path / "results")
-    assert "comes with the repository" in examined(honest, name, images, tmp_path / "out")["reason"]
+    def report() -> dict[str, Any]:
+        child.shipped_runs.cache_clear()
+        return examined(honest, name, images, tmp_path / "out")
+
+    assert "comes with the repository" in report()["reason"]
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert "predictions" in report()  # git does not track it: the student has trained into results/
+    subprocess.run(["git", "-C", str(tmp_path), "add", "-f", f"results/{name}"], check=True)
+    assert "comes with the repository" in report()["reason"]
     edit_record(tmp_path / "results" / name, lambda record: record["run"].update(started="2026-01-01T00:00:00Z"))
-    assert "predictions" in examined(honest, name, images, tmp_path / "out")  # a run of one's own, started later
+    assert "predictions" in report()  # a run of one's own, started later
     (tmp_path / "results" / name).write_text("{")  # the teacher's own folder is no fault of the student's
-    assert "predictions" in examined(honest, name, images, tmp_path / "out")
+    assert "predictions" in report()
+    child.shipped_runs.cache_clear()
 
 
 def test_an_encoder_that_another_task_trained_is_no_run_of_this_one(honest, images, tmp_path) -> None:

@@ -198,7 +198,7 @@ def test_fine_tuning_that_does_not_pay_is_said_wherever_the_encoder_comes_from(t
     assert any("fine-tuned, from" in curve.name for curve in curves)
     assert findings.few_labels("mnist", curves) == (
         "With 1 % of the labels of MNIST, training from random weights reaches 81.00 % (90.00 % with 10 %); "
-        "fine-tuning a learned encoder of an earlier recipe, with a recipe chosen on test images, reaches 80.00 %, "
+        "fine-tuning a learned encoder of another recipe, with a recipe chosen on test images, reaches 80.00 %, "
         "1.00 points below, which is not significant (McNemar's test of this pair alone, one seed each).")
     alone = [curve for curve in curves if "fine-tuned" in curve.name]
     assert findings.few_labels("mnist", alone) == (

@@ -254,7 +254,7 @@ def test_another_run_s_checkpoint_is_refused_with_the_difference(digits, tmp_pat
     with pytest.raises(UsageError, match="epochs 2 there, 3 here; --fresh starts over"):
         other.adopt()
     other.identity |= {"images": {"test_images": "c0ffee"}}
-    with pytest.raises(UsageError, match="another folder's of this name, give another --results-dir; --fresh deletes"):
+    with pytest.raises(UsageError, match="its own command, or give another --results-dir; --fresh deletes"):
         other.adopt()
     assert newest(tmp_path / "run.unfinished")[1]
 

@@ -83,6 +83,11 @@ def test_few_labels_fill_an_epoch_by_repetition(data: DeviceData) -> None:
     times = torch.bincount(few.train, minlength=len(data.images))
     assert set(torch.nonzero(times).flatten().tolist()) == set(data.labelled.tolist())
     assert times[data.labelled].max() - times[data.labelled].min() <= 1
+    labels = (torch.arange(1000) // 100).to(data.labels.device)  # a folder comes class by class
+    by_class = dataclasses.replace(data, labels=labels, train=torch.arange(1000),
+                                   labelled=torch.arange(1000)[torch.arange(1000) % 10 != 0])
+    counts = torch.bincount(labels[by_class.of_labelled().train])
+    assert counts.tolist() == [100] * 10
 
 
 def test_corruption_is_what_the_recipe_says(data: DeviceData) -> None:

@@ -40,8 +40,8 @@ def spread(z: Tensor) -> float:
 def rank_about_origin(z: Tensor) -> float:
     """Exponential of the entropy of the singular values of the normalised rows of (N, D), not centred (RankMe 2023).
 
-    About 1 if all rows are the same point.  The centred effective rank cannot detect this: only noise remains after
-    the mean is subtracted, and noise has full rank.
+    About 1 if all rows are the same point.  The centred effective rank cannot detect this: it ignores scale, and
+    the small differences that remain after the mean is subtracted are spread over nearly all directions.
     """
     singular = torch.linalg.svdvals(F.normalize(z.double(), dim=1))
     return torch.special.entr(singular / singular.sum()).sum().exp().item()

@@ -19,8 +19,9 @@ class MasterOptimiser:
     themselves.  Weight decay applies to matrices and filters, not to biases and norms.
 
     muon_learning_rate: above 0, Muon updates the filters of convolutions without a bias, one (out, k x k x in) matrix
-    each.  A norm follows these, so their length has no effect on the network; it is reset to that of an orthogonal
-    matrix after each step, and the rate is a step's relative change (Jordan 2024, cifar10-airbench).
+    each.  A norm follows these, so their length has no effect on the network; it is reset to the root of the
+    number of filters after each step, which is that of an orthogonal matrix with no more rows than columns, and the
+    rate is a step's relative change (Jordan 2024, cifar10-airbench).
     """
 
     def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float,

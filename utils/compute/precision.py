@@ -78,7 +78,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def cast(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Convert parameters to dtype in place, except for norms; buffers stay float32.  Returns the module."""
+    """Convert parameters to dtype in place, except for batch norms; buffers stay float32.  Returns the module."""
     for child in module.modules():
         if not isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
             for parameter in child.parameters(recurse=False):

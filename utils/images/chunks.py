@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
+from errno import errorcode
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +31,9 @@ IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
 MOST_PROCESSES = 16  # each takes some 20 MB, and much more while it decodes a large image
 PIXELS = "pixels"  # file: (side, side, 3) uint8 of every image, in order; zeros if it is unreadable
 JOURNAL = "journal"  # file: one line of JSON for each finished chunk, see write_chunk()
+
+# faults of disk, network or machine, which may pass, whereas the cache remembers an unreadable image for good
+PASSING = {"EIO", "ESTALE", "ENOTCONN", "EMFILE", "ENFILE", "EHOSTDOWN", "ENETDOWN", "ECONNRESET", "ECONNABORTED"}
 
 Decoded = tuple[bytes, tuple[str, ...]] | str  # pixels and remarks of fitted_image(), or why the image is unreadable
 Note = list[str] | str  # the same without the pixels
@@ -89,6 +93,8 @@ def decode(file: Path, side: int) -> Decoded:
         image, remarks = fitted_image(file, side, side, 3)
         return image.tobytes(), remarks
     except Exception as error:  # a damaged image may raise any exception
+        if isinstance(error, OSError) and errorcode.get(error.errno or 0) in PASSING:
+            raise RunError(f"{file}: {error.strerror}; the same command goes on from here") from None
         text = str(error).replace(repr(str(file)), "").rstrip(" :")  # the list names the file already
         return reason(ValueError(text or type(error).__name__))
 

@@ -301,7 +301,7 @@ def short_name(name: str, image_size: int | None = None) -> str:
         return name
     whole = folder_path(name).name or "images"
     safe = re.sub("[^A-Za-z0-9._-]+", "-", whole)[:60]
-    if safe != whole:
+    if safe != whole or re.search(r"-\d+px$", whole):
         safe += f"-{hashlib.sha256(os.fsencode(whole)).hexdigest()[:8]}"
     size = "" if image_size in (None, image_folder.FOLDER_SIDE) else f"-{image_size}px"
     return f"folder-{safe}{size}"
@@ -357,10 +357,10 @@ def _locked(data_dir: Path, name: str, finished: Callable[[], bool] = lambda: Fa
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(data_dir / f".{name}.lock")
     try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(data_dir / f".{name}.lock", mode=0o666 & data_dir.stat().st_mode, fallback_to_soft=False)
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=2)
         except Timeout:
             say(f"{name}: waiting for another run that is fetching it")

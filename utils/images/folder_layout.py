@@ -28,6 +28,8 @@ IMAGES = {"image", "images", "img", "imgs"}  # words in names of folders that ar
 COMPANIONS = {"mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "xml", "json", "txt"}
 PARTS = IMAGES | {"part", "parts", "batch", "fold", "chunk", "shard", "split"}
 UNLABELLED = {"unlabeled", "unlabelled"}
+MASK = re.compile(r"[_-](mask(_\d+)?|seg|segmentation|gt)$", re.IGNORECASE)  # scan_mask.png next to scan.png
+EVICTED = ".icloud (not on this machine)"
 AMBIGUOUS = {"valid", "dev"}  # splits that may be meant as classes
 TABLES = {".csv", ".tsv", ".xlsx"}
 MAX_CLASSES = 1000  # what a record holds
@@ -76,19 +78,29 @@ def find_files(folder: Path, below: bool = True) -> Files:
     """
     found = Files(folder)
     for place, folders, files in os.walk(folder, onerror=lambda error: found.images.append(Path(error.filename))):
-        folders[:] = [name for name in folders if below and not _is_litter(name)]
+        folders[:] = [name for name in folders if below and not is_litter(name)]
         for name in folders:
             if os.path.splitext(name)[1].lower() in SUFFIXES:
                 found.images.append(Path(place, name))
             elif Path(place, name).is_symlink():
                 found.left_out["linked folders"] += 1
-        for name in [name for name in files if not _is_litter(name)]:
+        for name in files:
+            if is_litter(name):
+                found.left_out[EVICTED] += name.lower().endswith(".icloud")
+                continue
             suffix = os.path.splitext(name)[1].lower()
             if suffix in SUFFIXES:
                 found.images.append(Path(place, name))
             else:
                 found.left_out[suffix if suffix[1:].isalnum() and len(suffix) < 12 else "other files"] += 1
+    found.left_out += Counter()  # drops zeros
     found.images = sorted(set(found.images))
+    stems = {file.with_suffix("") for file in found.images}
+    masks = {file for file in found.images if (image := MASK.sub("", file.stem)) != file.stem
+             and file.with_name(image) in stems}
+    if masks:
+        found.images = [file for file in found.images if file not in masks]
+        found.left_out["masks next to their images"] += len(masks)
     return found
 
 
@@ -132,12 +144,13 @@ class _Tree:
         return len(self.loose.images) + sum(len(files.images) for files in self.folders.values())
 
 
-def _is_litter(name: str) -> bool:
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden, or left by a system."""
     return name.startswith(".") or name.lower() in LITTER
 
 
 def _sub_folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not _is_litter(child.name))
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not is_litter(child.name))
 
 
 def _by_name(folders: list[Path]) -> dict[str, Files]:
@@ -176,6 +189,9 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
             continue
         if not (tree := _tree(folder)).count():
             left_out.append(f"{name}/ (no images)")
+        elif split == "val" and "val" in named and name.lower() in ("eval", "evaluation") and not any(
+                SPLITS.get(one.name.lower()) == "test" for one in folders):
+            named["test"] = tree  # next to a validation split, as in Food-11
         elif split in named:
             raise UsageError(f"{path}: {named[split].path.name!r} and {name!r} both name the same split; rename or "
                              "move one of them")
@@ -295,7 +311,8 @@ def _check_nesting(first: _Tree) -> str:
         places = {name: [place[1:] for place in inside] for name, inside in places.items()}
     inner_names = {name: sorted({place[0] for place in inside if place}) for name, inside in places.items()}
     for name, inner in inner_names.items():
-        if len(again := [other for other in inner if other in first.folders]) > 1:
+        again = [other for other in inner if other in first.folders]
+        if len(again) > 1 or again and again == inner:
             raise UsageError(f"{first.path}: {name!r} holds sub-folders with the names of classes "
                              f"({_some(again)}); move it away, or move its images into the class folders")
     own = sum(not place for inside in places.values() for place in inside)
@@ -303,10 +320,17 @@ def _check_nesting(first: _Tree) -> str:
     shared = sorted(name for name, count in counts.items() if count > 1)
     if own * 10 > first.count() or len(counts) < 2:
         return ""
+    if all(len(name) == 1 and name.isalpha() and one.lower().startswith(name.lower())
+           for name, inner in inner_names.items() for one in inner):
+        raise UsageError(f"{first.path}: the folders {_some([*first.folders])} are first letters and not classes; move "
+                         "their sub-folders up")
     if 2 * sum(counts[name] for name in shared) < counts.total():
         return f", which include their sub-folders ({_some(list(counts))})" * (len(counts) > len(first.folders))
+    inside = {name.lower() for name in shared}
     cause = ("they are splits, which must be above the classes: train/CLASS and test/CLASS"
              if {name.lower() for name in counts} <= SPLITS.keys() else
+             "each class holds images and their masks or labels; move these away"
+             if inside & IMAGES and inside & COMPANIONS else
              "they look like parts of one data set and not like classes; move the images into one folder per class, or "
              "into train/CLASS, val/CLASS and test/CLASS")
     raise UsageError(f"{first.path}: the folders {_some([*first.folders])} hold the same sub-folders "

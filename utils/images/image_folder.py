@@ -19,7 +19,7 @@ import numpy as np
 from utils.console import say
 from utils.errors import RunError, UsageError, reason
 from utils.images.decoding import DECODING, in_numbers, remarks_in_words
-from utils.images.folder_layout import Layout, Listed, read_layout
+from utils.images.folder_layout import Layout, Listed, is_litter, read_layout
 from utils.images.splits import PARTS, SPLIT_SEED, TEST_FRACTION, Arrays, digests, scratch, stratified_split
 
 FOLDER_SIDE = 32  # pixels, unless --image-size is given
@@ -99,12 +99,17 @@ def listing_digest(path: Path, layout: Layout, side: int) -> str:
 # The cache
 
 
+def foreign(cache: Path) -> set[str]:
+    """The files in a folder that no cache has, except for those that a system's file browser leaves."""
+    return {name for name in os.listdir(cache) if not is_litter(name)} - CACHE_FILES
+
+
 def is_current(cache: Path, key: str) -> bool:
     """Whether the cache is whole and holds the folder as it is now.  Prints why if it exists but does not.
 
     Raises RunError for what is no cache, but has its name.
     """
-    if os.path.lexists(cache) and (cache.is_symlink() or not cache.is_dir() or {*os.listdir(cache)} - CACHE_FILES):
+    if os.path.lexists(cache) and (cache.is_symlink() or not cache.is_dir() or foreign(cache)):
         raise RunError(f"{cache} is no cache of this program and is left unchanged; move it away")
     if not cache.exists():
         return False
@@ -173,8 +178,10 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
         if unreadable:
             lines = "".join(f"{name}: {why}\n" for name, why in unreadable.items())
             (temporary / UNREADABLE).write_text(lines, encoding="utf-8", errors="backslashreplace")
-        shutil.rmtree(cache, ignore_errors=True)
-        temporary.rename(cache)
+        with scratch(cache.with_name(f".{cache.name}.old")) as old:  # another run may still read it
+            if cache.exists():
+                cache.rename(old / cache.name)
+            temporary.rename(cache)
 
 
 def _write_splits(folder: Path, images: list[Listed], classes: int, pixels: np.ndarray, rows: np.ndarray) -> int:

@@ -137,8 +137,9 @@ class DeviceData:
 
         An epoch then has the same length for every fraction of labels: few labels do not mean few steps.
         """
-        times = -(-len(self.train) // len(self.labelled))
-        return replace(self, train=self.labelled.repeat(times)[: len(self.train)])
+        times, left = divmod(len(self.train), len(self.labelled))
+        rest = evenly_spaced(len(self.labelled), left).to(self.labelled.device)  # of all classes: a folder is sorted
+        return replace(self, train=torch.cat([self.labelled.repeat(times), self.labelled[rest]]))
 
     def sample(self, count: int) -> Tensor:
         """Up to `count` training images, evenly spaced, (count, C, H, W) in [0, 1], for statistics of the data."""

@@ -25,9 +25,12 @@ def held(path: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     file = path.parent / LOCKS / f"{path.stem}.lock"
-    lock = FileLock(file, timeout=0)
     try:
-        file.parent.mkdir(exist_ok=True)
+        mode = path.parent.stat().st_mode  # whoever may write into a shared folder may lock its runs
+        if not file.parent.exists():
+            file.parent.mkdir(exist_ok=True)
+            file.parent.chmod(0o7777 & mode)
+        lock = FileLock(file, timeout=0, mode=0o666 & mode, fallback_to_soft=False)
         lock.acquire()
     except Timeout:
         raise Held(f"{path.name} is being trained by {file.read_text() or 'another process'}") from None

@@ -170,7 +170,7 @@ class RecipeFields(Strict):
 
 
 class Derived(Strict):
-    steps: Count  # optimiser steps done
+    steps: Count  # optimiser steps of the history, without those of a decoder that is trained after it
     parameters: dict[Text, Count]  # by module: encoder, decoder, projection_head, ...
     training_flops: Annotated[float, Field(ge=0.0)]  # 2 x multiply-adds, forward and backward passes
     evaluation_flops: Annotated[float, Field(ge=0.0)]
