@@ -84,7 +84,8 @@ def best_without_labels(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """
     free = [row for row in rows if row.labels == "none" and row.task != "control"]
     best = leaders([row for row in free if len(row.runs) > 2] or free)
-    return best, [row for row in leaders(free) if row not in best and row.accuracy > best[0].accuracy]
+    top = leaders(free)
+    return best, [] if any(row is one for row in top for one in best) else top
 
 
 def best_with_labels(rows: Sequence[Row]) -> list[Row]:

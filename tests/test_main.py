@@ -3,14 +3,18 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import _main
 from tests.commands import call
+from training import run
 from utils.command_line import exit_code
+from utils.errors import UsageError
 from utils.records.schema import read_record, recipe_hash
 
 
@@ -281,6 +285,41 @@ def test_a_complete_record_without_its_arrays_is_trained_again_under_a_new_name(
     code, out, _ = call(capsys, *many_runs)
     assert sum(f"complete already in {tmp_path / first.stem}_run2.json" in line for line in out) == 1
     assert sum("its SHA-256 is not the one in the record); it is trained again" in line for line in out) == 1
+
+
+def test_a_complete_run_in_another_number_format_is_not_the_one_that_is_asked_for(capsys, tmp_path) -> None:
+    words = ["--task", "control", "--dataset", "digits", "--method", "pca", "--seed", "0", "1", "--results-dir",
+             str(tmp_path)]
+    assert call(capsys, *words, "--precision", "float32")[0] == 0
+    assert sum("skipped" in line for line in call(capsys, *words, "--precision", "float32")[1]) == 2
+    assert sum("skipped" in line for line in call(capsys, *words, "--precision", "bfloat16")[1]) == 0
+
+
+def test_an_unfinished_run_in_the_way_of_one_of_many_does_not_stop_the_others(capsys, tmp_path, monkeypatch) -> None:
+    opened = run.open_checkpoints
+
+    def refuse_seed_0(planned, *rest):
+        if planned.seed == 0:
+            raise UsageError("it holds an unfinished run that differs")
+        return opened(planned, *rest)
+
+    monkeypatch.setattr(run, "open_checkpoints", refuse_seed_0)
+    words = ["--task", "control", "--dataset", "digits", "--method", "pca", "--results-dir", str(tmp_path)]
+    code, _, err = call(capsys, *words, "--seed", "0", "1")
+    assert code == 1 and "seed 0: it holds an unfinished run that differs" in err[-1]
+    assert [path.stem for path in tmp_path.glob("*.json")] == ["control_digits_pca_seed1"]
+    assert call(capsys, *words, "--seed", "0")[0] == 2
+
+
+def test_an_encoder_that_may_have_seen_the_test_images_is_refused() -> None:
+    """A folder's test split is drawn anew when an image is added."""
+    before = {"train_images": "a", "test_images": "b", "test_labels": "c"}
+    init = SimpleNamespace(name="x.json", record=SimpleNamespace(run=SimpleNamespace(dataset="folder-pets"),
+                                                                 data=SimpleNamespace(sha256=before)))
+    for name, part, refused in (("folder-pets", "", False), ("folder-pets", "train_images", False),
+                                ("folder-pets", "test_images", True), ("folder-cars", "test_images", False)):
+        with pytest.raises(UsageError, match="may have seen today's test images") if refused else nullcontext():
+            run.check_unseen(init, SimpleNamespace(name=name, sha256=before | {part: "d"}))
 
 
 def test_a_quick_run_is_marked_in_name_and_record(capsys, tmp_path) -> None:

@@ -40,6 +40,14 @@ def test_a_run_that_comes_with_the_repository_is_flagged() -> None:
     assert students == ("a", "this repository's results/") and noticed == ["identical loss curves"] and file in files
 
 
+def test_equal_controls_are_no_copies() -> None:
+    both = {name: evidence_with(scored(900, task=task, outputs="x", epochs=2, history="y"))
+            for task in ("control", "1.2.3") for name in ("a", "b")}
+    assert find_flags(both)
+    assert not find_flags({name: evidence_with(scored(900, task="control", outputs="x", epochs=2, history="y"))
+                           for name in ("a", "b")})
+
+
 def test_equal_predictions_with_hardly_an_error_prove_nothing() -> None:
     assert not find_flags({name: evidence_with(scored(995, outputs="p")) for name in "ab"})
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from grading.points import grade
 from grading.rubric import Late, Override, Rubric
-from grading.score import ScoredRun
+from grading.score import ABSENT, Evidence, ScoredRun
 from tests.grading.helpers import evidence_with, rubric_of, scales, scored
 
 SCALE = [[0.5, 0], [1.0, 100]]
@@ -51,6 +51,19 @@ def test_three_seeds_need_three_runs_with_different_weights(seeds, weights, poin
     runs = [scored(900, file=f"{i}.json", seed=seed, outputs=str(i), latents=latents[weight])
             for i, (seed, weight) in enumerate(zip(seeds, weights, strict=True))]
     assert grade("s", evidence_with(*runs), rubric, 0, {}).total == points
+
+
+def test_a_student_who_handed_in_nothing_waits_for_no_points_by_hand() -> None:
+    absent = grade("s", Evidence(trouble=ABSENT), rubric_of(SCALE), 0, {})
+    assert [award.points for award in absent.awards] == [0, 0, 0] and not absent.waiting
+    assert grade("s", Evidence(trouble="contains no record"), rubric_of(SCALE), 0, {}).waiting
+
+
+def test_a_missing_record_is_explained_only_by_one_that_cannot_be_read() -> None:
+    other = ScoredRun(file="b.json", task="1.2.1", dataset="digits", reason="its reconstructions are wrong")
+    unread = ScoredRun(file="c.json", reason="nested too deeply")
+    for runs, words in (([other], "was submitted"), ([other, unread], "was submitted (c.json: nested too deeply)")):
+        assert grade("s", evidence_with(*runs), rubric_of(SCALE), 0, {}).awards[0].reason.endswith(words)
 
 
 def test_a_supervised_encoder_earns_nothing_in_a_task_without_labels() -> None:

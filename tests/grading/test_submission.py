@@ -215,6 +215,10 @@ def test_each_folder_and_archive_is_a_student_and_other_files_are_not(tmp_path: 
     (["gradebook_CS-7_HW_1_ada_attempt_2026-12-01-10-00-00.txt"], {"ada": 1}),
     (["HW_attempt_2026_al_attempt_2026-12-01-10-00-00_a.json", "HW_attempt_2026_al_b_attempt_2026-12-01-10-00-00.txt"],
      {"al": 1, "al_b": 1}),
+    (["doejane_22_67891_Doe_7_assignsubmission_file_x.zip", "lee_23_67892_hw_attempt_2026-12-01-10-00-00_a.json",
+      "roe_24_67893_a.json"], {"doejane_22": 1, "lee_23": 1, "roe_24": 1}),  # Canvas; students chose the rest
+    (["Default group_assignsubmission_file_/a.json", "Red team_17_assignsubmission_file_/a.json"],
+     {"Default group": 1, "Red team_17": 1}),
     (["submission_1/a.json", "submission_2/b.zip", METADATA], {"submission_1": 1, "submission_2": 1})])
 def test_exports_of_moodle_canvas_blackboard_and_gradescope_are_read_as_they_come(tmp_path, names, students) -> None:
     write(tmp_path / "class", *names)

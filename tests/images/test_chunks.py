@@ -1,6 +1,7 @@
 """Decoding in parallel: interrupted, with damaged chunks, with images that kill or hang their process."""
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -191,6 +192,21 @@ def test_an_image_that_kills_or_hangs_its_process_is_left_out(
     assert unreadable(tmp_path / "data") == {
         "cat/killer.png": "the process that decodes it ends with code -9",
         "cat/sleeper.png": "decoding it took longer than 1 s"}
+
+
+@pytest.mark.parametrize("error, passing", [(errno.EIO, True), (errno.ESTALE, True), (errno.EACCES, False),
+                                            (None, False)])
+def test_a_fault_that_may_pass_ends_the_decoding_and_is_not_remembered(
+        error: int | None, passing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(error, "Input/output error") if error else OSError("image file is truncated")
+
+    monkeypatch.setattr(chunks, "fitted_image", fail)
+    if passing:
+        with pytest.raises(RunError, match="a.png: Input/output error; the same command goes on from here"):
+            chunks.decode(tmp_path / "a.png", 8)
+    else:
+        assert isinstance(chunks.decode(tmp_path / "a.png", 8), str)
 
 
 @pytest.mark.parametrize("set_up, words", [("cannot_start", "the processes that decode images failed"),

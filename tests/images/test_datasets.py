@@ -86,6 +86,7 @@ def test_short_names_are_safe_and_folders_use_cifar_recipes() -> None:
     names = ["图像", "数据", "ü", "é", "a" * 61, "a" * 62, "cats & dogs", "cats+dogs", "cats-dogs"]
     assert len({datasets.short_name(f"folder:/some/{name}", 64) for name in names}) == len(names)
     assert all(datasets.short_name(f"folder:/{name}").isascii() for name in names)
+    assert datasets.short_name("folder:/some/pets-64px") != datasets.short_name("folder:/some/pets", 64)
     assert datasets.recipe_family("folder:/some/where") == "cifar10"
 
 

@@ -86,6 +86,22 @@ def test_an_unlabelled_test_folder_is_left_out(test: str, tmp_path: Path, capfd:
     assert f"left out: 25 images in {test.partition('__')[0]}/, which has no class folders" in capfd.readouterr().err
 
 
+def test_evaluation_is_the_test_split_next_to_another_validation_split(tmp_path: Path) -> None:
+    fill(tmp_path / "set", **three(training=20, validation=5, evaluation=7))  # Food-11
+    found = counts_of(tmp_path / "set", tmp_path)
+    assert (found["train"], found["val"], found["test"]) == ([20] * 3, [5] * 3, [7] * 3)
+
+
+def test_masks_next_to_their_images_are_left_out(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path / "set", cat=10, dog=10, emu=10)
+    for name in ("00_mask.png", "01_mask_1.png", "02-seg.png", "other_mask.png"):  # the last is no other image's mask
+        (tmp_path / "set" / "cat" / name).write_bytes((tmp_path / "set" / "dog" / "00.png").read_bytes())
+    (tmp_path / "set" / "dog" / ".11.png.icloud").touch()  # what macOS leaves of an image that is only in the cloud
+    assert sum(found[0] for found in counts_of(tmp_path / "set", tmp_path).values()) == 11
+    line = capfd.readouterr().err.splitlines()[0]
+    assert "3 masks next to their images" in line and "1 .icloud (not on this machine)" in line
+
+
 def test_imagenet_with_its_flat_test_folder_has_three_splits(tmp_path: Path) -> None:
     fill(tmp_path / "set", **three(train=30, val=10), test=25)
     assert counts_of(tmp_path / "set", tmp_path) == {"train": [24] * 3, "val": [10] * 3, "test": [6] * 3}
@@ -176,6 +192,9 @@ def test_an_empty_split_folder_is_named_and_left_out(tmp_path: Path, capfd: pyte
     (["all__cat", "all__dog"], "give folder:"),
     (["all__train__cat", "all__train__dog", "all__test__cat"], "'all' holds folders of images itself: give folder:"),
     (["train__train__cat", "train__train__dog"], "'train' holds folders of images itself: move these up into train"),
+    (["a__abbey", "a__alley", "b__bakery"], "'a', 'b' are first letters and not classes"),  # SUN397
+    (["pets__cat", "pets__dog", "data__pets__cat", "data__pets__dog"], "'data' holds sub-folders with the names of"),
+    (["covid__images", "covid__masks", "normal__images", "normal__masks"], "move these away"),
 ])
 def test_a_layout_without_a_clear_meaning_is_refused(places: list[str], words: str, tmp_path: Path) -> None:
     fill(tmp_path / "set", **dict.fromkeys(places, 10))

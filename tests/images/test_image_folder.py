@@ -146,6 +146,19 @@ def test_what_is_no_cache_of_ours_is_left_unchanged(foreign: str, pets: Path, tm
     assert cache.is_symlink() or cache.is_file() or (cache / "mine.txt").exists()
 
 
+def test_what_a_file_browser_leaves_in_a_cache_does_not_spoil_it(pets: Path, tmp_path: Path) -> None:
+    load_folder(pets, tmp_path / "data")
+    [cache] = [path for path in (tmp_path / "data").iterdir() if path.is_dir()]
+    (cache / ".DS_Store").touch()
+    (cache / "Thumbs.db").touch()
+    before = (cache / "cache.json").stat().st_mtime_ns
+    load_folder(pets, tmp_path / "data")
+    assert (cache / "cache.json").stat().st_mtime_ns == before
+    (pets / "cat" / "new.png").write_bytes((pets / "dog" / "00.png").read_bytes())
+    load_folder(pets, tmp_path / "data")  # replaces it, although another run may still read it
+    assert [path.name for path in (tmp_path / "data").iterdir() if path.is_dir()] == [cache.name]
+
+
 def test_a_cache_that_lacks_a_fact_is_damaged(pets: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     load_folder(pets, tmp_path / "data")
     [facts] = (tmp_path / "data").glob("*/cache.json")

@@ -186,6 +186,26 @@ def test_a_single_run_is_not_called_the_best_but_is_named_where_it_is_higher(tmp
         "gives 10 %.", "Higher, but with fewer than three seeds: 1.2.3 dcl on MNIST (90.00 %)."]
 
 
+def test_where_one_class_is_large_guessing_is_no_baseline(tmp_path: Path) -> None:
+    make_record(tmp_path, "1.2.3", "mnist", "simclr", accuracy=0.9, n=100)
+    [row] = summary.summarise(load_results(tmp_path)[0]).headline
+    data = row.runs[0].record.data
+    for counts, words in (([12] * 5 + [8] * 5, "; guessing gives 10 %"),
+                          ([90, *[2] * 5, *[0] * 4], "; always predicting the largest class gives 90 %")):
+        data.class_counts["test"] = counts
+        assert findings.chance([("mnist", [row])]) == words
+    assert findings.chance([("mnist", [row]), ("cifar10", [row])]) == ""
+
+
+def test_differences_that_are_not_shown_are_none(tmp_path: Path) -> None:
+    for seed, correct in enumerate((9958, 9959, 9959)):  # 99.587 %
+        make_record(tmp_path, "1.2.3", "mnist", "simclr", seed, accuracy=correct / 10_000, n=10_000, epochs=2)
+    make_record(tmp_path, "1.2.3", "mnist", "dcl", accuracy=0.9959, n=10_000, epochs=2)
+    rows = summary.summarise(load_results(tmp_path)[0]).headline
+    assert not [sentence for sentence in findings.best_latents([("mnist", rows)]) if sentence.startswith("Higher")]
+    assert findings.distance(rows[0], rows[1]) == "level with"
+
+
 def test_fine_tuning_that_does_not_pay_is_said_wherever_the_encoder_comes_from(tmp_path: Path) -> None:
     """A curve's name gains the encoder's origin when that is not today's default run."""
     init = {"record": "old.json", "task": "1.2.3", "dataset": "mnist", "labels": 0.0, "method": "simclr", "seed": 0,

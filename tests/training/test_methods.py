@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import cache, partial
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 from evaluation import figure_arrays
 from evaluation.scores import encode
 from evaluation.scoring import score
-from models.encoders import build_encoder
+from models.encoders import Encoder, build_encoder
 from models.patches import PatchComponents
 from tests.training.helpers import CPU, FEW_FILTERS, check_same, train
 from training import autoencoding, classification, contrastive, contrastive_methods
@@ -141,6 +142,33 @@ def test_augmented_reconstructs_the_image_before_its_augmentation(method: str, i
     autoencoding.train(recipe, data, CPU)
     first = targets[1]  # after the step that counts FLOPs
     assert any((images - target).abs().amax((1, 2, 3)).min() > 0 for target in first) is not intact
+
+
+def test_an_autoencoder_read_at_every_depth_decodes_the_latent_that_is_read(
+        data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = dataclasses.replace(TASKS["1.2.1"].default_recipe("digits", "plain", "conv_depths"), epochs=10)
+    decode, errors, trained_without = autoencoding.train_decoder, [], []
+
+    def error(encoder: torch.nn.Module, decoder: torch.nn.Module) -> float:
+        with torch.no_grad():
+            return (decoder(encode(encoder, data.images)) - to_float(data.images)).abs().mean().item()
+
+    def measured(encoder: Encoder, decoder: torch.nn.Module, *rest: Any) -> float:
+        trained_without.append({name: value.clone() for name, value in encoder.state_dict().items()})
+        errors.append(error(encoder, decoder))
+        flops = decode(encoder, decoder, *rest)
+        errors.append(error(encoder, decoder.eval()))
+        return flops
+
+    monkeypatch.setattr(autoencoding, "train_decoder", measured)
+    trained = autoencoding.train(recipe, data, CPU)
+    assert len(trained.history) == 10 and errors[1] < 0.8 * errors[0]
+    encoder = trained.modules["encoder"]
+    assert isinstance(encoder, Encoder)
+    torch.testing.assert_close(encoder.state_dict(), trained_without[0], rtol=0, atol=0)
+    before = encoder.state_dict()["components"].clone()
+    encoder.fit_readout(data.train_batches())  # of the trained network, and not of the untrained one
+    torch.testing.assert_close(encoder.state_dict()["components"], before)
 
 
 @pytest.fixture
@@ -295,6 +323,17 @@ def joint_views(data: DeviceData, **given) -> list[list[tuple[torch.Tensor, torc
         patch.setattr(Loop, "count_flops", lambda *_, **__: None)
         classification.train(recipe, data, CPU)
     return asked
+
+
+def test_fine_tuning_does_not_mirror_where_the_training_must_not(data: DeviceData,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes: list[ClassificationRecipe] = []
+    monkeypatch.setattr(classification, "train_jointly", lambda encoder, recipe, *_: recipes.append(recipe))
+    version = dataclasses.replace(data, recipes="cifar10")
+    for flip in (True, False):
+        frozen = dataclasses.replace(TASKS["1.2.3"].default_recipe("cifar10"), flip=flip, finetune=True)
+        classification.finetune(torch.nn.Identity(), frozen, version, CPU)
+    assert [recipe.alternating_flip for recipe in recipes] == [True, False]
 
 
 def test_alternating_flip_mirrors_every_image_in_every_other_epoch(data: DeviceData) -> None:

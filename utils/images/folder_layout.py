@@ -20,6 +20,7 @@ Listed = tuple[str, int, Path]  # an image file: split ("" if the folder names n
 # a folder's name in lower case -> its split
 SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
           "eval": "val", "evaluation": "val", "test": "test", "testing": "test"}
+EVALUATION, VALIDATION, TEST = {"eval", "evaluation"}, {"val", "valid", "validation"}, {"test", "testing"}
 LITTER = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbs.db",
           "ehthumbs.db", "desktop.ini", "icon\r", "#recycle", "@recycle", "recycler", "#snapshot", "@recently-snapshot",
           "found.000", "temporary items", "network trash folder"}  # of systems, in lower case; hidden names are, too
@@ -183,15 +184,15 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
     loose, folders = find_files(path, below=False), _sub_folders(path)
     others = _by_name([folder for folder in folders if folder.name.lower() not in SPLITS])
     left_out = [f"{words} outside the class folders" for words in [loose.in_words()] if words]
+    names = {folder.name.lower() for folder in folders}
+    for_test = EVALUATION if names & VALIDATION and not names & TEST else set()  # training, validation, evaluation
     for folder in folders:
         name, split = folder.name, SPLITS.get(folder.name.lower())
         if split is None:
             continue
+        split = "test" if name.lower() in for_test else split
         if not (tree := _tree(folder)).count():
             left_out.append(f"{name}/ (no images)")
-        elif split == "val" and "val" in named and name.lower() in ("eval", "evaluation") and not any(
-                SPLITS.get(one.name.lower()) == "test" for one in folders):
-            named["test"] = tree  # next to a validation split, as in Food-11
         elif split in named:
             raise UsageError(f"{path}: {named[split].path.name!r} and {name!r} both name the same split; rename or "
                              "move one of them")

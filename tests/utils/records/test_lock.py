@@ -1,0 +1,31 @@
+"""The lock of a run."""
+
+import errno
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from utils.errors import RunError
+from utils.records.lock import LOCKS, held
+
+
+def test_whoever_may_write_into_a_shared_folder_may_lock_its_runs(tmp_path: Path) -> None:
+    for name, mode in (("shared", 0o2775), ("own", 0o755)):
+        folder = tmp_path / name
+        folder.mkdir()
+        folder.chmod(mode)
+        with held(folder / "x.json"):
+            pass
+        assert (folder / LOCKS).stat().st_mode & 0o777 == mode & 0o777
+        assert (folder / LOCKS / "x.lock").stat().st_mode & 0o777 == mode & 0o666
+
+
+def test_a_file_system_without_locks_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock file of another kind would outlive a killed process."""
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(RunError, match="cannot lock the run"), held(tmp_path / "x.json"):
+        pass
