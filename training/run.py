@@ -74,19 +74,21 @@ def run_all(plans: dict[str, list[Planned]], arguments: Arguments, argv: list[st
         for dataset_name, runs in plans.items():
             dataset = loaded.pop(dataset_name, None) or load(dataset_name)
             check_unseen(init, dataset)
+            identity = schema.recipe_hash({**dataset.sha256, "init": init.record.artifacts["checkpoint"].sha256
+                                           if init else ""})
             for planned in runs:
                 title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
                 setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick, init,
                               cuda_graph=arguments.cuda_graph)
                 try:
                     with ExitStack() as lock:
-                        distributed.from_first(partial(lock.enter_context, held(planned.path)))
+                        distributed.from_first(partial(lock.enter_context, held(planned.path, identity)))
                         run_unless_complete(title, planned, dataset, setup, arguments, many_runs, argv)
                 except Held as error:
                     if not many_runs:
                         raise
                     print(f"{title}: {error}, skipped", flush=True)
-                except UsageError as error:  # an unfinished run is in the way of this one alone
+                except UsageError as error:  # a run of the same name is in the way of this one alone
                     if not many_runs or arguments.resume:
                         raise
                     failures.append(f"{title}: {error}")

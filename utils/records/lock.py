@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from utils.errors import RunError
+from utils.errors import RunError, UsageError
 from utils.records.schema import utc_now
 
 LOCKS = ".locks"  # its files are never deleted: deleting one under a waiting process would grant the lock twice
@@ -17,10 +17,11 @@ class Held(RunError):
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, identity: str = "") -> Iterator[None]:
     """Hold the lock of the run whose record will be `path`.
 
-    Raises Held, naming the holder, where another process has it, and RunError where there can be no lock.
+    identity: what it is trained on and starts from.  Raises Held, naming the holder, where another process has it,
+    UsageError where that trains another run of this name, and RunError where there can be no lock.
     """
     from filelock import FileLock, Timeout
 
@@ -33,12 +34,16 @@ def held(path: Path) -> Iterator[None]:
         lock = FileLock(file, timeout=0, mode=0o666 & mode, fallback_to_soft=False)
         lock.acquire()
     except Timeout:
-        raise Held(f"{path.name} is being trained by {file.read_text() or 'another process'}") from None
+        holder, _, theirs = file.read_text().partition("\n")
+        if theirs and identity and theirs != identity:
+            raise UsageError(f"{path.name} is the name of another run, on other images or from another encoder, that "
+                             f"is being trained by {holder}; give another --results-dir") from None
+        raise Held(f"{path.name} is being trained by {holder or 'another process'}") from None
     except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
         raise RunError(f"{file}: cannot lock the run ({getattr(error, 'strerror', None) or error})") from None
     try:
         with suppress(OSError):  # on a full disk the lock holds without the name of its holder
-            file.write_text(f"process {os.getpid()} on {platform.node()}, since {utc_now()}")
+            file.write_text(f"process {os.getpid()} on {platform.node()}, since {utc_now()}\n{identity}")
         yield
     finally:
         lock.release()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from utils.errors import RunError
-from utils.records.lock import LOCKS, held
+from utils.errors import RunError, UsageError
+from utils.records.lock import LOCKS, Held, held
 
 
 def test_whoever_may_write_into_a_shared_folder_may_lock_its_runs(tmp_path: Path) -> None:
@@ -19,6 +19,14 @@ def test_whoever_may_write_into_a_shared_folder_may_lock_its_runs(tmp_path: Path
             pass
         assert (folder / LOCKS).stat().st_mode & 0o777 == mode & 0o777
         assert (folder / LOCKS / "x.lock").stat().st_mode & 0o777 == mode & 0o666
+
+
+def test_another_run_of_the_same_name_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    """Two folders called pets, or two encoders to start from: the second run must not count as being trained."""
+    with held(tmp_path / "x.json", "pets"):
+        for identity, error in (("pets", Held), ("other pets", UsageError)):
+            with pytest.raises(error, match="is being trained by process"), held(tmp_path / "x.json", identity):
+                pass
 
 
 def test_a_file_system_without_locks_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
