@@ -13,7 +13,9 @@ from grading.score import Evidence, ScoredRun
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = ROOT / "grading" / "example_rubric.yaml"
-DIGITS = EXAMPLE.read_text().replace("mnist", "digits").replace("three_seeds", "complete_record")
+# short runs on digits reach less than runs on MNIST
+DIGITS = EXAMPLE.read_text().replace("mnist", "digits").replace("three_seeds", "complete_record").replace(
+    "[0.9864, 0]", "[0.5, 0]")
 
 accuracies = st.floats(0, 1, allow_nan=False)
 scales = st.lists(st.tuples(accuracies, st.floats(0, 100)), min_size=1, max_size=6, unique_by=lambda pair: pair[0]).map(
