@@ -177,7 +177,9 @@ def ranking(dataset: str, curves: Sequence[stats.Curve]) -> str:
     labels, ranked = fewest_labels(dataset, curves)
     best, *others = [f"{name} ({show.percent(curve.points[0][1].accuracy)} %)"
                      for name, curve in zip(stats.short_names(ranked), ranked, strict=True)]
-    return f"{labels}, the most accurate is {best}{f', followed by {show.listing(others)}' if others else ''}."
+    if not others:
+        return f"{labels}, the only row is {best}."
+    return f"{labels}, the most accurate is {best}, followed by {show.listing(others)}."
 
 
 def fewest_labels(dataset: str, curves: Sequence[stats.Curve]) -> tuple[str, list[stats.Curve]]:

@@ -186,6 +186,14 @@ def test_a_single_run_is_not_called_the_best_but_is_named_where_it_is_higher(tmp
         "gives 10 %.", "Higher, but with fewer than three seeds: 1.2.3 dcl on MNIST (90.00 %)."]
 
 
+def test_a_single_curve_is_not_the_most_accurate_of_several(tmp_path: Path) -> None:
+    for share in (0.01, 0.1):
+        make_record(tmp_path, "1.2.3", "mnist", "simclr", accuracy=0.8 + share, n=400, fields={"labels": share})
+    curves = label_curves(summary.summarise(load_results(tmp_path)[0]).rows)
+    assert findings.ranking("mnist", curves) == (
+        "With 1 % of the labels of MNIST, the only row is contrastive simclr, frozen (81.00 %).")
+
+
 def test_where_one_class_is_large_guessing_is_no_baseline(tmp_path: Path) -> None:
     make_record(tmp_path, "1.2.3", "mnist", "simclr", accuracy=0.9, n=100)
     [row] = summary.summarise(load_results(tmp_path)[0]).headline
