@@ -75,10 +75,12 @@ def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int
         modules["classifier"], kept = scores.train_classifier(latents, len(data.classes), seed, epochs,
                                                               DTYPES[precision])
         round_as_saved(modules["classifier"])
-        flops += 3 * epochs * len(data.labelled) * forward_flops(modules["classifier"], latents["test"].z.shape[1])
+        classifiers = 1
         if isinstance(encoder, ConvPatchEncoder):
             metrics.update(learned_metrics(encoder, latents, data, seed, epochs, precision))
-            flops += 3 * epochs * len(data.labelled) * forward_flops(modules["classifier"], latents["test"].z.shape[1])
+            classifiers = 2
+        flops += classifiers * 3 * epochs * len(data.labelled) * forward_flops(modules["classifier"],
+                                                                               latents["test"].z.shape[1])
         protocol = (f"MLP of two hidden layers of {scores.CLASSIFIER_HIDDEN} units on the frozen latent, "
                     f"epoch {kept} of {epochs} by validation accuracy")
     predict = partial(scores.predict, modules["classifier"])

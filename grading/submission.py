@@ -42,7 +42,7 @@ GRADESCOPE = re.compile(r"submission_\d+")  # its folders
 # Canvas's names are those of its lib/content_zipper.rb; a file's number there is no year.
 BLACKBOARD = re.compile(r"(?P<who>.+?)_attempt_\d{4}(?:-\d\d){5}(?:\.txt|_[^/]+)")
 CANVAS_FILE = r"_(?:(?!(?:19|20)\d\d_)\d{4,}_[^/]+|(?:text|link)\.html)"
-MOODLE = re.compile(r"(?P<who>.+?(?:_\d+)?)_assignsubmission_[a-z]+(?:_.*)?/?")  # a group without a name has no number
+MOODLE = re.compile(r"(?P<who>.+?(?:_\d+)?)_assignsubmission_[a-z]+(?:_.*)?/?")  # "Default group": no number
 CANVAS = (re.compile(r"(?:LATE_)?(?P<who>anon(?:ymous)?_[^_]+)" + CANVAS_FILE),  # graded anonymously
           re.compile(r"(?P<who>.+?)(?:_LATE)?_(?P<id>[1-9]\d+)" + CANVAS_FILE))
 EXPORTS = ((MOODLE,), (BLACKBOARD,), CANVAS)

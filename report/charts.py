@@ -201,7 +201,7 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
         first = [row.label for row in rows if getattr(row, field) == best]
         words.append(f"{show.listing(first)} by {name} ({show.percent(best)} %)")
     found = f"Of {len(rows)} methods on {dataset_name(dataset)}, the most accurate is {show.listing(words)}."
-    notes = ["joint's classifier is the one that was trained with its encoder, the controls' an MLP"
+    notes = ["where labels trained the encoder, the classifier is the one that was trained with it"
              ] if rows[0].task == "1.2.2" else []
     return Drawing(save(figure), found,
                    f"{found} {reading('lines are Wilson 95 % intervals', *notes, *off_scale(edge))}")
@@ -262,7 +262,8 @@ def reliability(record: Record, arrays: dict[str, np.ndarray]) -> Drawing | None
     mean, accuracy = confidence.mean(), correct.mean()
     smoothed = record.recipe.fields.get("label_smoothing", True)  # only 1.2.2 can turn it off
     low, equal = mean < accuracy, show.percent(mean) == show.percent(accuracy)
-    verdict = "equals the accuracy, so confidences that are too low and too high cancel" if equal else (
+    cancelling = ", so confidences that are too low and too high cancel" if gap >= 5e-5 else ""
+    verdict = f"equals the accuracy{cancelling}" if equal else (
         f"is too {'low' if low else 'high'} for an accuracy of {show.percent(accuracy)} %"
         + (", to which label smoothing contributes" if low and smoothed else ""))
     text = (f"The expected calibration error is {100 * gap:.2f} points; the mean confidence, {show.percent(mean)} %, "

@@ -11,6 +11,7 @@ from training.tasks import TASKS
 from utils.images.datasets import recipe_family
 
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
+LEVEL = "level with"
 UNBALANCED = 2.0  # times an equal share: where the largest class has more, guessing is no baseline
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
 SIGNIFICANCE = ("A difference is called significant if McNemar's test with Holm's correction finds it for the lowest "
@@ -72,9 +73,8 @@ def coverage(results: Results) -> str:
 def leaders(rows: Iterable[Row]) -> list[Row]:
     """The rows with the highest accuracy: more than one where it is the same."""
     rows = list(rows)
-    shown = [show.percent(row.accuracy) for row in rows]  # no difference below what is shown
-    best = shown[max(range(len(rows)), key=lambda i: rows[i].accuracy)] if rows else ""
-    return [row for row, value in zip(rows, shown, strict=True) if value == best]
+    best = max(rows, key=lambda row: row.accuracy, default=None)
+    return [row for row in rows if best and distance(row, best) == LEVEL]
 
 
 def best_without_labels(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
@@ -84,8 +84,7 @@ def best_without_labels(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """
     free = [row for row in rows if row.labels == "none" and row.task != "control"]
     best = leaders([row for row in free if len(row.runs) > 2] or free)
-    top = leaders(free)
-    return best, [] if any(row is one for row in top for one in best) else top
+    return best, [row for row in leaders(free) if distance(row, best[0]) != LEVEL]
 
 
 def best_with_labels(rows: Sequence[Row]) -> list[Row]:
@@ -163,13 +162,13 @@ def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
     pairs = stats.mcnemar_pairs([tuned, few])
     sure = exceeds(tuned, few, pairs) or exceeds(few, tuned, pairs)
     test = "McNemar's test of this pair alone, one seed each" if pairs else "95 % interval"
-    earlier = " of another recipe" if " recipe " in fine.name else ""
+    recipe = " of another recipe" if " recipe " in fine.name else ""
     chosen = ", with a recipe chosen on test images," if "‡" in tuned.mark else ""
     apart = "too" if tuned.accuracy == few.accuracy else \
         f"{distance(tuned, few)}, which is {'' if sure else 'not '}significant ({test})"
     return (f"{labels}, training from random weights reaches {show.percent(few.accuracy)} % "
             f"({show.percent(most.accuracy)} % with {'all' if share == 1 else f'{100 * share:g} %'}); fine-tuning "
-            f"a learned encoder{earlier}{chosen} reaches {show.percent(tuned.accuracy)} %, {apart}.")
+            f"a learned encoder{recipe}{chosen} reaches {show.percent(tuned.accuracy)} %, {apart}.")
 
 
 def ranking(dataset: str, curves: Sequence[stats.Curve]) -> str:
@@ -319,8 +318,8 @@ def points(difference: float) -> str:
 def distance(row: Row, other: Row) -> str:
     """'4.65 points above', '0.56 points below' or 'level with'."""
     difference = row.accuracy - other.accuracy
-    if show.percent(row.accuracy) == show.percent(other.accuracy):
-        return "level with"
+    if show.percent(row.accuracy) == show.percent(other.accuracy):  # no difference below what is shown
+        return LEVEL
     return f"{points(difference)} {'above' if difference > 0 else 'below'}"
 
 

@@ -136,7 +136,8 @@ def chosen_recipe(arguments: Arguments, task: Task, family: str, method: str,
     if not recipe.finetune and (idle := sorted(tuning & set(given))):
         raise UsageError(f"{flag_of(idle[0])} applies only with --finetune")
     scoring = {f.name for f in dataclasses.fields(LatentRecipe)} | tuning | {"epochs", "finetune"}
-    scoring |= {"flip"} if recipe.finetune else set()
+    if recipe.finetune and as_json(TASKS["1.2.2"].default_recipe(family))["alternating_flip"]:
+        scoring.add("flip")  # which --no-flip turns off
     if "epochs" in given and recipe.epochs == 0 and (idle := sorted(set(given) - scoring)):
         raise UsageError(f"{flag_of(idle[0])} does not apply: --epochs 0 trains nothing")
     origins = {field: f"default, {source_file(cls)}"

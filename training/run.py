@@ -74,8 +74,7 @@ def run_all(plans: dict[str, list[Planned]], arguments: Arguments, argv: list[st
         for dataset_name, runs in plans.items():
             dataset = loaded.pop(dataset_name, None) or load(dataset_name)
             check_unseen(init, dataset)
-            identity = schema.recipe_hash({**dataset.sha256, "init": init.record.artifacts["checkpoint"].sha256
-                                           if init else ""})
+            identity = " ".join([*dataset.sha256.values(), init.record.artifacts["checkpoint"].sha256 if init else ""])
             for planned in runs:
                 title = f"{planned.task} {dataset.name} {planned.recipe.method} seed {planned.seed}"
                 setup = Setup(device, precision, conv_gflops, planned.seed, arguments.quick, init,

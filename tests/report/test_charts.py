@@ -262,7 +262,7 @@ def test_the_reliability_curve_and_its_error_follow_from_the_confidences(draw: D
     assert f"calibration error is {100 * gap:.2f} points" in text
     assert ("too low" in text) == (sure.mean() < right.mean())
     certain = run.arrays | {"test_confidence": np.ones(500, np.float32), "test_predictions": run.arrays["test_labels"]}
-    assert "the mean confidence, 100.00 %, equals the accuracy, so" in draw(charts.reliability, run.record, certain)[0]
+    assert "the mean confidence, 100.00 %, equals the accuracy." in draw(charts.reliability, run.record, certain)[0]
 
 
 def test_class_names_stay_text_in_figures(tmp_path: Path) -> None:

@@ -86,15 +86,15 @@ def find_files(folder: Path, below: bool = True) -> Files:
             elif Path(place, name).is_symlink():
                 found.left_out["linked folders"] += 1
         for name in files:
-            if is_litter(name):
-                found.left_out[EVICTED] += name.lower().endswith(".icloud")
-                continue
             suffix = os.path.splitext(name)[1].lower()
+            if is_litter(name):
+                if suffix == ".icloud":
+                    found.left_out[EVICTED] += 1
+                continue
             if suffix in SUFFIXES:
                 found.images.append(Path(place, name))
             else:
                 found.left_out[suffix if suffix[1:].isalnum() and len(suffix) < 12 else "other files"] += 1
-    found.left_out += Counter()  # drops zeros
     found.images = sorted(set(found.images))
     stems = {file.with_suffix("") for file in found.images}
     masks = {file for file in found.images if (image := MASK.sub("", file.stem)) != file.stem

@@ -46,4 +46,6 @@ def held(path: Path, identity: str = "") -> Iterator[None]:
             file.write_text(f"process {os.getpid()} on {platform.node()}, since {utc_now()}\n{identity}")
         yield
     finally:
+        with suppress(OSError):
+            file.write_text("")  # or the next holder would have this name and identity until it writes its own
         lock.release()
