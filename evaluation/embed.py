@@ -40,6 +40,7 @@ def embed_folder(record: Path, folder: Path, out: Path, device: "torch.device") 
 
     from evaluation.scores import encode
     from models.saved import load_saved
+    from utils.images.chunks import raise_if_passing
     from utils.images.decoding import fitted_image, in_numbers, remarks_in_words
 
     found = find_files(folder)
@@ -60,6 +61,7 @@ def embed_folder(record: Path, folder: Path, out: Path, device: "torch.device") 
                 names.append(file.relative_to(folder).as_posix())
                 remarks += [(names[-1], remark) for remark in found_remarks]
             except Exception as error:  # Pillow raises a dozen kinds on a damaged file
+                raise_if_passing(file, error)
                 say(f"{file}: left out, cannot be read ({reason(error)})")
         if images:
             latents.append(encode(encoder, torch.from_numpy(np.stack(images)).to(device)).cpu().numpy())

@@ -10,6 +10,7 @@
 #SBATCH --mem=8G
 #SBATCH --time=04:00:00
 #SBATCH --output=slurm-%A_%a.log
+#SBATCH --open-mode=append
 # Slurm sends SIGTERM before the time is up.  The run then writes a checkpoint after its current step and exits (143).
 # Submit it again to finish what is left.  A preempted job is requeued and resumes by itself.
 #SBATCH --signal=B:TERM@120

@@ -59,14 +59,15 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
                                      f"{criterion.dataset}_images and {criterion.dataset}_labels")
             evidence = score_all(found, truth, folders, jobs, timeout)
         evidence |= {student: Evidence(trouble=ABSENT) for student in assignment.absent}
-        write_grades([grade(student, evidence[student], assignment.rubric, assignment.days_late.get(student, 0),
-                            assignment.overrides.get(student, {})) for student in sorted(evidence)],
-                     assignment, folders, out)
+        grades = [grade(student, evidence[student], assignment.rubric, assignment.days_late.get(student, 0),
+                        assignment.overrides.get(student, {})) for student in sorted(evidence)]
+        edited = write_grades(grades, assignment, folders, out)
     except OSError as error:
         raise RunError(f"{error.filename or out}: cannot be written: {error.strerror}; finished submissions are kept, "
                        "and the same command resumes") from None
-    return others + [f"{student}: {show.plain(one.trouble or one.ended)}" for student, one in sorted(evidence.items())
-                     if one.trouble not in ("", ABSENT) or one.ended], [*doubts(found), *notes(assignment, evidence)]
+    ungraded = [f"{student}: {show.plain(one.trouble or one.ended)}" for student, one in sorted(evidence.items())
+                if one.trouble not in ("", ABSENT) or one.ended]
+    return others + ungraded, edited + doubts(found) + notes(assignment, evidence)
 
 
 def within(path: Path, folder: Path) -> bool:

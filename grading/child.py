@@ -31,11 +31,11 @@ import torch.nn.functional as F
 from evaluation import rescore
 from evaluation.figure_arrays import to_uint8
 from evaluation.scores import predict
-from grading.score import LONGEST, ROOT, SKETCH, losses_digest
+from grading.score import LONGEST, ROOT, SKETCH, STARTED, losses_digest
 from models.saved import Saved, fill, load_saved
 from report.load import check_known
 from training.tasks import TASKS
-from utils.command_line import OUT_OF_MEMORY
+from utils.command_line import is_out_of_memory
 from utils.errors import RunError, UsageError
 from utils.files import write_bytes
 from utils.images.on_device import evenly_spaced, to_float
@@ -55,11 +55,12 @@ Images = dict[str, torch.Tensor]  # (N, H, W, C) uint8, by name: 'mnist', 'mnist
 
 
 def main() -> None:
-    """Serve jobs (run) until standard input ends."""
+    """Say that it has started, then serve jobs (run) until standard input ends."""
     torch.set_num_threads(1)  # no other thread may be running when this process forks
     torch.set_grad_enabled(False)
     torch.set_flush_denormal(True)  # weights of 1e-39 would take a hundred times as long
     shipped_runs()  # once, for every fork
+    print(STARTED, flush=True)
     for line in sys.stdin:
         print(fork(json.loads(line)), flush=True)
 
@@ -82,6 +83,8 @@ def fork(job: dict[str, Any]) -> str:
     process.join()
     if process.sentinel not in ready:
         return "was stopped" if ready else f"took longer than {seconds:g} s"
+    if process.exitcode and process.exitcode > 0:  # no fault of the submission's, or examine() would have reported it
+        return "failed on this machine, perhaps because its temporary folder (TMPDIR) is full"
     return "done" if process.exitcode == 0 else "needed more memory or processor time than allowed"
 
 
@@ -120,7 +123,7 @@ def run(job: dict[str, Any]) -> None:
 
 def sentence(error: Exception, folder: Path) -> str:
     """What is wrong with a record, for its student.  folder: of the record, which is not shown."""
-    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return "needs more memory than one submission may use"
     text = " ".join(str(error).split()).replace(f"{folder}/", "").removeprefix(f"{RECORD}: ").rstrip(": ")
     return text if isinstance(error, RecordError | RunError) else f"{type(error).__name__}: {text}"
@@ -222,17 +225,19 @@ def examine(path: Path, files: dict[str, tuple[str, str]], handed_in: dict[str, 
 def shipped_runs() -> dict[str, Run]:
     """The runs that come with the repository, by the SHA-256 of their weights.
 
-    They are the files in results/ that git tracks: a student may have trained into that folder.  Without git, all.
+    They are the files in results/ that git tracks: a student may have trained into that folder.  In a copy without
+    git, what is trained there knows no commit, and all other runs count.
     """
-    tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files", "results"], capture_output=True, text=True,
-                             check=False) if shutil.which("git") else None
+    git = ["git", "-c", "safe.directory=*", "-C", str(ROOT), "ls-files", "results"]
+    tracked = subprocess.run(git, capture_output=True, text=True, check=False) if shutil.which("git") else None
+    known = None if tracked is None or tracked.returncode else tracked.stdout.splitlines()
     found = {}
     for path in sorted((ROOT / "results").glob("*.json")):
-        if tracked and not tracked.returncode and f"results/{path.name}" not in tracked.stdout.splitlines():
-            continue
         with suppress(OSError, RecordError):
             record = read_record(path)
-            found[record.artifacts["checkpoint"].sha256] = record.run
+            shipped = record.environment.commit != "unknown" if known is None else f"results/{path.name}" in known
+            if shipped and "checkpoint" in record.artifacts:  # a failed run has none
+                found[record.artifacts["checkpoint"].sha256] = record.run
     return found
 
 

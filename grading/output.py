@@ -23,7 +23,7 @@ from grading.points import Grade, outcome
 from grading.rubric import Late, Rubric
 from grading.score import ScoredRun, without_network
 from report import show
-from utils.files import write_bytes
+from utils.files import sha256_file, write_bytes
 
 NAME = re.compile(r"(?!(?i:student-|grades\.csv$|class\.html$))"  # the names of other files and folders there
                   r"[A-Za-z0-9_]([A-Za-z0-9._ +-]{0,119}[A-Za-z0-9_+-])?")  # of a student whose folder is called so
@@ -50,8 +50,11 @@ def folder_names(students: Collection[str]) -> dict[str, str]:
             for student in students}
 
 
-def write_grades(grades: list[Grade], assignment: Assignment, folders: dict[str, Path], out: Path) -> None:
-    """results.json and grade.html in each student's folder; grades.csv and class.html for the class."""
+def write_grades(grades: list[Grade], assignment: Assignment, folders: dict[str, Path], out: Path) -> list[str]:
+    """results.json and grade.html in each student's folder; grades.csv and class.html for the class.
+
+    A grades.csv that was edited is kept under another name.  Returns notes for the teacher.
+    """
     for grade in grades:
         folder, late = folders[grade.student], lateness(grade, assignment.rubric.late)
         folder.mkdir(exist_ok=True)
@@ -60,8 +63,16 @@ def write_grades(grades: list[Grade], assignment: Assignment, folders: dict[str,
         write_bytes(folder / "results.json", (json.dumps(gradescope(grade, late), indent=1) + "\n").encode())
         write_bytes(folder / "grade.html", page)
     names = {student: folder.name for student, folder in folders.items()}
-    write_bytes(out / "grades.csv", grades_csv(grades, assignment, names).encode(errors="backslashreplace"))
+    table, digest, edited = out / "grades.csv", out / ".grades.sha256", out / "grades-edited.csv"
+    notes: list[str] = []
+    if table.exists() and digest.exists() and sha256_file(table) != digest.read_text():
+        table.replace(edited)
+        notes.append(f"grades.csv had been edited; it is now {edited.name}.  Points belong into a file of --overrides, "
+                     "which every grading applies")
+    write_bytes(table, grades_csv(grades, assignment, names).encode(errors="backslashreplace"))
+    write_bytes(digest, sha256_file(table).encode())
     write_bytes(out / "class.html", class_page(grades, assignment.rubric, names))
+    return notes
 
 
 def lateness(grade: Grade, late: Late | None) -> str:

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from grading.submission import Source, take
-from utils.errors import UsageError
+from utils.errors import RunError, UsageError, reason
 from utils.images.datasets import DATASETS, Dataset, load_dataset
 from utils.records.schema import Record, Strict
 from utils.version import commit_of, project_version
@@ -34,6 +34,7 @@ BRIGHTEST, BRIGHTNESS = 0.5, 40  # of hidden images: brightest pixel relative to
 MANY = 100  # images, for their mean brightness to be that of their data set, and their accuracy to say something
 LONGEST = 300  # characters of a reason
 ABSENT = "is missing: no folder or .zip file has this name"  # trouble of a student who handed in nothing
+STARTED = "started"  # the child's first line
 SKETCH = 256  # numbers that summarise an encoder's latents for comparison between students
 Text = Annotated[str, Field(max_length=400)]
 Count = Annotated[int, Field(ge=0, le=10**7)]
@@ -217,13 +218,19 @@ class Scorer(contextlib.AbstractContextManager["Scorer"]):
             self.process = None
 
     def start(self) -> subprocess.Popen[str]:
-        """Start the process, in place of one that has ended."""
+        """Start the process, in place of one that has ended.  Raises RunError, with its last words, if that fails."""
         self.end()
-        environment = {"PATH": os.defpath, "HOME": self.home.name, "TMPDIR": self.home.name, "OMP_NUM_THREADS": "1",
-                       "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
-        self.process = subprocess.Popen(
-            [*without_network(), sys.executable, "-s", "-m", "grading.child"], cwd=ROOT, env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+        environment = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+        environment |= {"HOME": self.home.name, "TMPDIR": self.home.name, "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8",
+                        "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        with Path(self.home.name, "errors").open("w+") as errors:
+            self.process = subprocess.Popen(
+                [*without_network(), sys.executable, "-s", "-m", "grading.child"], cwd=ROOT, env=environment, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+            assert self.process.stdout  # a pipe
+            if self.process.stdout.readline().strip() != STARTED and not self.stopped:
+                errors.seek(0)
+                raise RunError(f"the process that scores cannot be started: {reason(OSError(errors.read()))}")
         return self.process
 
     def run(self, job: dict[str, Any]) -> str:

@@ -2,18 +2,19 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import _main
 from tests.commands import call
 from training import run
-from utils.command_line import exit_code
+from utils.command_line import TOO_LARGE, exit_code
 from utils.errors import UsageError
 from utils.records.schema import read_record, recipe_hash
 
@@ -243,6 +244,22 @@ def test_a_run_that_diverges_does_not_stop_the_others(capsys, tmp_path, monkeypa
     assert "_failed.json" in err[0]
     assert len(list(tmp_path.glob("*_quick.json"))) == 9  # three tasks and six controls
     assert sum("test accuracy" in line for line in out) == 9
+
+
+def test_a_run_that_needs_too_much_memory_does_not_stop_the_others(capsys, tmp_path, monkeypatch) -> None:
+    from training import contrastive
+
+    def train(recipe: Any, *rest: Any, really: Callable = contrastive.train) -> Any:
+        if recipe.method == "simclr":
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return really(recipe, *rest)
+    monkeypatch.setattr(contrastive, "train", train)
+    given = ["--task", "1.2.3", "--dataset", "digits", "--quick", "--results-dir", str(tmp_path), "--method", "simclr"]
+    code, out, err = call(capsys, *given, "dcl")
+    assert (code, len(err)) == (1, 1) and "1.2.3 digits simclr" in err[0] and "smaller --batch-size" in err[0]
+    assert [path.name for path in tmp_path.glob("*.json")] == ["1.2.3_digits_dcl_seed0_quick.json"]
+    code, _, err = call(capsys, *given)
+    assert code == 1 and err == [f"error: {TOO_LARGE}"]
 
 
 def test_complete_runs_are_skipped_and_a_repeated_run_gets_its_own_name(capsys, tmp_path) -> None:

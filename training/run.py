@@ -25,7 +25,7 @@ from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import NOT_TRAINED, Diverged, Setup, Trained, new_encoder
 from training.plan import Planned
 from training.tasks import TASKS, setting_of
-from utils.command_line import Arguments, processes
+from utils.command_line import TOO_LARGE, Arguments, is_out_of_memory, processes
 from utils.compute import distributed
 from utils.compute.convolution import conv3x3
 from utils.compute.precision import choose_precision, measure_conv, round_as_saved
@@ -47,8 +47,9 @@ QUICK_IMAGES = {"train": 1000, "val": 200, "test": 500}  # what --quick trains a
 def run_all(plans: dict[str, list[Planned]], arguments: Arguments, argv: list[str]) -> None:
     """Every planned run, data set by data set; if there are several, complete ones are skipped unless --fresh.
 
-    A run that diverges, or that another process holds, does not stop the others; RunError at the end names those that
-    diverged.  Where there is only one run, Held names its holder.  argv: the command line, for the records.
+    A run that diverges, needs too much memory or is held by another process does not stop the others; RunError at the
+    end names those that failed.  Where there is only one run, Held names its holder.  argv: the command line, for the
+    records.
     """
     failures: list[str] = []
     many_runs = sum(map(len, plans.values())) > 1
@@ -94,6 +95,11 @@ def run_all(plans: dict[str, list[Planned]], arguments: Arguments, argv: list[st
                     print(failures[-1], flush=True)
                 except (Diverged, NotFinite) as error:
                     failures.append("; ".join([f"{title}: {error}", *getattr(error, "__notes__", [])]))
+                    print(failures[-1], flush=True)
+                except (MemoryError, RuntimeError) as error:
+                    if not many_runs or processes() > 1 or not is_out_of_memory(error):
+                        raise
+                    failures.append(f"{title}: {TOO_LARGE}")
                     print(failures[-1], flush=True)
     if failures:
         raise RunError("; ".join(failures))
@@ -377,8 +383,12 @@ def writing(target: Path) -> Iterator[None]:
 
 
 def free_path(path: Path) -> Path:
-    """The path itself, or with _run2, _run3, ... where a record exists already: no result is overwritten."""
+    """The path itself, or with _run2, _run3, ... where a record exists already: no result is overwritten.
+
+    A record that was renamed still refers to its files by their first name.
+    """
     candidate, number = path, 2
-    while candidate.exists():
+    named = "".join(file.read_text("utf-8", "replace") for file in path.parent.glob("*.json"))
+    while candidate.exists() or f'"{candidate.stem}.npz"' in named:
         candidate, number = path.with_name(f"{path.stem}_run{number}.json"), number + 1
     return candidate

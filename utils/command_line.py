@@ -22,10 +22,16 @@ from utils.version import ROOT, project_version
 Arguments = argparse.Namespace
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed",
                  "failed to map segment", "bad_alloc", "start new thread")
+TOO_LARGE = "out of memory: try smaller --widths, or a smaller --batch-size, --latent-dim or --image-size"
 OTHERS_WAIT = 3.0  # seconds; torchrun ends all processes once one has ended, and only the first one reports errors
 MOST_COLUMNS = 80  # of help
 DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"  # what word processors make of the hyphens of a flag
 RENDEZVOUS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun for each process
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of Python, torch or another library says that memory was lacking."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def processes() -> int:
@@ -184,11 +190,9 @@ def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
         report_end(f"error: {error}")
         return 1
     except (MemoryError, RuntimeError, ImportError) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise  # a bug, whose traceback helps
-        remedy = (f"a library could not be loaded ({reason(error)}); raise the limit (ulimit -v), or free memory"
-                  if isinstance(error, ImportError) else
-                  "try smaller --widths, or a smaller --batch-size, --latent-dim or --image-size")
-        report_end(f"error: out of memory: {remedy}")
+        report_end(f"error: out of memory: a library could not be loaded ({reason(error)}); raise the limit "
+                   "(ulimit -v), or free memory" if isinstance(error, ImportError) else f"error: {TOO_LARGE}")
         return 1
     return 0

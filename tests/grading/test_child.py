@@ -28,6 +28,7 @@ from tests.factory import HONEST
 from tests.hostile import edit_record
 from utils.files import sha256_file
 from utils.images.datasets import load_dataset
+from utils.records.schema import read_record
 
 
 @pytest.fixture(scope="module")
@@ -183,12 +184,20 @@ def test_a_run_that_comes_with_the_repository_earns_nothing(honest, images, tmp_
         return examined(honest, name, images, tmp_path / "out")
 
     assert "comes with the repository" in report()["reason"]
+    edit_record(tmp_path / "results" / name, lambda record: record["environment"].update(commit="unknown"))
+    assert "predictions" in report()  # trained in a copy that was downloaded without git
+    edit_record(tmp_path / "results" / name, lambda record: record["environment"].update(commit="a" * 40))
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     assert "predictions" in report()  # git does not track it: the student has trained into results/
     subprocess.run(["git", "-C", str(tmp_path), "add", "-f", f"results/{name}"], check=True)
     assert "comes with the repository" in report()["reason"]
     edit_record(tmp_path / "results" / name, lambda record: record["run"].update(started="2026-01-01T00:00:00Z"))
     assert "predictions" in report()  # a run of one's own, started later
+    failed = {"epoch": 1, "step": 1, "reason": "diverged"}  # a run without weights
+    edit_record(tmp_path / "results" / name, lambda record: record.update(
+        run=record["run"] | {"status": "failed"}, artifacts={}, metrics={}, selection=None, confusion=None,
+        failure=failed))
+    assert read_record(tmp_path / "results" / name).failure and "predictions" in report()
     (tmp_path / "results" / name).write_text("{")  # the teacher's own folder is no fault of the student's
     assert "predictions" in report()
     child.shipped_runs.cache_clear()

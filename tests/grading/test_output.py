@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grading.output import best_runs, folder_names, remarks, safe_cell
+from grading.manifest import Assignment
+from grading.output import best_runs, folder_names, remarks, safe_cell, write_grades
 from grading.points import grade
 from grading.score import Evidence
 from tests.grading.helpers import DIGITS, evidence_with, rubric_of, run_grading, scored, table
@@ -44,6 +45,20 @@ def test_the_parent_counts_the_hidden_images(graded: Path) -> None:
     hidden = table(graded)["ada"]["hidden"]
     assert float(hidden) == pytest.approx(10 * run.correct_holdout / run.holdout_n, abs=0.01)
     assert "Public and hidden images" in (graded / "class.html").read_text()
+
+
+def test_grades_that_were_edited_are_kept(tmp_path: Path) -> None:
+    rubric = rubric_of([[0.5, 0], [1, 100]])
+    def write() -> list[str]:
+        return write_grades([grade("ada", evidence_with(scored(900)), rubric, 0, {})], Assignment(rubric),
+                            {"ada": tmp_path / "ada"}, tmp_path)
+
+    assert write() == [] == write()
+    written = (tmp_path / "grades.csv").read_bytes()
+    (tmp_path / "grades.csv").write_bytes(written + b"a line of the teacher's\n")
+    (note,) = write()
+    assert "grades-edited.csv" in note and (tmp_path / "grades.csv").read_bytes() == written
+    assert (tmp_path / "grades-edited.csv").read_bytes() == written + b"a line of the teacher's\n"
 
 
 def test_lateness_and_overrides_are_in_every_output(graded: Path) -> None:

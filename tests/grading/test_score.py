@@ -14,7 +14,7 @@ from grading import score
 from grading.rubric import Rubric
 from grading.score import Scorer, evidence_of, load_truth
 from grading.strict_yaml import read_yaml
-from utils.errors import UsageError
+from utils.errors import RunError, UsageError
 from utils.images.datasets import load_dataset
 
 
@@ -30,6 +30,16 @@ def test_a_job_that_takes_too_long_is_ended_and_scored_again_by_the_next_grading
         assert not evidence.ended and not evidence.trouble
         assert [run.correct_verified for run in evidence.runs] == [run.claimed for run in evidence.runs]
         assert evidence_of([honest], truth, scorer, evidence) is evidence
+
+
+def test_a_scorer_that_cannot_start_ends_the_grading_instead_of_giving_everybody_nothing(tmp_path, monkeypatch) -> None:
+    (tmp_path / "grading").mkdir()
+    (tmp_path / "grading" / "__init__.py").touch()
+    (tmp_path / "grading" / "child.py").write_text("import a_package_that_is_missing\n")
+    monkeypatch.setattr(score, "ROOT", tmp_path)
+    with (Scorer(10.0) as scorer,
+          pytest.raises(RunError, match="cannot be started: .*No module named 'a_package_that_is_missing'")):
+        scorer.run({})
 
 
 def test_the_scorer_has_no_network_and_no_secrets(monkeypatch) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -194,7 +195,8 @@ def test_an_image_that_kills_or_hangs_its_process_is_left_out(
         "cat/sleeper.png": "decoding it took longer than 1 s"}
 
 
-@pytest.mark.parametrize("error, passing", [(errno.EIO, True), (errno.ESTALE, True), (errno.EACCES, False),
+@pytest.mark.parametrize("error, passing", [(errno.EIO, True), (errno.ESTALE, True), (errno.ETIMEDOUT, True),
+                                            (errno.EDEADLK, True), (errno.ENOENT, True), (errno.EACCES, False),
                                             (None, False)])
 def test_a_fault_that_may_pass_ends_the_decoding_and_is_not_remembered(
         error: int | None, passing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,10 +205,27 @@ def test_a_fault_that_may_pass_ends_the_decoding_and_is_not_remembered(
 
     monkeypatch.setattr(chunks, "fitted_image", fail)
     if passing:
-        with pytest.raises(RunError, match="a.png: Input/output error; the same command goes on from here"):
+        with pytest.raises(RunError, match="a.png: Input/output error; give the same command again"):
             chunks.decode(tmp_path / "a.png", 8)
     else:
         assert isinstance(chunks.decode(tmp_path / "a.png", 8), str)
+
+
+def test_a_slow_chunk_keeps_what_it_has_and_the_rest_follows(
+        pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """On a slow network no image is to blame, so none may be decoded twice."""
+    files, decoded = sorted(pets.glob("*/*.png")), []
+    monkeypatch.setattr(chunks, "IMAGE_SECONDS", 0.0)
+    monkeypatch.setattr(chunks, "fitted_image", lambda file, *_: decoded.append(file) or (Image.new("RGB", (8, 8)), ()))
+    (tmp_path / chunks.PIXELS).touch()
+    done = 0
+    while done < len(files):
+        first, notes, _ = json.loads(chunks.decode_chunk(done, files[done:], 8, tmp_path))
+        assert (first, notes) == (done, [[]])
+        done += len(notes)
+    assert decoded == files
+    assert chunks._missing([None, [], None, None, "bad", None], alone=[3]) == [range(1), range(2, 3), range(5, 6)]
+    assert chunks._missing([None] * 100, []) == [range(64), range(64, 100)]
 
 
 @pytest.mark.parametrize("set_up, words", [("cannot_start", "the processes that decode images failed"),

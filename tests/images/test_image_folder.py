@@ -207,7 +207,7 @@ def test_a_class_with_too_few_readable_images_is_refused(pets: Path, tmp_path: P
     (pets / "dog" / "00.png").write_bytes(b"no image")
     text = refused(pets, tmp_path)
     assert "class 'dog' has 9 readable images" in text
-    assert "1 unreadable and left out: 'dog/00.png'" in text
+    assert "1 unreadable and left out: 'dog/00.png' (" in text
     (pets / "empty").mkdir()
     write_images(pets / "dog", 10, 0)
     assert "class 'empty' has 0 readable images" in refused(pets, tmp_path)

@@ -102,6 +102,15 @@ def test_a_weight_decay_that_diverges_is_named(digits, tmp_path: Path) -> None:
         short_run("1.2.3", digits, tmp_path, learning_rate=1e30, weight_decay=100.0, epochs=3)
 
 
+def test_a_record_that_was_renamed_keeps_its_files(digits, tmp_path: Path) -> None:
+    before = read_arrays(short_run("control", digits, tmp_path, method="pca"), tmp_path)
+    best = (tmp_path / "run.json").rename(tmp_path / "best.json")
+    short_run("control", digits, tmp_path, dataclasses.replace(CPU, seed=1), method="pca")
+    after = read_arrays(read_record(best), tmp_path)  # raises where they are another run's
+    assert all(np.array_equal(after[name], before[name]) for name in before)
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["best.json", "run_run2.json"]
+
+
 def test_nan_loss_stops_and_leaves_a_failed_record(digits, tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="step"):
         short_run("1.2.3", digits, tmp_path, learning_rate=1e30, epochs=3)

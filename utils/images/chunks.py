@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
 from errno import errorcode
@@ -29,11 +30,14 @@ from utils.images.decoding import fitted_image
 CHUNK_IMAGES = 64  # what a kill may cost each process; all of them together may take IMAGE_SECONDS
 IMAGE_SECONDS = 60  # an image that takes longer counts as unreadable
 MOST_PROCESSES = 16  # each takes some 20 MB, and much more while it decodes a large image
+SAY_SECONDS = 120  # between two lines on the progress, without a terminal
 PIXELS = "pixels"  # file: (side, side, 3) uint8 of every image, in order; zeros if it is unreadable
 JOURNAL = "journal"  # file: one line of JSON for each finished chunk, see write_chunk()
 
 # faults of disk, network or machine, which may pass, whereas the cache remembers an unreadable image for good
-PASSING = {"EIO", "ESTALE", "ENOTCONN", "EMFILE", "ENFILE", "EHOSTDOWN", "ENETDOWN", "ECONNRESET", "ECONNABORTED"}
+PASSING = {"EIO", "EREMOTEIO", "ESTALE", "ENOTCONN", "EMFILE", "ENFILE", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN",
+           "ENETUNREACH", "ECONNRESET", "ECONNABORTED", "ETIMEDOUT",
+           "EDEADLK", "EDEADLOCK"}  # the last two, which are one: of files that are only in iCloud
 
 Decoded = tuple[bytes, tuple[str, ...]] | str  # pixels and remarks of fitted_image(), or why the image is unreadable
 Note = list[str] | str  # the same without the pixels
@@ -83,8 +87,23 @@ def set_up_worker() -> None:
 
 
 def decode_chunk(first: int, files: list[Path], side: int, folder: Path) -> str:
-    """Decode a chunk's images and write their pixels; its line for the journal.  Raises OSError on a full disk."""
-    return write_chunk(first, [decode(file, side) for file in files], side, folder)
+    """Decode a chunk's images, or as many of them as half the time allows, and write their pixels.
+
+    Returns the line for the journal.  Raises OSError on a full disk.
+    """
+    end, decoded = time.monotonic() + IMAGE_SECONDS / 2, list[Decoded]()
+    for file in files:
+        decoded.append(decode(file, side))
+        if time.monotonic() > end:  # a slow network, say; the rest comes later
+            break
+    return write_chunk(first, decoded, side, folder)
+
+
+def raise_if_passing(file: Path, error: Exception) -> None:
+    """RunError where the fault is not the image's: of disk, network or machine, or the whole folder has gone."""
+    gone = isinstance(error, FileNotFoundError) and not file.is_symlink()  # the listing had found it
+    if gone or isinstance(error, OSError) and errorcode.get(error.errno or 0) in PASSING:
+        raise RunError(f"{file}: {getattr(error, 'strerror', error)}; give the same command again") from None
 
 
 def decode(file: Path, side: int) -> Decoded:
@@ -93,8 +112,7 @@ def decode(file: Path, side: int) -> Decoded:
         image, remarks = fitted_image(file, side, side, 3)
         return image.tobytes(), remarks
     except Exception as error:  # a damaged image may raise any exception
-        if isinstance(error, OSError) and errorcode.get(error.errno or 0) in PASSING:
-            raise RunError(f"{file}: {error.strerror}; the same command goes on from here") from None
+        raise_if_passing(file, error)
         text = str(error).replace(repr(str(file)), "").rstrip(" :")  # the list names the file already
         return reason(ValueError(text or type(error).__name__))
 
@@ -106,34 +124,39 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[N
     """Decode all files into PIXELS in the folder, except for the chunks that it holds already.  A note on each image.
 
     The images of a chunk whose process dies or takes longer than IMAGE_SECONDS are decoded again, each as a chunk of
-    its own.  Shows a progress bar on a terminal.  Raises RunError if processes cannot be started, OSError on a full
-    disk.
+    its own.  Shows a progress bar on a terminal, a line now and then elsewhere.  Raises RunError if processes cannot be
+    started, OSError on a full disk.
     """
     from tqdm import tqdm
 
     notes = _resume(title, len(files), side, folder)
-    left = [first for first in range(0, len(files), CHUNK_IMAGES) if None in notes[first:first + CHUNK_IMAGES]]
     alone: list[int] = []  # images of chunks that failed
+    said = time.monotonic()
     with (tqdm(total=len(files), initial=len(notes) - notes.count(None), desc=f"decoding {title}", unit="image",
                disable=None) as bar, (folder / JOURNAL).open("a") as journal,
-          _pool(min(workers(), len(left))) as pool):
+          _pool(min(workers(), -(-notes.count(None) // CHUNK_IMAGES))) as pool):
         def start(first: int, count: int) -> ProcessFuture[str]:
             return pool.schedule(decode_chunk, (first, files[first:first + count], side, folder),
                                  timeout=IMAGE_SECONDS)
 
         def finish(line: str) -> None:
+            nonlocal said
             first, new, _ = json.loads(line)
             bar.update(notes[first:first + len(new)].count(None))
             notes[first:first + len(new)] = new
             journal.write(f"\n{line}")  # a new line first, since a kill may have cut off the last one
             journal.flush()
+            if bar.disable and time.monotonic() > said + SAY_SECONDS:
+                said = time.monotonic()
+                say(f"{title}: {len(notes) - notes.count(None):,} of {len(notes):,} images are decoded")
 
-        chunks: dict[Future[str], int] = {start(first, CHUNK_IMAGES): first for first in left}
-        for task in as_completed(chunks):
-            try:
-                finish(task.result())
-            except (TimeoutError, ProcessExpired):
-                alone += range(len(files))[chunks[task]:chunks[task] + CHUNK_IMAGES]
+        while left := _missing(notes, alone):
+            chunks: dict[Future[str], range] = {start(part.start, len(part)): part for part in left}
+            for task in as_completed(chunks):
+                try:
+                    finish(task.result())
+                except (TimeoutError, ProcessExpired):
+                    alone += chunks[task]
         for image, task in [(image, start(image, 1)) for image in alone]:
             try:
                 try:
@@ -146,6 +169,17 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[N
                 why = f"the process that decodes it ends with code {error.exitcode}"
                 finish(write_chunk(image, [why], side, folder))
     return [note for note in notes if note is not None]
+
+
+def _missing(notes: list[Note | None], alone: list[int]) -> list[range]:
+    """Chunks of neighbouring images that have no note yet and are not to be decoded alone."""
+    chunks: list[range] = []
+    for image in sorted({image for image, note in enumerate(notes) if note is None} - set(alone)):
+        if chunks and chunks[-1].stop == image and image % CHUNK_IMAGES:
+            chunks[-1] = range(chunks[-1].start, image + 1)
+        else:
+            chunks.append(range(image, image + 1))
+    return chunks
 
 
 def _resume(title: str, count: int, side: int, folder: Path) -> list[Note | None]:

@@ -373,7 +373,8 @@ def _locked(data_dir: Path, name: str, finished: Callable[[], bool] = lambda: Fa
         finally:
             lock.release()
     except (OSError, NotImplementedError) as error:
-        raise RunError(f"the data folder {data_dir} cannot be used: {reason(error)}") from error
+        raise RunError(f"the data folder {data_dir} cannot be used: {reason(error)}; give another "
+                       "--data-dir") from error
 
 
 def _read_or_obtain(name: str, spec: DatasetSpec, data_dir: Path, cache: Path) -> tuple[Arrays, str]:

@@ -57,7 +57,7 @@ def read_or_build(path: Path, layout: Layout, key: str, side: int, cache: Path) 
         shutil.rmtree(chunks, ignore_errors=True)  # the folder may be read-only by now
     facts = _read_facts(cache)
     if facts["unreadable"]:
-        say(f"{path.name}: {_unreadable_text(list(facts['unreadable']))}; all of them, and why: {cache / UNREADABLE}")
+        say(f"{path.name}: {_unreadable_text(facts['unreadable'])}; all of them, and why: {cache / UNREADABLE}")
     for note in facts["notes"]:
         say(f"{path.name}: note: {note}")
     return _read_parts(cache), facts["validation"], facts["sha256"]
@@ -77,9 +77,13 @@ def _check_counts(path: Path, layout: Layout, images: list[Listed], note: str = 
                              f"needed{why}{note and '; '}{note}")
 
 
-def _unreadable_text(names: list[str]) -> str:
-    some = ", ".join(map(ascii, names[:3])) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} unreadable and left out: {some}" if names else ""
+def _unreadable_text(unreadable: dict[str, str]) -> str:
+    """unreadable: why, by name."""
+    if not unreadable:
+        return ""
+    some = ", ".join(map(ascii, list(unreadable)[:3])) + (", ..." if len(unreadable) > 3 else "")
+    (why, _), *others = Counter(unreadable.values()).most_common(2)
+    return f"{len(unreadable)} unreadable and left out: {some} ({why}{others and ', and other reasons' or ''})"
 
 
 def listing_digest(path: Path, layout: Layout, side: int) -> str:
@@ -162,7 +166,7 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
     rows = np.flatnonzero([name not in unreadable for name in names])
     readable = [layout.images[row] for row in rows]
     try:
-        _check_counts(path, layout, readable, _unreadable_text(list(unreadable)))
+        _check_counts(path, layout, readable, _unreadable_text(unreadable))
     except UsageError:
         shutil.rmtree(chunks)
         raise

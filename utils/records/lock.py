@@ -26,6 +26,7 @@ def held(path: Path, identity: str = "") -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     file = path.parent / LOCKS / f"{path.stem}.lock"
+    holder = file.with_suffix(".holder")  # of its own: Windows lets nobody read a locked file
     try:
         mode = path.parent.stat().st_mode  # whoever may write into a shared folder may lock its runs
         if not file.parent.exists():
@@ -34,18 +35,19 @@ def held(path: Path, identity: str = "") -> Iterator[None]:
         lock = FileLock(file, timeout=0, mode=0o666 & mode, fallback_to_soft=False)
         lock.acquire()
     except Timeout:
-        holder, _, theirs = file.read_text().partition("\n")
+        name, _, theirs = holder.read_text().partition("\n") if holder.exists() else ("", "", "")
         if theirs and identity and theirs != identity:
             raise UsageError(f"{path.name} is the name of another run, on other images or from another encoder, that "
-                             f"is being trained by {holder}; give another --results-dir") from None
-        raise Held(f"{path.name} is being trained by {holder or 'another process'}") from None
+                             f"is being trained by {name}; give another --results-dir") from None
+        raise Held(f"{path.name} is being trained by {name or 'another process'}") from None
     except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
-        raise RunError(f"{file}: cannot lock the run ({getattr(error, 'strerror', None) or error})") from None
+        raise RunError(f"{file}: cannot lock the run ({getattr(error, 'strerror', None) or error}); where the file "
+                       "system has no locks, give a --results-dir on another one") from None
     try:
         with suppress(OSError):  # on a full disk the lock holds without the name of its holder
-            file.write_text(f"process {os.getpid()} on {platform.node()}, since {utc_now()}\n{identity}")
+            holder.write_text(f"process {os.getpid()} on {platform.node()}, since {utc_now()}\n{identity}")
         yield
     finally:
         with suppress(OSError):
-            file.write_text("")  # or the next holder would have this name and identity until it writes its own
+            holder.write_text("")  # or the next holder would have this name and identity until it writes its own
         lock.release()

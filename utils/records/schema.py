@@ -255,7 +255,7 @@ class Environment(Strict):
     precision: Literal["float32", "bfloat16"]
     conv_gflops: dict[Literal["float32", "bfloat16"], Annotated[float, Field(ge=0.0)]]  # start-up measurement
     other_load: Annotated[float, Field(ge=0.0)] | None  # threads that other programs kept busy, mean; None: not known
-    commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|unknown)$")]
+    commit: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64}|unknown)$")]
     dirty: bool | None  # whether tracked files differ from the commit; None without git
 
 

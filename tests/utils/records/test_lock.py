@@ -21,6 +21,17 @@ def test_whoever_may_write_into_a_shared_folder_may_lock_its_runs(tmp_path: Path
         assert (folder / LOCKS / "x.lock").stat().st_mode & 0o777 == mode & 0o666
 
 
+def test_the_holder_is_named_without_reading_the_locked_file(tmp_path: Path) -> None:
+    """On Windows nobody else can read a file that is locked."""
+    with held(tmp_path / "x.json"):
+        assert (tmp_path / LOCKS / "x.lock").read_bytes() == b""
+        with pytest.raises(Held, match=r"is being trained by process \d+ on "), held(tmp_path / "x.json"):
+            pass
+        (tmp_path / LOCKS / "x.holder").unlink()
+        with pytest.raises(Held, match="is being trained by another process"), held(tmp_path / "x.json"):
+            pass
+
+
 def test_another_run_of_the_same_name_is_not_taken_for_this_one(tmp_path: Path) -> None:
     """Two folders called pets, or two encoders to start from: the second run must not count as being trained."""
     with held(tmp_path / "x.json", "pets"):
@@ -34,6 +45,7 @@ def test_a_file_system_without_locks_is_refused_in_one_line(tmp_path: Path, monk
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
+    remedy = "cannot lock the run .* give a --results-dir on another one"
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(RunError, match="cannot lock the run"), held(tmp_path / "x.json"):
+    with pytest.raises(RunError, match=remedy), held(tmp_path / "x.json"):
         pass
