@@ -15,12 +15,9 @@ import math
 import multiprocessing.connection
 import os
 import resource
-import shutil
 import signal
-import subprocess
 import sys
 from contextlib import suppress
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -31,7 +28,7 @@ import torch.nn.functional as F
 from evaluation import rescore
 from evaluation.figure_arrays import to_uint8
 from evaluation.scores import predict
-from grading.score import LONGEST, ROOT, SKETCH, STARTED, losses_digest
+from grading.score import LONGEST, SKETCH, STARTED, losses_digest, shipped_records
 from models.saved import Saved, fill, load_saved
 from report.load import check_known
 from training.tasks import TASKS
@@ -41,7 +38,7 @@ from utils.files import write_bytes
 from utils.images.on_device import evenly_spaced, to_float
 from utils.recipe import FIXED_ENCODERS
 from utils.records.arrays import read_arrays
-from utils.records.schema import Record, RecordError, Run, read_record
+from utils.records.schema import Record, RecordError, read_record
 
 MEMORY_BYTES, FILE_BYTES = 2**30, 64 * 2**20  # limits of a job: memory on top of torch's own, size of one file
 COMPARED = 1000  # test images whose latents are summarised
@@ -59,7 +56,7 @@ def main() -> None:
     torch.set_num_threads(1)  # no other thread may be running when this process forks
     torch.set_grad_enabled(False)
     torch.set_flush_denormal(True)  # weights of 1e-39 would take a hundred times as long
-    shipped_runs()  # once, for every fork
+    shipped_records()  # once, for every fork
     print(STARTED, flush=True)
     for line in sys.stdin:
         print(fork(json.loads(line)), flush=True)
@@ -196,7 +193,7 @@ def examine(path: Path, files: dict[str, tuple[str, str]], handed_in: dict[str, 
     report |= {"task": run.task, "dataset": run.dataset, "method": run.method, "seed": run.seed, "status": run.status,
                "recipe": record.recipe.hash, "history": losses_digest(record), "epochs": len(record.history)}
     check_trained(record)
-    if run in shipped_runs().values():
+    if run in [shipped.run for shipped in shipped_records().values()]:
         raise RecordError("this run comes with the repository; hand in one of your own")
     check_origin(record, handed_in)
     if run.dataset not in images:
@@ -221,26 +218,6 @@ def examine(path: Path, files: dict[str, tuple[str, str]], handed_in: dict[str, 
         report["reconstructions"] = not report["reason"]
 
 
-@cache
-def shipped_runs() -> dict[str, Run]:
-    """The runs that come with the repository, by the SHA-256 of their weights.
-
-    They are the files in results/ that git tracks: a student may have trained into that folder.  In a copy without
-    git, what is trained there knows no commit, and all other runs count.
-    """
-    git = ["git", "-c", "safe.directory=*", "-C", str(ROOT), "ls-files", "results"]
-    tracked = subprocess.run(git, capture_output=True, text=True, check=False) if shutil.which("git") else None
-    known = None if tracked is None or tracked.returncode else tracked.stdout.splitlines()
-    found = {}
-    for path in sorted((ROOT / "results").glob("*.json")):
-        with suppress(OSError, RecordError):
-            record = read_record(path)
-            shipped = record.environment.commit != "unknown" if known is None else f"results/{path.name}" in known
-            if shipped and "checkpoint" in record.artifacts:  # a failed run has none
-                found[record.artifacts["checkpoint"].sha256] = record.run
-    return found
-
-
 def check_origin(record: Record, handed_in: dict[str, Record]) -> None:
     """RecordError unless every run that the encoder comes from (--init) is the student's own, and one of its task
     trained it.
@@ -250,7 +227,7 @@ def check_origin(record: Record, handed_in: dict[str, Record]) -> None:
     task, trained, seen = record.run.task, False, set[str]()
     while (init := record.run.init) and init.sha256 not in seen:
         trained = trained or record.recipe.number("epochs") > 0
-        if init.sha256 in shipped_runs():
+        if init.sha256 in [one.sha256 for shipped in shipped_records().values() for one in shipped.artifacts.values()]:
             raise RecordError("its encoder comes with the repository (--init); train one of your own")
         if not trained and task != "control" and init.task != task:
             raise RecordError(f"its encoder was trained by task {init.task} (--init, 0 epochs), not by {task}")

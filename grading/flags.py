@@ -5,14 +5,11 @@ nothing by itself, and a latent can be clustered for other reasons.
 """
 
 from collections import defaultdict
-from contextlib import suppress
-from functools import cache
 from statistics import median
 
 import numpy as np
 
-from grading.score import ROOT, SKETCH, Evidence, ScoredRun, losses_digest
-from utils.records.schema import RecordError, read_record
+from grading.score import SKETCH, Evidence, ScoredRun, losses_digest, shipped_records
 
 # Images whose latent is nearest to another class's mean, per image that the classifier gets wrong (child.clustered):
 # below this ratio when labels were used, above it otherwise.  Measured on digits and MNIST, not at lower accuracies.
@@ -47,9 +44,9 @@ def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], lis
             shared["equal predictions, errors included", one[1].outputs].append(one)
         if one[1].epochs > 1:
             shared["identical loss curves", one[1].history].append(one)
-    for one in repository_runs():
-        if (key := ("identical loss curves", one[1].history)) in shared:
-            shared[key].append(one)
+    for name, record in shipped_records().items():  # which students have, too
+        if (key := ("identical loss curves", losses_digest(record))) in shared:
+            shared[key].append(("this repository's results/", ScoredRun(file=name)))
     for (what, _), group in shared.items():
         if len({student for student, _ in group}) > 1:
             notice(what, group)
@@ -62,17 +59,6 @@ def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], lis
         if looks_supervised(one[1]):
             notice("latents clustered by class, as after training with labels, in a task without labels", [one])
     return [(students, list(found), sorted(set().union(*found.values()))) for students, found in files.items()]
-
-
-@cache
-def repository_runs() -> list[Owned]:
-    """The runs in this repository's results/, which students have too.  Files that are no records are skipped."""
-    found = []
-    for path in sorted((ROOT / "results").glob("*.json")):
-        with suppress(RecordError):
-            run = ScoredRun(file=path.name, history=losses_digest(read_record(path)))
-            found.append(("this repository's results/", run))
-    return found
 
 
 def same_encoder(runs: list[Owned]) -> list[list[Owned]]:

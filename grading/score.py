@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError
 from grading.submission import Source, take
 from utils.errors import RunError, UsageError, reason
 from utils.images.datasets import DATASETS, Dataset, load_dataset
-from utils.records.schema import Record, Strict
+from utils.records.schema import Record, RecordError, Strict, read_record
 from utils.version import commit_of, project_version
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,6 +181,25 @@ def read_holdout(path: Path, public: dict[str, Dataset]) -> dict[str, tuple[np.n
     if not found:
         needed = " or ".join(f"{name}_images and {name}_labels" for name in public)
         raise UsageError(f"--holdout {path}: no images of the rubric's data sets: needs {needed}; it has {has}")
+    return found
+
+
+@cache
+def shipped_records() -> dict[str, Record]:
+    """The records that come with the repository, by file name: those in results/ that git tracks.
+
+    Somebody may have trained into that folder.  In a copy without git, what is trained there knows no commit, and all
+    other runs count.  Files that are no records are skipped.
+    """
+    git = ["git", "-c", "safe.directory=*", "-C", str(ROOT), "ls-files", "results"]
+    tracked = subprocess.run(git, capture_output=True, text=True, check=False) if shutil.which("git") else None
+    known = None if tracked is None or tracked.returncode else tracked.stdout.splitlines()
+    found = {}
+    for path in sorted((ROOT / "results").glob("*.json")):
+        with contextlib.suppress(OSError, RecordError):
+            record = read_record(path)
+            if record.environment.commit != "unknown" if known is None else f"results/{path.name}" in known:
+                found[path.name] = record
     return found
 
 

@@ -61,7 +61,7 @@ def choose(loaded: list[Loaded], folder: Path, datasets: tuple[str, ...]) -> lis
 
 def best(loaded: list[Loaded], folder: Path, dataset: str, task: str) -> Loaded | None:
     """The best run of a task with weights: prefers the default method and recipe, then the lowest seed."""
-    default = TASKS[task].default_methods(dataset)
+    default = TASKS[task].default_methods
 
     def order(run: Loaded) -> tuple:
         fields = run.record.recipe.fields

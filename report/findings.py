@@ -8,7 +8,6 @@ from report import prose, show, stats, summary
 from report.load import Rejected
 from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name
 from training.tasks import TASKS
-from utils.images.datasets import recipe_family
 
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
 LEVEL = "level with"
@@ -341,8 +340,8 @@ def shown_rows(results: Results) -> list[Row]:
     for row in results.rows:
         groups.setdefault((row.dataset, row.task), []).append(row)
     found = []
-    for (dataset, task), rows in groups.items():
-        methods = TASKS[task].default_methods(recipe_family(dataset)) if task in TASKS else ()
+    for (_, task), rows in groups.items():
+        methods = TASKS[task].default_methods if task in TASKS else ()
         rows = [row for row in rows if row.default] or rows
         rows = [row for row in rows if row.method in methods] or rows
         seeds_count = len(methods) == 1

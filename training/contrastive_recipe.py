@@ -125,7 +125,6 @@ class ContrastiveRecipe(FrozenRecipe):
         return "conv" if self.method == "cmc" or self.encoder == "conv_depths" else self.encoder
 
 
-DEFAULT: dict[str, tuple[str, ...]] = dict.fromkeys(("cifar10", "mnist", "digits"), ("simclr",))
 # CIFAR-10: views of three quarters of the side, see view_size() in contrastive.py.  MNIST and digits: milder crops than
 # for photographs, since half a digit may look like another digit; rotations instead of flips.  dcl and cmc: temperature
 # 0.1, as in the DCL paper; NT-Xent in small batches needs a higher one.  vicreg: its covariance term needs more

@@ -49,7 +49,6 @@ class ControlRecipe(LatentRecipe):
 
 
 OWN_ENCODER = {"pca": "pca", "patch_pca": "patch_pca", "depths": "conv_depths", "hybrid": "conv_patches"}
-DEFAULT = dict.fromkeys(("cifar10", "mnist", "digits"), tuple(METHODS))
 # with weights: the encoders of task 1.2.3
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "random"): {},

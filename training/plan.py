@@ -76,7 +76,7 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
     for name, task in tasks.items():
         if init and name == "control":
             raise UsageError("--init: a control does not start from another run")
-        methods = arguments.method or task.default_methods(family)
+        methods = arguments.method or task.default_methods
         methods = list(dict.fromkeys(task.all_methods if "all" in methods else methods))
         check_methods_have(task.recipe, methods, set(flag_values(arguments, task.recipe)))
         for method in methods:

@@ -19,7 +19,7 @@ class Task:
 
     recipes: by (data set, method), every value that differs from the recipe's own default; encoders: by encoder, what
     `--encoder` changes when it names another one; long: by (data set, method), what `--recipe long` has in place of
-    `recipes`; default: by data set, the methods that run when none is named, if not only the first.
+    `recipes`; default: the methods that run when none is named, if not only the first.
     """
 
     title: str
@@ -28,16 +28,17 @@ class Task:
     recipes: dict[tuple[str, str], dict[str, Any]]
     encoders: dict[str, dict[str, Any]] = field(default_factory=lambda: ENCODER_DEFAULTS)
     long: dict[tuple[str, str], LongRecipe] = field(default_factory=dict)
-    default: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    default: tuple[str, ...] = ()
 
     @property
     def all_methods(self) -> tuple[str, ...]:
         """Every method of the task."""
         return self.recipe.__dataclass_fields__["method"].metadata["choices"]
 
-    def default_methods(self, family: str) -> tuple[str, ...]:
-        """The methods that run when none is named, on a data set that uses this family's recipes."""
-        return self.default.get(family, self.all_methods[:1])
+    @property
+    def default_methods(self) -> tuple[str, ...]:
+        """The methods that run when none is named."""
+        return self.default or self.all_methods[:1]
 
     def layers(self, family: str, method: str, encoder: str | None = None, long: bool = False) -> list[Layer]:
         """What differs from the recipe's own defaults; where layers share a field, the last one counts.
@@ -56,7 +57,7 @@ class Task:
     def default_recipe(self, family: str, method: str | None = None, encoder: str | None = None,
                        long: bool = False) -> LatentRecipe:
         """The recipe made of layers(); method: by default the first that runs when none is named."""
-        method = self.default_methods(family)[0] if method is None else method
+        method = self.default_methods[0] if method is None else method
         return self.recipe(**flattened(self.layers(family, method, encoder, long)))
 
 
@@ -76,11 +77,11 @@ TASKS = {
     "1.2.2": Task("classification-guided", "training.classification", classification_recipe.ClassificationRecipe,
                   classification_recipe.RECIPES, classification_recipe.ENCODERS, LONG["1.2.2"]),
     "1.2.3": Task("contrastive", "training.contrastive", contrastive_recipe.ContrastiveRecipe,
-                  contrastive_recipe.RECIPES, contrastive_recipe.ENCODERS, LONG["1.2.3"], contrastive_recipe.DEFAULT),
+                  contrastive_recipe.RECIPES, contrastive_recipe.ENCODERS, LONG["1.2.3"]),
     "rotation": Task("rotation prediction", "training.rotation", rotation_recipe.RotationRecipe,
                      rotation_recipe.RECIPES),
     "control": Task("controls, nothing learned", "training.control", control_recipe.ControlRecipe,
-                    control_recipe.RECIPES, default=control_recipe.DEFAULT),
+                    control_recipe.RECIPES, default=tuple(control_recipe.METHODS)),
 }
 
 
@@ -93,7 +94,7 @@ def setting_of(record: Record) -> str:
 
 
 def in_words() -> str:
-    """For --help: every task's methods and, on a separate line, those that run by default on each data set."""
+    """For --help: every task's methods and, on a separate line, those that run by default."""
     def paragraph(text: str, indent: str) -> str:
         return textwrap.fill(text, MOST_COLUMNS, initial_indent=indent, subsequent_indent=12 * " ")
 
@@ -101,10 +102,6 @@ def in_words() -> str:
     for name, task in TASKS.items():
         methods = task.recipe.__dataclass_fields__["method"].metadata["help"]
         lines.append(paragraph(f"{name:10}{task.title}.  {methods}", "  "))
-        families: dict[tuple[str, ...], list[str]] = {}
-        for family in dict.fromkeys(family for family, _ in task.recipes):
-            families.setdefault(task.default_methods(family), []).append(family)
         if len(task.all_methods) > 1:
-            defaults = "; ".join(f"{', '.join(default)} on {', '.join(names)}" for default, names in families.items())
-            lines.append(paragraph(f"default: {defaults}", 12 * " "))
+            lines.append(paragraph(f"default: {', '.join(task.default_methods)}", 12 * " "))
     return "\n".join(lines)

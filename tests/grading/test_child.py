@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from evaluation.rescore import latents_of
-from grading import child
+from grading import child, score
 from grading.child import (
     clustered,
     examine,
@@ -146,8 +146,8 @@ def test_a_run_that_starts_from_weights_of_the_repository_earns_nothing(honest, 
     name = f"{HONEST['1.2.3']}.json"
     shutil.copytree(honest, tmp_path / "s")
     shutil.copytree(honest, tmp_path / "results")
-    monkeypatch.setattr("grading.child.ROOT", tmp_path)
-    child.shipped_runs.cache_clear()
+    monkeypatch.setattr("grading.score.ROOT", tmp_path)
+    score.shipped_records.cache_clear()
     edit_record(tmp_path / "s" / name, lambda record: record["run"].update(started="2026-01-01T00:00:00Z"))
     shipped = sha256_file((tmp_path / "results" / name).with_suffix(".safetensors"))
     for sha256, expected in ((shipped, "its encoder comes with the repository"), ("8" * 64, "was not handed in")):
@@ -165,7 +165,7 @@ def test_a_run_that_starts_from_weights_of_the_repository_earns_nothing(honest, 
         report = examined(tmp_path / "s", name, images, tmp_path / "out")
         assert ("its encoder comes with the repository" in report.get("reason", "")) == refused
         assert ("predictions" in report) != refused
-    child.shipped_runs.cache_clear()
+    score.shipped_records.cache_clear()
 
 
 def started_from(path: Path, sha256: str | None) -> None:
@@ -177,10 +177,10 @@ def started_from(path: Path, sha256: str | None) -> None:
 
 def test_a_run_that_comes_with_the_repository_earns_nothing(honest, images, tmp_path, monkeypatch) -> None:
     name = "1.2.2_digits_joint_seed0.json"
-    monkeypatch.setattr("grading.child.ROOT", tmp_path)
+    monkeypatch.setattr("grading.score.ROOT", tmp_path)
     shutil.copytree(honest, tmp_path / "results")
     def report() -> dict[str, Any]:
-        child.shipped_runs.cache_clear()
+        score.shipped_records.cache_clear()
         return examined(honest, name, images, tmp_path / "out")
 
     assert "comes with the repository" in report()["reason"]
@@ -200,7 +200,7 @@ def test_a_run_that_comes_with_the_repository_earns_nothing(honest, images, tmp_
     assert read_record(tmp_path / "results" / name).failure and "predictions" in report()
     (tmp_path / "results" / name).write_text("{")  # the teacher's own folder is no fault of the student's
     assert "predictions" in report()
-    child.shipped_runs.cache_clear()
+    score.shipped_records.cache_clear()
 
 
 def test_an_encoder_that_another_task_trained_is_no_run_of_this_one(honest, images, tmp_path) -> None:

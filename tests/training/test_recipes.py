@@ -116,7 +116,7 @@ def test_every_pair_of_data_set_and_method_has_one_entry_and_no_key_is_misspelt(
     task = TASKS[name]
     families = {spec.recipes for spec in DATASETS.values()}
     assert set(task.recipes) == {(family, method) for family in families for method in task.all_methods}
-    assert all(set(methods) <= set(task.all_methods) for methods in task.default.values())
+    assert set(task.default_methods) <= set(task.all_methods)
     for key, values in task.recipes.items():
         defaults = {f.name: f.default for f in dataclasses.fields(task.recipe)}
         assert set(values) <= set(defaults) - {"method"}, key
@@ -134,7 +134,7 @@ def test_effective_recipes_are_those_that_the_committed_records_were_trained_wit
     for key, expected in entries.items():
         _, family, *rest = key.split()
         if not rest:
-            assert list(TASKS[name].default_methods(family)) == expected["default_methods"]
+            assert list(TASKS[name].default_methods) == expected["default_methods"]
             continue
         method, encoder = rest
         try:

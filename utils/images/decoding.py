@@ -5,8 +5,8 @@ its rules for users.
 """
 
 import warnings
-from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,6 @@ SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", "
             ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
 # Pillow's formats of these suffixes.  Others are not tried: PostScript, for example, would start another program.
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000", "TGA")
-TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
-         8: "ROTATE_90"}  # EXIF orientation -> the transposition that turns the image upright
 CROPPED = "cropped to less than half, the centre, since one side is more than twice the other"
 
 
@@ -42,11 +40,9 @@ def fitted_image(path: Path, height: int, width: int, channels: int) -> "tuple[I
         with Image.open(path, formats=FORMATS) as opened:
             opened.draft(None, (2 * max(height, width),) * 2)  # a large JPEG is decoded at a fraction of its size
             image, remarks = _with_8_bits(opened)
-            turn = _turn(opened)
             image = _on_white(image)
             image = image.convert("RGB") if image.mode == "LAB" else image  # which Pillow cannot make grey
             image = image if image.mode == mode else image.convert(mode)  # convert() would copy an RGB image
-            image = image.transpose(Image.Transpose[turn]) if turn else image
             shape = image.width * height, image.height * width
             if 2 * min(shape) < max(shape):
                 remarks += (CROPPED,)
@@ -55,13 +51,11 @@ def fitted_image(path: Path, height: int, width: int, channels: int) -> "tuple[I
 
 def remarks_in_words(remarks: Iterable[tuple[str, str]]) -> list[str]:
     """One line for each kind of remark, from (name of the image, remark) in order."""
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
+    names: dict[str, list[str]] = {}
     for name, remark in remarks:
-        counts[remark] += 1
-        first.setdefault(remark, name)
-    lines = [f"{remark}: {in_numbers(counts[remark])}, the first {first[remark]!a}" for remark in sorted(counts)]
-    if sum(remark.startswith("16-bit") for remark in counts) > 1:
+        names.setdefault(remark, []).append(name)
+    lines = [f"{remark}: {in_numbers(len(found))}, the first {found[0]!a}" for remark, found in sorted(names.items())]
+    if sum(remark.startswith("16-bit") for remark in names) > 1:
         lines.append("16-bit images are scaled differently, so that equal values differ in brightness; save them with "
                      "8 bits to scale them alike")
     return lines
@@ -73,18 +67,20 @@ def in_numbers(count: int, noun: str = "image") -> str:
 
 
 def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":
-    """The loaded image with 8 bits per channel, and remarks.
+    """The loaded image, upright, with 8 bits per channel, and remarks.
 
     16-bit grey is taken as 8, 12 or 16 bits, the fewest that hold its largest value.  Pillow keeps the upper 8 of
     16-bit colours and of grey with transparency (of PPM rounded), so that those with 12 bits or fewer are refused.
     """
     import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     # what the file holds, which load() forgets; BGR;16 is BMP's 5 or 6 bits per colour, the second is PPM's 16
     tile = str(getattr(image, "tile", "")).replace("BGR;16", "")
     deep = ";16" in tile or "('RGB', 65535)" in tile
     image.load()
+    with suppress(Exception):  # damaged EXIF data raises half a dozen kinds; viewers ignore it
+        ImageOps.exif_transpose(image, in_place=True)
     tags = getattr(image, "tag_v2", {})  # of a TIFF file
     if max(tags.get(258, [8])) > 8 and image.mode in ("RGB", "RGBA") and not deep:  # BitsPerSample; Pillow reads noise
         raise ValueError("16-bit colours in separate planes; save it with 8 bits per colour")
@@ -105,14 +101,6 @@ def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":
     if image.mode in ("I", "F") or 2 in tags.get(339, ()):  # SampleFormat: signed
         raise ValueError("pixels of 32 bits, or signed ones; save it with 8 bits")
     return image, ()
-
-
-def _turn(image: "Image.Image") -> str | None:
-    """The transposition that turns a loaded image upright, by its EXIF data."""
-    try:
-        return TURNS.get(int(image.getexif().get(0x0112, 1)))
-    except Exception:  # damaged EXIF data raises half a dozen kinds; viewers ignore it
-        return None
 
 
 def _on_white(image: "Image.Image") -> "Image.Image":
