@@ -234,3 +234,11 @@ def test_validation_counts_the_images_it_judged(digits) -> None:
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=5)
     loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)})
     assert loop.validate(lambda index, _: (torch.tensor(1.0), torch.ones(len(index), dtype=torch.bool))) == (1.0, 1.0)
+
+
+def test_a_latent_is_scored_with_the_labels_of_its_recipe_and_the_seed_of_its_run(digits, tmp_path: Path) -> None:
+    record, other = (short_run("control", digits, tmp_path, dataclasses.replace(CPU, seed=seed), method="pca",
+                               labels=0.01) for seed in (0, 1))
+    assert record.metrics["test/knn_top1"].protocol.startswith("k = 10 nearest labelled")  # one of each class
+    assert other.metrics["test/knn_top1"] == record.metrics["test/knn_top1"]  # the components are the same
+    assert other.confusion != record.confusion
