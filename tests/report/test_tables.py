@@ -1,22 +1,21 @@
 """Every number of the comparisons is derived again from the JSON and the arrays by other code."""
 
 import hashlib
-import shutil
 import statistics
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from report import tables
-from report.load import THEORY, Loaded
 from report.render import BEGIN, END
 from report.summary import summarise
 from tests.report.pages import (
     CONTROLS,
+    ROOT,
     changed,
     close,
+    committed,
     expected_rows,
     parse,
     pdf_text,
@@ -25,10 +24,8 @@ from tests.report.pages import (
     squeeze,
     table_of,
 )
-from utils.files import sha256_file
-from utils.records.schema import HEADLINE, read_record
+from utils.records.schema import HEADLINE
 
-ROOT = Path(__file__).parents[2]
 SCORES = {"Linear %": "test/linear_top1", "kNN %": "test/knn_top1", "Effective rank (of 128)": "test/effective_rank",
           "Linear, after the projection head %": "test/projection_linear_top1",
           "Alignment (low is close)": "test/alignment", "Uniformity (low is even)": "test/uniformity",
@@ -173,14 +170,6 @@ def test_markdown_of_a_record_is_escaped() -> None:
 
 
 def test_the_readme_s_table_is_that_of_the_committed_records() -> None:
-    """Of those that git lists, where it is there: a run may be adding others at this moment."""
-    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z", "results"], capture_output=True, text=True,
-                            check=False) if shutil.which("git") else None
-    tracked = {ROOT / name for name in listed.stdout.split("\0") if name} if listed else set()
-    loaded = []
-    for path in sorted((ROOT / "results").rglob("*.json")):
-        if path != ROOT / "results" / THEORY and (not tracked or path in tracked):
-            name = path.relative_to(ROOT / "results").as_posix()
-            loaded.append(Loaded(name, sha256_file(path), read_record(path), {}))  # no cell depends on the arrays
+    loaded = committed()
     block = (ROOT / "README.md").read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
     assert block.strip() == tables.readme_table(summarise(loaded)).strip() and len(loaded) > 20

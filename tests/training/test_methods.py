@@ -480,7 +480,8 @@ def test_the_target_of_a_mirrored_crop_is_mirrored_with_it(data: DeviceData, mon
                         decoded.mean())
     monkeypatch.setattr(Loop, "count_flops", lambda *_, **__: None)
     monkeypatch.setattr(Loop, "step", lambda loop, loss, index: indices.append(index) or step(loop, loss, index))
-    train("1.2.1", "augmented", data, **DECODING | {"epochs": 1, "crop_scale": 1.0, "flip": True, "rotate_degrees": 0.0})
+    given = DECODING | {"epochs": 1, "crop_scale": 1.0, "rotate_degrees": 0.0, "flip": True}
+    train("1.2.1", "augmented", data, **given)
     for index, seen, target in zip(indices, inputs, targets, strict=False):  # validation comes after the steps
         assert torch.equal(seen, target)
         whole = to_float(data.images[index])
