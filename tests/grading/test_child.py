@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from evaluation.rescore import latents_of
+from evaluation.figure_arrays import to_uint8
+from evaluation.rescore import latents_of, load_decoder
 from grading import child, score
 from grading.child import (
     clustered,
@@ -98,9 +99,23 @@ def test_reconstructions_are_those_of_the_checkpoint_s_decoder_for_the_real_imag
             if name == "index":
                 forgery = {key: value[:0] for key, value in arrays.items()}
             assert expected in reconstructions_wrong(saved, z, images, forgery), name
-        other = z.roll(1, 0)  # of other images: worse than their mean
-        forgery = arrays | {"reconstruction_outputs": arrays["reconstruction_outputs"]}
-        assert reconstructions_wrong(saved, other, images, forgery)
+        other = z.roll(1, 0)  # of other images: worse than the median
+        decoded = to_uint8(load_decoder(saved)(other[torch.from_numpy(arrays["reconstruction_index"]).long()]))
+        assert "hardly closer to the test images than one constant image" in reconstructions_wrong(
+            saved, other, images, arrays | {"reconstruction_outputs": decoded})
+
+
+@pytest.mark.parametrize("fields, init, labelled", [
+    ({}, None, False), ({"finetune": True, "epochs": 1, "finetune_epochs": 1}, None, True), ({}, {}, False),
+    ({}, {"labels": 0.5}, True), ({}, {"task": "1.2.2", "method": "joint"}, True)])
+def test_labels_shape_a_latent_by_fine_tuning_and_by_the_encoder_it_starts_from(
+        honest, images, tmp_path, fields: dict, init: dict | None, labelled: bool) -> None:
+    path = Path(shutil.copytree(honest, tmp_path / "s")) / f"{HONEST['1.2.3']}.json"
+    if init is not None:
+        started_from(path, sha256_file(path.with_name(f"{HONEST['1.2.2']}.safetensors")))
+        edit_record(path, lambda record: record["run"]["init"].update(init))
+    edit_record(path, lambda record: record["recipe"]["fields"].update(fields))
+    assert examined(tmp_path / "s", path.name, images, tmp_path / "out")["labelled"] == labelled
 
 
 def test_a_record_without_the_decoder_s_weights_earns_nothing_for_reconstructions(honest, images, tmp_path) -> None:

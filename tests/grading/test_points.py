@@ -53,6 +53,16 @@ def test_three_seeds_need_three_runs_with_different_weights(seeds, weights, poin
     assert grade("s", evidence_with(*runs), rubric, 0, {}).total == points
 
 
+@pytest.mark.parametrize("field, values", [
+    ("recipe", ("one", "one", "one")), ("recipe", ("one", "two", "three")), ("method", ("simclr", "dcl", "moco"))])
+def test_three_seeds_are_of_one_method_and_recipe(field: str, values: tuple[str, ...]) -> None:
+    rubric = Rubric.model_validate({"title": "t", "criteria": [
+        {"id": "a", "points": 7, "task": "1.2.3", "dataset": "digits", "requires": "three_seeds"}]})
+    runs = [scored(900, file=f"{seed}.json", seed=seed, outputs=str(seed), **{field: value},
+                   latents=list(np.random.default_rng(seed).normal(size=256))) for seed, value in enumerate(values)]
+    assert grade("s", evidence_with(*runs), rubric, 0, {}).total == (7 if len(set(values)) == 1 else 0)
+
+
 def test_a_student_who_handed_in_nothing_waits_for_no_points_by_hand() -> None:
     absent = grade("s", Evidence(trouble=ABSENT), rubric_of(SCALE), 0, {})
     assert [award.points for award in absent.awards] == [0, 0, 0] and not absent.waiting

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from utils.images.datasets import DATASETS, load_dataset
+from utils.images.on_device import DeviceData
 from utils.images.splits import read_ahead, stratified_split
 
 
@@ -42,6 +44,26 @@ def test_split_depends_on_its_seed_alone() -> None:
 def test_split_is_random_within_a_class() -> None:
     part = stratified_split(np.zeros(1000, np.int64), 0.1, seed=0)[1]
     assert 400 < part.mean() < 600 and len(set(np.diff(part))) > 5
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.2, 0.001])
+def test_labels_are_kept_by_a_share_of_each_class_of_each_split(fraction: float, tmp_path: Path) -> None:
+    dataset = load_dataset("digits", tmp_path)
+    data = DeviceData.load(dataset, torch.device("cpu"), fraction)
+    for kept, split in ((data.labelled, dataset.train_index), (data.selection, dataset.val_index)):
+        chosen = kept.tolist()
+        assert len(set(chosen)) == len(chosen) and set(chosen) <= set(split.tolist())
+        counts = np.bincount(dataset.train_labels[split])
+        assert np.bincount(dataset.train_labels[chosen]).tolist() == [max(1, round(fraction * n)) for n in counts]
+
+
+def test_statistics_of_the_data_see_training_images_alone(tmp_path: Path) -> None:
+    dataset = load_dataset("digits", tmp_path)
+    data = DeviceData.load(dataset, torch.device("cpu"))
+    seen = dataset.train_index
+    for count, index in ((10_000, seen), (len(seen) // 3, seen[::3][:len(seen) // 3])):
+        sample = (255 * data.sample(count)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        assert len(sample) == len(index) and np.array_equal(sample[:99], dataset.train_images[index[:99]])
 
 
 @pytest.mark.parametrize("side", [4, 37])

@@ -4,7 +4,9 @@ import functools
 import json
 import math
 import re
+import shutil
 import statistics
+import subprocess
 from fractions import Fraction
 from html.parser import HTMLParser
 from io import BytesIO
@@ -12,12 +14,15 @@ from pathlib import Path
 
 from pypdf import PdfReader
 
-from report.load import load_results
+from report.load import THEORY, Loaded, load_results
 from report.page_content import make_page
 from report.render import build_html, build_pdf
 from report.summary import summarise
+from utils.files import sha256_file
+from utils.records.schema import read_record
 
-SCRIPT = Path(__file__).parent.parent.parent / "_report_evaluation.py"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "_report_evaluation.py"
 
 class Reader(HTMLParser):
     """Collects an HTML page's tables by caption, its tags with attributes, and its text; checks the nesting."""
@@ -60,6 +65,20 @@ class Reader(HTMLParser):
             self.caption += data
         elif {"th", "td"} & set(self.open):
             self.rows[-1][-1] += data
+
+
+def committed() -> list[Loaded]:
+    """The repository's records, without their arrays, which take long to read.
+
+    They are those that git lists, where it is there: a run may be adding others at this moment.
+    """
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z", "results"], capture_output=True, text=True,
+                            check=False).stdout if shutil.which("git") else ""
+    tracked = {ROOT / name for name in listed.split("\0") if name}
+    paths = [path for path in sorted((ROOT / "results").rglob("*.json")) if path != ROOT / "results" / THEORY
+             and (not tracked or path in tracked)]
+    return [Loaded(path.relative_to(ROOT / "results").as_posix(), sha256_file(path), read_record(path), {})
+            for path in paths]
 
 
 def render(folder: Path) -> tuple[str, bytes]:

@@ -12,7 +12,7 @@ from report import run_section, summary
 from report.load import load_results
 from report.summary import summarise
 from tests.factory import make_record
-from tests.report.pages import close, expected_rows, parse, pdf_text, render, squeeze, table_of
+from tests.report.pages import close, committed, expected_rows, parse, pdf_text, render, squeeze, table_of
 from training.plan import plan
 from utils.recipe import as_json
 from utils.records.schema import HEADLINE
@@ -107,6 +107,7 @@ def test_a_row_whose_seeds_start_from_different_encoders_has_a_command_for_each(
             for i, command in enumerate(commands[1::2])] == [True, True]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("classes", [2, 25, 60])
 def test_any_number_of_classes_can_be_reported(tmp_path: Path, classes: int) -> None:
     make_record(tmp_path, "1.2.2", "folder-plants", "joint", n=300, epochs=1,
@@ -136,7 +137,7 @@ def test_scores_that_a_record_lacks_are_shown_as_dashes(tmp_path: Path) -> None:
 def test_the_command_of_each_committed_row_gives_the_recipe_that_its_records_hold() -> None:
     """Defaults may have changed since a run: its command must name every field that differs from today's."""
     checked = 0
-    for row in summarise(load_results(Path(__file__).parents[2] / "results")[0]).rows:
+    for row in summarise(committed()).rows:
         record = row.runs[0].record
         if record.run.init is None:
             (command,) = run_section.repeat_commands(row)

@@ -32,6 +32,19 @@ def test_holm_rejects_by_its_own_stepping_down() -> None:
     assert stats.holm([]) == []
 
 
+def test_two_rows_are_compared_on_the_lowest_seed_that_both_have(tmp_path: Path) -> None:
+    for method, seeds in (("simclr", (1, 2, 3)), ("dcl", (0, 2, 3))):
+        for seed in seeds:
+            make_record(tmp_path, "1.2.3", "mnist", method, seed, n=200, epochs=1,
+                        accuracy=0.5 + seed / 10 - 0.1 * (method == "dcl"))
+    rows = summarise(load_results(tmp_path)[0]).rows
+    [pair] = stats.mcnemar_pairs(rows)
+    right = [{run.record.run.seed: run.arrays["test_predictions"] == run.arrays["test_labels"]
+              for run in row.runs}[2].tolist() for row in (pair.first, pair.second)]
+    only = [sum(a > b for a, b in zip(one, other, strict=True)) for one, other in (right, right[::-1])]
+    assert pair[2:] == (2, *only, stats.mcnemar(*only), stats.mcnemar(*only)) and min(only) > 10
+
+
 def test_other_encoders_and_recipes_get_curves_of_their_own(tmp_path: Path) -> None:
     for share in (0.1, 0.5):
         for more in ({}, {"encoder": "mlp"}, {"subset": 500}, {"learning_rate": 0.1}, {"epochs": 2}):

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 
 from report import tables
+from report.render import BEGIN, END
+from report.summary import summarise
 from tests.report.pages import (
     CONTROLS,
+    ROOT,
     changed,
     close,
+    committed,
     expected_rows,
     parse,
     pdf_text,
@@ -163,3 +167,9 @@ def test_tables_of_all_runs_give_each_run_s_scores_and_digest(folder: Path, html
 
 def test_markdown_of_a_record_is_escaped() -> None:
     assert tables.markdown_text("a|b <i> `c` [d](e)") == "a\\|b &lt;i&gt; \\`c\\` \\[d\\](e)"
+
+
+def test_the_readme_s_table_is_that_of_the_committed_records() -> None:
+    loaded = committed()
+    block = (ROOT / "README.md").read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    assert block.strip() == tables.readme_table(summarise(loaded)).strip() and len(loaded) > 20

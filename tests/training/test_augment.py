@@ -112,6 +112,17 @@ def test_hue_turn_permutes_the_primaries_after_a_third() -> None:
     torch.testing.assert_close(out.flatten(), torch.tensor([0.0, 1, 0]), rtol=0, atol=1e-6)
 
 
+def test_the_hue_turns_by_up_to_a_quarter_of_the_strength() -> None:
+    """About the grey axis, along which all else happens: brightness, contrast and saturation keep the angle."""
+    images = (0.4 + 0.1 * torch.rand(3000, 3, 1, 1, generator=Generator().manual_seed(2)))  # nothing is clipped
+    out = augment.colour_jitter(images, Generator().manual_seed(0), strength=0.4, probability=1.0, grey_probability=0.0)
+    across = torch.tensor([[2.0, -1, -1], [0, 3 ** 0.5, -(3 ** 0.5)]])
+    before, after = (torch.complex(*(across @ x.flatten(1).T)) for x in (images, out))
+    turns = (after / before).angle() / (2 * math.pi)
+    assert turns.abs().max() <= 0.1 + 1e-4 and turns.max() > 0.099 and turns.min() < -0.099
+    assert abs(turns.mean()) < 5 * 0.1 / 3 ** 0.5 / 3000 ** 0.5  # five standard deviations of a uniform mean
+
+
 def test_brightness_and_contrast_of_grey_images_keep_their_bounds() -> None:
     images = 0.5 + 0.1 * (batch(200, channels=1) - 0.5)
     out = augment.colour_jitter(images, Generator().manual_seed(0), strength=0.4, probability=1.0, grey_probability=0.2)

@@ -68,6 +68,38 @@ def test_a_loss_read_late_still_names_its_own_step(data: DeviceData, device: str
     assert (caught.value.step, caught.value.epoch, len(caught.value.history)) == (step, epoch, epoch - 1)
 
 
+def test_each_epoch_has_its_own_order_and_numbers_and_sees_the_whole_validation_split(data: DeviceData) -> None:
+    """Losses are the numbers of the steps; all, none and half of the predictions are right, epoch by epoch."""
+    recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), epochs=3, batch_size=30)
+    model, validated = nn.Linear(1, 1), []
+    loop = Loop(recipe, dataclasses.replace(data, train=data.train[:300]), CPU, {"encoder": model})
+    orders: list[list[int]] = []
+
+    def loss_of(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        orders[-1] += index.tolist()
+        right = torch.arange(len(index)) < (30, 0, 15)[loop.progress.epoch - 1]
+        return model.weight.sum() * 0 + loop.progress.step + 1, right
+
+    def validation(index: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        validated[-1] += index.tolist()
+        return index.float().mean(), index % 2 == 0
+
+    for _ in loop.epochs():
+        orders.append([])
+        validated.append([])
+        for index in loop.batches():
+            loop.step(loss_of, index)
+        loop.end_epoch(validation)
+    rows = loop.finished().history
+    assert [(row.epoch, row.step, row.train_loss, row.train_accuracy) for row in rows] == [
+        (1, 10, 5.5, 1.0), (2, 20, 15.5, 0.0), (3, 30, 25.5, 0.5)]
+    for i, order in enumerate(orders):
+        assert sorted(order) == data.train[:300].tolist() and order not in orders[:i]
+        assert sorted(validated[i]) == data.val.tolist()
+        assert rows[i].val_loss == pytest.approx(data.val.float().mean().item())
+        assert rows[i].val_accuracy == (data.val % 2 == 0).float().mean()
+
+
 def test_a_pipe_gets_every_tenth_epoch_and_the_last_and_one_estimate(data: DeviceData, capsys) -> None:
     train(data, "cpu", epochs=12)
     lines = capsys.readouterr().out.splitlines()

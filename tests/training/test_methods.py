@@ -18,7 +18,7 @@ from evaluation.scoring import score
 from models.encoders import Encoder, build_encoder
 from models.patches import PatchComponents
 from tests.training.helpers import CPU, FEW_FILTERS, check_same, train
-from training import autoencoding, classification, contrastive, contrastive_methods
+from training import autoencoding, classification, contrastive, contrastive_methods, losses
 from training.classification_recipe import ClassificationRecipe
 from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Loop, Trained
@@ -98,7 +98,7 @@ def test_corruption_is_what_the_recipe_says(data: DeviceData) -> None:
     noise = autoencoding.corrupt(images, colour, recipe, torch.Generator().manual_seed(0)) - images
     assert noise.std().item() == pytest.approx(recipe.noise_std, rel=0.02)
     assert noise.mean().item() == pytest.approx(0, abs=0.01)
-    recipe = TASKS["1.2.1"].default_recipe("digits", "masked")
+    recipe = dataclasses.replace(TASKS["1.2.1"].default_recipe("digits", "masked"), mask_ratio=0.75)
     seen = autoencoding.corrupt(images, colour, recipe, torch.Generator().manual_seed(0))
     missing = (seen != images)[:, 0]
     assert missing.float().mean().item() == pytest.approx(recipe.mask_ratio, abs=0.02)
@@ -371,6 +371,7 @@ def test_a_readout_fits_the_weights_that_are_rounded_for_the_file(task: str, met
     encoder = train(task, method, data, **given).modules["encoder"].float()
     round_as_saved(encoder)
     z = encode(encoder, data.images[data.train])
+    assert (z.std(0) > 0.5).sum() > 5  # or there is no offset to see
     offset = z.mean(0).abs() / z.std(0).clamp(min=1e-6)
     assert offset.max() < 1e-4
 
@@ -405,3 +406,103 @@ def test_views_and_small_images_are_refused_exactly_where_the_encoder_fails(shap
                 assert refused == (not works or min(size) < 4), (recipe, size)
                 outcomes.add(refused)
     assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("method, given, expected", [
+    ("simclr", {"temperature": 0.37}, lambda z0, z1: losses.nt_xent(z0, z1, 0.37)),
+    ("dcl", {"temperature": 0.37}, lambda z0, z1: losses.dcl(z0, z1, 0.37)),
+    ("vicreg", {"invariance_weight": 2.0, "variance_weight": 30.0, "covariance_weight": 500.0},
+     lambda z0, z1: losses.vicreg(z0, z1, 2.0, 30.0, 500.0))])
+def test_two_views_are_compared_by_the_method_s_own_loss(method: str, given: dict, expected: Callable,
+                                                         data: DeviceData) -> None:
+    recipe = dataclasses.replace(TASKS["1.2.3"].default_recipe("digits", method), **given)
+    encoder = build_encoder("mlp", (1, 8, 8), (16,), recipe.latent_dim, "max")
+    compared = contrastive_methods.METHODS[method](encoder, recipe, data, CPU)
+    views = torch.rand(2, 9, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    z0, z1 = compared.head(encoder(torch.cat([*views]))).chunk(2)
+    assert compared.loss(*views, torch.arange(9)).item() == pytest.approx(expected(z0, z1).item(), rel=1e-5)
+
+
+SMALL = {"epochs": 4, "batch_size": 64, "widths": (8,), "latent_dim": 8}
+CONTRAST = SMALL | {"encoder": "conv", "projection_dim": 8, "projection_hidden_dim": 8, "queue_size": 99}
+DECODING = SMALL | {"encoder": "mlp", "decoder_widths": (8,)}
+OTHER_VALUES = [
+    ("1.2.2", "joint", SMALL | {"encoder": "conv"}, {
+        "learning_rate": 0.02, "muon_learning_rate": 0.2, "weight_decay": 0.9, "warmup": 0.6, "label_smoothing": 0.4,
+        "crop_scale": 0.5, "rotate_degrees": 25.0, "translate": 2, "flip": True, "cutout": 3, "resize_from": 0.5}),
+    ("1.2.3", "simclr", CONTRAST, {
+        "crop_scale": 0.9, "rotate_degrees": 25.0, "view_scale": 0.75, "colour_strength": 0.8,
+        "colour_probability": 0.3, "blur_probability": 0.7}),
+    ("1.2.3", "moco", CONTRAST, {"temperature": 0.7, "queue_size": 31, "target_momentum": 0.5}),
+    ("1.2.1", "denoising", DECODING, {"noise_std": 0.1}),
+    ("1.2.1", "masked", DECODING, {"mask_ratio": 0.75, "mask_patch": 4}),
+    ("1.2.1", "augmented", DECODING, {"colour_noise": 0.9, "crop_scale": 0.8, "flip": True})]
+
+
+@pytest.mark.parametrize("task, method, base, others", OTHER_VALUES, ids=[f"{row[0]} {row[1]}" for row in OTHER_VALUES])
+def test_every_field_of_a_recipe_reaches_the_training(task: str, method: str, base: dict, others: dict,
+                                                      data: DeviceData) -> None:
+    """Four steps on 64 images end elsewhere with any other value."""
+    few = dataclasses.replace(data, train=data.train[:64], labelled=data.train[:64], val=data.val[:9])
+
+    def trained_with(**given) -> torch.Tensor:
+        trained = train(task, method, few, **(base | given))
+        assert trained.steps == 4
+        return weights(trained.modules["encoder"])
+
+    end = trained_with()
+    assert torch.equal(trained_with(), end)
+    recipe = TASKS[task].default_recipe("digits", method)
+    for field, value in others.items():
+        assert getattr(recipe, field) != value and not torch.equal(trained_with(**{field: value}), end), field
+
+
+def test_the_error_of_pixels_is_absolute_or_squared() -> None:
+    black, grey = torch.zeros(2, 1, 3, 3), torch.full((2, 1, 3, 3), 0.5)
+    assert autoencoding.pixel_error(black, grey, "l1") == 0.5 == autoencoding.pixel_error(grey, black, "l1")
+    assert autoencoding.pixel_error(black, grey, "mse") == 0.25
+
+
+def test_pixels_do_not_train_the_encoder_of_patches(data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    for factor in (1.0, 100.0):
+        monkeypatch.setattr(autoencoding, "pixel_error", lambda decoded, target, loss, factor=factor: factor * (
+            decoded - target).square().mean())
+        ends.append(train_briefly("1.2.1", "patches", data).modules)
+    assert torch.equal(*(weights(modules["encoder"]) for modules in ends))
+    assert not torch.equal(*(weights(modules["decoder"]) for modules in ends))
+
+
+def test_the_target_of_a_mirrored_crop_is_mirrored_with_it(data: DeviceData, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, targets, indices, step = [], [], [], Loop.step
+    monkeypatch.setattr(autoencoding, "corrupt", lambda images, *_: inputs.append(images) or images)
+    monkeypatch.setattr(autoencoding, "pixel_error", lambda decoded, target, loss: targets.append(target) or
+                        decoded.mean())
+    monkeypatch.setattr(Loop, "count_flops", lambda *_, **__: None)
+    monkeypatch.setattr(Loop, "step", lambda loop, loss, index: indices.append(index) or step(loop, loss, index))
+    given = DECODING | {"epochs": 1, "crop_scale": 1.0, "rotate_degrees": 0.0, "flip": True}
+    train("1.2.1", "augmented", data, **given)
+    for index, seen, target in zip(indices, inputs, targets, strict=False):  # validation comes after the steps
+        assert torch.equal(seen, target)
+        whole = to_float(data.images[index])
+        mirrored = (target == whole.flip(3)).flatten(1).all(1)
+        assert 10 < mirrored.sum() < len(index) - 10
+        assert torch.equal(target[~mirrored], whole[~mirrored])
+    assert len(indices) == 400 // 64
+
+
+@pytest.mark.parametrize("method", ["random", "calibrated", "depths", "hybrid"])
+def test_the_norms_of_a_control_are_calibrated_where_its_name_says_so(method: str, data: DeviceData) -> None:
+    encoder = train("control", method, data).modules["encoder"]
+    norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    found = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
+    if method == "random":
+        assert all((mean == 0).all() and (variance == 1).all() for mean, variance in found)
+        return
+    inputs: list[torch.Tensor] = []
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda _, given: inputs.append(given[0].transpose(0, 1).flatten(1)))
+    encoder.train()(to_float(data.images[data.train]))  # where each norm sees what the ones before have normalised
+    for (mean, variance), values in zip(found, inputs, strict=True):
+        torch.testing.assert_close(mean, values.mean(1), rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(variance, values.var(1), rtol=1e-2, atol=1e-2)

@@ -26,7 +26,7 @@ from utils.compute.precision import cast
 from utils.images import on_device
 from utils.images.on_device import DeviceData, evenly_spaced
 from utils.records.arrays import read_arrays
-from utils.records.schema import Record, read_record
+from utils.records.schema import Epoch, Record, read_record
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,20 +63,41 @@ def test_same_seed_same_bytes_and_another_seed_others(task: str, digits, tmp_pat
 
 
 METHODS = [(name, method) for name, task in TASKS.items() for method in task.all_methods if name != "control"]
+# one method for each set of modules that is scored
+SCORED = [("1.2.1", "plain"), ("1.2.1", "patches"), ("1.2.2", "joint"), ("1.2.3", "simclr"), ("1.2.3", "cmc"),
+          ("rotation", "rotnet")]
 
 
-@pytest.mark.parametrize("task, method", METHODS)
+def check_history(history: list[Epoch], method: str) -> None:
+    assert [row.epoch for row in history] == [1, 2, 3, 4, 5, 6]
+    if method != "moco":  # its first queue is random, and so easier than the later ones
+        assert history[-1].train_loss < history[0].train_loss
+
+
+@pytest.mark.parametrize("task, method", SCORED)
 def test_record_is_valid_and_the_loss_falls(task: str, method: str, digits, tmp_path: Path) -> None:
     small = FEW_FILTERS if method == "patches" else {}
     record = short_run(task, digits, tmp_path, method=method, epochs=6, **small)
+    check_history(record.history, method)
     assert read_record(tmp_path / "run.json") == record
-    if method != "moco":  # its first queue is random, and so easier than the later ones
-        assert record.history[-1].train_loss < record.history[0].train_loss
     assert record.derived.steps == record.history[-1].step == 6 * (400 // min(400, record.recipe.fields["batch_size"]))
     assert record.recipe.overridden == sorted(["epochs", *small])
     assert record.headline.n == 120
     assert ("test/reconstruction_mae" in record.metrics) == (task == "1.2.1")
+    assert ("test/projection_linear_top1" in record.metrics) == (method == "simclr")
+    assert ("test/learned_top1" in record.metrics) == (method == "cmc")
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("task, method", [one for one in METHODS if one not in SCORED])
+def test_the_loss_of_every_other_method_falls(task: str, method: str, digits) -> None:
+    """What is scored of them is what is scored of plain or simclr, so that their records would hold the same."""
+    trained = train(task, method, DeviceData.load(digits, CPU.device), epochs=6)
+    check_history(trained.history, method)
+    batch_size = short_recipe(task, method).batch_size
+    assert trained.objective and trained.steps == trained.history[-1].step == 6 * (400 // batch_size)
+    assert set(trained.modules) - {"prediction_head"} == {
+        "encoder", "decoder" if task == "1.2.1" else "projection_head"}
 
 
 def test_bfloat16_training_ends_in_float32_close_to_float32(digits, tmp_path: Path) -> None:
@@ -243,3 +264,11 @@ def test_validation_counts_the_images_it_judged(digits) -> None:
     recipe = dataclasses.replace(TASKS["1.2.2"].default_recipe("digits"), batch_size=5)
     loop = Loop(recipe, data, CPU, {"encoder": nn.Linear(2, 2)})
     assert loop.validate(lambda index, _: (torch.tensor(1.0), torch.ones(len(index), dtype=torch.bool))) == (1.0, 1.0)
+
+
+def test_a_latent_is_scored_with_the_labels_of_its_recipe_and_the_seed_of_its_run(digits, tmp_path: Path) -> None:
+    record, other = (short_run("control", digits, tmp_path, dataclasses.replace(CPU, seed=seed), method="pca",
+                               labels=0.01) for seed in (0, 1))
+    assert record.metrics["test/knn_top1"].protocol.startswith("k = 10 nearest labelled")  # one of each class
+    assert other.metrics["test/knn_top1"] == record.metrics["test/knn_top1"]  # the components are the same
+    assert other.confusion != record.confusion
