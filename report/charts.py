@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from report import drawing, show
 from report.drawing import BLUE, INK, LETTER, MUTED, ORANGE, SMALL, WIDTH, Drawing, errors, save, styled
 from report.elements import MOST_NAMED
-from report.findings import leaders, ranking, short_name
+from report.findings import leaders, ranking, short_name, which
 from report.stats import SIGNIFICANT, Curve, Pair, differing, short_names
 from report.summary import Missing, Row, dataset_name, machines_of, mean_of, row_name, task_name, wilson_interval
 from utils.records.schema import HEADLINE, Record
@@ -51,34 +51,20 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
             if len(line.accuracies) > 1:
                 axes.plot(errors(line.accuracies), [y + 0.24] * len(line.accuracies), "o", color=BLUE,
                           markerfacecolor="none", markersize=2.6, markeredgewidth=0.7)
+    dashed = []
     if best and best not in edge:
         axes.axvline(*errors([best.accuracy]), color=MUTED, linewidth=1.2, linestyle="--")
+        dashed = [f"the dashed line is the best control ({short_name(best)}, {show.percent(best.accuracy)} %)"]
     drawing.error_scale(axes, "x")
     axes.set_xlabel("test accuracy (%), logarithmic in the error")
     gaps = [f"{task_name(line.task)} missing" for line in lines if isinstance(line, Missing)]
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
-    return Drawing(save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
-                   overview_finding(dataset, rows, best) + reading(
-                       "lines are Wilson 95 % intervals, small circles single seeds, orange ticks references",
-                       *off_scale(edge)))
-
-
-def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> str:
-    """Which learned row is the most accurate, and how many are above the best control."""
     learned = [row for row in rows if row.task != "control"]
-    if not learned:
-        return ""
-    best = leaders(learned)
-    are, latents = ("is", "latent") if len(best) == 1 else ("are", "latents")
-    found = (f"{show.listing([row_name(row) for row in best])} {are} the most accurate learned {latents} on "
-             f"{dataset_name(dataset)} ({show.percent(best[0].accuracy)} %)")
-    if control:
-        above = sum(row.accuracy > control.accuracy for row in learned)
-        found += (f", and {above or 'none'} of {show.plural(len(learned), 'learned latent')} "
-                  f"{'are' if above > 1 else 'is'} above "
-                  f"the best control ({short_name(control)}, {show.percent(control.accuracy)} %"
-                  f"{'' if control in far_controls(rows) else ', dashed'})")
-    return f"{found}. "
+    found = which("The most accurate learned latent is that of", [(dataset, leaders(learned), "")] if learned else [])
+    notes = reading("lines are Wilson 95 % intervals, small circles single seeds, orange ticks references", *dashed,
+                    *off_scale(edge))
+    return Drawing(save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
+                   f"{found} {notes}".lstrip())
 
 
 def reading(*parts: str) -> str:
