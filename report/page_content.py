@@ -23,19 +23,15 @@ LABEL_COMMANDS = ["python _main.py --task 1.2.2 --dataset mnist --labels 0.01",
 PREFIX = "paper-"  # of the names of drawings that only the PDF shows
 MOST_DATASETS = 4  # in the PDF's figure of maps
 
-Chapter = tuple[list[dict[str, Any]], dict[str, Drawing]]  # sections, and their drawings by file name
 
-
-def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None = None,
+def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str, Any]] | None = None,
               verdicts: list[tuple[Loaded, Verdict]] | None = None, author: str = "", date: str = "",
               ) -> tuple[dict[str, Any], dict[str, Drawing]]:
     """The report's content, and its drawings by file name.
 
-    theory: the chapter on theory, if there is one; verdicts: what scoring the checkpoints again gave, if it was done;
-    date: YYYY-MM-DD, by default that of the newest run.
+    theory: the sections of that chapter, if there is one; verdicts: what scoring the checkpoints again gave, if it was
+    done; date: YYYY-MM-DD, by default that of the newest run.
     """
-    sections, drawings = theory or ([], {})
-    drawings = dict(drawings)
     pairs = {dataset: stats.mcnemar_pairs(rows) for dataset, rows in by_dataset(results.headline)}
     curves = {dataset: found for dataset, rows in by_dataset(results.rows) if (found := stats.label_curves(rows))}
     page: dict[str, Any] = {
@@ -66,11 +62,12 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
         "mcnemar": [tables.mcnemar_table(*one) for one in pairs.items() if one[1]],
         "balance": tables.balance_tables(results),
         "tasks": task_sections(results),
-        "theory": sections,
+        "theory": theory or [],
         "runs": tables.all_runs(results) if results.rows else [],
         "others": [other for other in tables.other_tables(results, rejected) if other["rows"]],
         "limits": limits(results),
     }
+    drawings: dict[str, Drawing] = {}
     page = collect(page, drawings)
     page |= collect(paper_content(results, page), drawings, PREFIX)
     return page, drawings

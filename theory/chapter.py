@@ -28,8 +28,8 @@ from matplotlib.figure import Figure
 
 from report import show
 from report.drawing import STYLE, Drawing, save
-from report.elements import figure, table
-from report.load import LONGEST_REASON, THEORY, Loaded
+from report.elements import table
+from report.load import LONGEST_REASON, THEORY
 from report.summary import Results, dataset_name, mean_of, method_name, task_name
 from theory.results import QUESTIONS, TheoryResults, read_theory
 from utils.console import in_words
@@ -39,23 +39,20 @@ COMMAND = "python _theory.py"
 BAR = "\ue000"  # a | in a value; show.plain escapes this character, so that no value contains it
 
 
-def theory_chapter(results_dir: Path, _loaded: list[Loaded], summary: Results,
-                   ) -> tuple[list[dict[str, Any]], dict[str, Drawing]]:
-    """The chapter's sections, and its drawings by file name."""
+def theory_chapter(results_dir: Path, summary: Results) -> list[dict[str, Any]]:
+    """The chapter's sections for the report; figures are drawings."""
     results, notes = read_results(results_dir)
     runs = own_runs(summary)
     sections: list[dict[str, Any]] = []
-    drawings: dict[str, Drawing] = {}
     for name in QUESTIONS:
         found = getattr(results.experiments, name) if results else None
         section = answer(name, found, runs)
-        section["figures"] = [figure(f"theory-{section['id']}", Drawing(draw(name, found, runs), alt, caption),
-                                     drawings) for alt, caption in section["figures"]]
+        section["figures"] = [Drawing(draw(name, found, runs), *words) for words in section["figures"]]
         section["paragraphs"] += notes
         sections.append(section)
     if results:
         sections[-1]["tables"].append(provenance(results))
-    return sections, drawings
+    return sections
 
 
 def read_results(results_dir: Path) -> tuple[TheoryResults | None, list[str]]:
