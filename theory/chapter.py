@@ -30,7 +30,7 @@ from report import show
 from report.drawing import STYLE, Drawing, save
 from report.elements import table
 from report.load import LONGEST_REASON, THEORY
-from report.summary import Results, dataset_name, mean_of, method_name, task_name
+from report.summary import Results, dataset_name, mean_of
 from theory.results import QUESTIONS, TheoryResults, read_theory
 from utils.console import in_words
 from utils.records.schema import RecordError, Strict
@@ -67,16 +67,16 @@ def read_results(results_dir: Path) -> tuple[TheoryResults | None, list[str]]:
 
 
 def own_runs(summary: Results) -> list[dict[str, Any]]:
-    """The rows of the headline table as two of the answers show them; a score that a run lacks is None."""
+    """What two of the answers need of the rows of the headline table; a score that a run lacks is None.
+
+    head_loss: how much more accurate the linear probe is before the projection head than after it.
+    """
     runs = []
     for row in summary.headline:
-        run: dict[str, Any] = {"dataset": dataset_name(row.dataset), "task": task_name(row.task), "linear": row.linear,
-                               "method": method_name(row.task, row.method), "seeds": len(row.runs),
-                               "older_views": row.older_views}
-        run |= {score: mean_of(row.runs, f"test/{score}") for score in ("alignment", "uniformity")}
-        after = run["after_head"] = mean_of(row.runs, "test/projection_linear_top1")
-        run["head_loss"] = None if after is None else row.linear - after
-        runs.append(run | {"name": f"{row.task} {run['method']} on {run['dataset']}"})
+        after = mean_of(row.runs, "test/projection_linear_top1")
+        runs.append({"dataset": dataset_name(row.dataset), "alignment": mean_of(row.runs, "test/alignment"),
+                     "uniformity": mean_of(row.runs, "test/uniformity"),
+                     "head_loss": None if after is None else row.linear - after})
     return runs
 
 
@@ -89,7 +89,7 @@ def shown(value: object) -> object:
 
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
                                trim_blocks=True, lstrip_blocks=True, finalize=shown)
-TEMPLATES.filters |= {"count": show.count, "percent": show.percent, "points": show.points}
+TEMPLATES.filters |= {"count": show.count, "percent": show.percent}
 
 
 def answer(name: str, found: Strict | None, runs: list[dict[str, Any]]) -> dict[str, Any]:
