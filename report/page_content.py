@@ -5,8 +5,6 @@ The second half is what only the PDF shows: introduction, main table and maps, o
 """
 
 import datetime
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from report import charts, findings, pictures, prose, show, stats, summary, tables
@@ -96,31 +94,24 @@ def task_sections(results: Results) -> list[dict[str, Any]]:
         runs = [run_section(row) for row in results.rows if row.task == task]
         sections.append({"id": f"task-{position}", "title": text.heading or f"Task {task_name(task)}",
                          "about": text.about, "runs": runs,
-                         "comparison": task_comparison(task, results),
-                         "before": list(autoencoders(results, runs)) if task == "1.2.1" else []})
+                         "comparison": task_comparison(task, results)})
     return sections
 
 
 def task_comparison(task: str, results: Results) -> dict[str, Any]:
-    """A task's methods and the controls side by side: figures and tables, one per data set with at least two rows."""
+    """A task's methods and the controls side by side: figures and tables, one per data set with at least two rows.
+
+    And the training of the task's own methods, and what their decoders make of the same images.
+    """
     found = [(dataset, [row for row in rows if row.task in (task, "control")])  # with the controls
              for dataset, rows in by_dataset(results.headline) if any(row.task == task for row in rows)]
     groups = [(dataset, rows) for dataset, rows in found if len(rows) > 1]
+    own = by_dataset(row for row in results.headline if row.task == task)
     return {"tables": [tables.comparison_table(task, dataset, rows) for dataset, rows in groups],
             "figures": [charts.methods(*group) for group in groups],
-            "training": [charts.training(dataset, [row for row in rows if row.task == task])
-                         for dataset, rows in by_dataset(results.headline)]}
-
-
-def autoencoders(results: Results, runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The plain autoencoder against the others: a table per data set, and reconstructions of the same images."""
-    for dataset, rows in by_dataset(row for row in results.headline if row.task == "1.2.1"):
-        if compared := tables.autoencoder_table(dataset, rows):
-            together = pictures.side_by_side([(row.method_and_recipe, row.runs[0].arrays) for row in rows])
-            anchors = {row.anchor for row in rows}
-            single = [replace(run["reconstructions"], caption=f"{run['title']}: {run['reconstructions'].caption}")
-                      for run in runs if run["id"] in anchors and run["reconstructions"]]
-            yield {"table": compared, "together": together, "single": [] if together else single}
+            "training": [charts.training(*group) for group in own],
+            "reconstructions": [pictures.side_by_side([(row.method_and_recipe, row.runs[0].arrays) for row in rows])
+                                for _, rows in own]}
 
 
 def limits(results: Results) -> list[str]:
