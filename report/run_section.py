@@ -26,7 +26,7 @@ def run_section(row: Row) -> dict[str, Any]:
         "recorded": show.plain(shlex.join(["python", *record.run.argv])),
         "curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
         "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
-        "columns": [pictures.plane(run.arrays), pictures.traversals(run.arrays),
+        "columns": [*pictures.principal_axes(run.arrays),
                     *(draw(record, run.arrays) for draw in (pictures.misclassified, charts.reliability)
                       if row.default and row.task != "control")],
         "maps": [drawing for key, drawing in maps.items() if not key.endswith("pca")],
