@@ -62,7 +62,7 @@ def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str,
         "tasks": task_sections(results),
         "theory": theory or [],
         "runs": tables.all_runs(results) if results.rows else [],
-        "others": [other for other in tables.other_tables(results, rejected) if other["rows"]],
+        "others": tables.others_table(results, rejected),
         "limits": limits(results),
     }
     drawings: dict[str, Drawing] = {}

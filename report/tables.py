@@ -184,23 +184,18 @@ def all_runs(results: Results) -> list[dict[str, Any]]:
                   "SHA-256 of the record"], origins, code=[0, 1, 3, 5, 6])]
 
 
-def other_tables(results: Results, rejected: list[Rejected]) -> list[dict[str, Any]]:
-    """The records that do not count, each with its reason."""
-    failed = [(run, run.record.failure) for run in results.failed if run.record.failure]
-    return [
-        table("Quick runs: they only check that the code runs, and their accuracy is meaningless.",
-              ["File", "Run", "Epochs"], [[*identity(run), str(len(run.record.history))] for run in results.quick],
-              code=[0]),
-        table("Failed runs.", ["File", "Run", "Epoch", "Step", "Reason"],
-              [[*identity(run), str(failure.epoch), show.count(failure.step), show.plain(failure.reason)]
-               for run, failure in failed], code=[0]),
-        table("Repeats: same task, data set, method, recipe and seed as a newer run, which counts in their place.",
-              ["File", "Run", "Started", "Counted instead"],
-              [[*identity(run), show.timestamp(run.record.run.started), show.plain(newer)]
-               for run, newer in results.repeats], code=[0, 3]),
-        table("Rejected files: they are not valid records.", ["File", "Reason"],
-              [[item.name, item.reason] for item in rejected], code=[0]),
-    ]
+def others_table(results: Results, rejected: list[Rejected]) -> dict[str, Any] | None:
+    """The records that do not count, each with its reason; None where all do."""
+    reasons = [(run, f"quick run of {show.plural(len(run.record.history), 'epoch')}, which only checks that the code "
+                     "runs; its accuracy is meaningless") for run in results.quick]
+    reasons += [(run, f"failed in epoch {failure.epoch}, step {show.count(failure.step)}: {show.plain(failure.reason)}")
+                for run in results.failed if (failure := run.record.failure)]
+    reasons += [(run, f"repeat, started {show.timestamp(run.record.run.started)}; counted instead is "
+                      f"{show.plain(newer)}, newer and with the same task, data set, method, recipe and seed")
+                for run, newer in results.repeats]
+    lines = [[*identity(run), reason] for run, reason in reasons]
+    lines += [[item.name, show.NOTHING, f"rejected, no valid record: {item.reason}"] for item in rejected]
+    return table("Records that are not counted.", ["File", "Run", "Reason"], lines, code=[0]) if lines else None
 
 
 def identity(run: Loaded) -> list[str]:
