@@ -111,22 +111,17 @@ def curves(row: Row) -> Drawing | None:
         for split, (label, colour, style) in LINES.items():
             draw_runs(axes, row, f"{split}_{score}", label, color=colour, linestyle=style,
                       marker="o" if len(record.history) <= 30 else "")
-        if record.selection is not None and record.selection.epoch > 0:
-            axes.axvline(record.selection.epoch, color=MUTED, linestyle=":", linewidth=1)
         axes.set_title("accuracy (%)" if score == "accuracy" else score)
         axes.legend()
     if len(record.history) == 1:
         panels[-1].set_xlim(0, 2)
-    notes = [] if record.selection is None else [
-        f"the dotted line marks epoch {record.selection.epoch}, whose weights were scored"]
-    if len(row.runs) > 1:
-        notes.append("thin lines are the other seeds")
+    seeds = " Thin lines are the other seeds." if len(row.runs) > 1 else ""
     alt = (f"Validation loss from {show.significant(first.val_loss)} to {show.significant(last.val_loss)}, training "
            f"loss from {show.significant(first.train_loss)} to {show.significant(last.train_loss)}, over "
            f"{show.plural(len(record.history), 'epoch')}.")
     if last.val_accuracy is not None:
         alt += f" Validation accuracy ends at {show.percent(last.val_accuracy)} %."
-    return Drawing(save(figure), alt, f"The loss is {show.plain(record.run.objective)}. {reading(*notes)}".rstrip())
+    return Drawing(save(figure), alt, f"The loss is {show.plain(record.run.objective)}.{seeds}")
 
 
 def stacked(count: int, height: float, bottom: float) -> tuple[Figure, list[Axes]]:

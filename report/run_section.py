@@ -193,8 +193,6 @@ def provenance(run: Loaded) -> dict[str, Any]:
     if init is not None:
         facts["encoder from"] = (f"{init.record} ({init.task} {init.method}, seed {init.seed}, recipe "
                                  f"{init.recipe_hash}), checkpoint SHA-256 {init.sha256}")
-    if record.selection is not None:
-        facts["epoch scored"] = f"{record.selection.epoch} ({record.selection.rule})"
     facts |= {
         "device": f"{machine.device}, {show.plural(machine.threads, 'thread')}, {machine.precision}",
         "processor": machine.cpu + (f" ({', '.join(machine.cpu_flags)})" if machine.cpu_flags else ""),
