@@ -9,9 +9,9 @@ from typing import Any
 
 from report import charts, findings, pictures, prose, show, stats, summary, tables
 from report.drawing import Drawing
-from report.elements import MOST_NAMED, collect
+from report.elements import collect
 from report.load import Loaded, Rejected
-from report.run_section import confusion, recipe_table, run_section
+from report.run_section import recipe_table, run_section
 from report.summary import Results, Row, by_dataset, dataset_name, row_name, task_name
 from report.verification import Verdict, verification_sentence, verification_table
 
@@ -195,11 +195,8 @@ def main_maps(rows: list[Row]) -> list[dict[str, Any]]:
 def shown_run(row: Row, page: dict[str, Any]) -> dict[str, Any]:
     """One page of the appendix: the run of the row's lowest seed.  page: what the HTML shows of it."""
     run, record = row.runs[0], row.runs[0].record
-    readable = len(record.data.classes) <= MOST_NAMED
     return page | {
         "id": f"{PREFIX}{row.anchor}", "title": title(row),
         "columns": [*filter(None, [page["curves"]]), *page["columns"]],
         "maps": [drawing for _, drawing in pictures.maps(record, run.arrays, named_on_map=False)],
-        "confusion": confusion(record) | {"names": show.distinct(
-            [show.plain(one) for one in record.data.classes], 16)} if readable else None,
         "classes": show.count(len(record.data.classes))}

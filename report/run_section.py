@@ -86,9 +86,10 @@ def confusion(record: Record) -> dict[str, Any]:
     total, correct = sum(map(sum, counts)), sum(row[i] for i, row in enumerate(counts))
     errors = {(i, j): number for i, row in enumerate(counts) for j, number in enumerate(row) if i != j and number}
     most = max(errors.values(), default=0)
-    rows = [{"name": names[i], "cells": [{"text": str(number), "share": f"{number / max(1, sum(row)):.2f}",
-                                          "error": f"{errors[i, j] / most:.2f}" if (i, j) in errors else ""}
-                                         for j, number in enumerate(row)]} for i, row in enumerate(counts)]
+    rows = [{"name": name, "short": short, "cells": [{"text": str(number), "share": f"{number / max(1, sum(row)):.2f}",
+                                                      "error": f"{errors[i, j] / most:.2f}" if (i, j) in errors else ""}
+                                                     for j, number in enumerate(row)]}
+            for i, (name, short, row) in enumerate(zip(names, show.distinct(names, 16), counts, strict=True))]
     return {"caption": f"Confusion matrix, true class down and predicted class across: {show.count(correct)} of "
                        f"{show.count(total)} test images are on the diagonal.{confused(errors, names)}",
             "names": show.distinct(names, 8), "rows": rows}
