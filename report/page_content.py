@@ -15,9 +15,6 @@ from report.run_section import recipe_table, run_section
 from report.summary import Results, Row, by_dataset, dataset_name, row_name, task_name
 from report.verification import Verdict, verification_sentence, verification_table
 
-LABEL_COMMANDS = ["python _main.py --task 1.2.2 --dataset mnist --labels 0.01",
-                  "python _main.py --task 1.2.3 --dataset mnist --init results/1.2.3_mnist_simclr_seed0.json "
-                  "--epochs 0 --labels 0.01 --finetune"]
 PREFIX = "paper-"  # of the names of drawings that only the PDF shows
 MOST_DATASETS = 4  # in the PDF's figure of maps
 
@@ -52,8 +49,7 @@ def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str,
         "reading": prose.READING,
         "methods": [method._asdict() for method in prose.METHODS.values()],
         "labels": {"figures": [charts.label_fractions(*one) for one in curves.items()],
-                   "tables": [tables.label_table(*one) for one in curves.items()],
-                   "commands": LABEL_COMMANDS},
+                   "tables": [tables.label_table(*one) for one in curves.items()]},
         "matrices": [charts.mcnemar_matrix(dataset, rows, pairs[dataset])
                      for dataset, rows in by_dataset(results.headline) if pairs[dataset]],
         "alike": [alike_section(*one) for one in by_dataset(results.headline)],
