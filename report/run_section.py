@@ -118,7 +118,6 @@ def class_table(record: Record) -> dict[str, Any]:
 
 
 def history_table(record: Record) -> dict[str, Any]:
-    """The numbers behind the curves."""
     rows = [[str(row.epoch), show.count(row.step), f"{row.lr:.3g}", show.significant(row.train_loss),
              show.significant(row.val_loss), show.percent(row.train_accuracy), show.percent(row.val_accuracy),
              in_words(row.seconds)] for row in record.history]

@@ -163,7 +163,6 @@ def balance_tables(results: Results) -> list[dict[str, Any]]:
 
 
 def all_runs(results: Results) -> list[dict[str, Any]]:
-    """Scores and provenance of every complete run."""
     scores, origins = [], []
     for row in results.rows:
         for run in row.runs:

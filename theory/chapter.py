@@ -132,7 +132,6 @@ def draw(name: str, found: Any, runs: list[dict[str, Any]]) -> bytes:
 
 
 def provenance(results: TheoryResults) -> dict[str, Any]:
-    """Where the chapter's numbers come from."""
     machine = results.environment
     tree = {True: ", with changes that are not in the commit", False: "", None: ", no git"}[machine.dirty]
     versions = {"Python": machine.python, "torch": machine.torch, "numpy": machine.numpy, **results.libraries}
