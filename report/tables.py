@@ -194,7 +194,8 @@ def others_table(results: Results, rejected: list[Rejected]) -> dict[str, Any] |
                 for run, newer in results.repeats]
     lines = [[*identity(run), reason] for run, reason in reasons]
     lines += [[item.name, show.NOTHING, f"rejected, no valid record: {item.reason}"] for item in rejected]
-    return table("Records that are not counted.", ["File", "Run", "Reason"], lines, code=[0]) if lines else None
+    return table("Records that are not counted, each with the reason.", ["File", "Run", "Reason"], lines,
+                 code=[0]) if lines else None
 
 
 def identity(run: Loaded) -> list[str]:

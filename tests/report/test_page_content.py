@@ -257,7 +257,7 @@ def test_each_row_has_an_id_that_stays_and_its_method_leads_there(folder: Path, 
 
 
 def test_files_that_are_not_counted_are_listed_with_the_reason(html: str, pdf: bytes) -> None:
-    _, *rows = table_of(html, "Records that are not counted.")
+    _, *rows = table_of(html, "Records that are not counted, each with the reason.")
     reasons = {name: reason for name, _, reason in rows}
     kinds = [reason.replace(",", " ").split()[0] for reason in reasons.values()]
     assert Counter(kinds) == {"quick": 1, "failed": 4, "repeat": 1, "rejected": 3} and kinds[0] == "quick"
