@@ -172,22 +172,14 @@ def interpolations(decoder: nn.Module, z: Tensor, data: DeviceData) -> Figures:
 
 def interpolation_pairs(labels: Tensor) -> dict[str, Tensor]:
     """(P, 2) pairs of images of one class, and as many of two classes, always the same ones."""
-    random = np.random.RandomState(0)
-    order = torch.from_numpy(random.permutation(len(labels)))
-    same: list[tuple[int, int]] = []
-    other: list[tuple[int, int]] = []
-    waiting: dict[int, int] = {}  # class -> an image of it without a partner yet
-    for position, image in enumerate(order.tolist()):
-        label = int(labels[image])
-        if label in waiting:
-            same.append((waiting.pop(label), image))
-        else:
-            waiting[label] = image
-        following = int(order[(position + 1) % len(order)])
-        if labels[following] != label:
-            other.append((image, following))
+    order = np.random.RandomState(0).permutation(len(labels))
+    shuffled = labels.numpy()[order]
+    places = [np.flatnonzero(shuffled == label) for label in np.unique(shuffled)]
+    same = np.concatenate([one[:len(one) // 2 * 2].reshape(-1, 2) for one in places])  # neighbours within a class
+    same = order[same[same[:, 1].argsort()]]
+    other = np.stack([order, np.roll(order, -1)], axis=1)[shuffled != np.roll(shuffled, -1)]
     count = min(PAIRS_MEASURED, len(same), len(other))
-    return {"within": torch.tensor(same[:count]), "between": torch.tensor(other[:count])}
+    return {"within": torch.from_numpy(same[:count]), "between": torch.from_numpy(other[:count])}
 
 
 def unevenness(paths: Tensor) -> float:

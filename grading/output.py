@@ -30,7 +30,7 @@ NAME = re.compile(r"(?!(?i:student-|grades\.csv$|class\.html$))"  # the names of
 LONGEST_NAME, MOST_NAMES, MOST_FILES = 60, 10, 4  # of a student and of a flag, on the class page
 MOST_REMARKS = 8  # on runs, in grades.csv
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # spreadsheets run a cell that begins like this
-STYLES = Path(__file__).parent.parent / "report" / "templates" / "report.css"
+STYLES = [Path(__file__).parent.parent / "report" / "templates" / name for name in ("theme.css", "report.css")]
 PAGES = jinja2.Environment(loader=jinja2.PackageLoader("grading"), autoescape=True, undefined=jinja2.StrictUndefined,
                            trim_blocks=True, lstrip_blocks=True,
                            finalize=lambda value: show.plain(value) if type(value) is str else value)  # not Markup
@@ -153,5 +153,5 @@ def best_runs(runs: list[ScoredRun]) -> list[ScoredRun]:
 
 def render(template: str, **values: object) -> bytes:
     """A page that contains its style and loads nothing from the network."""
-    style = Markup(STYLES.read_text(encoding="utf-8"))
+    style = Markup("".join(path.read_text(encoding="utf-8") for path in STYLES))
     return PAGES.get_template(template).render(style=style, **values).encode(errors="backslashreplace")

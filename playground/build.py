@@ -23,7 +23,7 @@ from playground.export import Store, classifier_layers, decoder_layers, encoder_
 from report import show
 from report.drawing import PALETTE
 from report.load import Loaded, Rejected, load_results
-from report.render import write_file
+from report.render import TEMPLATES, write_file
 from report.summary import dataset_name, task_name, with_status
 from training.tasks import TASKS
 from utils.errors import RunError
@@ -98,7 +98,8 @@ def build_page(runs: list[Loaded], folder: Path, data: Dataset) -> bytes:
     facts["sizes"] = store.sizes
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, trim_blocks=True,
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    code = {name: Markup((FOLDER / name).read_text(encoding="utf-8")) for name in ("network.js", "page.js", "page.css")}
+    code = {path.name: Markup(path.read_text(encoding="utf-8")) for path in (
+        FOLDER / "network.js", FOLDER / "page.js", TEMPLATES / "theme.css", FOLDER / "page.css")}
     page = environment.get_template("page.html.j2").render(
         facts=facts, data=Markup(text), code=code, dataset=dataset_name(data.name), rows=[about(run) for run in runs])
     return codecs.BOM_UTF16_LE + page.encode("utf-16-le")

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from report import drawing, show
 from report.drawing import BLUE, INK, LETTER, MUTED, ORANGE, SMALL, WIDTH, Drawing, errors, save, styled
 from report.elements import MOST_NAMED
-from report.findings import leaders, ranking, short_name
+from report.findings import leaders, ranking, short_name, which
 from report.stats import SIGNIFICANT, Curve, Pair, differing, short_names
 from report.summary import Missing, Row, dataset_name, machines_of, mean_of, row_name, task_name, wilson_interval
 from utils.records.schema import HEADLINE, Record
@@ -51,34 +51,20 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
             if len(line.accuracies) > 1:
                 axes.plot(errors(line.accuracies), [y + 0.24] * len(line.accuracies), "o", color=BLUE,
                           markerfacecolor="none", markersize=2.6, markeredgewidth=0.7)
+    dashed = []
     if best and best not in edge:
         axes.axvline(*errors([best.accuracy]), color=MUTED, linewidth=1.2, linestyle="--")
+        dashed = [f"the dashed line is the best control ({short_name(best)}, {show.percent(best.accuracy)} %)"]
     drawing.error_scale(axes, "x")
     axes.set_xlabel("test accuracy (%), logarithmic in the error")
     gaps = [f"{task_name(line.task)} missing" for line in lines if isinstance(line, Missing)]
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
-    return Drawing(save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
-                   overview_finding(dataset, rows, best) + reading(
-                       "lines are Wilson 95 % intervals, small circles single seeds, orange ticks references",
-                       *off_scale(edge)))
-
-
-def overview_finding(dataset: str, rows: Sequence[Row], control: Row | None) -> str:
-    """Which learned row is the most accurate, and how many are above the best control."""
     learned = [row for row in rows if row.task != "control"]
-    if not learned:
-        return ""
-    best = leaders(learned)
-    are, latents = ("is", "latent") if len(best) == 1 else ("are", "latents")
-    found = (f"{show.listing([row_name(row) for row in best])} {are} the most accurate learned {latents} on "
-             f"{dataset_name(dataset)} ({show.percent(best[0].accuracy)} %)")
-    if control:
-        above = sum(row.accuracy > control.accuracy for row in learned)
-        found += (f", and {above or 'none'} of {show.plural(len(learned), 'learned latent')} "
-                  f"{'are' if above > 1 else 'is'} above "
-                  f"the best control ({short_name(control)}, {show.percent(control.accuracy)} %"
-                  f"{'' if control in far_controls(rows) else ', dashed'})")
-    return f"{found}. "
+    found = which("The most accurate learned latent is that of", [(dataset, leaders(learned), "")] if learned else [])
+    notes = reading("lines are Wilson 95 % intervals, small circles single seeds, orange ticks references", *dashed,
+                    *off_scale(edge))
+    return Drawing(save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
+                   f"{found} {notes}".lstrip())
 
 
 def reading(*parts: str) -> str:
@@ -125,22 +111,17 @@ def curves(row: Row) -> Drawing | None:
         for split, (label, colour, style) in LINES.items():
             draw_runs(axes, row, f"{split}_{score}", label, color=colour, linestyle=style,
                       marker="o" if len(record.history) <= 30 else "")
-        if record.selection is not None and record.selection.epoch > 0:
-            axes.axvline(record.selection.epoch, color=MUTED, linestyle=":", linewidth=1)
         axes.set_title("accuracy (%)" if score == "accuracy" else score)
         axes.legend()
     if len(record.history) == 1:
         panels[-1].set_xlim(0, 2)
-    notes = [] if record.selection is None else [
-        f"the dotted line marks epoch {record.selection.epoch}, whose weights were scored"]
-    if len(row.runs) > 1:
-        notes.append("thin lines are the other seeds")
+    seeds = " Thin lines are the other seeds." if len(row.runs) > 1 else ""
     alt = (f"Validation loss from {show.significant(first.val_loss)} to {show.significant(last.val_loss)}, training "
            f"loss from {show.significant(first.train_loss)} to {show.significant(last.train_loss)}, over "
            f"{show.plural(len(record.history), 'epoch')}.")
     if last.val_accuracy is not None:
         alt += f" Validation accuracy ends at {show.percent(last.val_accuracy)} %."
-    return Drawing(save(figure), alt, f"The loss is {show.plain(record.run.objective)}. {reading(*notes)}".rstrip())
+    return Drawing(save(figure), alt, f"The loss is {show.plain(record.run.objective)}.{seeds}")
 
 
 def stacked(count: int, height: float, bottom: float) -> tuple[Figure, list[Axes]]:

@@ -22,20 +22,15 @@ def table(caption: str, head: list[str], rows: list[list[str]], right: Sequence[
             "anchors": list(anchors), "note": note}
 
 
-def figure(name: str, drawing: Drawing, drawings: dict[str, Drawing]) -> dict[str, str]:
-    """Add a drawing to `drawings` under a file name and return what the templates need of it."""
-    file = f"{name}.svg"
-    drawings[file] = drawing
-    return {"file": file, "alt": drawing.alt, "caption": drawing.caption}
-
-
 def collect(part: Any, drawings: dict[str, Drawing], prefix: str = "figure-") -> Any:
     """A part of the page with what the templates need of each drawing in its place; what is None leaves its list.
 
     drawings: by file name, to which the found ones are added; prefix: of their names.
     """
     if isinstance(part, Drawing):
-        return figure(f"{prefix}{len(drawings)}", part, drawings)
+        file = f"{prefix}{len(drawings)}.svg"
+        drawings[file] = part
+        return {"file": file, "alt": part.alt, "caption": part.caption}
     if isinstance(part, dict):
         return {key: collect(value, drawings, prefix) for key, value in part.items()}
     return [collect(one, drawings, prefix) for one in part if one is not None] if isinstance(part, list) else part

@@ -87,12 +87,10 @@ def best_without_labels(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
 
 
 def best_with_labels(rows: Sequence[Row]) -> list[Row]:
-    """The most accurate latents that labels shaped."""
     return leaders(row for row in rows if row.labels != "none")
 
 
 def best_controls(rows: Sequence[Row]) -> list[Row]:
-    """The most accurate latents that were not learned."""
     return leaders(row for row in rows if row.task == "control")
 
 

@@ -19,8 +19,6 @@ LONGEST_REASON = 300  # characters; a reason may quote a hostile file
 
 @dataclass(frozen=True)
 class Loaded:
-    """A valid record."""
-
     name: str  # path below the results folder, with /
     sha256: str  # of the JSON file
     record: Record

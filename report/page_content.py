@@ -5,37 +5,28 @@ The second half is what only the PDF shows: introduction, main table and maps, o
 """
 
 import datetime
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from report import charts, findings, pictures, prose, show, stats, summary, tables
 from report.drawing import Drawing
-from report.elements import MOST_NAMED, collect
+from report.elements import collect
 from report.load import Loaded, Rejected
-from report.run_section import confusion, recipe_table, run_section
+from report.run_section import recipe_table, run_section
 from report.summary import Results, Row, by_dataset, dataset_name, row_name, task_name
 from report.verification import Verdict, verification_sentence, verification_table
 
-LABEL_COMMANDS = ["python _main.py --task 1.2.2 --dataset mnist --labels 0.01",
-                  "python _main.py --task 1.2.3 --dataset mnist --init results/1.2.3_mnist_simclr_seed0.json "
-                  "--epochs 0 --labels 0.01 --finetune"]
 PREFIX = "paper-"  # of the names of drawings that only the PDF shows
 MOST_DATASETS = 4  # in the PDF's figure of maps
 
-Chapter = tuple[list[dict[str, Any]], dict[str, Drawing]]  # sections, and their drawings by file name
 
-
-def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None = None,
+def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str, Any]] | None = None,
               verdicts: list[tuple[Loaded, Verdict]] | None = None, author: str = "", date: str = "",
               ) -> tuple[dict[str, Any], dict[str, Drawing]]:
     """The report's content, and its drawings by file name.
 
-    theory: the chapter on theory, if there is one; verdicts: what scoring the checkpoints again gave, if it was done;
-    date: YYYY-MM-DD, by default that of the newest run.
+    theory: the sections of that chapter, if there is one; verdicts: what scoring the checkpoints again gave, if it was
+    done; date: YYYY-MM-DD, by default that of the newest run.
     """
-    sections, drawings = theory or ([], {})
-    drawings = dict(drawings)
     pairs = {dataset: stats.mcnemar_pairs(rows) for dataset, rows in by_dataset(results.headline)}
     curves = {dataset: found for dataset, rows in by_dataset(results.rows) if (found := stats.label_curves(rows))}
     page: dict[str, Any] = {
@@ -58,19 +49,19 @@ def make_page(results: Results, rejected: list[Rejected], theory: Chapter | None
         "reading": prose.READING,
         "methods": [method._asdict() for method in prose.METHODS.values()],
         "labels": {"figures": [charts.label_fractions(*one) for one in curves.items()],
-                   "tables": [tables.label_table(*one) for one in curves.items()],
-                   "commands": LABEL_COMMANDS},
+                   "tables": [tables.label_table(*one) for one in curves.items()]},
         "matrices": [charts.mcnemar_matrix(dataset, rows, pairs[dataset])
                      for dataset, rows in by_dataset(results.headline) if pairs[dataset]],
         "alike": [alike_section(*one) for one in by_dataset(results.headline)],
         "mcnemar": [tables.mcnemar_table(*one) for one in pairs.items() if one[1]],
         "balance": tables.balance_tables(results),
         "tasks": task_sections(results),
-        "theory": sections,
+        "theory": theory or [],
         "runs": tables.all_runs(results) if results.rows else [],
-        "others": [other for other in tables.other_tables(results, rejected) if other["rows"]],
+        "others": tables.others_table(results, rejected),
         "limits": limits(results),
     }
+    drawings: dict[str, Drawing] = {}
     page = collect(page, drawings)
     page |= collect(paper_content(results, page), drawings, PREFIX)
     return page, drawings
@@ -99,31 +90,24 @@ def task_sections(results: Results) -> list[dict[str, Any]]:
         runs = [run_section(row) for row in results.rows if row.task == task]
         sections.append({"id": f"task-{position}", "title": text.heading or f"Task {task_name(task)}",
                          "about": text.about, "runs": runs,
-                         "comparison": task_comparison(task, results),
-                         "before": list(autoencoders(results, runs)) if task == "1.2.1" else []})
+                         "comparison": task_comparison(task, results)})
     return sections
 
 
 def task_comparison(task: str, results: Results) -> dict[str, Any]:
-    """A task's methods and the controls side by side: figures and tables, one per data set with at least two rows."""
+    """A task's methods and the controls side by side: figures and tables, one per data set with at least two rows.
+
+    And the training of the task's own methods, and what their decoders make of the same images.
+    """
     found = [(dataset, [row for row in rows if row.task in (task, "control")])  # with the controls
              for dataset, rows in by_dataset(results.headline) if any(row.task == task for row in rows)]
     groups = [(dataset, rows) for dataset, rows in found if len(rows) > 1]
+    own = by_dataset(row for row in results.headline if row.task == task)
     return {"tables": [tables.comparison_table(task, dataset, rows) for dataset, rows in groups],
             "figures": [charts.methods(*group) for group in groups],
-            "training": [charts.training(dataset, [row for row in rows if row.task == task])
-                         for dataset, rows in by_dataset(results.headline)]}
-
-
-def autoencoders(results: Results, runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The plain autoencoder against the others: a table per data set, and reconstructions of the same images."""
-    for dataset, rows in by_dataset(row for row in results.headline if row.task == "1.2.1"):
-        if compared := tables.autoencoder_table(dataset, rows):
-            together = pictures.side_by_side([(row.method_and_recipe, row.runs[0].arrays) for row in rows])
-            anchors = {row.anchor for row in rows}
-            single = [replace(run["reconstructions"], caption=f"{run['title']}: {run['reconstructions'].caption}")
-                      for run in runs if run["id"] in anchors and run["reconstructions"]]
-            yield {"table": compared, "together": together, "single": [] if together else single}
+            "training": [charts.training(*group) for group in own],
+            "reconstructions": [pictures.side_by_side([(row.method_and_recipe, row.runs[0].arrays) for row in rows])
+                                for _, rows in own]}
 
 
 def limits(results: Results) -> list[str]:
@@ -207,11 +191,8 @@ def main_maps(rows: list[Row]) -> list[dict[str, Any]]:
 def shown_run(row: Row, page: dict[str, Any]) -> dict[str, Any]:
     """One page of the appendix: the run of the row's lowest seed.  page: what the HTML shows of it."""
     run, record = row.runs[0], row.runs[0].record
-    readable = len(record.data.classes) <= MOST_NAMED
     return page | {
         "id": f"{PREFIX}{row.anchor}", "title": title(row),
         "columns": [*filter(None, [page["curves"]]), *page["columns"]],
         "maps": [drawing for _, drawing in pictures.maps(record, run.arrays, named_on_map=False)],
-        "confusion": confusion(record) | {"names": show.distinct(
-            [show.plain(one) for one in record.data.classes], 16)} if readable else None,
         "classes": show.count(len(record.data.classes))}

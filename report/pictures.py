@@ -313,38 +313,31 @@ def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
     return Drawing(svg(WIDTH, drawn.height + 2 + 9 * lines, drawn, words), f"{text}.", f"{text}. {below}.")
 
 
-def traversals(arrays: Arrays) -> Drawing | None:
-    """Images decoded along the first principal axes of the latents; None without them."""
-    if not drawable(arrays, "traversal_images"):
-        return None
-    images, steps, share = arrays["traversal_images"], arrays["principal_steps"], arrays["principal_share"]
+def principal_axes(arrays: Arrays) -> list[Drawing]:
+    """Images decoded on the plane of the latents' first two principal axes, and along each axis; none without them."""
+    if not drawable(arrays, "plane_images"):
+        return []
+    plane, lines = arrays["plane_images"], arrays["traversal_images"]
+    steps, share = arrays["principal_steps"], arrays["principal_share"]
+    ends = f"{show.signed(float(steps[0]), 1)} to {show.signed(float(steps[-1]), 1)} standard deviations"
+    text = (f"The plane of the latent's first two principal axes ({100 * share[:2].sum():.1f} % of the variance), "
+            f"decoded on a grid from {ends}")
+    drawn = grid([list(row) for row in plane], across=WIDTH)
+    found = [Drawing(svg(WIDTH, drawn.height, drawn, []), f"{text}: {len(steps)} by {len(steps)} images.",
+                     f"{text}: the first axis rises from left to right, the second from bottom to top, and the mean "
+                     "latent is in the middle.")]
     left, top = 62.0, 14.0
-    drawn = grid([list(row) for row in images], across=WIDTH - left)
+    drawn = grid([list(row) for row in lines], across=WIDTH - left)
     words = [word(f"{i}: {100 * part:.1f} %", 0, top + (i - 0.5) * drawn.down + 2, 8.5)
              for i, part in enumerate(share, start=1)]
     words += [word(show.signed(float(step), 1), left + (j + 0.45) * drawn.right, 8, 7.5, MUTED, "middle")
               for j, step in enumerate(steps)]
-    data = svg(WIDTH, top + drawn.height, drawn, words, left, top)
-    text = (f"The first {len(images)} principal axes hold {100 * share.sum():.1f} % of the latents' variance, the "
+    text = (f"The first {len(lines)} principal axes hold {100 * share.sum():.1f} % of the latents' variance, the "
             f"first alone {100 * share[0]:.1f} %")
-    return Drawing(data, f"{text}. Each is decoded at {len(steps)} distances from the mean latent.",
-                   f"{text}. Each row is decoded along one of them, from the mean latent by the given number of "
-                   "standard deviations.")
-
-
-def plane(arrays: Arrays) -> Drawing | None:
-    """The plane of the first two principal axes of the latents, decoded as a grid; None without it."""
-    if not drawable(arrays, "plane_images"):
-        return None
-    images, steps, share = arrays["plane_images"], arrays["principal_steps"], arrays["principal_share"]
-    drawn = grid([list(row) for row in images], across=WIDTH)
-    data = svg(WIDTH, drawn.height, drawn, [])
-    ends = f"{show.signed(float(steps[0]), 1)} to {show.signed(float(steps[-1]), 1)} standard deviations"
-    text = (f"The plane of the latent's first two principal axes ({100 * share[:2].sum():.1f} % of the variance), "
-            f"decoded on a grid from {ends}")
-    return Drawing(data, f"{text}: {len(steps)} by {len(steps)} images.",
-                   f"{text}: the first axis rises from left to right, the second from bottom to top, and the mean "
-                   "latent is in the middle.")
+    return [*found, Drawing(svg(WIDTH, top + drawn.height, drawn, words, left, top),
+                            f"{text}. Each is decoded at {len(steps)} distances from the mean latent.",
+                            f"{text}. Each row is decoded along one of them, from the mean latent by the given number "
+                            "of standard deviations.")]
 
 
 def side_by_side(named: list[tuple[str, Arrays]]) -> Drawing | None:

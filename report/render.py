@@ -23,7 +23,7 @@ from report import show
 from report.drawing import INK, Drawing, inline_svg
 from report.explorer import explorer, head, scripts
 from report.load import Loaded, Rejected, load_results
-from report.page_content import PREFIX, Chapter, make_page
+from report.page_content import PREFIX, make_page
 from report.summary import Results, dataset_name, row_name, summarise
 from report.tables import readme_table
 from report.verification import Verdict
@@ -158,19 +158,19 @@ def with_drawable_classes(run: Loaded) -> tuple[Loaded, str]:
 
 def write_report(results_dir: Path, html: Path, pdf: Path,
                  verify: Callable[[list[Loaded]], list[tuple[Loaded, Verdict]]] | None = None,
-                 theory_chapter: Callable[[Path, list[Loaded], Results], Chapter] | None = None,
+                 theory_chapter: Callable[[Path, Results], list[dict[str, Any]]] | None = None,
                  author: str = "", date: str = "") -> tuple[int, list[Rejected], str]:
     """Read the records and write both files.  Returns the number of valid records, the rejected files and the first
     finding.
 
     verify: scores the checkpoints again (grading/verify.py); theory_chapter: makes the chapter on theory from the
-    results folder, its records and their summary; author, date: as for make_page.  Raises RunError where a folder is
+    results folder and its summary; author, date: as for make_page.  Raises RunError where a folder is
     missing or a file cannot be written.
     """
     loaded, rejected = load_results(results_dir)
     verdicts = verify(loaded) if verify else None
     results = summarise(loaded)
-    theory = theory_chapter(results_dir, loaded, results) if theory_chapter else None
+    theory = theory_chapter(results_dir, results) if theory_chapter else None
     page, drawings = make_page(results, rejected, theory, verdicts, author, date)
     explore = explorer([(f"{dataset_name(row.dataset)}, {row_name(row)}", row.runs[0]) for row in results.headline])
     # both, before either is written

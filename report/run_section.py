@@ -26,7 +26,7 @@ def run_section(row: Row) -> dict[str, Any]:
         "recorded": show.plain(shlex.join(["python", *record.run.argv])),
         "curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
         "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
-        "columns": [pictures.plane(run.arrays), pictures.traversals(run.arrays),
+        "columns": [*pictures.principal_axes(run.arrays),
                     *(draw(record, run.arrays) for draw in (pictures.misclassified, charts.reliability)
                       if row.default and row.task != "control")],
         "maps": [drawing for key, drawing in maps.items() if not key.endswith("pca")],
@@ -86,9 +86,10 @@ def confusion(record: Record) -> dict[str, Any]:
     total, correct = sum(map(sum, counts)), sum(row[i] for i, row in enumerate(counts))
     errors = {(i, j): number for i, row in enumerate(counts) for j, number in enumerate(row) if i != j and number}
     most = max(errors.values(), default=0)
-    rows = [{"name": names[i], "cells": [{"text": str(number), "share": f"{number / max(1, sum(row)):.2f}",
-                                          "error": f"{errors[i, j] / most:.2f}" if (i, j) in errors else ""}
-                                         for j, number in enumerate(row)]} for i, row in enumerate(counts)]
+    rows = [{"name": name, "short": short, "cells": [{"text": str(number), "share": f"{number / max(1, sum(row)):.2f}",
+                                                      "error": f"{errors[i, j] / most:.2f}" if (i, j) in errors else ""}
+                                                     for j, number in enumerate(row)]}
+            for i, (name, short, row) in enumerate(zip(names, show.distinct(names, 16), counts, strict=True))]
     return {"caption": f"Confusion matrix, true class down and predicted class across: {show.count(correct)} of "
                        f"{show.count(total)} test images are on the diagonal.{confused(errors, names)}",
             "names": show.distinct(names, 8), "rows": rows}
@@ -117,7 +118,6 @@ def class_table(record: Record) -> dict[str, Any]:
 
 
 def history_table(record: Record) -> dict[str, Any]:
-    """The numbers behind the curves."""
     rows = [[str(row.epoch), show.count(row.step), f"{row.lr:.3g}", show.significant(row.train_loss),
              show.significant(row.val_loss), show.percent(row.train_accuracy), show.percent(row.val_accuracy),
              in_words(row.seconds)] for row in record.history]
@@ -193,8 +193,6 @@ def provenance(run: Loaded) -> dict[str, Any]:
     if init is not None:
         facts["encoder from"] = (f"{init.record} ({init.task} {init.method}, seed {init.seed}, recipe "
                                  f"{init.recipe_hash}), checkpoint SHA-256 {init.sha256}")
-    if record.selection is not None:
-        facts["epoch scored"] = f"{record.selection.epoch} ({record.selection.rule})"
     facts |= {
         "device": f"{machine.device}, {show.plural(machine.threads, 'thread')}, {machine.precision}",
         "processor": machine.cpu + (f" ({', '.join(machine.cpu_flags)})" if machine.cpu_flags else ""),

@@ -55,12 +55,10 @@ class Row:
 
     @property
     def difference(self) -> float | None:
-        """Accuracy minus reference."""
         return None if self.reference is None else self.accuracy - self.reference
 
     @property
     def over_control(self) -> float | None:
-        """Accuracy minus that of the best control; None for a control."""
         return None if self.control is None or self.task == "control" else self.accuracy - self.control
 
     @property
@@ -134,7 +132,6 @@ class Missing:
 
     @property
     def command(self) -> str:
-        """What makes it."""
         return f"python _main.py --task {self.task} --dataset {self.dataset}"
 
 

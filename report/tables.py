@@ -91,12 +91,17 @@ def comparison_table(task: str, dataset: str, rows: list[Row]) -> dict[str, Any]
     lines = [["Test accuracy %", *[show.percent(row.accuracy) for row in rows]],
              ["SD (n)", *[spread(row) for row in rows]],
              ["95 % interval, images", *[show.interval(row.low, row.high) for row in rows]]]
+    if plain := next((row for row in rows if (row.task, row.method) == ("1.2.1", "plain")), None):
+        lines.append(["Change from plain (points)", *[
+            show.points(row.accuracy - plain.accuracy if row is not plain and row.task == plain.task else None)
+            for row in rows]])
     for heading, score in COMPARED.items():
         values = [summary.mean_of(row.runs, score) for row in rows]
         if any(value is not None for value in values):
             shown = show.percent if score.endswith(("_top1", "_agreement")) else show.significant
             lines.append([heading, *[shown(value) for value in values]])
-    lines.append(["Minutes (n)", *[minutes(row) for row in rows]])
+    lines += [["Epochs", *[show.field(row.runs[0].record.recipe.fields.get("epochs", show.NOTHING)) for row in rows]],
+              ["Minutes (n)", *[minutes(row) for row in rows]]]
     return table(f"{task_name(task).capitalize()}: methods side by side on {dataset_name(dataset)}.", head, lines,
                  right=range(1, len(head)))
 
@@ -110,27 +115,6 @@ def minutes(row: Row) -> str:
     """'24.9 (1)': mean minutes of the timed runs and their number; '≤ 24.9 (1)' unless it is known they were alone."""
     bound = "" if row.timed_alone else "≤ "
     return f"{bound}{show.minutes(row.seconds)} ({len(row.timed)})" if row.timed else show.NOTHING
-
-
-def autoencoder_table(dataset: str, rows: list[Row]) -> dict[str, Any] | None:
-    """Accuracy and reconstruction error of the autoencoders on one data set, and their changes from the plain one.
-
-    None without a plain autoencoder or without another one.
-    """
-    plain = next((row for row in rows if row.method == "plain"), None)
-    if plain is None or len(rows) == 1:
-        return None
-    before, lines = summary.mean_of(plain.runs, "test/reconstruction_mae"), []
-    for row in rows:
-        error = summary.mean_of(row.runs, "test/reconstruction_mae")
-        change = None if row is plain or error is None or before is None else error - before
-        epochs = show.field(row.runs[0].record.recipe.fields["epochs"])
-        lines.append([row.method_and_recipe, epochs, show.percent(row.accuracy),
-                      show.points(None if row is plain else row.accuracy - plain.accuracy), show.significant(error),
-                      show.signed(change)])
-    return table(f"The plain autoencoder against the others on {dataset_name(dataset)}.",
-                 ["Method", "Epochs", "Test accuracy %", "Change (points)", "Test MAE", "Change"], lines,
-                 right=range(1, 6))
 
 
 def mcnemar_table(dataset: str, pairs: list[stats.Pair]) -> dict[str, Any]:
@@ -179,7 +163,6 @@ def balance_tables(results: Results) -> list[dict[str, Any]]:
 
 
 def all_runs(results: Results) -> list[dict[str, Any]]:
-    """Scores and provenance of every complete run."""
     scores, origins = [], []
     for row in results.rows:
         for run in row.runs:
@@ -200,23 +183,19 @@ def all_runs(results: Results) -> list[dict[str, Any]]:
                   "SHA-256 of the record"], origins, code=[0, 1, 3, 5, 6])]
 
 
-def other_tables(results: Results, rejected: list[Rejected]) -> list[dict[str, Any]]:
-    """The records that do not count, each with its reason."""
-    failed = [(run, run.record.failure) for run in results.failed if run.record.failure]
-    return [
-        table("Quick runs: they only check that the code runs, and their accuracy is meaningless.",
-              ["File", "Run", "Epochs"], [[*identity(run), str(len(run.record.history))] for run in results.quick],
-              code=[0]),
-        table("Failed runs.", ["File", "Run", "Epoch", "Step", "Reason"],
-              [[*identity(run), str(failure.epoch), show.count(failure.step), show.plain(failure.reason)]
-               for run, failure in failed], code=[0]),
-        table("Repeats: same task, data set, method, recipe and seed as a newer run, which counts in their place.",
-              ["File", "Run", "Started", "Counted instead"],
-              [[*identity(run), show.timestamp(run.record.run.started), show.plain(newer)]
-               for run, newer in results.repeats], code=[0, 3]),
-        table("Rejected files: they are not valid records.", ["File", "Reason"],
-              [[item.name, item.reason] for item in rejected], code=[0]),
-    ]
+def others_table(results: Results, rejected: list[Rejected]) -> dict[str, Any] | None:
+    """The records that do not count, each with its reason; None where all do."""
+    reasons = [(run, f"quick run of {show.plural(len(run.record.history), 'epoch')}, which only checks that the code "
+                     "runs; its accuracy is meaningless") for run in results.quick]
+    reasons += [(run, f"failed in epoch {failure.epoch}, step {show.count(failure.step)}: {show.plain(failure.reason)}")
+                for run in results.failed if (failure := run.record.failure)]
+    reasons += [(run, f"repeat, started {show.timestamp(run.record.run.started)}; counted instead is "
+                      f"{show.plain(newer)}, newer and with the same task, data set, method, recipe and seed")
+                for run, newer in results.repeats]
+    lines = [[*identity(run), reason] for run, reason in reasons]
+    lines += [[item.name, show.NOTHING, f"rejected, no valid record: {item.reason}"] for item in rejected]
+    return table("Records that are not counted, each with the reason.", ["File", "Run", "Reason"], lines,
+                 code=[0]) if lines else None
 
 
 def identity(run: Loaded) -> list[str]:

@@ -28,9 +28,9 @@ from matplotlib.figure import Figure
 
 from report import show
 from report.drawing import STYLE, Drawing, save
-from report.elements import figure, table
-from report.load import LONGEST_REASON, THEORY, Loaded
-from report.summary import Results, dataset_name, mean_of, method_name, task_name
+from report.elements import table
+from report.load import LONGEST_REASON, THEORY
+from report.summary import Results, dataset_name, mean_of
 from theory.results import QUESTIONS, TheoryResults, read_theory
 from utils.console import in_words
 from utils.records.schema import RecordError, Strict
@@ -39,23 +39,20 @@ COMMAND = "python _theory.py"
 BAR = "\ue000"  # a | in a value; show.plain escapes this character, so that no value contains it
 
 
-def theory_chapter(results_dir: Path, _loaded: list[Loaded], summary: Results,
-                   ) -> tuple[list[dict[str, Any]], dict[str, Drawing]]:
-    """The chapter's sections, and its drawings by file name."""
+def theory_chapter(results_dir: Path, summary: Results) -> list[dict[str, Any]]:
+    """The chapter's sections for the report; figures are drawings."""
     results, notes = read_results(results_dir)
     runs = own_runs(summary)
     sections: list[dict[str, Any]] = []
-    drawings: dict[str, Drawing] = {}
     for name in QUESTIONS:
         found = getattr(results.experiments, name) if results else None
         section = answer(name, found, runs)
-        section["figures"] = [figure(f"theory-{section['id']}", Drawing(draw(name, found, runs), alt, caption),
-                                     drawings) for alt, caption in section["figures"]]
+        section["figures"] = [Drawing(draw(name, found, runs), *words) for words in section["figures"]]
         section["paragraphs"] += notes
         sections.append(section)
     if results:
         sections[-1]["tables"].append(provenance(results))
-    return sections, drawings
+    return sections
 
 
 def read_results(results_dir: Path) -> tuple[TheoryResults | None, list[str]]:
@@ -70,16 +67,16 @@ def read_results(results_dir: Path) -> tuple[TheoryResults | None, list[str]]:
 
 
 def own_runs(summary: Results) -> list[dict[str, Any]]:
-    """The rows of the headline table as two of the answers show them; a score that a run lacks is None."""
+    """What two of the answers need of the rows of the headline table; a score that a run lacks is None.
+
+    head_loss: how much more accurate the linear probe is before the projection head than after it.
+    """
     runs = []
     for row in summary.headline:
-        run: dict[str, Any] = {"dataset": dataset_name(row.dataset), "task": task_name(row.task), "linear": row.linear,
-                               "method": method_name(row.task, row.method), "seeds": len(row.runs),
-                               "older_views": row.older_views}
-        run |= {score: mean_of(row.runs, f"test/{score}") for score in ("alignment", "uniformity")}
-        after = run["after_head"] = mean_of(row.runs, "test/projection_linear_top1")
-        run["head_loss"] = None if after is None else row.linear - after
-        runs.append(run | {"name": f"{row.task} {run['method']} on {run['dataset']}"})
+        after = mean_of(row.runs, "test/projection_linear_top1")
+        runs.append({"dataset": dataset_name(row.dataset), "alignment": mean_of(row.runs, "test/alignment"),
+                     "uniformity": mean_of(row.runs, "test/uniformity"),
+                     "head_loss": None if after is None else row.linear - after})
     return runs
 
 
@@ -92,7 +89,7 @@ def shown(value: object) -> object:
 
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
                                trim_blocks=True, lstrip_blocks=True, finalize=shown)
-TEMPLATES.filters |= {"count": show.count, "percent": show.percent, "points": show.points}
+TEMPLATES.filters |= {"count": show.count, "percent": show.percent}
 
 
 def answer(name: str, found: Strict | None, runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -135,7 +132,6 @@ def draw(name: str, found: Any, runs: list[dict[str, Any]]) -> bytes:
 
 
 def provenance(results: TheoryResults) -> dict[str, Any]:
-    """Where the chapter's numbers come from."""
     machine = results.environment
     tree = {True: ", with changes that are not in the commit", False: "", None: ", no git"}[machine.dirty]
     versions = {"Python": machine.python, "torch": machine.torch, "numpy": machine.numpy, **results.libraries}

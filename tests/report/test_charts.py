@@ -89,8 +89,8 @@ def test_the_overview_draws_means_seeds_intervals_and_far_controls_as_numbers(
     shown = [one.get_text() for one in axes.texts]
     assert "71.00" in shown and "82.00" in shown and axes.get_xlim()[0] < 20
     assert "below the scale: control: frozen random encoder (71.00 %) and control: PCA of pixels (82.00 %)." in text
-    assert "1.2.2 joint is the most accurate learned latent on MNIST (100.00 %), and 5 of 5 learned latents are " \
-           "above the best control (PCA of pixels, 82.00 %)." in text
+    assert "The most accurate learned latent is that of 1.2.2 joint on MNIST (100.00 %). Lines are" in text
+    assert "dashed" not in text  # nor is it drawn below the scale
 
 
 def test_minutes_are_drawn_only_where_they_are_comparable(tmp_path: Path, draw: Draw) -> None:

@@ -257,15 +257,16 @@ def test_each_row_has_an_id_that_stays_and_its_method_leads_there(folder: Path, 
 
 
 def test_files_that_are_not_counted_are_listed_with_the_reason(html: str, pdf: bytes) -> None:
-    lists = {caption.split(":")[0].rstrip("."): rows[1:] for caption, rows in parse(html).tables.items()}
-    assert [row[0] for row in lists["Quick runs"]] == ["hasty.json"]
-    assert len(lists["Failed runs"]) == 4
-    assert lists["Failed runs"][2] == ["broken2.json", "1.2.2 classification-guided, MNIST, joint, seed 2", "7", "277",
-                                       "loss became NaN"]
-    assert [(row[0], row[3]) for row in lists["Repeats"]] == [("older.json", "1.2.1_mnist_plain_seed0.json")]
-    reasons = dict(lists["Rejected files"])
-    assert list(reasons) == ["edited.json", "lost.json", "notes.json"]
+    _, *rows = table_of(html, "Records that are not counted, each with the reason.")
+    reasons = {name: reason for name, _, reason in rows}
+    kinds = [reason.replace(",", " ").split()[0] for reason in reasons.values()]
+    assert Counter(kinds) == {"quick": 1, "failed": 4, "repeat": 1, "rejected": 3} and kinds[0] == "quick"
+    assert reasons["hasty.json"].startswith("quick run of ")
+    assert ["broken2.json", "1.2.2 classification-guided, MNIST, joint, seed 2",
+            "failed in epoch 7, step 277: loss became NaN"] in rows
+    assert "counted instead is 1.2.1_mnist_plain_seed0.json, newer" in reasons["older.json"]
     assert f"metrics.{HEADLINE}.value is 0.99" in reasons["edited.json"]
-    assert reasons["lost.json"] == "lost.npz: No such file or directory"
+    assert reasons["lost.json"] == "rejected, no valid record: lost.npz: No such file or directory"
+    assert "notes.json" in reasons
     text = " ".join(pdf_text(pdf).split())
     assert all(word in text for word in ("loss became NaN", "older.json", "lost.npz: No such file or directory"))

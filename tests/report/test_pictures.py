@@ -108,19 +108,19 @@ def test_decoded_axes_show_the_images_of_the_arrays(tmp_path: Path) -> None:
     (run,), _ = load_results(tmp_path)
     with np.load(path.with_suffix(".npz")) as file:
         arrays = dict(file)
-    for draw, name in ((pictures.traversals, "traversal_images"), (pictures.plane, "plane_images")):
+    plane, lines = pictures.principal_axes(run.arrays)
+    for drawn, name in ((lines, "traversal_images"), (plane, "plane_images")):
         images = arrays[name]
-        picture = embedded(draw(run.arrays))
+        picture = embedded(drawn)
         for i, row in enumerate(images):
             for j, image in enumerate(row):
                 shown = picture[i * 30:i * 30 + 28, j * 30:j * 30 + 28, 0]  # two pixels between images
                 assert (shown == image[..., 0]).all()
-    drawn = pictures.traversals(run.arrays)
-    words = squeeze("".join(ElementTree.fromstring(drawn.data).itertext()))
+    words = squeeze("".join(ElementTree.fromstring(lines.data).itertext()))
     assert "1:30.0%2:20.0%3:10.0%" in words and "\u22122.0\u22121.00.0+1.0+2.0".replace("-", "") in words
-    assert "hold 60.0 %" in drawn.caption and "(50.0 % of the variance)" in pictures.plane(run.arrays).caption
+    assert "hold 60.0 %" in lines.caption and "(50.0 % of the variance)" in plane.caption
     old = {key: array for key, array in run.arrays.items() if not key.startswith(("principal", "plane", "traversal"))}
-    assert pictures.traversals(old) is None and pictures.plane(old) is None
+    assert pictures.principal_axes(old) == []
 
 
 def test_decoders_are_compared_only_on_the_same_images(tmp_path: Path) -> None:

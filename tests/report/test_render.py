@@ -59,15 +59,14 @@ def test_the_pdf_is_accessible(tmp_path: Path) -> None:
     assert build_pdf(*make_page(summarise(loaded), rejected, a_theory()), check=True).startswith(b"%PDF")
 
 
-def a_theory() -> tuple[list[dict], dict]:
+def a_theory() -> list[dict]:
     """A chapter as render.write_report receives it, with one of everything."""
-    section = {"id": "pca", "title": "A linear <autoencoder>", "paragraphs": ["First words #let.", "Last words."],
-               "equations": [{"typst": "x^2 / y", "alt": "x squared over y"}],
-               "tables": [{"caption": "Angles <i>.", "head": ["What", "Degrees"], "rows": [["largest", "0.1234"]],
-                           "right": [1], "code": []}],
-               "figures": [{"file": "theory-pca.svg", "alt": "A square of one unit.", "caption": "A square."}]}
     square = b'<svg xmlns="http://www.w3.org/2000/svg" width="9pt" height="9pt"><path d="M 1 1 L 3 3"/></svg>'
-    return [section], {"theory-pca.svg": Drawing(square, "A square of one unit.", "A square.")}
+    return [{"id": "pca", "title": "A linear <autoencoder>", "paragraphs": ["First words #let.", "Last words."],
+             "equations": [{"typst": "x^2 / y", "alt": "x squared over y"}],
+             "tables": [{"caption": "Angles <i>.", "head": ["What", "Degrees"], "rows": [["largest", "0.1234"]],
+                         "right": [1], "code": []}],
+             "figures": [Drawing(square, "A square of one unit.", "A square.")]}]
 
 
 @pytest.mark.usefixtures("undrawn")

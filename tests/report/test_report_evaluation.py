@@ -32,7 +32,7 @@ def test_the_command_writes_both_files_and_reports_rejected_ones(tmp_path: Path,
     assert str(html) in out and str(pdf) in out and "records used: 0, rejected: 1" in out
     assert err.startswith("rejected bad\\x1b.json: ") and err.count("\n") == 1
     assert "no record of a complete run yet" in " ".join(html.read_text().split())
-    assert html.read_text().count("python _main.py --task") == 9  # six results, the toy set, two with fewer labels
+    assert html.read_text().count("python _main.py --task") == 7  # six results, the toy set
     assert pdf.read_bytes().startswith(b"%PDF")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["out.html", "out.pdf", "results"]
 

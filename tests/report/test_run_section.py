@@ -27,7 +27,7 @@ def test_a_row_shows_its_lowest_seed_in_full(folder: Path, html: str) -> None:
         for digest in (runs[0]["artifacts"]["arrays"]["sha256"], runs[0]["recipe"]["hash"]):
             assert digest in html
     assert "Other seeds of this row: 1 and 2." in text
-    assert "thin lines are the other seeds." in text
+    assert "Thin lines are the other seeds." in text
     assert "1.2.3_mnist_simclr_seed3.json (1.2.3 simclr, seed 3, recipe" in text  # where an encoder came from
 
 

@@ -61,6 +61,12 @@ def test_scores_side_by_side_follow_from_the_json(folder: Path, html: str, capti
                     assert close(cell, 100 * statistics.fmean(values))
                 else:
                     assert float(cell.replace("\u2212", "-")) == pytest.approx(statistics.fmean(values), rel=1e-3)
+    changes = dict((what, cells) for what, *cells in lines).get("Change from plain (points)")
+    if task == "1.2.1":
+        plain, other = (statistics.fmean(run["metrics"][HEADLINE]["value"] for run in runs) for runs in columns[:2])
+        assert changes == ["–", f"{100 * (other - plain):+.2f}".replace("-", "\u2212"), "–", "–"]
+    else:
+        assert changes is None
     present = {name for runs in columns for run in runs for name in run["metrics"] if name in SCORES.values()}
     assert seen == present
 
@@ -137,11 +143,10 @@ def test_class_balance_follows_from_the_json(folder: Path, html: str) -> None:
 def test_html_and_pdf_show_every_table_of_the_comparisons(html: str, pdf: bytes, content: tuple) -> None:
     content = content[0]
     compared = [one for task in content["tasks"] for one in task["comparison"]["tables"]]
-    before = [part["table"] for task in content["tasks"] for part in task["before"]]
-    assert len(compared) == 4 and len(before) == 1
+    assert len(compared) == 4
     shown, text = parse(html).tables, squeeze(pdf_text(pdf))
     for one in [content["variations"], *content["mcnemar"], *content["labels"]["tables"], *content["balance"],
-                *content["runs"], *compared, *before]:
+                *content["runs"], *compared]:
         assert shown[one["caption"]] == [one["head"], *one["rows"]]
         for row in one["rows"]:
             assert squeeze("".join(row)) in text, row

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import typst
 
@@ -37,11 +36,12 @@ def without_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def words(results_dir: Path) -> str:
-    return json.dumps(chapter.theory_chapter(results_dir, [], summarise([]))[0], ensure_ascii=False)
+    return json.dumps(chapter.theory_chapter(results_dir, summarise([])), ensure_ascii=False,
+                      default=lambda drawing: [drawing.alt, drawing.caption])
 
 
 def test_eight_sections_with_equations_that_compile_and_drawn_figures(results_dir: Path) -> None:
-    sections, drawings = chapter.theory_chapter(results_dir, [], summarise([]))
+    sections = chapter.theory_chapter(results_dir, summarise([]))
     assert len(sections) == len({section["id"] for section in sections}) == 8
     for section in sections:
         assert set(section) == {"id", "title", "paragraphs", "equations", "tables", "figures"}
@@ -49,9 +49,9 @@ def test_eight_sections_with_equations_that_compile_and_drawn_figures(results_di
         assert section["equations"] and all(set(one) == {"typst", "alt"} for one in section["equations"])
         assert len(section["figures"]) == 1
         for figure in section["figures"]:
-            assert any(c.isdigit() for c in figure["alt"])
-            assert 1 <= len(re.findall(r"\.(?= [A-Z]|$)", figure["caption"])) <= 2, figure["caption"]
-            assert drawings[figure["file"]].data.startswith(b"<?xml")
+            assert any(c.isdigit() for c in figure.alt)
+            assert 1 <= len(re.findall(r"\.(?= [A-Z]|$)", figure.caption)) <= 2, figure.caption
+            assert figure.data.startswith(b"<?xml")
         for table in section["tables"]:
             assert len(re.findall(r"\.(?= [A-Z]|$)", table["caption"])) == 1, table["caption"]
             assert {"caption", "head", "rows", "right", "code", "heads", "anchors"} <= set(table)
@@ -59,7 +59,7 @@ def test_eight_sections_with_equations_that_compile_and_drawn_figures(results_di
                        for row in table["rows"])
     source = "\n\n".join(f"$ {one['typst']} $" for section in sections for one in section["equations"])
     assert typst.compile(source.encode(), format="svg", ignore_system_fonts=True)
-    assert "not been run" not in json.dumps(sections)
+    assert "not been run" not in words(results_dir)
 
 
 def leaves(value: Any, path: tuple = ()) -> Iterator[tuple]:
@@ -140,8 +140,8 @@ def test_words_follow_the_numbers(results_dir: Path) -> None:
 
 
 def test_without_the_file_the_answers_appear_without_numbers(tmp_path: Path) -> None:
-    sections, drawings = chapter.theory_chapter(tmp_path, [], summarise([]))
-    assert len(sections) == 8 and not drawings
+    sections = chapter.theory_chapter(tmp_path, summarise([]))
+    assert len(sections) == 8
     for section in sections:
         assert section["equations"] and not section["figures"]
         assert "python _theory.py" in section["paragraphs"][-1]
@@ -184,8 +184,9 @@ def test_an_invalid_file_is_named_and_not_used(name: str, tmp_path: Path) -> Non
     with pytest.raises(RecordError, match="^theory.json: ") as caught:
         read_theory(tmp_path / "theory.json")
     assert "\n" not in str(caught.value)
-    sections, drawings = chapter.theory_chapter(tmp_path, [], summarise([]))
-    assert not drawings and all("cannot be trusted: theory.json" in section["paragraphs"][-1] for section in sections)
+    sections = chapter.theory_chapter(tmp_path, summarise([]))
+    assert all("cannot be trusted: theory.json" in section["paragraphs"][-1] and not section["figures"]
+               for section in sections)
     assert all(len(section["paragraphs"][-1]) < 500 for section in sections)
 
 
@@ -207,36 +208,34 @@ def test_extreme_but_valid_numbers_are_drawn(results_dir: Path) -> None:
         if isinstance(inner[path[-1]], float) and not any("accuracy" in str(key) for key in path):
             inner[path[-1]] = 1e-6 if number % 2 else 1.0
     (results_dir / "theory.json").write_text(json.dumps(raw))
-    sections, drawings = chapter.theory_chapter(results_dir, [], summarise([]))
-    assert len(sections) == len(drawings) == 8
+    sections = chapter.theory_chapter(results_dir, summarise([]))
+    assert [len(section["figures"]) for section in sections] == [1] * 8
 
 
-def test_tables_of_the_project_s_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alignment, uniformity and the score after the head appear next to the linear probe, as means over seeds."""
+def test_scores_of_the_project_s_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alignment and uniformity are drawn, and the head's loss counted, as means over the seeds of complete runs."""
     monkeypatch.setattr("report.load.check_known", lambda *_: None)  # the factory's images are not MNIST's
     for task, dataset, method, seed in (("1.2.3", "mnist", "simclr", 0), ("1.2.3", "mnist", "simclr", 1),
                                         ("1.2.3", "cifar10", "vicreg", 0), ("1.2.1", "mnist", "plain", 0)):
         path = make_record(tmp_path, task, dataset, method, seed, n=500)
         if task == "1.2.3":
+            correct = 499 if method == "vicreg" else 300 + seed
             edit(path, "metrics", "test/projection_linear_top1", value={
-                "value": (300 + seed) / 500, "n": 500, "correct": 300 + seed, "split": "test", "protocol": "drawn"})
+                "value": correct / 500, "n": 500, "correct": correct, "split": "test", "protocol": "drawn"})
     make_record(tmp_path, "1.2.3", "cifar10", "simclr", 0, n=500, status="quick", name="quick")
     loaded, _ = load_results(tmp_path)
-    sections = {section["id"]: section for section in chapter.theory_chapter(tmp_path, loaded, summarise(loaded))[0]}
-    runs = [run.record for run in loaded if run.record.run.status == "complete"]
-    assert any("test/alignment" in record.metrics for record in runs)
-    assert any("test/projection_linear_top1" in record.metrics for record in runs)
-    for id, metrics, cells in (("alignment-uniformity", ["test/alignment", "test/uniformity"], slice(4, 6)),
-                               ("projection-head", ["test/linear_top1", "test/projection_linear_top1"], slice(3, 5))):
-        table = sections[id]["tables"][0]
-        assert table["rows"]
-        scale = 100 if "linear" in metrics[0] else 1
-        values = [[float(cell.replace("\N{MINUS SIGN}", "-")) for cell in row[cells]] for row in table["rows"]]
-        single = [[scale * record.metrics[name].value for name in metrics] for record in runs
-                  if all(name in record.metrics for name in metrics)]
-        assert len(single) == (4 if id == "alignment-uniformity" else 3)
-        low, high = np.min(single, axis=0), np.max(single, axis=0)
-        assert all((low - 0.01 <= row).all() and (row <= high + 0.01).all() for row in np.array(values))
-        for row, shown in zip(table["rows"], values, strict=True):
-            if row[2 if id == "projection-head" else 3] == "1":  # one seed: a record's own numbers
-                assert any(np.allclose(shown, one, atol=0.006, rtol=1e-3) for one in single)
+    results, losses = summarise(loaded), []
+    for run, row in zip(chapter.own_runs(results), results.headline, strict=True):
+        scores = [[one.record.metrics[f"test/{name}"].value for one in row.runs if f"test/{name}" in one.record.metrics]
+                  for name in ("alignment", "uniformity", "linear_top1", "projection_linear_top1")]
+        alignment, uniformity, before, after = (sum(values) / len(values) if values else None for values in scores)
+        assert (run["alignment"], run["uniformity"]) == pytest.approx((alignment, uniformity))
+        assert run["head_loss"] == (None if after is None else pytest.approx(before - after))
+        losses += [before - after] if after is not None else []
+    assert len(losses) == 2
+    (tmp_path / "theory.json").write_bytes(COMMITTED.read_bytes())
+    sections = {section["id"]: section for section in chapter.theory_chapter(tmp_path, results)}
+    assert f"In {sum(loss > 0 for loss in losses)} of 2 rows" in " ".join(sections["projection-head"]["paragraphs"])
+    [figure] = sections["alignment-uniformity"]["figures"]
+    assert "runs of this report: 3." in figure.alt and all(f">{name}<".encode() in figure.data
+                                                           for name in ("MNIST", "CIFAR-10"))

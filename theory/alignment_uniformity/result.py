@@ -19,7 +19,6 @@ class Uniformity(Strict):
 
     @property
     def error(self) -> float:
-        """Difference of the measurement from the closed form."""
         return abs(self.measured - self.lowest)
 
 

@@ -97,7 +97,6 @@ def one_bit_row(n: int) -> dict[str, Any]:
 
 
 def run(seed: int) -> dict[str, Any]:
-    """All three tables."""
     generator = Generator().manual_seed(seed)
     return {"dimensions": DIMENSIONS, "anchors": ANCHORS,
             "gaussian": [gaussian_row(i, n, generator) for i in INFORMATION for n in BATCHES],

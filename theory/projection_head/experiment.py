@@ -69,7 +69,6 @@ def read_out(encoder: nn.Module, head: nn.Module, seed: int) -> list[dict[str, A
 
 
 def run(seed: int) -> dict[str, Any]:
-    """Probes before and after the head, before and after training."""
     encoder, head = build(seed)
     untrained = read_out(encoder, head, seed)
     train(encoder, head, torch.from_numpy(load()[0]).float(), seed)
