@@ -18,6 +18,7 @@ from report.load import Loaded, load_results
 from report.stats import label_curves, mcnemar_pairs
 from report.summary import Row, summarise
 from tests.factory import edit, make_record
+from tests.hostile import edit_record
 from tests.report.pages import CONTROLS, changed, expected_rows, raw_runs, slow_mcnemar, wilson_by_bisection
 from utils.records.schema import HEADLINE, read_record
 
@@ -214,6 +215,15 @@ def test_label_curves_draw_each_point_with_its_interval(folder: Path, rows: list
         assert any(end == pytest.approx((error(low), error(high)), abs=2e-4) for end in ends)
     assert "the most accurate is contrastive simclr, fine-tuned (83.00 %), followed by contrastive simclr, frozen " \
            "(81.00 %) and random initialisation, trained end to end (61.00 %)." in text
+
+
+def test_the_caption_says_what_a_curve_lacks(tmp_path: Path) -> None:
+    for encoder in ("conv", "conv_depths"):
+        path = make_record(tmp_path, "1.2.1", "mnist", "plain", n=50, epochs=2)
+        edit_record(path, lambda record, encoder=encoder: record["recipe"]["fields"].update(encoder=encoder))
+        (row,) = summarise(load_results(tmp_path)[0]).rows
+        caption = charts.curves(row).caption
+        assert ("The decoder's last epochs are not drawn." in caption) == (encoder == "conv_depths")
 
 
 def test_training_curves_hold_every_method_and_seed(tmp_path: Path, draw: Draw) -> None:
