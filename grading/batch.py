@@ -123,6 +123,8 @@ def score_all(found: dict[str, list[Source]], truth: Truth, folders: dict[str, P
         scorer = idle.pop()
         try:
             evidence = evidence_of(found[student], truth, scorer, known)
+        except RunError:  # the scoring process cannot start, which is no submission's fault
+            raise
         except Exception as error:  # whatever a submission causes affects its own student only
             reason = getattr(error, "strerror", None) or type(error).__name__
             evidence = Evidence(trouble=f"could not be copied: {reason}")

@@ -1,6 +1,7 @@
 """The isolated process: no secrets, no network, a time limit; and which submissions are scored again."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from grading import score
 from grading.rubric import Rubric
 from grading.score import Scorer, evidence_of, load_truth
 from grading.strict_yaml import read_yaml
+from tests.grading.helpers import run_grading
 from utils.errors import RunError, UsageError
 from utils.images.datasets import load_dataset
 
@@ -32,7 +34,8 @@ def test_a_job_that_takes_too_long_is_ended_and_scored_again_by_the_next_grading
         assert evidence_of([honest], truth, scorer, evidence) is evidence
 
 
-def test_a_scorer_that_cannot_start_ends_the_grading_instead_of_giving_everybody_nothing(tmp_path, monkeypatch) -> None:
+def test_a_scorer_that_cannot_start_ends_the_grading_instead_of_giving_everybody_nothing(
+        honest, rubric_file, tmp_path, monkeypatch) -> None:
     (tmp_path / "grading").mkdir()
     (tmp_path / "grading" / "__init__.py").touch()
     (tmp_path / "grading" / "child.py").write_text("import a_package_that_is_missing\n")
@@ -40,6 +43,10 @@ def test_a_scorer_that_cannot_start_ends_the_grading_instead_of_giving_everybody
     with (Scorer(10.0) as scorer,
           pytest.raises(RunError, match="cannot be started: .*No module named 'a_package_that_is_missing'")):
         scorer.run({})
+    shutil.copytree(honest, tmp_path / "subs" / "ada")
+    with pytest.raises(RunError, match="cannot be started"):
+        run_grading(tmp_path / "subs", rubric_file, tmp_path / "out")
+    assert not (tmp_path / "out" / "grades.csv").exists()
 
 
 def test_the_scorer_has_no_network_and_no_secrets(monkeypatch) -> None:
