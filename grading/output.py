@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection
+from itertools import count
 from pathlib import Path
 from statistics import mean, median
 
@@ -63,11 +64,11 @@ def write_grades(grades: list[Grade], assignment: Assignment, folders: dict[str,
         write_bytes(folder / "results.json", (json.dumps(gradescope(grade, late), indent=1) + "\n").encode())
         write_bytes(folder / "grade.html", page)
     names = {student: folder.name for student, folder in folders.items()}
-    table, digest, edited = out / "grades.csv", out / ".grades.sha256", out / "grades-edited.csv"
-    notes: list[str] = []
-    if table.exists() and digest.exists() and sha256_file(table) != digest.read_text():
-        table.replace(edited)
-        notes.append(f"grades.csv had been edited; it is now {edited.name}.  Points belong into a file of --overrides, "
+    table, digest, notes = out / "grades.csv", out / ".grades.sha256", list[str]()
+    if table.exists() and (not digest.exists() or sha256_file(table) != digest.read_text()):
+        free = next(name for n in count(1) if not (name := out / f"grades-edited-{n}.csv").exists())
+        table.replace(free)
+        notes.append(f"grades.csv had been edited; it is now {free.name}.  Points belong into a file of --overrides, "
                      "which every grading applies")
     write_bytes(table, grades_csv(grades, assignment, names).encode(errors="backslashreplace"))
     write_bytes(digest, sha256_file(table).encode())

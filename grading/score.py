@@ -188,17 +188,17 @@ def read_holdout(path: Path, public: dict[str, Dataset]) -> dict[str, tuple[np.n
 def shipped_records() -> dict[str, Record]:
     """The records that come with the repository, by file name: those in results/ that git tracks.
 
-    Somebody may have trained into that folder.  In a copy without git, what is trained there knows no commit, and all
-    other runs count.  Files that are no records are skipped.
+    Somebody may have trained into that folder.  In a copy that git does not track, what is trained there knows no
+    commit, and all other runs count.  Files that are no records are skipped.
     """
     git = ["git", "-c", "safe.directory=*", "-C", str(ROOT), "ls-files", "results"]
     tracked = subprocess.run(git, capture_output=True, text=True, check=False) if shutil.which("git") else None
-    known = None if tracked is None or tracked.returncode else tracked.stdout.splitlines()
+    known = tracked.stdout.splitlines() if tracked else []  # empty where git does not know this folder
     found = {}
     for path in sorted((ROOT / "results").glob("*.json")):
         with contextlib.suppress(OSError, RecordError):
             record = read_record(path)
-            if record.environment.commit != "unknown" if known is None else f"results/{path.name}" in known:
+            if f"results/{path.name}" in known if known else record.environment.commit != "unknown":
                 found[path.name] = record
     return found
 
@@ -249,7 +249,8 @@ class Scorer(contextlib.AbstractContextManager["Scorer"]):
             assert self.process.stdout  # a pipe
             if self.process.stdout.readline().strip() != STARTED and not self.stopped:
                 errors.seek(0)
-                raise RunError(f"the process that scores cannot be started: {reason(OSError(errors.read()))}")
+                said = errors.read().strip() or "it was ended, perhaps for want of memory; lower --jobs"
+                raise RunError(f"the process that scores cannot be started: {reason(OSError(said))}")
         return self.process
 
     def run(self, job: dict[str, Any]) -> str:

@@ -163,9 +163,16 @@ def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
     chosen = ", with a recipe chosen on test images," if "‡" in tuned.mark else ""
     apart = "too" if tuned.accuracy == few.accuracy else \
         f"{distance(tuned, few)}, which is {'' if sure else 'not '}significant ({test})"
-    return (f"{labels}, training from random weights reaches {show.percent(few.accuracy)} % "
-            f"({show.percent(most.accuracy)} % with {'all' if share == 1 else f'{100 * share:g} %'}); fine-tuning "
-            f"a learned encoder{recipe}{chosen} reaches {show.percent(tuned.accuracy)} %, {apart}.")
+    more = "all" if share == 1 else f"{100 * share:g} %"
+    return (f"{labels}, training from random weights for {epochs(few)} reaches {show.percent(few.accuracy)} % "
+            f"({show.percent(most.accuracy)} % with {more}, for {epochs(most)}); fine-tuning a learned "
+            f"encoder{recipe} for {epochs(tuned)}{chosen} reaches {show.percent(tuned.accuracy)} %, {apart}.")
+
+
+def epochs(row: Row) -> str:
+    """How long the encoder of a row was trained with labels: '4 epochs'."""
+    recipe = row.runs[0].record.recipe
+    return show.plural(int(recipe.number("finetune_epochs" if recipe.fields.get("finetune") else "epochs")), "epoch")
 
 
 def ranking(dataset: str, curves: Sequence[stats.Curve]) -> str:

@@ -388,7 +388,10 @@ def free_path(path: Path) -> Path:
     A record that was renamed still refers to its files by their first name.
     """
     candidate, number = path, 2
-    named = "".join(file.read_text("utf-8", "replace") for file in path.parent.glob("*.json"))
+    named = ""
+    for file in path.parent.glob("*.json"):
+        with suppress(OSError):  # somebody else's, perhaps
+            named += file.read_text("utf-8", "replace")
     while candidate.exists() or f'"{candidate.stem}.npz"' in named:
         candidate, number = path.with_name(f"{path.stem}_run{number}.json"), number + 1
     return candidate

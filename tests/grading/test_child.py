@@ -203,6 +203,8 @@ def test_a_run_that_comes_with_the_repository_earns_nothing(honest, images, tmp_
     assert "predictions" in report()  # trained in a copy that was downloaded without git
     edit_record(tmp_path / "results" / name, lambda record: record["environment"].update(commit="a" * 40))
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert "comes with the repository" in report()["reason"]  # a downloaded copy inside another repository
+    subprocess.run(["git", "-C", str(tmp_path), "add", "-f", f"results/{HONEST['1.2.3']}.json"], check=True)
     assert "predictions" in report()  # git does not track it: the student has trained into results/
     subprocess.run(["git", "-C", str(tmp_path), "add", "-f", f"results/{name}"], check=True)
     assert "comes with the repository" in report()["reason"]

@@ -57,8 +57,13 @@ def test_grades_that_were_edited_are_kept(tmp_path: Path) -> None:
     written = (tmp_path / "grades.csv").read_bytes()
     (tmp_path / "grades.csv").write_bytes(written + b"a line of the teacher's\n")
     (note,) = write()
-    assert "grades-edited.csv" in note and (tmp_path / "grades.csv").read_bytes() == written
-    assert (tmp_path / "grades-edited.csv").read_bytes() == written + b"a line of the teacher's\n"
+    assert "grades-edited-1.csv" in note and (tmp_path / "grades.csv").read_bytes() == written
+    assert (tmp_path / "grades-edited-1.csv").read_bytes() == written + b"a line of the teacher's\n"
+    (tmp_path / "grades.csv").write_bytes(b"another edit")
+    assert "grades-edited-2.csv" in write()[0]
+    (tmp_path / ".grades.sha256").unlink()  # of a version that kept no digest
+    assert "grades-edited-3.csv" in write()[0]
+    assert (tmp_path / "grades-edited-1.csv").read_bytes() == written + b"a line of the teacher's\n"
 
 
 def test_lateness_and_overrides_are_in_every_output(graded: Path) -> None:

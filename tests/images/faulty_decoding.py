@@ -33,6 +33,15 @@ def slow_and_logged(log: Path) -> None:
     _before_each_image(act)
 
 
+def impatient(log: Path) -> None:
+    """Stops after each image, and writes its name to the log."""
+    def act(path: Path) -> None:
+        with log.open("a") as out:
+            out.write(f"{path.name}\n")
+    chunks.IMAGE_SECONDS = 0
+    _before_each_image(act)
+
+
 def hanging(log: Path) -> None:
     """Writes the process to the log, then decodes nothing for a minute."""
     def act(path: Path) -> None:

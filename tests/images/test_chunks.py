@@ -228,6 +228,29 @@ def test_a_slow_chunk_keeps_what_it_has_and_the_rest_follows(
     assert chunks._missing([None] * 100, []) == [range(64), range(64, 100)]
 
 
+def test_chunks_that_stop_half_way_give_the_bytes_of_serial_decoding(
+        pets: Path, tmp_path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    for file in pets.glob("*/*.png"):
+        Image.fromarray(random.integers(0, 256, (50, 40, 3), np.uint8)).save(file)
+    log = tmp_path / "log"
+    monkeypatch.setattr(chunks, "set_up_worker", partial(faulty_decoding.impatient, log))
+    dataset = load_folder(pets, tmp_path / "data")
+    assert dataset.sha256 == sha256_of(in_one_process(pets))
+    assert sorted(log.read_text().split()) == sorted(file.name for file in pets.glob("*/*.png"))  # each of them once
+
+
+def test_a_disk_that_does_not_answer_is_no_fault_of_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> str:
+        raise OSError(errno.ETIMEDOUT, "Connection timed out")
+
+    monkeypatch.setattr(chunks, "write_chunk", write)
+    with pytest.raises(RunError, match="Connection timed out; give the same command again"):
+        chunks.decode_chunk(0, [], 8, tmp_path)
+    (tmp_path / "listed.png").symlink_to("nowhere")  # is left out, as long as it is there
+    assert "No such file" in chunks.decode(tmp_path / "listed.png", 8)
+
+
 @pytest.mark.parametrize("set_up, words", [("cannot_start", "the processes that decode images failed"),
                                            ("full_disk", "No space left on device")])
 def test_processes_that_cannot_work_end_the_run_with_one_line(

@@ -89,19 +89,28 @@ def set_up_worker() -> None:
 def decode_chunk(first: int, files: list[Path], side: int, folder: Path) -> str:
     """Decode a chunk's images, or as many of them as half the time allows, and write their pixels.
 
-    Returns the line for the journal.  Raises OSError on a full disk.
+    Returns the line for the journal.  Raises OSError on a full disk, and RunError if the disk does not answer: a
+    TimeoutError would pass for that of the pool.
     """
     end, decoded = time.monotonic() + IMAGE_SECONDS / 2, list[Decoded]()
     for file in files:
         decoded.append(decode(file, side))
         if time.monotonic() > end:  # a slow network, say; the rest comes later
             break
-    return write_chunk(first, decoded, side, folder)
+    try:
+        return write_chunk(first, decoded, side, folder)
+    except TimeoutError as error:
+        raise RunError(f"{folder}: {error.strerror}; give the same command again") from None
 
 
 def raise_if_passing(file: Path, error: Exception) -> None:
-    """RunError where the fault is not the image's: of disk, network or machine, or the whole folder has gone."""
-    gone = isinstance(error, FileNotFoundError) and not file.is_symlink()  # the listing had found it
+    """RunError where the fault is not the image's: of disk, network or machine, or the file has gone meanwhile."""
+    gone = False
+    if isinstance(error, FileNotFoundError):  # a dead link, or a name that cannot be opened, is still listed
+        try:
+            gone = file.name not in os.listdir(file.parent)
+        except OSError:  # the whole folder
+            gone = True
     if gone or isinstance(error, OSError) and errorcode.get(error.errno or 0) in PASSING:
         raise RunError(f"{file}: {getattr(error, 'strerror', error)}; give the same command again") from None
 

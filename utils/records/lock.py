@@ -35,7 +35,10 @@ def held(path: Path, identity: str = "") -> Iterator[None]:
         lock = FileLock(file, timeout=0, mode=0o666 & mode, fallback_to_soft=False)
         lock.acquire()
     except Timeout:
-        name, _, theirs = holder.read_text().partition("\n") if holder.exists() else ("", "", "")
+        text = ""
+        with suppress(OSError):
+            text = holder.read_text()
+        name, _, theirs = text.partition("\n")
         if theirs and identity and theirs != identity:
             raise UsageError(f"{path.name} is the name of another run, on other images or from another encoder, that "
                              f"is being trained by {name}; give another --results-dir") from None
@@ -46,6 +49,7 @@ def held(path: Path, identity: str = "") -> Iterator[None]:
     try:
         with suppress(OSError):  # on a full disk the lock holds without the name of its holder
             holder.write_text(f"process {os.getpid()} on {platform.node()}, since {utc_now()}\n{identity}")
+            holder.chmod(0o666 & mode)  # whatever the umask: the next holder may be another user
         yield
     finally:
         with suppress(OSError):

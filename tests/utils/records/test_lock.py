@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,13 @@ def test_whoever_may_write_into_a_shared_folder_may_lock_its_runs(tmp_path: Path
         folder = tmp_path / name
         folder.mkdir()
         folder.chmod(mode)
-        with held(folder / "x.json"):
-            pass
+        umask = os.umask(0o077)
+        try:
+            with held(folder / "x.json"):
+                pass
+        finally:
+            os.umask(umask)
+        assert (folder / LOCKS / "x.holder").stat().st_mode & 0o777 == mode & 0o666
         assert (folder / LOCKS).stat().st_mode & 0o777 == mode & 0o777
         assert (folder / LOCKS / "x.lock").stat().st_mode & 0o777 == mode & 0o666
 
@@ -28,6 +34,7 @@ def test_the_holder_is_named_without_reading_the_locked_file(tmp_path: Path) -> 
         with pytest.raises(Held, match=r"is being trained by process \d+ on "), held(tmp_path / "x.json"):
             pass
         (tmp_path / LOCKS / "x.holder").unlink()
+        (tmp_path / LOCKS / "x.holder").mkdir()  # or whatever else cannot be read
         with pytest.raises(Held, match="is being trained by another process"), held(tmp_path / "x.json"):
             pass
 
