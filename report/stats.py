@@ -103,8 +103,7 @@ def short_names(curves: Sequence[Curve]) -> list[str]:
 def curve_name(row: Row, defaults: set[tuple[str, str, str]]) -> str:
     """What the points of one curve share: 'contrastive simclr, frozen', 'random initialisation, trained end to end'.
 
-    Only epochs may differ, which the table shows.  defaults: (task, method, recipe
-    hash) of the default rows.
+    Only epochs may differ, which the table shows.  defaults: (task, method, recipe hash) of the default rows.
     """
     fields, start = row.runs[0].record.recipe.fields, encoder_origin(row, defaults)
     if row.task == "control":
