@@ -1,32 +1,27 @@
 """The interactive explorer in the HTML report: each data set's test images as points, to look at one by one.
 
     explorer([("1.2.3 simclr, seed 0", loaded)])      # one fragment of HTML for all data sets
-    head()                                            # what it needs in the page's head: its styles
-    scripts()                                         # and at its end: its code, and Bokeh's
+    scripts()                                         # what it needs at the page's end: its code, and Bokeh's
 
-Bokeh draws the map and the controls; templates/explorer.js defines what the controls do.  Nothing is fetched.  Text of
-records enters the page as packed JSON and is shown as text only.  The same runs give the same bytes.
+Bokeh draws the map; templates/explorer.js defines what the controls do, and templates/explorer.css how they look.
+Nothing is fetched.  Text of records enters the page escaped or as packed JSON, and is shown as text only.  The same
+runs give the same bytes.
 """
 
 import base64
 import gzip
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bokeh.core.types import ID
 from bokeh.embed import json_item
-from bokeh.layouts import column, row
-from bokeh.models.callbacks import CustomJS
-from bokeh.models.css import InlineStyleSheet
 from bokeh.models.ranges import Range1d
 from bokeh.models.sources import ColumnDataSource
 from bokeh.models.tools import HoverTool, PanTool, ResetTool, TapTool, WheelZoomTool
-from bokeh.models.widgets.buttons import Button
-from bokeh.models.widgets.inputs import Select, Spinner
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 from markupsafe import Markup
@@ -57,14 +52,9 @@ THUMBNAIL = """<div style="width:3.5rem;height:3.5rem;image-rendering:pixelated;
 background-size:var(--{name}-size);background-position:@left% @top%"></div>"""
 
 
-def head() -> Markup:
-    """The explorer's styles."""
-    return Markup(f"<style>\n{(TEMPLATES / 'explorer.css').read_text(encoding='utf-8')}</style>")
-
-
 def scripts() -> Markup:
-    """The explorer's code, and Bokeh's (core and widgets), compressed, which runs when an explorer comes into view."""
-    resources = Resources(mode="inline", components=["bokeh", "bokeh-widgets"], minified=True, log_level="warn")
+    """The explorer's code, and Bokeh's, compressed, which runs when an explorer comes into view."""
+    resources = Resources(mode="inline", components=["bokeh"], minified=True, log_level="warn")
     own = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
     bokeh = packed("\n".join(resources.js_raw))
     return Markup(f'<script type="text/plain" id="bokeh-code">{bokeh}</script>\n<script>\n{own}\n</script>')
@@ -101,7 +91,7 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
     small = max(record.data.image_shape[1:]) <= MOST_PIXELS
     images = next((run.arrays["map_images"] for _, run in shown if small and "map_images" in run.arrays), None)
     facts = _facts(shown[0][1], images is not None)
-    facts["item"] = _with_own_ids(json_item(_layout(name, shown, facts), target=ID(f"{name}-map")), name)
+    facts["item"] = _with_own_ids(json_item(_map(name, shown, facts["images"]), target=ID(f"{name}-map")), name)
     # a custom property of the whole page, so that the tooltips at its end inherit it
     sheet = Markup("") if images is None else Markup(
         "<style>:root {{ --{0}: url({1}); --{0}-size: {2}% {3}%; }}\n"
@@ -114,7 +104,8 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
         "<p>{about}</p>\n"
         "<noscript><p>This part needs JavaScript. The static maps of each run show the same points.</p></noscript>\n"
         '<div class="explorer-body" hidden>\n'
-        '<div class="explorer-map" id="{name}-map" role="group" aria-label="{heading}: map and controls"></div>\n'
+        '<div class="explorer-map" role="group" aria-label="{heading}: map and controls">\n'
+        '<div class="explorer-controls">\n{controls}</div>\n<div id="{name}-map"></div></div>\n'
         '<ul class="explorer-legend" aria-label="Colours"></ul>\n'
         '<div class="explorer-side"><div class="explorer-image" aria-hidden="true"></div>\n'
         '<p class="explorer-said" role="status" aria-live="polite"></p>\n'
@@ -122,7 +113,8 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
         "</div>\n"
         '<script type="text/plain" class="explorer-facts">{facts}</script>\n'
         "</section>").format(
-            name=name, heading=heading, facts=packed(json.dumps(facts, separators=(",", ":"), allow_nan=False)),
+            name=name, heading=heading, controls=_controls(shown, facts),
+            facts=packed(json.dumps(facts, separators=(",", ":"), allow_nan=False)),
             about=f"{show.count(facts['count'])} of {show.count(record.data.size('test'))} test images, each a point. "
                   f"Point at one to see it. Click it, or enter its number, to see its nearest neighbours in the "
                   f"latent. Click a point to zoom with the wheel.{left_out}")
@@ -171,65 +163,32 @@ def sheet_of(images: np.ndarray) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _layout(name: str, group: list[Titled], facts: dict[str, Any]) -> Any:
-    """The controls and the map below them, as one model of Bokeh.  The page fills the map from `store`."""
-    empty: list[float] = []
-    drawn = ColumnDataSource({key: empty for key in ("x", "y", "colour", "alpha", "size", "truth", "guess", "number",
-                                                     "left", "top")})
-    rings = ColumnDataSource({key: empty for key in ("x", "y", "size")})
-    controls = _controls(group, facts)
-
-    def on(code: str) -> CustomJS:
-        return CustomJS(code=f'explorer.{code}("{name}");')
-
-    for key, code in (("run", "change"), ("map", "change"), ("colour", "redraw"), ("only", "redraw"),
-                      ("number", "choose")):
-        controls[key].js_on_change("value", on(code))
-    for key in ("before", "next"):
-        controls[key].js_on_event("button_click", on(key))
-    drawn.selected.js_on_change("indices", on("tap"))
-    map_models = _map(drawn, rings, THUMBNAIL.format(name=name) if facts["images"] else "")
-    # where explorer.js finds the models by name
-    models = {**controls, **map_models, "store": ColumnDataSource(dict(_columns(group))), "drawn": drawn,
-              "rings": rings}
-    style = {"flex-wrap": "wrap", "gap": "0 .6rem"}
-    return column(row(*(controls[key] for key in ("run", "map", "colour", "only")), styles=style,
-                      sizing_mode="stretch_width"),
-                  row(*(controls[key] for key in ("number", "before", "next")), styles=style | {"align-items": "end"},
-                      sizing_mode="stretch_width"),
-                  map_models["plot"], sizing_mode="stretch_width", tags=[models])
-
-
-def _controls(group: list[Titled], facts: dict[str, Any]) -> dict[str, Any]:
-    """Native inputs, each with its label, for use by keyboard.  Values are indices, never a record's text."""
-    # in shadow roots, which the page's rules do not reach, but its custom properties do
-    look = InlineStyleSheet(css=(TEMPLATES / "explorer_controls.css").read_text(encoding="utf-8"))
-    titles = show.distinct([show.plain(title) for title, _ in group], 80)  # Bokeh identifies options by their text
-    maps = [(key, title) for key, (title, _) in MAPS.items()]
+def _controls(group: list[Titled], facts: dict[str, Any]) -> Markup:
+    """Inputs with their labels.  Their values are numbers and fixed words, never a record's text."""
     present = np.unique(group[0][1].arrays["test_labels"][group[0][1].arrays["map_index"]]).tolist()
-    names = show.distinct(["all classes", *(facts["classes"][label] for label in present)], 50)
-    classes = list(zip(["all", *map(str, present)], names, strict=True))
-    colours = [("truth", "true class"), ("guess", "predicted class"), ("wrong", "right or wrong")]
-
-    def select(title: str, options: Sequence[tuple[str, str]], basis: str = "8rem") -> Select:
-        listed: list[str | tuple[Any, str]] = [*options]
-        return Select(title=title, options=listed, value=options[0][0], stylesheets=[look], margin=(0, 0, 8, 0),
-                      styles={"flex": f"1 1 {basis}", "min-width": "0"})
-
-    def button(label: str) -> Button:
-        return Button(label=label, stylesheets=[look], margin=(0, 0, 8, 0), width=None)
-
-    number = Spinner(title="Image number", low=1, high=facts["count"], step=1, value=1, mode="int", stylesheets=[look],
-                     margin=(0, 0, 8, 0), width=90)
-    return {"run": select("Run", [(str(i), title) for i, title in enumerate(titles)], "100%"),
-            "map": select("Map", maps, "11rem"), "colour": select("Colour", colours), "only": select("Show", classes),
-            "number": number, "before": button("Previous wrong"), "next": button("Next wrong")}
+    selects = {
+        ("run", "Run"): enumerate(show.distinct([show.plain(title) for title, _ in group], 80)),
+        ("map", "Map"): [(key, title) for key, (title, _) in MAPS.items()],
+        ("colour", "Colour"): [("truth", "true class"), ("guess", "predicted class"), ("wrong", "right or wrong")],
+        ("only", "Show"): [("all", "all classes"), *((label, facts["classes"][label]) for label in present)]}
+    option = Markup('<option value="{}">{}</option>')
+    return Markup("").join(
+        Markup('<label>{}<select name="{}">{}</select></label>\n').format(
+            label, name, Markup("").join(option.format(*one) for one in options))
+        for (name, label), options in selects.items()) + Markup(
+            '<label>Image number<input name="number" type="number" min="1" max="{}" value="1"></label>\n'
+            '<button type="button" name="before">Previous wrong</button>\n'
+            '<button type="button" name="next">Next wrong</button>\n').format(facts["count"])
 
 
-def _map(drawn: ColumnDataSource, rings: ColumnDataSource, thumbnail: str) -> dict[str, Any]:
-    """The map and the parts of it that the page sets: the tools for wheel and drag, and the rings' glyph."""
+def _map(name: str, group: list[Titled], images: bool) -> figure:
+    """The map, empty; its tags have what explorer.js fills it from, and the parts of it that explorer.js sets."""
+    drawn = ColumnDataSource({key: [] for key in ("x", "y", "colour", "alpha", "size", "truth", "guess", "number",
+                                                  "left", "top")})
+    rings = ColumnDataSource({key: [] for key in ("x", "y", "size")})
     wheel, pan, tap = WheelZoomTool(), PanTool(), TapTool(visible=False)
-    hover = HoverTool(tooltips=TOOLTIP.format(image=thumbnail), limit=1, attachment="horizontal", visible=False)
+    tooltip = TOOLTIP.format(image=THUMBNAIL.format(name=name) if images else "")
+    hover = HoverTool(tooltips=tooltip, limit=1, attachment="horizontal", visible=False)
     plot = figure(tools=[pan, wheel, ResetTool(), hover, tap], active_drag=pan, active_scroll=None,
                   x_range=Range1d(start=-0.03 * STEPS, end=1.03 * STEPS),
                   y_range=Range1d(start=-0.03 * STEPS, end=1.03 * STEPS),
@@ -241,7 +200,9 @@ def _map(drawn: ColumnDataSource, rings: ColumnDataSource, thumbnail: str) -> di
     dots.selection_glyph = dots.nonselection_glyph = None  # rings show what is chosen
     hover.renderers = tap.renderers = [dots]
     ring = plot.scatter("x", "y", source=rings, size="size", fill_color=None, line_color=MUTED, line_width=2)
-    return {"plot": plot, "wheel": wheel, "pan": pan, "ring": ring.glyph}
+    plot.tags = [{"wheel": wheel, "pan": pan, "ring": ring.glyph, "drawn": drawn, "rings": rings,
+                  "store": ColumnDataSource(dict(_columns(group)))}]
+    return plot
 
 
 def _with_own_ids(item: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from matplotlib.ft2font import FT2Font
 
 from report import show
 from report.drawing import INK, Drawing, inline_svg
-from report.explorer import explorer, head, scripts
+from report.explorer import explorer, scripts
 from report.load import Loaded, Rejected, load_results
 from report.page_content import PREFIX, make_page
 from report.summary import Results, dataset_name, row_name, summarise
@@ -58,7 +58,7 @@ def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Mark
     formulas = draw_equations([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
     template = environment.get_template("report.html.j2")
     given = {"page": page, "images": images, "formulas": formulas, "numbers": {}, "contents": [], "explore": explore,
-             "head": head() if explore else NONE, "scripts": scripts() if explore else NONE, "plural": show.plural}
+             "scripts": scripts() if explore else NONE, "plural": show.plural}
     template.render(given)  # finds the sections and the numbers of tables, which text above them refers to
     return template.render(given).encode()
 

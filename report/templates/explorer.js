@@ -1,8 +1,8 @@
-// What the controls of the interactive explorer do.  report/explorer.py makes them, with Bokeh, and the facts.
+// What the controls of the interactive explorer do.  report/explorer.py makes them, the map, with Bokeh, and the facts.
 // Text of records is only ever set as textContent.
 "use strict";
 const explorer = (() => {
-  const all = {}; // section's id -> {facts, models, section}
+  const all = {}; // section's id -> {facts, models, controls, section}
   let loading; // the promise of load()
 
   // Each explorer is embedded when it is about to come into view, since Bokeh takes the better part of a second.
@@ -35,13 +35,19 @@ const explorer = (() => {
     await (loading ??= load());
     const facts = JSON.parse(await unpack(section.querySelector(".explorer-facts")));
     section.querySelector(".explorer-body").hidden = false;
-    const views = await Bokeh.embed.embed_item(facts.item);
-    const [models] = [...views][0].model.tags;
-    all[section.id] = {facts, models, section};
+    const [{model: plot}] = await Bokeh.embed.embed_item(facts.item), models = {plot, ...plot.tags[0]};
+    const controls = Object.fromEntries(Array.from(section.querySelectorAll("[name]"), (input) => [input.name, input]));
+    const one = all[section.id] = {facts, models, controls, section};
     const touch = matchMedia("(pointer: coarse)").matches;
     if (touch) models.pan.active = false; // a finger scrolls the page, until the tool is chosen
-    ink(all[section.id]);
-    redraw(section.id);
+    controls.run.onchange = controls.map.onchange = () => change(one);
+    controls.colour.onchange = controls.only.onchange = () => redraw(one);
+    controls.number.onchange = () => choose(one);
+    controls.before.onclick = () => walk(one, -1);
+    controls.next.onclick = () => walk(one, 1);
+    models.drawn.selected.properties.indices.change.connect(() => tap(one));
+    ink(one);
+    redraw(one);
     document.documentElement.dataset.explorers = Object.values(all).filter(Boolean).length;
   }
 
@@ -51,17 +57,16 @@ const explorer = (() => {
   }
 
   // Another run or map: all of it is shown.
-  function change(id) {
-    all[id].models.plot.reset.emit();
-    redraw(id);
+  function change(one) {
+    one.models.plot.reset.emit();
+    redraw(one);
   }
 
   // Fill the map from the chosen run, map and colours.
-  function redraw(id) {
-    const {facts, models} = all[id];
-    const run = models.run.value, shared = models.map.value.startsWith("pixel");
-    const data = models.store.data, place = shared ? models.map.value : `${run} ${models.map.value}`;
-    const guess = data[`${run} guess`], only = models.only.value, colour = models.colour.value;
+  function redraw(one) {
+    const {facts, models, controls} = one, {data} = models.store;
+    const [run, map, colour, only] = ["run", "map", "colour", "only"].map((name) => controls[name].value);
+    const place = map.startsWith("pixel") ? map : `${run} ${map}`, guess = data[`${run} guess`];
     const columns = {x: data[`${place} x`], y: data[`${place} y`]};
     const each = (column) => Array.from({length: facts.count}, (_, i) => column(i));
     const wrong = (i) => data.label[i] !== guess[i];
@@ -76,8 +81,8 @@ const explorer = (() => {
     columns.alpha = each((i) => !inside(i) ? 0.08 : colour === "wrong" && !wrong(i) ? 0.5 : 0.85);
     columns.size = each((i) => colour === "wrong" && wrong(i) ? 8 : 6);
     models.drawn.data = columns;
-    legend(all[id], colour);
-    choose(id);
+    legend(one, colour);
+    choose(one);
   }
 
   // The colours' meaning, below the map.
@@ -93,10 +98,11 @@ const explorer = (() => {
   }
 
   // Show the image whose number is entered, and its neighbours: as rings, as pictures and in words.
-  function choose(id) {
-    const {facts, models, section} = all[id];
-    const {data} = models.store, run = models.run.value, i = models.number.value - 1;
-    if (!(i >= 0 && i < facts.count)) return; // the field is empty
+  function choose(one) {
+    const {facts, models, controls, section} = one, {data} = models.store, run = controls.run.value;
+    if (!controls.number.value) return;
+    const i = Math.min(facts.count, Math.max(1, Math.round(controls.number.value))) - 1;
+    controls.number.value = i + 1;
     const table = data[`${run} near`], width = table.length / facts.count;
     const near = Array.from(table.slice(i * width, (i + 1) * width));
     const points = [i, ...near], {x, y} = models.drawn.data;
@@ -111,17 +117,23 @@ const explorer = (() => {
     section.querySelector(".explorer-near-title").textContent =
       `Nearest by cosine of the latents, nearest first; ${alike} of ${near.length} are of its true class:`;
     picture(section.querySelector(".explorer-image"), facts, i);
-    neighbours(all[id], near);
+    neighbours(one, near);
+  }
+
+  // Choose an image by its place.
+  function go(one, i) {
+    one.controls.number.value = i + 1;
+    choose(one);
   }
 
   // A button for each neighbour; the buttons stay, so that the keyboard's focus does.
-  function neighbours({facts, models, section}, near) {
-    const list = section.querySelector(".explorer-near");
+  function neighbours(one, near) {
+    const {facts, models, section} = one, list = section.querySelector(".explorer-near");
     while (list.children.length < near.length) {
       const item = document.createElement("li"), button = document.createElement("button");
       button.append(document.createElement("span"), document.createElement("small"));
       button.type = "button";
-      button.addEventListener("click", () => { models.number.value = Number(button.value); });
+      button.addEventListener("click", () => go(one, button.value - 1));
       item.append(button);
       list.append(item);
     }
@@ -148,27 +160,24 @@ const explorer = (() => {
   }
 
   // A point was clicked or touched.
-  function tap(id) {
-    const {models} = all[id], [i] = models.drawn.selected.indices;
+  function tap(one) {
+    const {models} = one, [i] = models.drawn.selected.indices;
     if (i === undefined) return;
     models.wheel.active = true; // before, the wheel scrolls the page
-    models.number.value = i + 1;
+    go(one, i);
   }
 
   // Go to the next (step 1) or previous (step -1) image whose class is predicted wrong, among the classes shown.
-  function walk(id, step) {
-    const {facts, models, section} = all[id], {data} = models.store;
-    const guess = data[`${models.run.value} guess`], only = models.only.value;
+  function walk(one, step) {
+    const {facts, models, controls, section} = one, {data} = models.store;
+    const guess = data[`${controls.run.value} guess`], only = controls.only.value;
     for (let k = 1; k <= facts.count; k++) {
-      const i = (models.number.value - 1 + step * k + 2 * facts.count) % facts.count;
-      if (data.label[i] !== guess[i] && (only === "all" || data.label[i] === Number(only))) {
-        models.number.value = i + 1;
-        return;
-      }
+      const i = (controls.number.value - 1 + step * k + 2 * facts.count) % facts.count;
+      if (data.label[i] !== guess[i] && (only === "all" || data.label[i] === Number(only))) return go(one, i);
     }
     section.querySelector(".explorer-said").textContent = "None of the images shown is predicted wrong.";
   }
 
   start();
-  return {open, change, redraw, choose, tap, next: (id) => walk(id, 1), before: (id) => walk(id, -1), all};
+  return {open, all};
 })();

@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import json
 import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 
 from report import show
 from report.drawing import ORANGE
-from report.explorer import explorer, head, scripts
+from report.explorer import TEMPLATES, explorer, scripts
 from report.load import Loaded
+from report.pictures import MAPS
 from tests.browser import browse
 from tests.factory import make_record
 from utils.files import sha256_file
@@ -61,7 +63,8 @@ class Outline(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.tags.append((tag, dict(attrs)))
-        self.open.append(tag)
+        if tag != "input":  # which has no end
+            self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -87,8 +90,10 @@ def test_each_data_set_has_one_section_without_addresses(runs: list) -> None:
     assert len(ids) == len(set(ids))
     for _, attributes in outline.tags:
         assert not {"src", "href", "onload", "onerror"} & set(attributes)
-    assert {tag for tag, _ in outline.tags} == {"style", "section", "h3", "p", "noscript", "div", "ul", "ol", "script"}
-    assert re.findall(r"url\((?!data:image/webp;base64,)", re.sub(r"<script.*?</script>", "", html, flags=re.S)) == []
+    assert {tag for tag, _ in outline.tags} == {"style", "section", "h3", "p", "noscript", "div", "ul", "ol", "script",
+                                              "label", "select", "option", "input", "button"}
+    styled = re.sub(r"<(script|option).*?</\1>", "", html, flags=re.S)
+    assert re.findall(r"url\((?!data:image/webp;base64,)", styled) == []
 
 
 def test_runs_without_thumbnails_show_no_images(runs: list) -> None:
@@ -103,17 +108,20 @@ def unpacked(html: str) -> list[str]:
     return [gzip.decompress(base64.b64decode(one)).decode() for one in packed]
 
 
-def test_text_of_a_record_stays_inside_packed_json(runs: list) -> None:
+def test_text_of_a_record_is_escaped_or_inside_packed_json(runs: list) -> None:
     html = str(explorer(runs))
     assert len(unpacked(html)) == html.count("<script") == 3
     facts = json.loads(unpacked(html)[2])
     assert facts["classes"][0] == HOSTILE[0] and "\u202e" not in "".join(facts["classes"])
+    options = [(value, unescape(text)) for value, text in re.findall(r'<option value="(.*?)">(.*?)</option>', html)]
+    assert ("0", HOSTILE[0]) in options and ("0", HOSTILE[1]) in options  # a class and a run
+    assert {value for value, _ in options} <= {*map(str, range(10)), *MAPS, "truth", "guess", "wrong", "all"}
 
 
 def test_the_scripts_hold_bokeh_as_text_and_fetch_nothing() -> None:
-    outline = Outline(re.sub(r"(?s)(<script[^>]*>).*?(</script>)", r"\1\2", str(head() + scripts())))
+    outline = Outline(re.sub(r"(?s)(<script[^>]*>).*?(</script>)", r"\1\2", str(scripts())))
     bokeh = {"type": "text/plain", "id": "bokeh-code"}  # not compiled before an explorer comes into view
-    assert outline.tags == [("style", {}), ("script", bokeh), ("script", {})]
+    assert outline.tags == [("script", bokeh), ("script", {})]
     assert len(scripts()) < 700_000
 
 
@@ -151,8 +159,8 @@ function* deep(root, selector) {
   }
 }
 function seen(id) {
-  const {models, section} = explorer.all[id], near = [...section.querySelectorAll(".explorer-near li")];
-  return {number: models.number.value, said: section.querySelector(".explorer-said").textContent,
+  const {models, controls, section} = explorer.all[id], near = [...section.querySelectorAll(".explorer-near li")];
+  return {number: Number(controls.number.value), said: section.querySelector(".explorer-said").textContent,
           near: near.filter((item) => !item.hidden).map((item) => item.firstChild.value - 1),
           names: near.filter((item) => !item.hidden).map((item) => item.textContent),
           image: section.querySelector(".explorer-image").style.backgroundPosition, rings: models.rings.data.x.length,
@@ -182,27 +190,30 @@ async function drive() {
   found.started = Object.keys(explorer.all); // those in view
   await Promise.all([...document.querySelectorAll(".explorer")].map(explorer.open));
   await wait(500);
-  const m = explorer.all["explorer-1"].models, steps = found.steps;
+  const {models, controls} = explorer.all["explorer-1"], steps = found.steps;
   const keep = async (name, id = "explorer-1") => { await wait(); steps[name] = seen(id); };
+  const set = (name, value) => { // as a user does
+    controls[name].value = value;
+    controls[name].dispatchEvent(new Event("change"));
+  };
   await keep("start");
-  m.drawn.selected.indices = [7];
+  models.drawn.selected.indices = [7];
   await keep("tapped");
-  m.number.value = 33;
+  set("number", 999);
+  await keep("beyond");
+  set("number", 33);
   await keep("entered");
-  const buttons = [...deep(explorer.all["explorer-1"].section, "button.bk-btn")];
-  buttons[1].click();
+  controls.next.click();
   await keep("next");
-  buttons[0].click();
+  controls.before.click();
   await keep("before");
-  m.colour.value = "wrong";
+  set("colour", "wrong");
   await keep("wrong");
-  m.only.value = "3";
+  set("only", "3");
   await keep("only");
-  m.map.value = "map_pca";
+  set("map", "map_pca");
   await keep("pca");
-  const [select] = deep(explorer.all["explorer-1"].section, "select");
-  select.selectedIndex = 1; // as a keyboard does
-  select.dispatchEvent(new Event("change"));
+  set("run", "1");
   await keep("second");
   await keep("bad", "explorer-3");
   await hover("explorer-3", 1); // whose class is an <img> with a script
@@ -218,7 +229,7 @@ document.addEventListener("DOMContentLoaded", async () => {
   document.getElementById("found").textContent = JSON.stringify(found);
 });
 """
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 @pytest.fixture(scope="session")
@@ -227,8 +238,8 @@ def found(runs: list, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     folder = tmp_path_factory.mktemp("browser")
     (folder / "page.html").write_text(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><script>{DRIVER}</script>{head()}'
-        '<style>.explorer {margin-bottom: 3000px}</style></head>'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><script>{DRIVER}</script>'
+        f'<style>{(TEMPLATES / "explorer.css").read_text()} .explorer {{margin-bottom: 3000px}}</style></head>'
         f'<body style="margin: 0; width: 350px">{explorer(runs)}<pre id="found"></pre>{scripts()}'
         "</body></html>", encoding="utf-8")
     dom = browse(folder / "page.html", budget=30_000)
@@ -239,7 +250,7 @@ def found(runs: list, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
 
 def test_a_browser_draws_without_errors_and_fetches_nothing(found: dict) -> None:
     assert found["errors"] == [] and found["fetched"] == []
-    assert found["canvases"] >= 3 and len(found["steps"]) == 10
+    assert found["canvases"] >= 3 and len(found["steps"]) == 11
     assert found["started"] == ["explorer-1"]  # the others wait until they come into view
     assert max(found["widths"]) <= 350  # as wide as a phone: nothing overflows
 
@@ -292,6 +303,8 @@ def test_the_number_and_the_buttons_choose_images_without_a_mouse(runs: list, fo
     truth, guess = places(runs[0][1])
     wrong = np.flatnonzero(truth != guess)
     assert found["steps"]["entered"]["said"].startswith("Image 33 of 300 ")
+    beyond = found["steps"]["beyond"]
+    assert beyond["said"].startswith("Image 300 of 300 ") and beyond["number"] == 300
     following = int(wrong[wrong > 32][0])
     assert found["steps"]["next"]["number"] == following + 1 and ", wrong." in found["steps"]["next"]["said"]
     assert found["steps"]["before"]["number"] == int(wrong[wrong < following][-1]) + 1
