@@ -105,7 +105,7 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
         "<noscript><p>This part needs JavaScript. The static maps of each run show the same points.</p></noscript>\n"
         '<div class="explorer-body" hidden>\n'
         '<div class="explorer-map" role="group" aria-label="{heading}: map and controls">\n'
-        '<div class="explorer-controls">\n{controls}</div>\n<div id="{name}-map"></div></div>\n'
+        '{controls}<div id="{name}-map"></div></div>\n'
         '<ul class="explorer-legend" aria-label="Colours"></ul>\n'
         '<div class="explorer-side"><div class="explorer-image" aria-hidden="true"></div>\n'
         '<p class="explorer-said" role="status" aria-live="polite"></p>\n'
@@ -164,7 +164,7 @@ def sheet_of(images: np.ndarray) -> str:
 
 
 def _controls(group: list[Titled], facts: dict[str, Any]) -> Markup:
-    """Inputs with their labels.  Their values are numbers and fixed words, never a record's text."""
+    """Two lines of inputs with their labels.  Their values are numbers and fixed words, never a record's text."""
     present = np.unique(group[0][1].arrays["test_labels"][group[0][1].arrays["map_index"]]).tolist()
     selects = {
         ("run", "Run"): enumerate(show.distinct([show.plain(title) for title, _ in group], 80)),
@@ -172,13 +172,14 @@ def _controls(group: list[Titled], facts: dict[str, Any]) -> Markup:
         ("colour", "Colour"): [("truth", "true class"), ("guess", "predicted class"), ("wrong", "right or wrong")],
         ("only", "Show"): [("all", "all classes"), *((label, facts["classes"][label]) for label in present)]}
     option = Markup('<option value="{}">{}</option>')
-    return Markup("").join(
-        Markup('<label>{}<select name="{}">{}</select></label>\n').format(
-            label, name, Markup("").join(option.format(*one) for one in options))
-        for (name, label), options in selects.items()) + Markup(
-            '<label>Image number<input name="number" type="number" min="1" max="{}" value="1"></label>\n'
-            '<button type="button" name="before">Previous wrong</button>\n'
-            '<button type="button" name="next">Next wrong</button>\n').format(facts["count"])
+    select = Markup('<label>{}<select name="{}">{}</select></label>\n')
+    return Markup(
+        '<div class="explorer-controls">\n{}</div>\n<div class="explorer-controls">\n'
+        '<label>Image number<input name="number" type="number" min="1" max="{}" value="1"></label>\n'
+        '<button type="button" name="before">Previous wrong</button>\n'
+        '<button type="button" name="next">Next wrong</button>\n</div>\n').format(Markup("").join(
+            select.format(label, name, Markup("").join(option.format(*one) for one in options))
+            for (name, label), options in selects.items()), facts["count"])
 
 
 def _map(name: str, group: list[Titled], images: bool) -> figure:
