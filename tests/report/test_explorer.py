@@ -122,7 +122,7 @@ def test_the_scripts_hold_bokeh_as_text_and_fetch_nothing() -> None:
     outline = Outline(re.sub(r"(?s)(<script[^>]*>).*?(</script>)", r"\1\2", str(scripts())))
     bokeh = {"type": "text/plain", "id": "bokeh-code"}  # not compiled before an explorer comes into view
     assert outline.tags == [("script", bokeh), ("script", {})]
-    assert len(scripts()) < 700_000
+    assert len(scripts()) < 500_000
 
 
 def test_runs_with_other_test_images_get_an_explorer_of_their_own(runs: list) -> None:
