@@ -61,8 +61,10 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
     learned = [row for row in rows if row.task != "control"]
     found = which("The most accurate learned latent is that of", [(dataset, leaders(learned), "")] if learned else [])
-    notes = reading("lines are Wilson 95 % intervals, small circles single seeds, orange ticks references", *dashed,
-                    *off_scale(edge))
+    marks = [("small circles single seeds", any(len(row.runs) > 1 for row in rows if row not in edge)),
+             ("orange ticks references", any(line.reference is not None for line in lines))]
+    marked = ", ".join(["lines are Wilson 95 % intervals", *(words for words, drawn in marks if drawn)])
+    notes = reading(marked, *dashed, *off_scale(edge))
     return Drawing(save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
                    f"{found} {notes}".lstrip())
 
@@ -182,8 +184,8 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
     for name, (_, _, field) in SCORES.items():
         best = max(getattr(row, field) for row in rows)
         first = [row.label for row in rows if getattr(row, field) == best]
-        words.append(f"{show.listing(first)} by {name} ({show.percent(best)} %)")
-    found = f"Of {len(rows)} methods on {dataset_name(dataset)}, the most accurate is {show.listing(words)}."
+        words.append(f"by {name}: {show.listing(first)} ({show.percent(best)} %)")
+    found = f"The most accurate of {len(rows)} methods on {dataset_name(dataset)}, {'; '.join(words)}."
     notes = ["where labels trained the encoder, the classifier is the one that was trained with it"
              ] if rows[0].task == "1.2.2" else []
     return Drawing(save(figure), found,
@@ -213,11 +215,13 @@ def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
     axes.set_xlabel("labels used (%)")
     axes.grid(axis="y")
     drawing.legend_below(figure, axes)
+    several = any(len(row.runs) > 1 for curve in found for _, row in curve.points)
+    seeds = ", small markers single seeds" if several else ""
     words = [f"{curve.name} " + " and ".join(
         f"{show.percent(row.accuracy)} % with {100 * share:g} % of the labels"
         for share, row in (curve.points[0], curve.points[-1])) for curve in found]
     return Drawing(save(figure), f"{dataset_name(dataset)}: {'; '.join(words)}.",
-                   f"{ranking(dataset, found)} Lines are Wilson 95 % intervals, small markers single seeds.")
+                   f"{ranking(dataset, found)} Lines are Wilson 95 % intervals{seeds}.")
 
 
 @styled
@@ -357,7 +361,7 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     first = [show.plain(name) for name in names if hardest[name] == times > 0]
     compared = show.plural(len(spans), "method")
     text = f"{dataset_name(dataset)}: " + (
-        f"the hardest class is {first[0]} for {times} of {compared}." if len(first) == 1 else
+        f"class {first[0]} is the hardest for {times} of {compared}." if len(first) == 1 else
         f"no class is the hardest for more than {times} of {compared}.")
     notes = [f"classes are sorted by their mean over methods, from {show.plain(names[0])} to {show.plain(names[-1])}",
              "lines are Wilson 95 % intervals of the best row of each task, small dots all rows", *off_scale(edge)]
@@ -410,7 +414,7 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
         return None
     figure, axes = drawing.narrow(f"{dataset_name(dataset)}: uniformity (low is even)", 190)
     for x, y, row in sorted(found, key=lambda one: one[2].task != "control"):  # a control never hides a learned row
-        axes.plot([x], [y], "o", color=dot_colour(row), markersize=5)
+        axes.plot([x], [y], "D" if row.older_views else "o", color=dot_colour(row), markersize=5)
         if len(row.runs) > 1:
             seeds = [[run.record.metrics[score].value for run in row.runs] for score in scores]
             axes.plot(*seeds, "o", color=dot_colour(row), markersize=2.6, markerfacecolor="none", markeredgewidth=0.7)
@@ -423,12 +427,16 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     close = min((one for one in found if not one[2].older_views), key=itemgetter(0), default=None)
     text = (f"{dataset_name(dataset)}: {row_name(even[2])} spreads images most evenly (uniformity "
             f"{show.significant(even[1])})")
+    older = any(row.older_views for *_, row in found)
     if close:
-        among = "" if len(found) == sum(not row.older_views for *_, row in found) else " of those with today's views"
+        among = " among the dots" if older else ""
         text += (f", and {row_name(close[2])} brings two views of an image closest{among} (alignment "
                  f"{show.significant(close[0])})")
     text += "."
-    return Drawing(save(figure), text, f"{text} {reading(f'small circles are single seeds, {COLOURS}')}")
+    notes = ["diamonds are rows that were scored with weaker views, which lowers their alignment"] if older else []
+    several = any(len(row.runs) > 1 for *_, row in found)
+    dots = "small circles are single seeds, " * several + COLOURS
+    return Drawing(save(figure), text, f"{text} {reading(dots, *notes)}")
 
 
 @styled
@@ -469,7 +477,8 @@ def training_finding(rows: Sequence[Row], score: str) -> str:
         return "the highest validation accuracy is " + show.listing([
             f"{values.max():.2f} % in epoch {values.argmax() + 1} ({name})" for name, values in histories]) + "."
     rising = [name for name, values in histories if values.argmin() == 0]
-    words = [f"completes 95 % of its fall by epoch {(values <= 0.05).argmax() + 1} of {len(values)} ({name})"
+    falls = [f"{(values <= 0.05).argmax() + 1} of {len(values)} ({name})"
              for name, values in histories if name not in rising]
-    words += [f"is lowest after its first epoch ({name})" for name in rising]
-    return f"the validation loss {show.listing(words)}."
+    words = [f"completes 95 % of its fall by epoch {show.listing(falls)}"] * bool(falls)
+    words += [f"is lowest after its first epoch ({show.listing(rising)})"] * bool(rising)
+    return f"the validation loss {', and '.join(words)}."

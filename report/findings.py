@@ -10,25 +10,30 @@ from report.summary import Results, Row, by_dataset, dataset_name, method_name, 
 from training.tasks import TASKS
 
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
+Pairs = dict[str, list[stats.Pair]]  # by data set
+Curves = dict[str, list[stats.Curve]]
 LEVEL = "level with"
-UNBALANCED = 2.0  # times an equal share: where the largest class has more, guessing is no baseline
+SHOWN = 5e-5  # a smaller difference is 0.00 points
+UNBALANCED = 0.1  # above an equal share, or twice that share: a class so large makes guessing no baseline
+FEW = 10  # confused images: of fewer it is chance which pair is the first
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
 SIGNIFICANCE = ("A difference is called significant if McNemar's test with Holm's correction finds it for the lowest "
                 "seed that both rows have, and the mean over seeds agrees in direction. Other seeds may give another "
                 "verdict. Without a common seed, the 95 % intervals must not overlap.")
+MAPS = "A map of two dimensions loses much: kNN on the latent itself may rank the latents differently."
 
 
-def abstract(results: Results, curves: dict[str, list[stats.Curve]], rejected: list[Rejected]) -> list[str]:
+def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Rejected]) -> list[str]:
     """The best latents first; then what the references show, what labels and reconstruction cost, and the gaps."""
     if not results.rows:
         return ["There is no record of a complete run yet, so there is nothing to compare. The table gives the "
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
     groups = by_dataset(results.headline)
-    differ = [dataset_name(dataset) for dataset, rows in groups if reconstruction(dataset, rows)]
-    trade_off = (f"On {show.listing(differ)}, the autoencoder that reconstructs best does not have the best latent."
-                 if differ else "")
-    return [*best_latents(groups), coverage(results), *(few_labels(*one) for one in curves.items()),
+    apart = [dataset_name(dataset) for dataset, rows in groups if reconstruction(dataset, rows)]
+    trade_off = (f"On {show.listing(apart)}, the autoencoder that reconstructs best does not have the best latent."
+                 if apart else "")
+    return [*best_latents(groups, pairs), coverage(results), *(few_labels(*one) for one in curves.items()),
             *filter(None, [trade_off]), *left_out(results, rejected)]
 
 
@@ -51,18 +56,20 @@ def aim(results: Results) -> str:
 def coverage(results: Results) -> str:
     """How many results that the coursework asks for the records give, and how they compare with their references."""
     rows, asked = asked_rows(results), len(summary.REFERENCE)
-    over = sorted(row.difference for row in rows if row.difference is not None and row.difference > 0)
+    over = sorted(row.difference for row in rows if row.difference is not None and row.difference >= SHOWN)
     share = "all" if len(rows) == asked else f"{len(rows) or 'none'} of the"
     give = "gives" if len(results.counted) == 1 else "give"
+    tasks = show.listing(sorted({task for task, _ in summary.REFERENCE}))
+    on_datasets = show.listing([dataset_name(name) for name in dict.fromkeys(name for _, name in summary.REFERENCE)])
     text = (f"The {show.plural(len(results.counted), 'complete run')} {give} {share} {asked} results that the "
-            "coursework asks for")
+            f"coursework asks for (tasks {tasks} on {on_datasets})")
     if not rows:
         return f"{text}."
     by = f", by {f'{100 * over[0]:.2f} to ' if len(over) > 1 else ''}{points(over[-1])}" if over else ""
     beaten = "all" if len(over) == len(rows) > 1 else f"{len(over) or 'none'} of these"
     several = len(over) > 1
     text += f", and {beaten} {'exceed their references' if several else 'exceeds the reference'}{by}."
-    cheap = sum((row.control or 0) > (row.reference or 1) for row in rows)
+    cheap = sum((row.control or 0) - (row.reference or 1) >= SHOWN for row in rows)
     missing = show.listing([f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing])
     these = "this reference" if len(rows) == 1 else f"{cheap} of these {len(rows)} references"
     return (text + (f" The best control exceeds {these}{', too' * bool(over)}." if cheap else "")
@@ -94,19 +101,29 @@ def best_controls(rows: Sequence[Row]) -> list[Row]:
     return leaders(row for row in rows if row.task == "control")
 
 
-def best_latents(groups: Groups) -> list[str]:
+def best_latents(groups: Groups, pairs: Pairs) -> list[str]:
     """Each data set's best latents: learned without labels, with labels, and not learned."""
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
     said = [which("By test accuracy, the best latent learned without labels is that of",
                   [(dataset, best, partly(best)) for dataset, (best, _) in free.items() if best], chance(groups))]
-    said.append(which("Higher, but with fewer than three seeds:",
-                      [(dataset, ahead, "") for dataset, (_, ahead) in free.items() if ahead]))
+    said.append(which("Rows with fewer than three seeds that score higher than that:", [
+        (dataset, ahead, f", {distance(ahead[0], best[0])} {short_name(best[0]).removesuffix(' (hybrid)')}")
+        for dataset, (best, ahead) in free.items() if ahead]))
     said.append(which("The best control, a latent that was not learned, is", [
-        (dataset, best, f", {distance(best[0], top[0])} {short_name(top[0]).removesuffix(' (hybrid)')}" if top else "")
+        (dataset, best, to_learned(best[0], top, pairs[dataset]))
         for dataset, rows in groups for top in [free[dataset][0]] if (best := best_controls(rows))]))
     said.append(which("With all labels, the best is", [(dataset, best, "") for dataset, rows in groups
                                                        if (best := best_with_labels(rows))]))
     return [sentence for sentence in said if sentence]
+
+
+def to_learned(control: Row, learned: Sequence[Row], pairs: list[stats.Pair]) -> str:
+    """', 0.45 points below 1.2.3 simclr': a control next to the best latent that was learned without labels."""
+    if not learned:
+        return ""
+    apart = f", {distance(control, learned[0])} {short_name(learned[0]).removesuffix(' (hybrid)')}"
+    sure = distance(control, learned[0]) == LEVEL or differ(control, learned[0], pairs)
+    return apart if sure else f"{apart}, not significant"
 
 
 def which(what: str, found: Sequence[tuple[str, list[Row], str]], end: str = "") -> str:
@@ -120,10 +137,11 @@ def which(what: str, found: Sequence[tuple[str, list[Row], str]], end: str = "")
 
 
 def partly(rows: Sequence[Row]) -> str:
-    """', 48 of 128 dimensions learned' of one hybrid latent."""
+    """', 48 of 128 dimensions learned' of one hybrid latent; ', 1 seed' where there are fewer than three."""
     row, *others = rows
-    hybrid = not others and 0 < row.learned < row.latent_dim
-    return f", {row.learned} of {row.latent_dim} dimensions learned" if hybrid else ""
+    hybrid, seeds = not others and 0 < row.learned < row.latent_dim, min(len(one.runs) for one in rows)
+    return (f", {row.learned} of {row.latent_dim} dimensions learned" if hybrid else "") + (
+        f", {show.plural(seeds, 'seed')}" if seeds < 3 else "")
 
 
 def chance(groups: Groups) -> str:
@@ -133,7 +151,7 @@ def chance(groups: Groups) -> str:
     """
     counts = [rows[0].runs[0].record.data.class_counts["test"] for _, rows in groups]
     largest = [max(one) / max(1, sum(one)) for one in counts]
-    if all(share * len(one) < UNBALANCED for share, one in zip(largest, counts, strict=True)):
+    if all(share < 1 / len(one) + min(UNBALANCED, 1 / len(one)) for share, one in zip(largest, counts, strict=True)):
         return f"; guessing gives {100 / len(counts[0]):.3g} %" if len({len(one) for one in counts}) == 1 else ""
     return f"; always predicting the largest class gives {100 * largest[0]:.3g} %" if len(groups) == 1 else ""
 
@@ -151,22 +169,31 @@ def short_name(row: Row) -> str:
 def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
     """What a data set's lowest label fraction costs, and whether a learned encoder pays there: one sentence."""
     labels, ranked = fewest_labels(dataset, curves)
-    scratch = next((curve for curve in ranked if curve.name.startswith(SCRATCH)), None)
-    fine = next((curve for curve in ranked if "fine-tuned" in curve.name.split(", ")), None)
+    scratch = next((curve for curve in ranked if from_random_weights(curve.name)), None)
+    fine = next((curve for curve in ranked if fine_tuned(curve.name)), None)
     if not scratch or not fine:
         return ranking(dataset, curves)
     (_, few), (share, most), (_, tuned) = scratch.points[0], scratch.points[-1], fine.points[0]
     pairs = stats.mcnemar_pairs([tuned, few])
-    sure = exceeds(tuned, few, pairs) or exceeds(few, tuned, pairs)
-    test = "McNemar's test of this pair alone, one seed each" if pairs else "95 % interval"
+    sure = differ(tuned, few, pairs)
+    test = ("McNemar's test of this pair alone, one seed each" if pairs else
+            f"their 95 % intervals {'do not ' * sure}overlap")
     recipe = " of another recipe" if " recipe " in fine.name else ""
     chosen = ", with a recipe chosen on test images," if "‡" in tuned.mark else ""
-    apart = "too" if tuned.accuracy == few.accuracy else \
+    apart = "too" if distance(tuned, few) == LEVEL else \
         f"{distance(tuned, few)}, which is {'' if sure else 'not '}significant ({test})"
     more = "all" if share == 1 else f"{100 * share:g} %"
     return (f"{labels}, training from random weights for {epochs(few)} reaches {show.percent(few.accuracy)} % "
             f"({show.percent(most.accuracy)} % with {more}, for {epochs(most)}); fine-tuning a learned "
             f"encoder{recipe} for {epochs(tuned)}{chosen} reaches {show.percent(tuned.accuracy)} %, {apart}.")
+
+
+def from_random_weights(curve: str) -> bool:
+    return curve.startswith(SCRATCH)
+
+
+def fine_tuned(curve: str) -> bool:
+    return "fine-tuned" in curve.split(", ")
 
 
 def epochs(row: Row) -> str:
@@ -193,20 +220,23 @@ def fewest_labels(dataset: str, curves: Sequence[stats.Curve]) -> tuple[str, lis
     return f"With {100 * lowest:g} % of the labels of {dataset_name(dataset)}", ranked
 
 
-def discussion(results: Results, pairs: dict[str, list[stats.Pair]]) -> list[dict[str, str]]:
+def discussion(results: Results, pairs: Pairs, curves: Curves) -> list[dict[str, str]]:
     """Paragraphs with a title each, on what the records allow to say; none without rows."""
     groups = by_dataset(results.headline)
     shown = by_dataset(row for row in shown_rows(results) if row.task != "control")
     compared = [against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups]
+    separated = [clusters(dataset, rows) for dataset, rows in shown]
     alone = [dataset_name(dataset) for dataset, rows in groups if not best_controls(rows)]
     found = {
         "What was learned": [SIGNIFICANCE if any(compared) else "", *compared,
+                             *(rivals(dataset, rows, pairs[dataset]) for dataset, rows in groups),
                              f"On {show.listing(alone)} there is no control, so the records do not show how much of "
                              "the accuracy was learned." if alone else ""],
         "What the references show": [against_references(dataset, rows) for dataset, rows in groups],
-        "What labels are worth": [label_gap(dataset, rows, pairs[dataset]) for dataset, rows in groups],
+        "What labels are worth": [*(label_gap(dataset, rows, pairs[dataset]) for dataset, rows in groups),
+                                  *(by_fraction(*one) for one in curves.items())],
         "Reconstruction and separation": [reconstruction(dataset, rows) for dataset, rows in groups],
-        "Whether the classes separate": [clusters(dataset, rows) for dataset, rows in shown],
+        "Whether the classes separate": [*separated, MAPS if any(separated) else ""],
         "What is confused": [confusions(dataset, rows) for dataset, rows in shown],
     }
     texts = {title: " ".join(filter(None, sentences)) for title, sentences in found.items()}
@@ -222,16 +252,26 @@ def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) 
     over = [row_name(row) for row in learned if all(exceeds(row, control, pairs) for control in controls)]
     rest = [name for name in map(row_name, learned) if name not in over]
     named = f": {show.listing(over)}" if len(over) <= len(rest) else f": all except {show.listing(rest)}"
-    return (f"On {dataset_name(dataset)}, {len(over) or 'none'} of {show.plural(len(learned), 'learned latent')} "
-            f"{'are' if len(over) > 1 else 'is'} significantly more accurate than the best control, {names(controls)} "
+    who = f"the learned latent, {row_name(learned[0])}, is{'' if over else ' not'}" if len(learned) == 1 else (
+        f"{len(over) or 'none'} of {len(learned)} learned latents {'are' if len(over) > 1 else 'is'}")
+    return (f"On {dataset_name(dataset)}, {who} significantly more accurate than the best control, {names(controls)} "
             f"({show.percent(controls[0].accuracy)} %){named if over and rest else ''}.")
+
+
+def rivals(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
+    """Which latents learned without labels are not shown to be worse than the best of them."""
+    best, _ = best_without_labels(rows)
+    equal = [row for row in rows if row.labels == "none" and row.task != "control" and row not in best
+             and not exceeds(best[0], row, pairs)]
+    return (f"On {dataset_name(dataset)}, {names(best)}, the best latent learned without labels, is not shown to be "
+            f"more accurate than {names(equal)}.") if len(best) == 1 and equal else ""
 
 
 def against_references(dataset: str, rows: Sequence[Row]) -> str:
     """Which references the best control exceeds, so that exceeding them does not show that something was learned."""
     controls = best_controls(rows)
     above = [f"{task} ({show.percent(value)} %)" for (task, name), value in summary.REFERENCE.items()
-             if name == dataset and controls and controls[0].accuracy > value]
+             if name == dataset and controls and controls[0].accuracy - value >= SHOWN]
     of, it = ("references of", "them") if len(above) > 1 else ("reference of", "it")
     return (f"On {dataset_name(dataset)}, the best control ({names(controls)}, {show.percent(controls[0].accuracy)} %) "
             f"exceeds the {of} {show.listing(above)} without a trained encoder, so exceeding {it} does not show that "
@@ -243,11 +283,35 @@ def label_gap(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str
     (best, _), top = best_without_labels(rows), best_with_labels(rows)
     if not best or not top:
         return ""
-    sure = top[0].accuracy == best[0].accuracy or exceeds(top[0], best[0], pairs) or exceeds(best[0], top[0], pairs)
+    sure = distance(top[0], best[0]) == LEVEL or differ(top[0], best[0], pairs)
     tested = any({id(pair.first), id(pair.second)} == {id(top[0]), id(best[0])} for pair in pairs)
     chance = "" if sure else f", which is not significant{' (one seed each)' if tested else ''}"
     return (f"On {dataset_name(dataset)}, training with all labels ({names(top)}) is {distance(top[0], best[0])} the "
-            f"best latent learned without any ({names(best)}){chance}.")
+            f"best latent learned without any ({names(best)}){chance}.{unlike_encoders(top[0], best[0])}")
+
+
+def unlike_encoders(row: Row, other: Row) -> str:
+    """' The encoders differ, too: 4.65 and 2.00 million parameters.'; "" where these are equal."""
+    sizes = [f"{one.runs[0].record.derived.parameters.get('encoder', 0) / 1e6:.2f}" for one in (row, other)]
+    return f" The encoders differ, too: {show.listing(sizes)} million parameters." if sizes[0] != sizes[1] else ""
+
+
+def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
+    """With which fractions of the labels fine-tuning a learned encoder beats training from random weights."""
+    scratch, fine = (next((curve for curve in curves if matches(curve.name)), None)
+                     for matches in (from_random_weights, fine_tuned))
+    if not scratch or not fine:
+        return ""
+    words: dict[str, list[str]] = {}
+    for share, row in fine.points:
+        for other in (other for own, other in scratch.points if own == share):
+            pairs = stats.mcnemar_pairs([row, other])
+            verdict = ("significantly more accurate" if exceeds(row, other, pairs) else
+                       "significantly less accurate" if exceeds(other, row, pairs) else "not significantly different")
+            words.setdefault(verdict, []).append(f"{100 * share:g} %")
+    found = [f"{verdict} with {show.listing(shares)}" for verdict, shares in words.items()]
+    return (f"Compared with training from random weights, fine-tuning a learned encoder on {dataset_name(dataset)} is "
+            f"{show.listing(found)} of the labels.") if found else ""
 
 
 def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
@@ -261,7 +325,8 @@ def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
         return ""
     words = [f"{row_name(row)} has a mean absolute error of {show.significant(error)} and an accuracy of "
              f"{show.percent(row.accuracy)} %" for error, row in (sharp, useful)]
-    frozen = "; its encoder is not trained by the pixels" if useful[1].method == "patches" else ""
+    frozen = ("; its encoder reads frozen patch features and is trained to reconstruct these, not the pixels"
+              if useful[1].method == "patches" else "")
     return (f"On {dataset_name(dataset)}, the autoencoder that reconstructs best does not have the best latent: "
             f"{', but '.join(words)}{frozen}.")
 
@@ -274,11 +339,11 @@ def clusters(dataset: str, rows: Sequence[Row]) -> str:
     if not found:
         return ""
     better = sum(latents > pixels for latents, pixels, _ in found)
+    maps = f"the t-SNE maps of {f'{better} of ' if 0 < better < len(found) else ''}{show.plural(len(found), 'latent')}"
     each = [f"{show.percent(latents)} % for {name}" for latents, _, name in sorted(found, reverse=True)]
-    return (f"On t-SNE maps of {dataset_name(dataset)}, {better or 'none'} of {show.plural(len(found), 'latent')} "
-            f"{'have' if better > 1 else 'has'} more neighbours of their own class than the pixels: the agreement, "
-            f"mean over seeds, is {show.listing([*each, f'{show.percent(found[0][1])} % for the pixels'])}. A map of "
-            "two dimensions loses much, so that kNN on the latent itself may rank them differently.")
+    return (f"On {maps} of {dataset_name(dataset)}, points have {'' if better else 'no '}more neighbours of their own "
+            "class than on the map of the pixels: the agreement, mean over seeds, is "
+            f"{show.listing([*each, f'{show.percent(found[0][1])} % for the pixels'])}.")
 
 
 def confusions(dataset: str, rows: Sequence[Row]) -> str:
@@ -292,11 +357,11 @@ def confusions(dataset: str, rows: Sequence[Row]) -> str:
 
 
 def most_confused(row: Row) -> str:
-    """'cat and dog'; "" where there is no error, or where several pairs share the first place."""
+    """'cat and dog'; "" of two classes, of few images, and where several pairs share the first place."""
     counts = sum(np.array(run.record.confusion.counts) for run in row.runs if run.record.confusion)
     both = np.triu(counts + np.transpose(counts), 1)
     first = np.argwhere(both == both.max())
-    if both.max() == 0 or len(first) > 1:
+    if len(both) < 3 or both.max() < FEW or len(first) > 1:
         return ""
     classes = show.distinct([show.plain(name) for name in row.runs[0].record.data.classes], 24)
     return f"{classes[first[0][0]]} and {classes[first[0][1]]}"
@@ -312,6 +377,11 @@ def exceeds(row: Row, control: Row, pairs: list[stats.Pair]) -> bool:
             better = pair.only_first - pair.only_second if pair.first is row else pair.only_second - pair.only_first
             return row.accuracy > control.accuracy and better > 0 and pair.adjusted < stats.SIGNIFICANT
     return row.low > control.high
+
+
+def differ(row: Row, other: Row, pairs: list[stats.Pair]) -> bool:
+    """Whether either of two rows is better than the other by more than chance."""
+    return exceeds(row, other, pairs) or exceeds(other, row, pairs)
 
 
 def points(difference: float) -> str:

@@ -31,10 +31,10 @@ def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str,
     curves = {dataset: found for dataset, rows in by_dataset(results.rows) if (found := stats.label_curves(rows))}
     page: dict[str, Any] = {
         "title": prose.TITLE, "author": show.plain(author), "date": written(results, date),
-        "verdict": [*findings.abstract(results, curves, rejected),
+        "verdict": [*findings.abstract(results, pairs, curves, rejected),
                     *([] if verdicts is None else [verification_sentence(verdicts)])],
         "aim": findings.aim(results) if results.rows else "",
-        "discussion": findings.discussion(results, pairs),
+        "discussion": findings.discussion(results, pairs, curves),
         "asked": tables.result_table("The results that the coursework asks for, by each task's default method, or "
                                      "else by its best row.",
                                      findings.asked_rows(results)),
@@ -167,7 +167,7 @@ def images(results: Results) -> list[str]:
     """One sentence on each data set: its source, classes, sizes and splits."""
     found = []
     for dataset, rows in by_dataset(results.rows):
-        data = rows[0].runs[0].record.data
+        data = max((run.record.data for row in rows for run in row.runs), key=lambda data: data.size("train"))
         source = f" ({prose.SOURCES[dataset]})" if dataset in prose.SOURCES else ""
         channels, height, width = data.image_shape
         kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import training.control_recipe
 import training.tasks
+from utils.recipe import LatentRecipe
 
 TITLE = "Structured latent representations: results"
 CONTROLS = {name: control.title for name, control in training.control_recipe.METHODS.items()}  # of task control
@@ -36,17 +37,26 @@ TASKS = {
 }
 
 READING = {  # term: explanation
+    "Encoders":
+        f"In the recipes, by name: {LatentRecipe.__dataclass_fields__['encoder'].metadata['help']}. Convolution "
+        "filters are trained with Muon (Jordan 2024) where muon_learning_rate is not 0, everything else with AdamW "
+        "(Loshchilov and Hutter 2019); the rate rises linearly, then falls as a cosine.",
     "Test accuracy":
-        "The share of test images that an MLP on the frozen 128-d latent classifies correctly, mean over seeds. "
+        "The share of test images that an MLP of two hidden layers on the frozen 128-d latent classifies correctly, "
+        "mean over seeds. "
         "In task 1.2.2, and after fine-tuning, the classifier is the linear one that was trained with the encoder.",
     "SD (n)":
         "Sample standard deviation over n seeds: how much the result varies when training is repeated. "
         "A single run has none and shows a dash.",
     "Labels, learned dimensions":
         "Which labels shaped the latent, and how many of its dimensions training could change. A hybrid latent joins "
-        "learned dimensions to frozen patch components; a control has none that were learned. The labels are "
-        "those of the training. Recipes were chosen with validation labels even where training used none or few; see "
-        "Selection for the exceptions.",
+        "learned dimensions to frozen patch components ('without the patch components' is the same classifier on the "
+        "other dimensions); a control has none that were learned. The labels are those of the training. Recipes were "
+        "chosen with validation labels even where training used none or few; see Selection for the exceptions.",
+    "Fewer labels":
+        "The labelled images are repeated up to the number of training images, so that an epoch is equally long for "
+        "every fraction of the labels. Fine-tuning starts from an encoder that was trained on all images without "
+        "labels; its epochs follow that training.",
     "95 % interval, images":
         "The score interval (Wilson 1927) of the mean accuracy, with the number of test images as its n: where the "
         "accuracy on all images of this kind plausibly lies. On another test set of this size it would differ by more. "
@@ -57,8 +67,10 @@ READING = {  # term: explanation
     "Over the best control":
         "Test accuracy minus that of the best control on the same data set, in percentage points: a bar to pass rather "
         "than an amount learned, because the best control is another encoder. Controls are encoders left at their "
-        "random weights, and the first 128 principal components of the pixels and of frozen patch features, which are "
-        "fitted to the training images in closed form.",
+        "random weights (as they are; with the statistics of their batch norms set from training images, called "
+        "calibrated; or calibrated and read at every depth), the first 128 principal components of the pixels (all "
+        "where there are fewer) and of frozen patch features, and cmc without training: a calibrated encoder joined "
+        "to patch components. Nothing but statistics and components is fitted to the training images.",
     "Read at every depth":
         "With encoder conv_depths (the default of 1.2.3 on MNIST and CIFAR-10 except for cmc, of 1.2.1 augmented on "
         "CIFAR-10, and of one control) the latent is not the vector that training shapes. It is the first 128 "
@@ -91,8 +103,8 @@ READING = {  # term: explanation
         "each, not the two methods over all seeds.",
     "Selection":
         "The encoder is taken after its last epoch, and the classifier that scores it after its best epoch on the "
-        "validation images. Recipes were selected on the validation images, with two exceptions: BYOL's batch norms, "
-        "momentum and heads, and the recipe of fine-tuning, were chosen on MNIST's test images. "
+        "validation images. Recipes were selected on the validation images, with three exceptions: BYOL's batch norms, "
+        "momentum and heads, and the recipe of fine-tuning, were chosen on MNIST's test images; "
         "1.2.2's progressive resizing on CIFAR-10 was kept for its lower cost, although its validation accuracy was "
         "lower and its test accuracy higher.",
     "Minutes":
@@ -115,6 +127,8 @@ LIMITS = [
     "MNIST and CIFAR-10 have been used to compare methods for many years; a small gain on their test sets need not "
     "carry over to new images.",
     "All runs with the same fraction of labels use the same images, whatever their seed.",
+    "The best row of a data set is the one with the highest test accuracy, so that accuracy is somewhat too high as an "
+    "estimate.",
     "A t-SNE map shows neighbourhoods. It does not show distances between clusters, and it is not a score.",
     "Each record is checked for consistency with itself and with its arrays. That finds slips and careless edits; "
     "it does not prove that a run took place.",

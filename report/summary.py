@@ -281,6 +281,8 @@ def changes(record: Record) -> str:
     origin = [f"from {show.plain(init.task)} {show.plain(init.method)}"] if init else []
     if init and init.dataset != record.run.dataset:
         origin[0] += f" on {dataset_name(init.dataset)}"
+    if init and default_hash(init) not in (None, init.recipe_hash):
+        origin[0] += f" recipe {init.recipe_hash}"
     if init and init.labels > (label_fraction(record) or 0):
         origin[0] += f", which was trained with {100 * init.labels:g} % of the labels"
     return ", ".join(origin + [f"{show.plain(name)}={show.field(record.recipe.fields[name])}"
@@ -391,7 +393,7 @@ def warnings_of(results: Results) -> list[str]:
         if earlier:
             were = "was" if len(earlier) == 1 else "were"
             found.append(f"On {dataset_name(dataset)}, {show.listing(earlier)} {were} trained with another recipe than "
-                         "today's default; the command in each row's section names the difference.")
+                         "today's default; in the HTML report, the command in each row's section names the difference.")
     return found
 
 

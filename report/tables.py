@@ -17,7 +17,7 @@ HEADLINE_HEAD = ["Task", "Method", "Labels", "Learned dim.", "Test accuracy %", 
                  "kNN %", "Minutes (n)", "Seeds"]
 # Lines of the comparison table after the accuracy and its interval: heading -> score.  Accuracies are shown in percent
 COMPARED = {
-    "Learned dimensions alone %": "test/learned_top1",
+    "Without the patch components %": "test/learned_top1",
     "Linear %": "test/linear_top1",
     "kNN %": "test/knn_top1",
     "Linear, after the projection head %": "test/projection_linear_top1",

@@ -162,10 +162,10 @@ def raw_runs(folder: Path) -> list[tuple[Path, dict]]:
 
 
 def changed(raw: dict) -> str:
-    """What the report must call a run's changes."""
+    """What the report must call a run's changes; no encoder of these records has today's default recipe."""
     fields = [f"{name}={str(raw['recipe']['fields'][name]).lower()}" for name in raw["recipe"]["overridden"]]
     init = raw["run"]["init"]
-    return ", ".join(([f"from {init['task']} {init['method']}"] if init else []) + fields)
+    return ", ".join(([f"from {init['task']} {init['method']} recipe {init['recipe_hash']}"] if init else []) + fields)
 
 
 CONTROLS = {"random": "frozen random encoder", "pca": "PCA of pixels"}

@@ -133,7 +133,7 @@ def test_class_accuracies_follow_from_the_predictions(folder: Path, headline_row
     hardest = [int(one.argmin()) for one in means.values() if (one == one.min()).sum() == 1]  # without ties
     times = max(map(hardest.count, hardest))
     first = {i for i in hardest if hardest.count(i) == times}
-    assert (f"the hardest class is {max(first)} for {times} of 5 methods" if len(first) == 1 else
+    assert (f"class {max(first)} is the hardest for {times} of 5 methods" if len(first) == 1 else
             f"no class is the hardest for more than {times} of 5 methods") in text
     assert f"sorted by their mean over methods, from {order[0]} to {order[-1]};" in text
 
@@ -313,5 +313,6 @@ def test_alternative_texts_of_charts_give_numbers(tmp_path: Path) -> None:
     assert "Validation loss from 0.4123 to 0.1200, training loss from " in charts.curves(rows[0]).alt
     assert charts.curves(rows[1]) is None
     raw = json.loads(path.read_text())
-    assert f"joint by classifier ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in charts.methods("mnist", rows).alt
+    assert f"by classifier: joint ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in \
+        charts.methods("mnist", rows).alt
     assert "on MNIST: 1.2.2 joint 75.00 %; control: PCA of pixels 50.00 %" in charts.overview("mnist", rows).alt

@@ -7,7 +7,7 @@ import pytest
 
 from report import findings
 from report.load import load_results
-from report.stats import Pair
+from report.stats import Pair, label_curves, mcnemar_pairs
 from report.summary import Results, summarise
 from tests.factory import edit, make_record
 
@@ -26,9 +26,11 @@ def test_two_seeds_are_fewer_than_three(tmp_path: Path) -> None:
     for method, seeds, accuracy in (("simclr", 3, 0.8), ("dcl", 2, 0.9)):
         for seed in range(seeds):
             make_record(tmp_path, "1.2.3", "mnist", method, seed, accuracy=accuracy, n=100, epochs=2)
-    assert findings.best_latents([("mnist", results_of(tmp_path).headline)]) == [
+    rows = results_of(tmp_path).headline
+    assert findings.best_latents([("mnist", rows)], {"mnist": mcnemar_pairs(rows)}) == [
         "By test accuracy, the best latent learned without labels is that of 1.2.3 simclr on MNIST (80.00 %); guessing "
-        "gives 10 %.", "Higher, but with fewer than three seeds: 1.2.3 dcl on MNIST (90.00 %)."]
+        "gives 10 %.", "Rows with fewer than three seeds that score higher than that: 1.2.3 dcl on MNIST (90.00 %, "
+        "10.00 points above 1.2.3 simclr)."]
 
 
 @pytest.mark.parametrize("control, accuracies, said", [
@@ -49,7 +51,8 @@ def test_references_below_the_best_control_are_counted(control: float, accuracie
 
 
 @pytest.mark.parametrize("latents, said", [
-    ((0.8, 0.7), "2 of 2 latents have"), ((0.8, 0.4), "1 of 2 latents has"), ((0.5, 0.4), "none of 2 latents has")])
+    ((0.8, 0.7), "2 latents of MNIST, points have more"), ((0.8, 0.4), "1 of 2 latents of MNIST, points have more"),
+    ((0.5, 0.4), "2 latents of MNIST, points have no more")])
 def test_latents_whose_maps_are_purer_than_those_of_the_pixels_are_counted(latents: tuple[float, float], said: str,
                                                                            tmp_path: Path) -> None:
     """A latent as pure as the pixels, 0.5, is not purer."""
@@ -58,7 +61,7 @@ def test_latents_whose_maps_are_purer_than_those_of_the_pixels_are_counted(laten
         for name, value in (("tsne_agreement", agreement), ("pixel_tsne_agreement", 0.5)):
             edit(path, "metrics", f"test/{name}", "value", value=value)
     text = findings.clusters("mnist", results_of(tmp_path).headline)
-    assert f"{said} more neighbours of their own class than the pixels" in text
+    assert f"On the t-SNE maps of {said} neighbours of their own class than on the map of the pixels" in text
     assert f"{100 * latents[0]:.2f} % for 1.2.3 simclr, {100 * latents[1]:.2f} % for 1.2.3 dcl and 50.00 %" in text
 
 
@@ -71,7 +74,56 @@ def test_the_two_classes_confused_most_are_counted_in_both_directions() -> None:
                                  data=SimpleNamespace(classes=["cat", "dog", "frog", "ship"]))
         return findings.most_confused(SimpleNamespace(runs=[SimpleNamespace(record=record)]))
 
-    assert confused((0, 1, 3), (1, 0, 4), (2, 3, 5)) == "cat and dog"
-    assert confused((1, 0, 4), (2, 3, 5)) == "frog and ship"
-    assert confused((3, 2, 5), (0, 1, 4)) == "frog and ship"
-    assert confused((0, 1, 2), (1, 0, 3), (2, 3, 5)) == confused() == ""
+    assert confused((0, 1, 5), (1, 0, 6), (2, 3, 10)) == "cat and dog"
+    assert confused((1, 0, 9), (2, 3, 10)) == "frog and ship"
+    assert confused((3, 2, 10), (0, 1, 9)) == "frog and ship"
+    assert confused((0, 1, 5), (1, 0, 5), (2, 3, 10)) == confused() == ""
+    assert confused((0, 1, 9)) == ""  # so few images are chance
+
+
+def test_what_fine_tuning_is_worth_is_said_of_each_fraction(tmp_path: Path) -> None:
+    """With few labels it helps, with many it does not, and where a fraction has one curve nothing is said."""
+    init = {"record": "old.json", "task": "1.2.3", "dataset": "mnist", "labels": 0.0, "method": "simclr", "seed": 0,
+            "recipe_hash": "0" * 8, "sha256": "4" * 64}
+    for share, scratch, tuned in ((0.01, 0.5, 0.9), (0.1, 0.6, 0.9), (0.5, 0.9, 0.6), (1.0, 0.9, None)):
+        make_record(tmp_path, "1.2.2", "mnist", "joint", accuracy=scratch, n=400, fields={"labels": share})
+        if tuned:
+            make_record(tmp_path, "1.2.3", "mnist", "simclr", accuracy=tuned, n=400, init=init, epochs=0,
+                        fields={"labels": share, "epochs": 0, "finetune": True})
+    curves = label_curves(results_of(tmp_path).rows)
+    assert findings.by_fraction("mnist", curves) == (
+        "Compared with training from random weights, fine-tuning a learned encoder on MNIST is significantly more "
+        "accurate with 1 % and 10 % and significantly less accurate with 50 % of the labels.")
+    assert findings.by_fraction("mnist", [one for one in curves if "fine-tuned" in one.name]) == ""
+
+
+def test_rivals_of_the_best_latent_are_named(tmp_path: Path) -> None:
+    for method, accuracy in (("simclr", 0.9), ("dcl", 0.9 - 1 / 400), ("byol", 0.5)):
+        make_record(tmp_path, "1.2.3", "mnist", method, accuracy=accuracy, n=400)
+    make_record(tmp_path, "1.2.2", "mnist", "joint", accuracy=0.89, n=400)  # which used labels
+    rows = results_of(tmp_path).headline
+    assert findings.rivals("mnist", rows, mcnemar_pairs(rows)) == (
+        "On MNIST, 1.2.3 simclr, the best latent learned without labels, is not shown to be more accurate than 1.2.3 "
+        "dcl.")
+    only = [row for row in rows if row.method != "dcl"]
+    assert findings.rivals("mnist", only, mcnemar_pairs(only)) == ""
+
+
+def test_encoders_of_different_size_are_named(tmp_path: Path) -> None:
+    make_record(tmp_path, "1.2.2", "mnist", "joint", accuracy=0.9, n=400)
+    path = make_record(tmp_path, "1.2.3", "mnist", "simclr", accuracy=0.8, n=400)
+    rows = results_of(tmp_path).headline
+    assert "The encoders differ" not in findings.label_gap("mnist", rows, mcnemar_pairs(rows))
+    edit(path, "derived", "parameters", "encoder", value=4_651_648)
+    rows = results_of(tmp_path).headline
+    assert "4.65 million parameters." in findings.label_gap("mnist", rows, mcnemar_pairs(rows))
+
+
+def test_a_control_that_may_be_as_good_by_chance_is_said_to_be(tmp_path: Path) -> None:
+    for accuracy, said in ((0.91, "1.00 points above 1.2.3 simclr, not significant"), (0.99, "9.00 points above 1.2.3 "
+                                                                                            "simclr")):
+        make_record(tmp_path, "1.2.3", "mnist", "simclr", accuracy=0.9, n=400)
+        make_record(tmp_path, "control", "mnist", "pca", accuracy=accuracy, n=400, epochs=0)
+        rows = results_of(tmp_path).headline
+        assert any(one.endswith(f"({100 * accuracy:.2f} %, {said}).")
+                   for one in findings.best_latents([("mnist", rows)], {"mnist": mcnemar_pairs(rows)}))

@@ -148,9 +148,9 @@ def test_no_best_is_named_where_rows_are_level(tmp_path: Path) -> None:
     for task, method in (("1.2.1", "plain"), ("1.2.1", "masked"), ("1.2.2", "joint")):
         make_record(tmp_path, task, "mnist", method, accuracy=0.9, n=100, epochs=2, reconstructions=4)
     rows = results_of(tmp_path).headline
-    assert findings.best_latents([("mnist", rows)])[0] == (
+    assert findings.best_latents([("mnist", rows)], {"mnist": mcnemar_pairs(rows)})[0] == (
         "By test accuracy, the best latent learned without labels is that of 1.2.1 plain and 1.2.1 masked on MNIST "
-        "(90.00 %); guessing gives 10 %.")
+        "(90.00 %, 1 seed); guessing gives 10 %.")
     assert findings.label_gap("mnist", rows, mcnemar_pairs(rows)).endswith(
         "(1.2.2 joint) is level with the best latent learned without any (1.2.1 plain and 1.2.1 masked).")
     assert findings.reconstruction("mnist", rows) == ""

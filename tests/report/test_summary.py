@@ -17,8 +17,13 @@ from utils.recipe import as_json
 def test_an_encoder_from_another_run_makes_a_row_of_its_own(folder: Path) -> None:
     results = summarise(load_results(folder)[0])
     plain = [row for row in results.rows if (row.dataset, row.task, row.method) == ("mnist", "1.2.1", "plain")]
+    recipe = plain[1].runs[0].record.run.init.recipe_hash  # not today's default
     assert [(row.default, row.recipe, len(row.runs)) for row in plain] == [
-        (True, "", 3), (False, "from 1.2.3 simclr", 1)]
+        (True, "", 3), (False, f"from 1.2.3 simclr recipe {recipe}", 1)]
+    record, init = plain[1].runs[0].record, plain[1].runs[0].record.run.init
+    init = init.model_copy(update={"recipe_hash": summary.default_hash(init)})
+    record = record.model_copy(update={"run": record.run.model_copy(update={"init": init})})
+    assert summary.changes(record) == "from 1.2.3 simclr"
     assert all(row.default for row in results.headline) and len(results.headline) + len(results.variations) == \
         len(results.rows)
 

@@ -110,12 +110,14 @@ def test_label_fractions_follow_from_the_json(folder: Path, html: str) -> None:
     for name, share, images, accuracy, *_ in rows:
         shown.setdefault(name, []).append((float(share), float(accuracy)))
         assert int(images.replace(",", "")) == (4500 if share == "100" else 10 * max(1, round(4.5 * float(share))))
-    groups = {key: 100 * runs[0]["metrics"][HEADLINE]["value"] for key, runs in expected_rows(folder).items()}
+    raw = expected_rows(folder)
+    groups = {key: 100 * runs[0]["metrics"][HEADLINE]["value"] for key, runs in raw.items()}
+    origin = f"from 1.2.3 simclr recipe {raw['mnist', '1.2.3', 'simclr', ''][0]['recipe']['hash']}"
     at = {}
     for share in (0.01, 0.1):
         at["joint", share] = groups["mnist", "1.2.2", "joint", f"labels={share}"]
         for tuned in ("", "finetune=true, "):
-            at[tuned, share] = groups["mnist", "1.2.3", "simclr", f"from 1.2.3 simclr, epochs=0, {tuned}labels={share}"]
+            at[tuned, share] = groups["mnist", "1.2.3", "simclr", f"{origin}, epochs=0, {tuned}labels={share}"]
     expected = {
         "random initialisation, trained end to end": [(1, at["joint", 0.01]), (10, at["joint", 0.1]), (100, 100.0)],
         "contrastive simclr, frozen": [(1, at["", 0.01]), (10, at["", 0.1]), (100, 96.0)],
