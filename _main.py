@@ -2,7 +2,7 @@
 
 To follow a run: this file -> training/plan.py (which runs) -> training/run.py (trains and records them) -> the task's
 script, which training/tasks.py names, such as training/contrastive.py with contrastive_methods.py and losses.py ->
-training/loop.py (its steps) -> evaluation/scores.py (its scores) -> utils/records/schema.py (the record).
+training/loop.py (its steps) -> evaluation/scoring.py, scores.py (its scores) -> utils/records/schema.py (the record).
 """
 
 from utils.command_line import Parser, exit_code, leave, prepare_imports, processes, raise_on_interrupt
@@ -125,7 +125,7 @@ def main(argv: list[str]) -> None:
         subsets = {planned.recipe.subset for planned in plans[name]}
         check_folder(name, subsets, arguments.data_dir, arguments.results_dir)
     check_writable(arguments.results_dir, "--results-dir")
-    for name in datasets * (processes() == 1):  # those of torchrun do it in turn, once they know each other
+    for name in datasets if processes() == 1 else ():  # under torchrun the processes load them in turn, in run_all()
         fetch(name, arguments.data_dir, arguments.image_size)
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
     count = sum(map(len, plans.values()))

@@ -1,6 +1,6 @@
-"""Scores of a latent: MLP classifier (the headline), linear probe, k nearest neighbours, reconstructions, geometry.
+"""The single scores of a latent; scoring.py calls them: MLP classifier, linear probe, kNN, reconstructions, geometry.
 
-All scores but alignment read the same latents: one view per image, no augmentation, the encoder in eval mode and
+All scores except alignment read the same latents: one view per image, no augmentation, the encoder in eval mode and
 float32.  Within a run, all selection uses the validation split; the test split is read once, here, after the last
 training step.
 """
@@ -22,12 +22,12 @@ from utils.records.schema import SCORES, Confusion, Metric, Split
 # epochs, that of version 2 kept the first of equally good epochs; no code here computes those any more
 PROTOCOL = 3
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-# the classifier of every task, method and data set: two hidden layers of 1024 units
+# the classifier of every frozen latent: two hidden layers of 1024 units; 1.2.2 and --finetune train a linear one
 CLASSIFIER_HIDDEN, CLASSIFIER_DROPOUT, CLASSIFIER_BATCH = 1024, 0.3, 512
 CLASSIFIER_EPOCHS, CLASSIFIER_RATE, CLASSIFIER_DECAY = 15, 2e-3, 0.01
-CLASSIFIER_STEPS = 200  # at least; few labels are repeated more often
+CLASSIFIER_STEPS = 200  # at least this many: with few labels the classifier trains for more epochs
 NEIGHBOURS = 20
-GEOMETRY_IMAGES = 2000  # test images whose views are compared, for alignment and uniformity
+GEOMETRY_IMAGES = 2000  # test images for alignment (of two views of each) and uniformity (of their latents)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def encode(encoder: nn.Module, images: Images) -> Tensor:
 
 
 def encode_splits(encoder: nn.Module, data: DeviceData) -> dict[str, Latents]:
-    """Latents of train, validation and test, and of the labelled part of the first two: labelled and selection."""
+    """Latents of train, val and test; labelled and selection are the parts of train and val whose labels are used."""
     everything = encode(encoder, data.images)
     parts = {"train": data.train, "val": data.val, "labelled": data.labelled, "selection": data.selection}
     return {**{part: Latents(everything[index], data.labels[index]) for part, index in parts.items()},
@@ -58,7 +58,7 @@ def encode_splits(encoder: nn.Module, data: DeviceData) -> dict[str, Latents]:
 
 
 class Standardised(nn.Module):
-    """A classifier, in its own number format, behind (z - mean) / deviation of the training latents."""
+    """A classifier, in its own number format, on latents standardised by the training latents' mean and deviation."""
 
     def __init__(self, classifier: nn.Module, latent_dim: int) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ def linear_probe(latents: dict[str, Latents]) -> Callable[[Tensor], Tensor]:
 
 @torch.no_grad()
 def knn_predict(train: Latents, z: Tensor, classes: int, k: int = NEIGHBOURS) -> Tensor:
-    """(N,) majority class of the k training latents of largest cosine; a tie goes to the class nearer in sum."""
+    """(N,) majority class of the k training latents of largest cosine; a tie goes to the class with the larger sum."""
     bank = F.normalize(train.z, dim=1)
     k = min(k, len(bank))
     out = []

@@ -4,8 +4,8 @@
     python _main.py --task 1.2.1 --dataset mnist --method masked
 
 Encoder and decoder minimise the mean absolute error of the pixels (L1; --loss mse: the mean squared error), or in one
-method an error of features.  The decoder only serves to train the encoder (in patches, only to show reconstructions),
-whose 128-d latent is then frozen and scored by `evaluation/scores.py`.  The methods (autoencoding_recipe.py) differ in
+method an error of features.  The decoder only serves to train the encoder (in method patches, to show reconstructions),
+whose 128-d latent is then frozen and scored by `evaluation/scoring.py`.  The methods (autoencoding_recipe.py) differ in
 the encoder's input and in the target: the image after its random shift or flip (plain, denoising, masked), the whole
 image from which a crop was taken (augmented), or that image's features (patches).
 
@@ -91,7 +91,7 @@ def train_decoder(encoder: Encoder, decoder: nn.Module, recipe: AutoencodingReci
 
     These epochs do not change the latent, so they are not part of the history.
     """
-    print("the latent is read; training the decoder for it", flush=True)
+    print("training the decoder further, on the latent that is scored", flush=True)
     distributed.copy_first(encoder.buffers())  # an eigenvector's sign may differ between machines
     z = encode(encoder, data.images).to(DTYPES[setup.precision])  # (N, latent_dim)
     epochs = -(-recipe.epochs // DECODER_SHARE)

@@ -63,7 +63,7 @@ METHODS = {  # in the order of --help and the report
 
 @dataclass(frozen=True)
 class AutoencodingRecipe(FrozenRecipe):
-    """Autoencoding; the defaults are those of the convolutional autoencoder on CIFAR-10."""
+    """Autoencoding.  RECIPES, below, has the values that differ per data set and method."""
 
     methods_in_words: ClassVar[dict[str, Method]] = METHODS
     method: str = method_knob(METHODS)
@@ -80,8 +80,8 @@ class AutoencodingRecipe(FrozenRecipe):
                              methods=("masked",))
     mask_patch: int = knob(4, "side of the squares, pixels", least=1, methods=("masked",))
     colour_noise: float = knob(0.4, "largest relative change of brightness, contrast, saturation of the encoder's "
-                               "input; the hue changes by a quarter of it, and a fifth of the inputs become grey; 0: "
-                               "unchanged colours", least=0, most=1, methods=("augmented", "patches"))
+                               "input; the hue turns by up to a quarter of it, in full turns; a fifth of the inputs "
+                               "become grey; 0: unchanged colours", least=0, most=1, methods=("augmented", "patches"))
     target_filters: int = knob(512, "number of whitened patches; the responses to them are reconstructed",
                                least=1, most=65536, methods=("patches",))
     target_components: int = knob(512, "number of principal components of these responses, each scaled to variance 1",

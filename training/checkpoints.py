@@ -1,6 +1,7 @@
 """Checkpoints of a running training, so that it survives Ctrl-C, kill -9, a full disk and a truncated file.
 
-The folder NAME.unfinished, next to the future record, holds the last two of each stage (training, then --finetune):
+The folder NAME.unfinished, next to the future record, holds the last two of each stage (training, then --finetune
+or a decoder's):
 
     stage1-step000000432.safetensors   every tensor: weights, master copies, optimiser, averages, random generators
     stage1-step000000432.json          the progress, the identity of the run, and the SHA-256 of the tensors

@@ -4,8 +4,8 @@
     python _main.py --task 1.2.2 --dataset mnist --labels 0.01
 
 The classifier is one linear layer on the 128-d latent, trained with cross-entropy and label smoothing.  Its accuracy
-is the headline; linear and kNN scores of the frozen latent are recorded with it.  `--finetune` of the other tasks
-trains an encoder that was learned without labels further, in the same way.
+is the headline; linear and kNN scores of the frozen latent are recorded with it.  With `--finetune`, the other tasks
+train their encoder, learned without labels, further in the same way.
 """
 
 from dataclasses import replace

@@ -4,10 +4,10 @@
     python _main.py --task 1.2.3 --dataset mnist --method vicreg
 
 Two views of each image should agree; the methods differ in what prevents the latent from collapsing to a point
-(contrastive_methods.py).  Afterwards the heads are discarded; the 128-d latent below them is frozen and scored by
-`evaluation/scores.py`.
-Departures from the papers: a small encoder whose latent is read at every depth (models/encoders.py,
-ConvDepthsEncoder), no blur at this resolution unless --blur-probability is given, AdamW, and Muon for the filters.
+(contrastive_methods.py).  Afterwards the heads are discarded, and `evaluation/scoring.py` scores the frozen latent.  On
+digits this is the vector below the heads.  On MNIST and CIFAR-10 it is 128 principal components of all blocks' outputs
+(models/encoders.py, ConvDepthsEncoder); in cmc, that vector joined to patch components (ConvPatchEncoder).
+Departures: that latent, a small encoder, no blur unless --blur-probability is given, AdamW, and Muon for the filters.
 """
 
 from torch import Generator, Tensor
@@ -37,7 +37,7 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
             loop.step(contrastive_loss, index, then=method.after_step)
         loop.end_epoch(contrastive_loss)
     trained = loop.finished()
-    encoder.fit_readout(data.train_batches())
+    encoder.fit_readout(data.train_batches())  # conv_depths: fits the latent that is scored; `trained` has this encoder
     return trained
 
 

@@ -35,7 +35,7 @@ class TwoViews:
     def __init__(self, encoder: Encoder, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
         self.encoder, self.recipe = encoder.trunk, recipe
         self.head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
-        # a head that does not project the latent itself has another name, so that its output is not scored
+        # another name where this head does not project the scored latent: scoring.py scores only "projection_head"
         self.heads: dict[str, nn.Module] = {"projection_head" if encoder.trunk is encoder else "pair_head": self.head}
         self.flops_once = 0.0  # spent before the first step
 
@@ -173,9 +173,9 @@ class MoCo(WithTarget):
 class CMC(TwoViews):
     """DCL of two views, plus InfoNCE between each view and the intact image's patch features (after Tian et al. 2020).
 
-    This is the paper's full graph of three views, with half the weight on the two edges to the features.  Departures:
-    the intact images' encoder is fitted to the data, not learned (models/patches.py), and the latent holds its
-    strongest components instead of its linear head's output, which would only duplicate the convolutional half.
+    This is the paper's full graph of three views; each of the two edges to the features has half the weight.
+    Departures: the intact images' encoder is fitted to the data, not learned (models/patches.py), and the latent holds
+    its strongest components instead of its linear head's output, which would only duplicate the convolutional half.
     """
 
     def __init__(self, encoder: ConvPatchEncoder, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:

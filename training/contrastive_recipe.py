@@ -83,7 +83,7 @@ METHODS = {  # in the order of --help and the report
 
 @dataclass(frozen=True)
 class ContrastiveRecipe(FrozenRecipe):
-    """Agreement of two augmented views; the defaults are those of SimCLR on CIFAR-10."""
+    """Agreement of two augmented views.  RECIPES, below, has the values that differ per data set and method."""
 
     methods_in_words: ClassVar[dict[str, Method]] = METHODS
     method: str = method_knob(METHODS)
@@ -94,11 +94,11 @@ class ContrastiveRecipe(FrozenRecipe):
     projection_dim: int = knob(128, "dimensions of the projection head's output, where views are compared", least=1,
                                most=65536)
     colour_strength: float = knob(0.4, "largest relative change of brightness, contrast and saturation; the hue "
-                                  "changes by a quarter of it", least=0, most=1)
+                                  "turns by at most a quarter of it, in full turns", least=0, most=1)
     colour_probability: float = knob(0.8, "fraction of the views whose colours change", least=0, most=1)
     grey_probability: float = knob(0.2, "fraction of the views that become grey", least=0, most=1)
     blur_probability: float = knob(0.0, "fraction of the views that are blurred by a Gaussian with a standard "
-                                   "deviation of 0.1 to 2 pixels (Chen et al. 2020, appendix A; not used on CIFAR-10)",
+                                   "deviation of 0.1 to 2 pixels (Chen et al. 2020, appendix A: not for CIFAR-10)",
                                    least=0, most=1)
     invariance_weight: float = knob(25.0, "weight of the views' mean squared distance", least=0, most=1e6,
                                     methods=("vicreg",))

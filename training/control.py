@@ -2,7 +2,7 @@
 
     python _main.py --task control --dataset mnist
 
-A method has learned only what exceeds the strongest control.  control_recipe.py describes each one.
+The controls are bars to pass, not amounts learned: each is another encoder.  control_recipe.py describes each one.
 """
 
 from models.encoders import calibrate_norms

@@ -46,7 +46,7 @@ NOT_TRAINED = "none: the encoder was scored as it was"
 ESTIMATE_AFTER = 5.0  # seconds of training from which the total time is estimated, or one epoch if shorter
 PRINTED_EPOCHS = 10  # without a terminal, every so many epochs are printed
 READ_EVERY = 50  # on a GPU, steps between two readings of the losses: reading waits for the GPU
-# of (index, generator, *constants): mean loss, and where defined (B,) bool, which predictions are right
+# (index, generator, *constants) -> mean loss, and (B,) bool: which predictions are right; None if nothing is predicted
 LossFunction = Callable[..., tuple[Tensor, Tensor | None]]
 
 
@@ -164,11 +164,11 @@ class Loop:
                     first: float = 1.0) -> None:
         """Count the training's FLOPs, 2 x multiply-adds, by one forward and backward pass of two training images.
 
-        The modules are in eval mode and the generator is a copy, so the training is not affected.  So few images take
-        direct convolutions (utils/compute/convolution.py), whose operations are what counts.  Small maps in bfloat16 on
-        a CPU also count a product that only transposes: up to two percent too high.  Products whose size grows with the
-        batch, in contrastive losses, are counted for two images: too low by less than a percent on MNIST and CIFAR-10,
-        and by about six on digits.
+        The modules are in eval mode and the generator is a copy, so the training is not affected.  Two images are too
+        few for Winograd's convolution, so the direct one is counted (utils/compute/convolution.py).  Small maps in
+        bfloat16 on a CPU also count a product that only transposes: up to two percent too high.  Products whose size
+        grows with the batch, in contrastive losses, are counted for two images: too low by less than a percent on MNIST
+        and CIFAR-10, and by about six on digits.
         share, first: mean cost of a step, and cost of the first one, relative to the one counted; once: FLOPs spent
         before the first step.
         """
@@ -205,7 +205,7 @@ class Loop:
     def batches(self) -> Iterator[Tensor]:
         """One epoch of indices into data.images, shuffled, (batch_size,) each, from the resumed position on.
 
-        They are on the device, or on the CPU where the images are copied from there: step() takes either.
+        They are on the CPU if the images are streamed from there, else on the device: step() takes either.
         Under torchrun each process gets its share of the batch.  Checkpoints are written between two batches, where
         no step is in progress.
         """

@@ -3,7 +3,7 @@
     python _main.py --task rotation --dataset mnist
 
 No class labels are used: the label is the rotation that was applied.  The encoder is then frozen and its 128-d latent
-scored by `evaluation/scores.py`.
+scored by `evaluation/scoring.py`.
 Departure from the paper: an image appears in one random rotation per epoch, not in all four in one batch.
 """
 

@@ -20,7 +20,7 @@ METHODS = {
 
 @dataclass(frozen=True)
 class RotationRecipe(FrozenRecipe):
-    """Prediction of four rotations; the defaults are CIFAR-10's."""
+    """Prediction of four rotations.  RECIPES, below, has the values that differ per data set."""
 
     methods_in_words: ClassVar[dict[str, Method]] = METHODS
     method: str = method_knob(METHODS)

@@ -108,7 +108,7 @@ def run_all(plans: dict[str, list[Planned]], arguments: Arguments, argv: list[st
 def check_unseen(init: Saved | None, dataset: Dataset) -> None:
     """UsageError where an encoder was trained on this folder when it had other images.
 
-    What is a test image today may have been a training image then: the test split is drawn anew for other images.
+    What is a test image today may have been a training image then: other images give another random test split.
     """
     if init is None or init.record.run.dataset != dataset.name:
         return

@@ -78,8 +78,8 @@ class LatentRecipe:
     pooling: str = knob("max", "how the last feature map becomes a vector (all encoders except mlp and patches)",
                         choices=("max", "mean", "flatten"))
     subset: int = knob(0, "use only this many images of the training split, always the same ones; 0: all", least=0)
-    labels: float = knob(1.0, "train classifiers with the labels of only this fraction of the training images, always "
-                         "the same ones; 1: all", above=0, most=1)
+    labels: float = knob(1.0, "use the labels of only this fraction of the training images, always the same ones; "
+                         "1: all", above=0, most=1)
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -145,7 +145,7 @@ def patch_dimensions(encoder: str, latent_dim: int, image_shape: Sequence[int]) 
 
 
 def patch_filters(image_shape: Sequence[int]) -> int:
-    """The number of patches with which images of this size are compared: small images have patches of 9 pixels."""
+    """Number of patch filters for images of this size; small images have patches of only 9 pixels and need fewer."""
     return 512 if min(image_shape[1:]) >= 16 else 128
 
 
@@ -163,7 +163,7 @@ def check_widths(encoder: str, widths: tuple[int, ...]) -> None:
 
 
 def whitening_side(image_shape: Sequence[int]) -> int:
-    """Side of the patches that conv encoders whiten: 2x2 patches of one channel have too few values to whiten."""
+    """Side of the patches that conv encoders whiten: 2; 3 for images of one channel with 16 rows or more."""
     return 2 if image_shape[0] > 1 or image_shape[1] < 16 else 3
 
 
@@ -247,7 +247,7 @@ def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
 def check_divides(batch_size: int, processes: int, name: str = "--batch-size") -> None:
     """UsageError unless batches of this size divide evenly over the processes, with at least two images each."""
     if processes > 1 and (batch_size % processes or batch_size < 2 * processes):
-        remedy = (f"give a multiple of {processes}, {2 * processes} or more" if name == "--batch-size" else
+        remedy = (f"give a multiple of {processes}, at least {2 * processes}" if name == "--batch-size" else
                   "use another number of processes")
         raise UsageError(f"{name} {batch_size}: is shared by {processes} processes, so {remedy}")
 

@@ -25,8 +25,8 @@ RESIDENT_SHARE = 0.5  # of a GPU's free memory that images may take; weights and
 class StreamedImages:
     """Images that stay in the host's memory, or on its disk, and are copied to the device batch by batch.
 
-    Stands for the (N, H, W, C) uint8 tensor on the device as far as it is used: shape, len(), device, split(), and an
-    index, for which the same bytes come back.  The last batch stays on the device until another one is asked for.
+    Used like the (N, H, W, C) uint8 tensor on the device, through shape, len(), device, split(), and an index, for
+    which the same bytes come back.  The last batch stays on the device until another one is asked for.
     """
 
     def __init__(self, stored: Tensor, device: torch.device) -> None:
