@@ -1,17 +1,7 @@
 """Shared by the training scripts: epochs, batches, steps, validation, checkpoints, and their result.
 
-A training script remains one readable `train()`:
-
-    loop = Loop(recipe, data, setup, modules)
-    loop.count_flops(loss_function)
-    for _ in loop.epochs():
-        for index in loop.batches():
-            loop.step(loss_function, index)
-        loop.end_epoch(validation_loss)
-    return loop.finished()
-
-Under torchrun each process runs it (distributed.py): loop.batches() yields this process's share of a batch, and only
-the first process validates, prints and writes.
+rotation.py shows how a script uses it.  Under torchrun each process runs it (distributed.py): loop.batches() yields
+this process's share of a batch, and only the first process validates, prints and writes.
 """
 
 import math

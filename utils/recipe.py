@@ -1,9 +1,5 @@
 """Recipes: the hyper-parameters of a task, as a frozen dataclass, and the command-line flags made from its fields.
 
-    @dataclass(frozen=True)
-    class ContrastiveRecipe(Recipe):
-        temperature: float = knob(0.2, "softmax temperature of the loss", above=0)
-
 Every field is a flag (`temperature` -> `--temperature`) and an entry of the record.  A recipe never changes; what can
 be computed from it is a property or a function.  Imports nothing heavy, because `--help` needs it.
 """
