@@ -226,9 +226,13 @@ def uniformity(z: Tensor) -> float:
     return squared.mul(-2).exp().mean().log().clamp(-8, 0).item()
 
 
-def effective_rank(z: Tensor) -> float:
-    """Exponential of the entropy of the normalised singular values of the centred (N, D); 1 where all rows coincide."""
-    singular = torch.linalg.svdvals((z - z.mean(0)).cpu().double())
+def effective_rank(z: Tensor, centred: bool = True) -> float:
+    """Exponential of the entropy of the normalised singular values of (N, D), centred; 1 where all rows coincide.
+
+    Not centred (RankMe 2023): also about 1 where all rows are nearly the same point.  The centred rank cannot detect
+    this: it ignores scale, and small differences about the mean may be spread over nearly all directions.
+    """
+    singular = torch.linalg.svdvals((z - z.mean(0) if centred else z).cpu().double())
     total = singular.sum()
     if not total > 0:
         return 1.0
