@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from utils.compute import distributed
-from utils.compute.flops import forward_flops
+from utils.compute.convolution import forward_flops
 from utils.compute.precision import DTYPES
 from utils.errors import UsageError
 from utils.images.on_device import DeviceData, evaluation_batch, to_float
