@@ -29,7 +29,7 @@ from utils.compute.precision import DTYPES, cast
 from utils.console import in_words
 from utils.errors import RunError, UsageError
 from utils.images.on_device import DeviceData, evaluation_batch
-from utils.recipe import LatentRecipe, Recipe, check_divides
+from utils.recipe import LatentRecipe, Recipe
 from utils.records.schema import Epoch
 
 NOT_TRAINED = "none: the encoder was scored as it was"
@@ -128,8 +128,8 @@ class Loop:
         world = distributed.world_size()
         if len(data.train) < 2 * world:
             raise UsageError(f"{len(data.train)} training images are too few for {world} processes; start fewer")
+        # plan.py has checked that the processes can share the recipe's
         self.batch_size = min(recipe.batch_size, len(data.train) // world * world)  # summed over processes
-        check_divides(self.batch_size, world)
         self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch is dropped
         self.steps = recipe.epochs * self.steps_per_epoch
         self.flops = 0.0  # of the whole training, see count_flops()
