@@ -169,9 +169,8 @@ def accuracy_metrics(name: str, protocol: str, predict: Callable[[Tensor], Tenso
 def confusion_of(metric: str, predicted: Tensor, labels: Tensor, classes: tuple[str, ...],
                  protocol: str) -> tuple[Confusion, dict[str, Metric]]:
     """Confusion matrix (row: true class) of the test split and the accuracy of each class."""
-    counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    counts.index_put_((labels.cpu(), predicted.cpu()), torch.ones(len(labels), dtype=torch.int64), accumulate=True)
-    rows = counts.tolist()
+    n = len(classes)
+    rows = torch.bincount(labels.cpu() * n + predicted.cpu(), minlength=n * n).view(n, n).tolist()
     per_class = {f"{metric}/{name}": Metric(value=row[i] / sum(row), n=sum(row), correct=row[i], split="test",
                                             protocol=protocol)
                  for i, (name, row) in enumerate(zip(classes, rows, strict=True)) if sum(row)}
