@@ -172,15 +172,15 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
         raise UsageError(f"--images {arguments.images}: write {FOLDER}PATH")
     if arguments.out.suffix != ".npz":
         raise UsageError(f"--out {arguments.out}: name it FILE.npz")
-    check_embedding(arguments.embed, folder_path(arguments.images), arguments.out)
+    folder = folder_path(arguments.images)
+    check_embedding(arguments.embed, folder, arguments.out)
     check_writable(arguments.out.absolute().parent, "--out")
     print(f"loading PyTorch and the encoder of {arguments.embed}", flush=True)
     from utils.records.environment import choose_device  # imports torch
 
     raise_on_interrupt()
     try:
-        count = embed_folder(arguments.embed, folder_path(arguments.images), arguments.out,
-                             choose_device(arguments.device))
+        count = embed_folder(arguments.embed, folder, arguments.out, choose_device(arguments.device))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing was written; the same command starts over") from None
     print(f"latents of {count} images -> {arguments.out}")

@@ -34,7 +34,8 @@ def maps(z: Tensor, data: DeviceData) -> Figures:
     index = evenly_spaced(len(z), MAP_POINTS).to(z.device)
     shown, images = z[index], data.test_images[index.to(data.test_images.device)]
     latents = shown.cpu().numpy()
-    pixels = torch.cat([small(to_float(part)).flatten(1) for part in images.split(100)]).cpu().numpy()
+    side = min(MAP_SIDE, data.image_shape[1])  # larger images are averaged down, which saves memory
+    pixels = torch.cat([averaged(to_float(part), side).flatten(1) for part in images.split(100)]).cpu().numpy()
     points = {"map_points": tsne(latents), "map_pca": first_components(latents),
               "pixel_tsne": tsne(pixels), "pixel_pca": first_components(pixels)}
     labels = data.test_labels[index].cpu()
@@ -45,11 +46,6 @@ def maps(z: Tensor, data: DeviceData) -> Figures:
     nearest = nearest_rows(shown, shown, MAP_NEIGHBOURS + 1)[0][:, 1:]  # the first is the image itself
     return {"map_index": index.cpu().numpy().astype(np.int32), **points,
             "map_neighbours": nearest.cpu().numpy().astype(np.uint16)}, metrics
-
-
-def small(images: Tensor) -> Tensor:
-    """(B, C, H, W) of at most MAP_SIDE pixels a side: larger images are averaged down, which saves memory."""
-    return averaged(images, MAP_SIDE) if max(images.shape[2:]) > MAP_SIDE else images
 
 
 def tsne(x: np.ndarray) -> np.ndarray:

@@ -169,9 +169,8 @@ def accuracy_metrics(name: str, protocol: str, predict: Callable[[Tensor], Tenso
 def confusion_of(metric: str, predicted: Tensor, labels: Tensor, classes: tuple[str, ...],
                  protocol: str) -> tuple[Confusion, dict[str, Metric]]:
     """Confusion matrix (row: true class) of the test split and the accuracy of each class."""
-    counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
-    counts.index_put_((labels.cpu(), predicted.cpu()), torch.ones(len(labels), dtype=torch.int64), accumulate=True)
-    rows = counts.tolist()
+    n = len(classes)
+    rows = torch.bincount(labels.cpu() * n + predicted.cpu(), minlength=n * n).view(n, n).tolist()
     per_class = {f"{metric}/{name}": Metric(value=row[i] / sum(row), n=sum(row), correct=row[i], split="test",
                                             protocol=protocol)
                  for i, (name, row) in enumerate(zip(classes, rows, strict=True)) if sum(row)}
@@ -226,9 +225,13 @@ def uniformity(z: Tensor) -> float:
     return squared.mul(-2).exp().mean().log().clamp(-8, 0).item()
 
 
-def effective_rank(z: Tensor) -> float:
-    """Exponential of the entropy of the normalised singular values of the centred (N, D); 1 where all rows coincide."""
-    singular = torch.linalg.svdvals((z - z.mean(0)).cpu().double())
+def effective_rank(z: Tensor, centred: bool = True) -> float:
+    """Exponential of the entropy of the normalised singular values of (N, D), centred; 1 where all rows coincide.
+
+    Not centred (RankMe 2023): also about 1 where all rows are nearly the same point.  The centred rank cannot detect
+    this: it ignores scale, and small differences about the mean may be spread over nearly all directions.
+    """
+    singular = torch.linalg.svdvals((z - z.mean(0) if centred else z).cpu().double())
     total = singular.sum()
     if not total > 0:
         return 1.0

@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from evaluation import figure_arrays, scores
 from models.encoders import ConvPatchEncoder
-from utils.compute.flops import forward_flops
+from utils.compute.convolution import forward_flops
 from utils.compute.precision import DTYPES, round_as_saved
 from utils.console import in_words
 from utils.errors import RunError

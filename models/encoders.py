@@ -1,8 +1,7 @@
 """Encoders: images in, a latent out.  (B, C, H, W) floats in [0, 1] -> (B, latent_dim).
 
 Every encoder normalises its own input with the statistics of training images, so using it needs nothing but its
-weights.  Call `fit_to_data` once before training, and `fit_readout` then or after it.  To add an encoder, write its
-class and its line in ENCODERS.
+weights.  Call `fit_to_data` once before training, and `fit_readout` then or after it.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Frozen features of whitened patches, their principal components as targets, and a decoder for those.
+"""Frozen features of whitened patches, and their principal components as targets.
 
 The features use no label and no gradient: the filters are patches of the training images themselves (Coates and Ng
 2012, "Learning feature representations with k-means"; departure: random patches instead of centroids).
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from utils.compute import distributed
-from utils.compute.flops import forward_flops
+from utils.compute.convolution import forward_flops
 from utils.compute.precision import DTYPES
 from utils.errors import UsageError
 from utils.images.on_device import DeviceData, evaluation_batch, to_float
@@ -149,15 +149,3 @@ def patch_targets(fitted: PatchComponents, data: DeviceData, precision: str) -> 
     for part, target in zip(data.images.split(batch), targets.split(batch), strict=True):
         target.copy_(fitted(to_float(part), DTYPES[precision]))
     return targets, len(targets) * forward_flops(fitted, *data.image_shape)
-
-
-class FeatureDecoder(nn.Module):
-    """Components of an image's patch features from its latent.  (B, latent_dim) -> (B, components) float32."""
-
-    def __init__(self, latent_dim: int, hidden: int, components: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(latent_dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.GELU(),
-                                    nn.Linear(hidden, components))
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z).float()

@@ -2,10 +2,6 @@
 
 Tensors of two or more dimensions are stored in float16, vectors (biases, most statistics) in float32.  A run rounds its
 weights so before it scores them, so the scores are those of the file.
-
-    from models.saved import load_encoder
-    encoder = load_encoder("results/1.2.3_mnist_simclr_seed0.json")
-    z = encoder(images)  # (B, C, H, W) float32 in [0, 1] -> (B, 128)
 """
 
 from collections.abc import Mapping

@@ -41,29 +41,25 @@ BAR = "\ue000"  # a | in a value; show.plain escapes this character, so that no 
 
 def theory_chapter(results_dir: Path, summary: Results) -> list[dict[str, Any]]:
     """The chapter's sections for the report; figures are drawings."""
-    results, notes = read_results(results_dir)
+    note = f"The experiment behind this answer has not been run here: {COMMAND} runs it."
+    try:
+        results = read_theory(results_dir / THEORY)
+    except RecordError as error:
+        results = None
+        reason = show.shorten(show.plain(str(error)), LONGEST_REASON)
+        note = (f"The experiment's numbers are left out, because they cannot be trusted: {reason}. {COMMAND} "
+                "writes them again.")
     runs = own_runs(summary)
     sections: list[dict[str, Any]] = []
     for name in QUESTIONS:
         found = getattr(results.experiments, name) if results else None
         section = answer(name, found, runs)
         section["figures"] = [Drawing(draw(name, found, runs), *words) for words in section["figures"]]
-        section["paragraphs"] += notes
+        section["paragraphs"] += [] if results else [note]
         sections.append(section)
     if results:
         sections[-1]["tables"].append(provenance(results))
     return sections
-
-
-def read_results(results_dir: Path) -> tuple[TheoryResults | None, list[str]]:
-    """theory.json, or None and a sentence that says why not and which command writes it."""
-    try:
-        results = read_theory(results_dir / THEORY)
-    except RecordError as error:
-        reason = show.shorten(show.plain(str(error)), LONGEST_REASON)
-        return None, [f"The experiment's numbers are left out, because they cannot be trusted: {reason}. {COMMAND} "
-                      "writes them again."]
-    return results, [] if results else [f"The experiment behind this answer has not been run here: {COMMAND} runs it."]
 
 
 def own_runs(summary: Results) -> list[dict[str, Any]]:

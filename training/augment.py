@@ -108,7 +108,8 @@ def colour_jitter(images: Tensor, generator: Generator, *, strength: float, prob
         return (1 + s * uniform(b, -1, 1, generator))[:, None, None, None]
 
     x = images * factor()
-    grey_mean = luma(x).mean((1, 2, 3), keepdim=True)
+    luma = (x * vector(LUMA, x.device)[None, :, None, None]).sum(1, keepdim=True) if channels == 3 else x
+    grey_mean = luma.mean((1, 2, 3), keepdim=True)
     x = (x - grey_mean) * factor() + grey_mean
     if channels == 3:
         grey = uniform(b, 0, 1, generator) < grey_probability
@@ -145,14 +146,6 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in torchvision's rgb_to_graysca
 def vector(values: tuple[float, ...], device: torch.device) -> Tensor:
     """float32, made on the device: a copy from the CPU would keep the step from being captured as a graph."""
     return torch.stack([torch.full((), float(value), device=device) for value in values])
-
-
-def luma(images: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 1, H, W): perceived brightness of RGB, or the one channel itself."""
-    if images.shape[1] != 3:
-        return images
-    weights = vector(LUMA, images.device)[None, :, None, None]
-    return (images * weights).sum(1, keepdim=True)
 
 
 def colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:

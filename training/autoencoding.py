@@ -25,7 +25,7 @@ from torch import Generator, Tensor, nn
 from evaluation.scores import encode
 from models.decoders import build_decoder
 from models.encoders import Encoder
-from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, FeatureDecoder, PatchComponents, patch_targets
+from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, PatchComponents, patch_targets
 from training.augment import augmented, colour_jitter, random_affine, uniform
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import Loop, Setup, Trained, new_encoder
@@ -46,7 +46,9 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
         whitened = PatchComponents(data.image_shape, recipe.target_filters, recipe.target_components).to(setup.device)
         whitened.fit_to_data(data.sample(max(COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT * recipe.target_components)))
         targets, target_flops = patch_targets(whitened, data, setup.precision)
-        features = FeatureDecoder(recipe.latent_dim, recipe.feature_hidden_dim, recipe.target_components)
+        hidden = recipe.feature_hidden_dim
+        features = nn.Sequential(nn.Linear(recipe.latent_dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.GELU(),
+                                 nn.Linear(hidden, recipe.target_components))
         modules["feature_decoder"] = features
     loop = Loop(recipe, data, setup, modules)
     missing = data.mean_colour()
@@ -118,18 +120,13 @@ def corrupt(images: Tensor, missing: Tensor, recipe: AutoencodingRecipe, generat
     if recipe.method == "denoising":
         noise = distributed.draw(torch.randn, images.shape, generator)
         return images + recipe.noise_std * noise
-    if recipe.method == "masked":
-        masked = random_squares(images, recipe.mask_ratio, recipe.mask_patch, generator)
+    if recipe.method == "masked":  # each square of a fixed grid, with probability mask_ratio
+        (height, width), side = images.shape[2:], recipe.mask_patch
+        grid = (len(images), 1, -(-height // side), -(-width // side))
+        chosen = (distributed.draw(torch.rand, grid, generator) < recipe.mask_ratio).float()
+        masked = F.interpolate(chosen, scale_factor=float(side))[:, :, :height, :width] > 0.5  # (B, 1, H, W)
         return torch.where(masked, missing.view(1, -1, 1, 1), images)
     if recipe.method in ("augmented", "patches"):
         return colour_jitter(images, generator, strength=recipe.colour_noise, probability=0.8,
                              grey_probability=0.2 if recipe.colour_noise else 0.0)
     return images
-
-
-def random_squares(images: Tensor, ratio: float, side: int, generator: Generator) -> Tensor:
-    """(B, 1, H, W) bool: squares of `side` pixels on a fixed grid, each True with probability `ratio`."""
-    b, _, height, width = images.shape
-    grid = (b, 1, -(-height // side), -(-width // side))
-    chosen = (distributed.draw(torch.rand, grid, generator) < ratio).float()
-    return F.interpolate(chosen, scale_factor=float(side))[:, :, :height, :width] > 0.5

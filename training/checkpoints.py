@@ -176,10 +176,8 @@ class Checkpoints:
     def remove(self) -> None:
         """Remove the checkpoints: the run is over, or starts over.  The newest JSON goes last: it identifies the run.
 
-        Files of other origin in the folder are kept.
+        Files of other origin in the folder are kept.  Of several processes, only the first calls this (run.py).
         """
-        if not distributed.is_first():
-            return
         last = _newest_first(self.folder)[:1]
         others = {*self.folder.glob(".stage*.tmp"), *self.folder.glob("stage*-step*")}.difference(last)
         with suppress(OSError):

@@ -8,7 +8,6 @@ from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, Method, Recipe, knob, metho
 
 GROWING = 0.75  # fraction of the steps after which images have their full size (progressive resizing)
 
-
 METHODS = {
     "joint": Method(
         help="train encoder and classifier end to end",

@@ -1,15 +1,10 @@
 """The contrastive methods: each one's heads, its loss, and its update after a step.
 
-A method is one class here and one entry in METHODS; its texts, its equation and its hyper-parameters are in
-contrastive_recipe.py.  A class has
+A method is one class here, with the attributes and methods of TwoViews, and one entry in METHODS; its texts, its
+equation and its hyper-parameters are in contrastive_recipe.py.
 
-    heads          modules that are trained along with the encoder, by name, in the order of their initialisation
-    start(loop)    set-up that needs the optimiser or the loop's generator
-    loss(view0, view1, index)   mean loss of a batch of views, (B, C, H, W) each; index: (B,), their images
-    after_step()   called after each optimiser step
-
-Departures from the papers: one head of two layers for every method (VICReg's has three, of 8192); the momentum is 0.99
-because training is short, and BYOL's momentum does not increase.
+Departures from the papers: projection heads have two layers in every method (VICReg's has three, of 8192); the momentum
+is 0.99 because training is short, and BYOL's momentum does not increase.
 """
 
 import copy
@@ -35,18 +30,19 @@ class TwoViews:
     def __init__(self, encoder: Encoder, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
         self.encoder, self.recipe = encoder.trunk, recipe
         self.head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
-        # another name where this head does not project the scored latent: scoring.py scores only "projection_head"
+        # trained along with the encoder, by name, in the order of their initialisation; this head has another name where
+        # it does not project the scored latent: scoring.py scores only "projection_head"
         self.heads: dict[str, nn.Module] = {"projection_head" if encoder.trunk is encoder else "pair_head": self.head}
         self.flops_once = 0.0  # spent before the first step
 
     def start(self, loop: Loop) -> None:
-        """Nothing to prepare."""
+        """Set up what needs the optimiser or the loop's generator: here nothing."""
 
     def after_step(self) -> None:
-        """Nothing to update."""
+        """Called after each optimiser step: here nothing to update."""
 
     def loss(self, view0: Tensor, view1: Tensor, index: Tensor) -> Tensor:
-        """Mean loss over the whole batch, across all processes."""
+        """Mean loss over the whole batch, across all processes.  Views: (B, C, H, W) each; index: (B,), of images."""
         z0, z1 = self.head(self.encoder(torch.cat([view0, view1]))).chunk(2)  # (B, projection_dim) each
         return self.compare(distributed.gather(z0), distributed.gather(z1))
 

@@ -1,30 +1,22 @@
 """Hyper-parameters of the controls, which train nothing: the encoder and its images.  No torch here."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, FIXED_ENCODERS, LatentRecipe, knob, method_knob
-
-
-class Control(NamedTuple):
-    """One latent that was not learned: its name in the report, and its help."""
-
-    title: str
-    help: str
-
+from utils.recipe import ENCODER_DEFAULTS, FIXED_ENCODERS, LatentRecipe, Method, knob, method_knob
 
 METHODS = {
-    "random": Control("frozen random encoder", "random initial weights"),
-    "calibrated": Control("random encoder, batch norms calibrated",
-                          "the same, with the norms' statistics set from training images"),
-    "depths": Control("random encoder, read at every depth",
-                      "the calibrated network with encoder conv_depths, read at every depth"),
-    "pca": Control("PCA of pixels", "principal components of the pixels"),
-    "patch_pca": Control("PCA of patch features", "principal components of frozen patch features, from which 1.2.1 "
-                         "patches and 1.2.3 cmc start"),
-    "hybrid": Control("cmc without training",
-                      "calibrated random weights together with the patch components")}
+    "random": Method(title="frozen random encoder", help="random initial weights"),
+    "calibrated": Method(title="random encoder, batch norms calibrated",
+                         help="the same, with the norms' statistics set from training images"),
+    "depths": Method(title="random encoder, read at every depth",
+                     help="the calibrated network with encoder conv_depths, read at every depth"),
+    "pca": Method(title="PCA of pixels", help="principal components of the pixels"),
+    "patch_pca": Method(title="PCA of patch features", help="principal components of frozen patch features, from which "
+                        "1.2.1 patches and 1.2.3 cmc start"),
+    "hybrid": Method(title="cmc without training",
+                     help="calibrated random weights together with the patch components")}
 RANDOM = ("random", "calibrated")  # methods that take any encoder with weights
 
 

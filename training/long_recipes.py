@@ -49,9 +49,5 @@ LONG: dict[str, dict[tuple[str, str], LongRecipe]] = {
 
 
 def in_words() -> str:
-    """The runs that have a long recipe: "1.2.1 plain, 1.2.2 joint, ... on cifar10"."""
-    families: dict[str, list[str]] = {}
-    for task, recipes in LONG.items():
-        for family, method in recipes:
-            families.setdefault(family, []).append(f"{task} {method}")
-    return "; ".join(f"{', '.join(names)} on {family}" for family, names in families.items())
+    """The runs that have a long recipe: "1.2.1 plain on cifar10, 1.2.2 joint on cifar10, ..."."""
+    return ", ".join(f"{task} {method} on {family}" for task, recipes in LONG.items() for family, method in recipes)

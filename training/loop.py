@@ -1,17 +1,7 @@
 """Shared by the training scripts: epochs, batches, steps, validation, checkpoints, and their result.
 
-A training script remains one readable `train()`:
-
-    loop = Loop(recipe, data, setup, modules)
-    loop.count_flops(loss_function)
-    for _ in loop.epochs():
-        for index in loop.batches():
-            loop.step(loss_function, index)
-        loop.end_epoch(validation_loss)
-    return loop.finished()
-
-Under torchrun each process runs it (distributed.py): loop.batches() yields this process's share of a batch, and only
-the first process validates, prints and writes.
+rotation.py shows how a script uses it.  Under torchrun each process runs it (distributed.py): loop.batches() yields
+this process's share of a batch, and only the first process validates, prints and writes.
 """
 
 import math
@@ -39,7 +29,7 @@ from utils.compute.precision import DTYPES, cast
 from utils.console import in_words
 from utils.errors import RunError, UsageError
 from utils.images.on_device import DeviceData, evaluation_batch
-from utils.recipe import LatentRecipe, Recipe, check_divides
+from utils.recipe import LatentRecipe, Recipe
 from utils.records.schema import Epoch
 
 NOT_TRAINED = "none: the encoder was scored as it was"
@@ -138,8 +128,8 @@ class Loop:
         world = distributed.world_size()
         if len(data.train) < 2 * world:
             raise UsageError(f"{len(data.train)} training images are too few for {world} processes; start fewer")
+        # plan.py has checked that the processes can share the recipe's
         self.batch_size = min(recipe.batch_size, len(data.train) // world * world)  # summed over processes
-        check_divides(self.batch_size, world)
         self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch is dropped
         self.steps = recipe.epochs * self.steps_per_epoch
         self.flops = 0.0  # of the whole training, see count_flops()

@@ -1,7 +1,4 @@
-"""Losses of views: pure functions, no state.  Cross-entropy and L1 are torch's own.
-
-To add a contrastive method, add its loss here and its class in `training/contrastive_methods.py`.
-"""
+"""Losses of views: pure functions, no state.  Cross-entropy and L1 are torch's own."""
 
 import torch
 import torch.nn.functional as F

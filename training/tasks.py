@@ -1,13 +1,13 @@
 """The table of tasks.  A new task is one training script, its recipe and one line here.  Imports no torch."""
 
 import textwrap
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from training import autoencoding_recipe, classification_recipe, contrastive_recipe, control_recipe, rotation_recipe
 from training.long_recipes import LONG, LongRecipe
 from utils.command_line import MOST_COLUMNS
-from utils.recipe import ENCODER_DEFAULTS, LatentRecipe
+from utils.recipe import ENCODER_DEFAULTS, LatentRecipe, as_json
 from utils.records.schema import Record, setting_hash
 
 Layer = tuple[dict[str, Any], str]  # values of a recipe's fields, and where they come from, in words
@@ -88,8 +88,7 @@ TASKS = {
 def setting_of(record: Record) -> str:
     """setting_hash of a record's recipe, in which a field that was added to the recipe since has its default."""
     task = TASKS.get(record.run.task)
-    later = {one.name: list(one.default) if isinstance(one.default, tuple) else one.default
-             for one in (fields(task.recipe) if task else ())}
+    later = as_json(task.recipe()) if task else {}
     return setting_hash(later | record.recipe.fields)
 
 

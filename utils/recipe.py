@@ -1,9 +1,5 @@
 """Recipes: the hyper-parameters of a task, as a frozen dataclass, and the command-line flags made from its fields.
 
-    @dataclass(frozen=True)
-    class ContrastiveRecipe(Recipe):
-        temperature: float = knob(0.2, "softmax temperature of the loss", above=0)
-
 Every field is a flag (`temperature` -> `--temperature`) and an entry of the record.  A recipe never changes; what can
 be computed from it is a property or a function.  Imports nothing heavy, because `--help` needs it.
 """
@@ -37,20 +33,21 @@ class Method(NamedTuple):
     help: for --help, with the source; objective: the loss with its unit, for the record, where {r.NAME} is a field of
     the recipe; title, source, text: for the report; typst, alt: the loss as Typst mathematics and as a sentence;
     chosen_on_test: whether part of the recipe was chosen on test images, which the report marks.
+    A control has only help and title.
     """
 
     help: str
-    objective: str
     title: str
-    source: str
-    text: str
-    typst: str
-    alt: str
+    objective: str = ""
+    source: str = ""
+    text: str = ""
+    typst: str = ""
+    alt: str = ""
     chosen_on_test: bool = False
 
 
-def method_knob(methods: dict[str, Any]) -> Any:
-    """The field `method` of a recipe: choices and help from the methods (.help), the first of which is the default."""
+def method_knob(methods: dict[str, Method]) -> Any:
+    """The field `method` of a recipe: choices and help from the methods, the first of which is the default."""
     return knob(next(iter(methods)), "; ".join(f"{name}: {method.help}" for name, method in methods.items()),
                 choices=tuple(methods))
 

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import MLP
 
+from evaluation.scores import effective_rank
 from tests.theory.measured import check_committed, generator, measured
 from theory.collapse import experiment as collapse
 from theory.digits import load
@@ -60,9 +62,10 @@ def test_spread_and_ranks_of_known_points() -> None:
     assert collapse.spread(torch.ones(50, 8)) == pytest.approx(0, abs=1e-6)
     rows = torch.tensor([[3.0, 0.0], [0.0, 1.0], [-2.0, 0.0], [0.0, -5.0]])
     assert collapse.spread(rows) == pytest.approx(math.sqrt(2) * math.sqrt(0.5))
-    assert collapse.rank_about_origin(torch.eye(8)[:5]) == pytest.approx(5)
-    assert collapse.rank_about_origin(torch.ones(50, 8)) == pytest.approx(1, abs=1e-4)
-    assert collapse.rank_about_origin(torch.tensor([[7.0, 0.0], [0.0, 1.0], [3.0, 0.0]])) == pytest.approx(
+    assert effective_rank(torch.eye(8)[:5], centred=False) == pytest.approx(5)
+    assert effective_rank(torch.ones(50, 8), centred=False) == pytest.approx(1, abs=1e-4)
+    rows = F.normalize(torch.tensor([[7.0, 0.0], [0.0, 1.0], [3.0, 0.0]]), dim=1)
+    assert effective_rank(rows, centred=False) == pytest.approx(
         math.exp(-sum(p * math.log(p) for p in (math.sqrt(2) / (1 + math.sqrt(2)), 1 / (1 + math.sqrt(2))))))
 
 

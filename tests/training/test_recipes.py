@@ -38,6 +38,8 @@ def test_every_task_has_a_valid_default_recipe_for_every_data_set(task: str) -> 
             recipe = TASKS[task].default_recipe(spec.recipes, method)
             assert isinstance(recipe, LatentRecipe)
             assert recipe.method == method
+            if isinstance(recipe, Recipe):  # a control has no loss to explain
+                assert all(recipe.methods_in_words[method][:7])  # all texts
             for encoder in ("conv", "mlp", "resnet18", "vit") if method not in OWN_ENCODER else ():
                 if method == "cmc":
                     with pytest.raises(UsageError, match=f"--encoder {encoder}: method cmc takes only conv_patches"):

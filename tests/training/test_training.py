@@ -20,7 +20,7 @@ from training.contrastive_methods import MomentumEncoder
 from training.loop import Diverged, Loop, Setup
 from training.run import train_and_score
 from training.tasks import TASKS
-from utils.compute.flops import forward_flops
+from utils.compute.convolution import forward_flops
 from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import cast
 from utils.images import on_device

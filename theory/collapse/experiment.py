@@ -37,16 +37,6 @@ def spread(z: Tensor) -> float:
     return F.normalize(z, dim=1).std(dim=0, correction=0).mean().item() * math.sqrt(z.shape[1])
 
 
-def rank_about_origin(z: Tensor) -> float:
-    """Exponential of the entropy of the singular values of the normalised rows of (N, D), not centred (RankMe 2023).
-
-    About 1 if all rows are the same point.  The centred effective rank cannot detect this: it ignores scale, and
-    the small differences that remain after the mean is subtracted are spread over nearly all directions.
-    """
-    singular = torch.linalg.svdvals(F.normalize(z.double(), dim=1))
-    return torch.special.entr(singular / singular.sum()).sum().exp().item()
-
-
 def crossed(predict: nn.Module, z: Views, targets: Views) -> Tensor:
     """BYOL's loss of both directions: each view's prediction against the other view's target."""
     return byol_regression(predict(z[0]), targets[1]) + byol_regression(predict(z[1]), targets[0])
@@ -122,7 +112,8 @@ def measure(encoder: nn.Module) -> dict[str, Any]:
     """Spread, both effective ranks and the linear probe of the test digits' embeddings."""
     train_images, train_labels, test_images, test_labels = load()
     z, z_test = (encoder(torch.from_numpy(images).float()) for images in (train_images, test_images))
-    return {"spread": spread(z_test), "rank_about_origin": rank_about_origin(z_test),
+    return {"spread": spread(z_test),
+            "rank_about_origin": effective_rank(F.normalize(z_test.double(), dim=1), centred=False),
             "rank_about_mean": effective_rank(F.normalize(z_test, dim=1)),
             "linear_accuracy": probe_accuracy(z.double().numpy(), train_labels, z_test.double().numpy(), test_labels)}
 

@@ -5,14 +5,18 @@ training only: validation uses torch's, and scoring is in float32.
 
 With AMX in bfloat16, oneDNN's kernels are made for wide maps.  On small ones they reach a tenth to a half of the speed
 of a matrix product.  There Winograd's is used with many channels, and otherwise the convolution is a matrix product.
+
+Counted are always the operations of a direct convolution.
 """
 
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from utils.compute.winograd import winograd_convolution
 
@@ -111,3 +115,14 @@ def neighbourhoods(x: Tensor) -> Tensor:
     """(B, C, H, W) -> (B H W, 9 C): each place's 3 x 3 neighbourhood, padded with zeros."""
     bordered = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # (B, H + 2, W + 2, C)
     return bordered.unfold(1, 3, 1).unfold(2, 3, 1).permute(0, 1, 2, 4, 5, 3).reshape(-1, 9 * x.shape[1])
+
+
+def forward_flops(module: nn.Module, *shape: int) -> float:
+    """FLOPs of a forward pass per float32 item of this shape: 2 x multiply-adds of convolutions, matrix products."""
+    device = next(chain(module.parameters(), module.buffers())).device  # a control has no parameters
+    was_training = module.training
+    # two images: so few take direct convolutions (takes_winograd), whose operations are what counts
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module.eval()(torch.zeros(2, *shape, device=device))
+    module.train(was_training)
+    return counter.get_total_flops() / 2

@@ -144,11 +144,8 @@ def attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
         _alone = before
 
 
-def total(values: Iterable[float], device: torch.device) -> list[float]:
+def total(values: list[float], device: torch.device) -> list[float]:
     """Each value's sum over the processes."""
-    values = list(values)
-    if world_size() == 1:
-        return values
     summed = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(summed)
     return summed.tolist()

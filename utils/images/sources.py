@@ -36,9 +36,6 @@ class Source:
     download: str = ""  # rough size of the download; empty if nothing is downloaded
 
 
-# Fetchers: data folder, temporary folder -> folder with the files
-
-
 def placed_files(patterns: tuple[str, ...], data_dir: Path, temporary: Path) -> Path:
     """Files that are in the data folder already: the folder of the first one that matches a pattern."""
     for pattern in patterns:
@@ -85,9 +82,6 @@ def torchvision_download(name: str, files: str, data_dir: Path, temporary: Path)
     finally:
         socket.setdefaulttimeout(before)
     return temporary / files
-
-
-# Decoders: folder with the files -> uint8 arrays
 
 
 def decode_digits(_: Path) -> Arrays:

@@ -429,7 +429,7 @@ def read_strictly(path: Path, model: type[Model]) -> Model:
         require(path.stat().st_size <= MAX_RECORD_BYTES,
                 f"larger than the {MAX_RECORD_BYTES} bytes that a record may have")
         raw = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_no_duplicates,
-                         parse_constant=_no_constant)
+                         parse_constant=lambda name: require(False, f"{name} is not a number that a record may hold"))
         return model.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
@@ -453,10 +453,6 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         require(key not in seen, f"key {key!r} occurs twice")
         seen[key] = value
     return seen
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that a record may hold")
 
 
 def write_record(record: Record, path: Path) -> None:
