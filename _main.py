@@ -18,7 +18,7 @@ from pathlib import Path
 from evaluation.embed import check_embedding, embed_folder
 from training import long_recipes
 from training.plan import check_flags_fit, choose_tasks, described, plan, read_init
-from training.tasks import TASKS, in_words
+from training.tasks import TASKS, tasks_in_words
 from utils.errors import RunError, UsageError
 from utils.images.datasets import DATASETS, FOLDER, check_dataset, check_folder, fetch, folder_path
 from utils.recipe import add_flags
@@ -42,7 +42,7 @@ examples:
     python _main.py --embed RECORD.json --images folder:PATH --out z.npz
 
 tasks and their methods:
-{in_words()}
+{tasks_in_words()}
   all       all of these tasks
 
 data sets:
@@ -65,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help="one or more methods of the task, or all; the defaults are listed above")
     parser.add_argument("--recipe", default="default", choices=("default", "long"),
                         help=f"long: published settings for a GPU, with a ResNet18, not measured here; "
-                             f"exists for {long_recipes.in_words()}. Other flags change it further")
+                             f"exists for {long_recipes.long_recipes_in_words()}. Other flags change it further")
     parser.add_argument("--init", type=Path, metavar="RECORD",
                         help="start from the encoder of this record's run instead of random weights; this also sets "
                              "--encoder, --widths, --pooling and --latent-dim")

@@ -73,7 +73,7 @@ def random_data(count: int, image_shape: tuple[int, int, int], device: torch.dev
     train, val = torch.arange(count, device=device), torch.arange(count, total, device=device)
     return DeviceData(images=images, labels=labels, train=train, val=val, labelled=train, selection=val,
                       test_images=images[:0], test_labels=labels[:0], image_shape=image_shape,
-                      classes=tuple("0123456789"), recipes="cifar10")
+                      classes=tuple("0123456789"), recipe_family="cifar10")
 
 
 def first_images(data: DeviceData, count: int) -> DeviceData:

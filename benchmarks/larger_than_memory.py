@@ -408,7 +408,7 @@ def train_turns() -> None:
     with contextlib.redirect_stdout(sys.stderr):
         setup = set_up("cpu", job["precision"])
     data = DeviceData.load(dataset, setup.device)
-    recipe = replace(even_recipe(TASK, dataset.recipes, job["encoder"]), batch_size=job["batch_size"],
+    recipe = replace(even_recipe(TASK, dataset.recipe_family, job["encoder"]), batch_size=job["batch_size"],
                      widths=ENCODER_WIDTHS[job["encoder"]])
     generator = torch.Generator().manual_seed(0)
     print("{}", flush=True)

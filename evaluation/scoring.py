@@ -13,7 +13,7 @@ from evaluation import figure_arrays, scores
 from models.encoders import ConvPatchEncoder
 from utils.compute.convolution import forward_flops
 from utils.compute.precision import DTYPES, round_as_saved
-from utils.console import in_words
+from utils.console import duration_in_words
 from utils.errors import RunError
 from utils.images.on_device import DeviceData
 from utils.records.schema import HEADLINE, Confusion, Metric
@@ -97,7 +97,7 @@ def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int
     arrays["test_predictions"] = predicted.cpu().numpy().astype(np.uint16)
     arrays["test_confidence"] = scores.confidence(modules["classifier"], latents["test"].z).cpu().numpy().astype(
         np.float16)
-    print(f" ({in_words(time.monotonic() - clock)})", flush=True)
+    print(f" ({duration_in_words(time.monotonic() - clock)})", flush=True)
     return Scores(metrics | more, confusion, arrays, modules, flops)
 
 

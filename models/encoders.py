@@ -1,7 +1,7 @@
 """Encoders: images in, a latent out.  (B, C, H, W) floats in [0, 1] -> (B, latent_dim).
 
-Every encoder normalises its own input with the statistics of training images, so using it needs nothing but its
-weights.  Call `fit_to_data` once before training, and `fit_readout` then or after it.
+Every encoder holds the statistics of training images that it needs, so its weights suffice to use it.  Call
+`fit_to_data` once before training, and `fit_readout` before or after it.
 """
 
 import math
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, IMAGES_A_COMPONENT, PatchComponents, PatchFeatures
+from models.patches import COMPONENTS_FITTED_TO, FITTED_TO, IMAGES_PER_COMPONENT, PatchComponents, PatchFeatures
 from utils.compute.convolution import Conv3x3
 from utils.compute.precision import round_as_saved
 from utils.images.on_device import evaluation_batch
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
 
     @property
     def trunk(self) -> nn.Module:
-        """The network that is trained, where the latent is read from it afterwards."""
+        """The network that is trained: the encoder, or its part whose outputs the readout turns into the latent."""
         return self
 
     def fit_to_data(self, images: Tensor) -> None:
@@ -61,7 +61,7 @@ class Encoder(nn.Module):
         self.normalise.fit_to_data(images)
 
     def fit_readout(self, batches: Iterable[Tensor]) -> None:
-        """Fit what follows the network to training images, (B, C, H, W) in [0, 1] each; most encoders have nothing."""
+        """Fit the readout, from the trunk's outputs to the latent, to (B, C, H, W) images in [0, 1]; most have none."""
 
 
 class Whitening(nn.Module):
@@ -184,9 +184,10 @@ class ConvDepthsEncoder(Encoder):
     """The convolutional encoder, read at every depth: (B, C, H, W) in [0, 1] -> (B, latent_dim).
 
     The latent holds the first principal components, each divided by its standard deviation, of the pooled outputs of
-    all blocks: the averages over a 3x3 grid of the first, over a 2x2 grid of the others, and the maximum of the last.
-    Every number is standardised and divided by the root of its block's count, so that blocks weigh equally.  No label
-    is used.  Contrastive training makes the last layers discard what distinguishes two views; earlier ones keep it.
+    all blocks: means in the cells of a 3x3 grid (first of several blocks) or of a 2x2 grid (the others), and maxima of
+    the last block.  Each number is standardised and divided by the root of its part's count, so that these parts weigh
+    equally; the last block has two.  No label is used.  Contrastive training makes the last layers discard what
+    distinguishes two views; earlier ones keep it.
     """
 
     images_to_fit = COMPONENTS_FITTED_TO
@@ -235,7 +236,7 @@ class ConvDepthsEncoder(Encoder):
         varies = variance > 1e-10 * mean.square()
         scale = torch.where(varies, self.weight.cpu().double() / variance.clamp(min=1e-12).sqrt(), 0.0)
         variances, directions = torch.linalg.eigh(scale[:, None] * covariance * scale)  # rising
-        kept = min(self.components.shape[1], size, count // IMAGES_A_COMPONENT)  # the others stay 0
+        kept = min(self.components.shape[1], size, count // IMAGES_PER_COMPONENT)  # the others stay 0
         variances, directions = variances.flip(0)[:kept], directions.flip(1)[:, :kept]
         directions = directions * directions.gather(0, directions.abs().argmax(0, keepdim=True)).sign()
         if kept < self.components.shape[1]:

@@ -21,7 +21,7 @@ THRESHOLD = 1.0  # of the rectification, in standard deviations of a whitened pa
 PATCHES_PER_IMAGE = 60  # to fit the whitening
 FITTED_TO = 2000  # images to fit filters and statistics
 COMPONENTS_FITTED_TO = 10_000  # images to fit principal components, at least
-IMAGES_A_COMPONENT = 10  # at least, or its variance is not known well enough to divide by
+IMAGES_PER_COMPONENT = 10  # at least, or its variance is not known well enough to divide by
 CHUNK = 4  # images at once on a CPU, so that the responses stay in its cache until they are pooled
 
 
@@ -123,7 +123,7 @@ class PatchComponents(nn.Module):
         centred = features - self.mean
         variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))  # rising
         wanted = self.components.shape[1]
-        count = min(wanted, len(images) // IMAGES_A_COMPONENT)  # the others stay 0
+        count = min(wanted, len(images) // IMAGES_PER_COMPONENT)  # the others stay 0
         if count < wanted:
             print(f"{len(images):,} images determine only {count} of {wanted} components of patch features; the others "
                   "are 0", flush=True)

@@ -1,7 +1,7 @@
 """Weights in and out: safetensors files (no pickle), each tensor named MODULE.PARAMETER.
 
 Tensors of two or more dimensions are stored in float16, vectors (biases, most statistics) in float32.  A run rounds its
-weights so before it scores them, so the scores are those of the file.
+weights in the same way before it scores them, so the scores are those of the file.
 """
 
 from collections.abc import Mapping

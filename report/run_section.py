@@ -8,7 +8,7 @@ from report import charts, pictures, show, summary
 from report.elements import MOST_NAMED, table
 from report.load import Loaded
 from report.summary import Row, dataset_name, default_hash, method_name
-from utils.console import in_words
+from utils.console import duration_in_words
 from utils.records.schema import HEADLINE, Metric, Record
 
 MOST_CONFUSED = 5  # pairs of classes that are named
@@ -50,7 +50,7 @@ def lead(row: Row) -> str:
     idle = "" if record.history else " Only the classifiers were trained."
     return (f"Test accuracy {show.percent(metric.value)} % ({show.correct(metric)} images; 95 % interval "
             f"{show.interval(*summary.wilson_interval(metric.value, metric.n))}), in "
-            f"{in_words(record.run.seconds)}.{more}{idle}")
+            f"{duration_in_words(record.run.seconds)}.{more}{idle}")
 
 
 def metrics_table(record: Record) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def class_table(record: Record) -> dict[str, Any]:
 def history_table(record: Record) -> dict[str, Any]:
     rows = [[str(row.epoch), show.count(row.step), f"{row.lr:.3g}", show.significant(row.train_loss),
              show.significant(row.val_loss), show.percent(row.train_accuracy), show.percent(row.val_accuracy),
-             in_words(row.seconds)] for row in record.history]
+             duration_in_words(row.seconds)] for row in record.history]
     head = ["Epoch", "Step", "Learning rate", "Train loss", "Val. loss", "Train acc. %", "Val. acc. %", "Time"]
     return table("The numbers behind the curves.", head, rows, right=range(8))
 
@@ -183,7 +183,7 @@ def provenance(run: Loaded) -> dict[str, Any]:
     facts: dict[str, str] = {
         "command": shlex.join(["python", *record.run.argv]),
         "started": show.timestamp(record.run.started),
-        "wall time": in_words(record.run.seconds),
+        "wall time": duration_in_words(record.run.seconds),
         "commit": machine.commit + tree,
         "parameters": ", ".join(parameters) or "none",
         "steps": show.count(record.derived.steps),

@@ -32,7 +32,7 @@ from report.elements import table
 from report.load import LONGEST_REASON, THEORY
 from report.summary import Results, dataset_name, mean_of
 from theory.results import QUESTIONS, TheoryResults, read_theory
-from utils.console import in_words
+from utils.console import duration_in_words
 from utils.records.schema import RecordError, Strict
 
 COMMAND = "python _theory.py"
@@ -133,7 +133,7 @@ def provenance(results: TheoryResults) -> dict[str, Any]:
     tree = {True: ", with changes that are not in the commit", False: "", None: ", no git"}[machine.dirty]
     versions = {"Python": machine.python, "torch": machine.torch, "numpy": machine.numpy, **results.libraries}
     facts = {"command": COMMAND, "seed": str(results.seed), "started": show.timestamp(results.started),
-             "processor time": in_words(sum(results.seconds.values())), "commit": machine.commit + tree,
+             "processor time": duration_in_words(sum(results.seconds.values())), "commit": machine.commit + tree,
              "processor": f"{machine.cpu}, {show.plural(machine.threads, 'thread')}",
              "versions": ", ".join(f"{name} {version}" for name, version in versions.items())}
     return table("Provenance of this chapter's experiments.", ["What", "Value"],

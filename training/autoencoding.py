@@ -25,7 +25,7 @@ from torch import Generator, Tensor, nn
 from evaluation.scores import encode
 from models.decoders import build_decoder
 from models.encoders import Encoder
-from models.patches import COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT, PatchComponents, patch_targets
+from models.patches import COMPONENTS_FITTED_TO, IMAGES_PER_COMPONENT, PatchComponents, patch_targets
 from training.augment import augmented, colour_jitter, random_affine, uniform
 from training.autoencoding_recipe import AutoencodingRecipe
 from training.loop import Loop, Setup, Trained, new_encoder
@@ -44,7 +44,7 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
     on_features, target_flops = recipe.method == "patches", 0.0
     if on_features:
         whitened = PatchComponents(data.image_shape, recipe.target_filters, recipe.target_components).to(setup.device)
-        whitened.fit_to_data(data.sample(max(COMPONENTS_FITTED_TO, IMAGES_A_COMPONENT * recipe.target_components)))
+        whitened.fit_to_data(data.sample(max(COMPONENTS_FITTED_TO, IMAGES_PER_COMPONENT * recipe.target_components)))
         targets, target_flops = patch_targets(whitened, data, setup.precision)
         hidden = recipe.feature_hidden_dim
         features = nn.Sequential(nn.Linear(recipe.latent_dim, hidden, bias=False), nn.BatchNorm1d(hidden), nn.GELU(),

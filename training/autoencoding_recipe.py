@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from utils.recipe import ENCODER_WIDTHS, FrozenRecipe, Method, knob, method_knob
+from utils.recipe import ENCODER_WIDTHS, FrozenEncoderRecipe, Method, knob, method_knob
 
 METHODS = {  # in the order of --help and the report
     "plain": Method(
@@ -62,7 +62,7 @@ METHODS = {  # in the order of --help and the report
 
 
 @dataclass(frozen=True)
-class AutoencodingRecipe(FrozenRecipe):
+class AutoencodingRecipe(FrozenEncoderRecipe):
     """Autoencoding.  RECIPES, below, has the values that differ per data set and method."""
 
     methods_in_words: ClassVar[dict[str, Method]] = METHODS

@@ -19,7 +19,7 @@ from training.augment import augmented, cutout
 from training.classification_recipe import GROWING, RECIPES, ClassificationRecipe
 from training.loop import Diverged, Loop, Setup, Trained, new_encoder
 from utils.images.on_device import DeviceData, to_float
-from utils.recipe import FrozenRecipe
+from utils.recipe import FrozenEncoderRecipe
 
 
 def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Trained:
@@ -27,14 +27,14 @@ def train(recipe: ClassificationRecipe, data: DeviceData, setup: Setup) -> Train
     return train_jointly(new_encoder(recipe, data, setup), recipe, data, setup)
 
 
-def finetune(encoder: nn.Module, recipe: FrozenRecipe, data: DeviceData, setup: Setup) -> Trained:
+def finetune(encoder: nn.Module, recipe: FrozenEncoderRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train a learned encoder further, with a new linear classifier and the labelled images (Chen et al. 2020, B.5).
 
     Except for length and learning rate this is task 1.2.2's default on these data, so that the two can be compared.
     Only AdamW is used, since Muon would change the filters equally fast whatever they have learned, and images have
     their full size, on which the encoder was trained.
     """
-    joint = ClassificationRecipe(**RECIPES[data.recipes, "joint"])
+    joint = ClassificationRecipe(**RECIPES[data.recipe_family, "joint"])
     joint = replace(joint, epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate,
                     latent_dim=recipe.latent_dim, muon_learning_rate=0.0, resize_from=1.0,
                     alternating_flip=joint.alternating_flip and recipe.flip)  # --no-flip: not here, either
@@ -62,11 +62,11 @@ def train_jointly(encoder: nn.Module, recipe: ClassificationRecipe, data: Device
                       even_epoch: bool) -> tuple[Tensor, Tensor]:
         mirrored = mirrored_first[index] ^ even_epoch if recipe.alternating_flip else None
         images = cutout(augmented(data.images[index], recipe, generator, mirrored, size), generator,
-                        round(recipe.cutout * size[0] / data.image_shape[1]), hidden)
+                        round(recipe.cutout * size[0] / data.image_shape[1]), fill)
         logits, labels = classifier(encoder(images)), data.labels[index]
         return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing), logits.argmax(1) == labels
 
-    hidden, full = data.mean_colour(), data.image_shape[1:]
+    fill, full = data.mean_colour(), data.image_shape[1:]
     loop.count_flops(lambda index, generator: smoothed_loss(index, generator, full, False),
                      mean_area(recipe.resize_from), first=recipe.resize_from ** 2)
     for _ in loop.epochs():

@@ -30,8 +30,8 @@ class TwoViews:
     def __init__(self, encoder: Encoder, recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> None:
         self.encoder, self.recipe = encoder.trunk, recipe
         self.head = ProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)
-        # trained along with the encoder, by name, in the order of their initialisation; this head has another name where
-        # it does not project the scored latent: scoring.py scores only "projection_head"
+        # trained along with the encoder, by name, in the order of their initialisation; this head has another name
+        # where it does not project the scored latent: scoring.py scores only "projection_head"
         self.heads: dict[str, nn.Module] = {"projection_head" if encoder.trunk is encoder else "pair_head": self.head}
         self.flops_once = 0.0  # spent before the first step
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from utils.errors import UsageError
-from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenRecipe, Method, knob, method_knob
+from utils.recipe import ENCODER_DEFAULTS, ONE_SIZE, FrozenEncoderRecipe, Method, knob, method_knob
 
 METHODS = {  # in the order of --help and the report
     "simclr": Method(
@@ -82,7 +82,7 @@ METHODS = {  # in the order of --help and the report
 
 
 @dataclass(frozen=True)
-class ContrastiveRecipe(FrozenRecipe):
+class ContrastiveRecipe(FrozenEncoderRecipe):
     """Agreement of two augmented views.  RECIPES, below, has the values that differ per data set and method."""
 
     methods_in_words: ClassVar[dict[str, Method]] = METHODS

@@ -48,6 +48,6 @@ LONG: dict[str, dict[tuple[str, str], LongRecipe]] = {
 }
 
 
-def in_words() -> str:
+def long_recipes_in_words() -> str:
     """The runs that have a long recipe: "1.2.1 plain on cifar10, 1.2.2 joint on cifar10, ..."."""
     return ", ".join(f"{task} {method} on {family}" for task, recipes in LONG.items() for family, method in recipes)

@@ -26,7 +26,7 @@ from utils.compute.allocator import keeping_freed_memory
 from utils.compute.cuda_graph import Batch, Outputs, Replayed
 from utils.compute.optimiser import MasterOptimiser, schedule
 from utils.compute.precision import DTYPES, cast
-from utils.console import in_words
+from utils.console import duration_in_words
 from utils.errors import RunError, UsageError
 from utils.images.on_device import DeviceData, evaluation_batch
 from utils.recipe import LatentRecipe, Recipe
@@ -70,10 +70,10 @@ class Trained:
     def then(self, second: "Trained") -> "Trained":
         """Two stages as one training: the second's modules, and both histories in turn."""
         epochs, seconds = len(self.history), self.history[-1].seconds if self.history else 0.0
-        later = [row.model_copy(update={"epoch": epochs + row.epoch, "step": self.steps + row.step,
+        continued = [row.model_copy(update={"epoch": epochs + row.epoch, "step": self.steps + row.step,
                                         "seconds": seconds + row.seconds}) for row in second.history]
         objective = f"{self.objective}; then {second.objective}" if self.history else second.objective
-        return Trained(second.modules, self.history + later, objective, self.steps + second.steps,
+        return Trained(second.modules, self.history + continued, objective, self.steps + second.steps,
                        self.flops + second.flops)
 
 
@@ -282,7 +282,8 @@ class Loop:
         waiting = max(1.0, clock / max(work, 1e-3))
         seconds += 0.0 if tuned else waiting * expected_seconds(self.modules, self.data, self.setup.quick)
         whole = "from here" if self.checkpoints and self.checkpoints.stage > 1 else "in all"
-        self._print(f"estimated {in_words(seconds)} {whole}, {'without fine-tuning and' if tuned else 'with'} scoring")
+        self._print(f"estimated {duration_in_words(seconds)} {whole}, "
+                    f"{'without fine-tuning and' if tuned else 'with'} scoring")
 
     @staticmethod
     def _print(line: str) -> None:
@@ -331,7 +332,7 @@ class Loop:
         accuracy = "" if row.val_accuracy is None else f", val accuracy {row.val_accuracy:.4f}"
         if sys.stdout.isatty() or row.epoch % PRINTED_EPOCHS == 0 or row.epoch == self.recipe.epochs:
             self._print(f"epoch {row.epoch:3d}/{self.recipe.epochs}  train loss {row.train_loss:.4f}, "
-                        f"val loss {row.val_loss:.4f}{accuracy}, {in_words(row.seconds)}")
+                        f"val loss {row.val_loss:.4f}{accuracy}, {duration_in_words(row.seconds)}")
         self.progress = done.model_copy(update={"epoch": done.epoch + 1, "position": 0, "losses": [], "correct": 0,
                                                 "seen": 0, "history": [*done.history, row]})
         self.order = None

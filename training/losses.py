@@ -1,4 +1,4 @@
-"""Losses of views: pure functions, no state.  Cross-entropy and L1 are torch's own."""
+"""Losses of two views: pure functions, no state.  Cross-entropy is torch's; autoencoding.py has pixel errors."""
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +20,8 @@ def nt_xent(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
 def dcl(z0: Tensor, z1: Tensor, temperature: float) -> Tensor:
     """Decoupled contrastive loss (Yeh et al. 2022, eq. 6, symmetric), mean over the 2N anchors, in nats.
 
-    NT-Xent without the positive pair in the denominator.  With it, the gradient has a factor that vanishes as soon as
-    the positive is the nearest, which slows learning in small batches.  Arguments and errors are those of nt_xent.
+    NT-Xent without the positive pair in the denominator.  There it multiplies the gradient by a factor that approaches
+    0 as the positive becomes the nearest, which slows learning in small batches.  Arguments and errors: see nt_xent.
     Departure: the weighting of the positives (DCLW) is left out.
     """
     similarity, positive = _similarities(z0, z1, temperature)
@@ -102,6 +102,6 @@ def check_pair(z0: Tensor, z1: Tensor, temperature: float = 1.0) -> None:
     if z0.shape != z1.shape or z0.ndim != 2:
         raise ValueError(f"two (N, D) tensors expected, got {tuple(z0.shape)} and {tuple(z1.shape)}")
     if len(z0) < 2:
-        raise ValueError("at least two images are needed: one alone has no negatives")
+        raise ValueError(f"at least two images per batch are needed, got {len(z0)}")
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.long_recipes import LongRecipe, in_words
+from training.long_recipes import LongRecipe, long_recipes_in_words
 from training.tasks import TASKS, Task, flattened, source_file
 from utils.command_line import Arguments, processes
 from utils.errors import UsageError
@@ -83,7 +83,8 @@ def plan(arguments: Arguments, tasks: dict[str, Task], dataset: str, init: Recor
             default = task.default_recipe(family, method)
             long = task.long.get((family, method)) if arguments.recipe == "long" else None
             if arguments.recipe == "long" and not long:
-                raise UsageError(f"--recipe long: {name} {method} on {dataset} has none; there is one for {in_words()}")
+                raise UsageError(f"--recipe long: {name} {method} on {dataset} has none; there is one for "
+                                 f"{long_recipes_in_words()}")
             recipe, given, origins = chosen_recipe(arguments, task, family, method, init)
             overridden = sorted(field for field in (origins if long else given)
                                 if getattr(recipe, field) != getattr(default, field))

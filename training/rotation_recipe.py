@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from utils.recipe import FrozenRecipe, Method, method_knob
+from utils.recipe import FrozenEncoderRecipe, Method, method_knob
 
 METHODS = {
     "rotnet": Method(
@@ -19,7 +19,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class RotationRecipe(FrozenRecipe):
+class RotationRecipe(FrozenEncoderRecipe):
     """Prediction of four rotations.  RECIPES, below, has the values that differ per data set."""
 
     methods_in_words: ClassVar[dict[str, Method]] = METHODS

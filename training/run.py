@@ -33,7 +33,7 @@ from utils.errors import RunError, UsageError
 from utils.files import remove_temporary
 from utils.images.datasets import Dataset, load_dataset
 from utils.images.on_device import DeviceData
-from utils.recipe import FrozenRecipe, LatentRecipe, Recipe, as_json
+from utils.recipe import FrozenEncoderRecipe, LatentRecipe, Recipe, as_json
 from utils.records import schema
 from utils.records.arrays import read_arrays, write_arrays
 from utils.records.environment import choose_device, describe, load_since, work_of_others
@@ -327,7 +327,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
     def score_and_write(trained: Trained) -> tuple[schema.Record, Path]:
         for module in trained.modules.values():
             round_as_saved(module)
-        views = TASKS["1.2.3"].default_recipe(data.recipes)  # the same views for every task: runs are measured alike
+        views = TASKS["1.2.3"].default_recipe(data.recipe_family)  # the same views for every task
         assert isinstance(views, ContrastiveRecipe)
         scores = score(trained.modules, data, lambda images, generator: random_view(images, views, generator),
                        setup.seed, setup.precision, setup.quick)
@@ -355,7 +355,7 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
                 trained = Trained({"encoder": new_encoder(recipe, data, setup).eval()}, [], NOT_TRAINED, 0, 0.0)
             else:
                 trained = importlib.import_module(TASKS[task].script).train(recipe, data, setup)
-            if isinstance(recipe, FrozenRecipe) and recipe.finetune:
+            if isinstance(recipe, FrozenEncoderRecipe) and recipe.finetune:
                 trained = trained.then(finetune(trained.modules["encoder"], recipe, data, setup))
         return distributed.from_first(lambda: score_and_write(trained))
     except (Diverged, NotFinite) as error:

@@ -43,8 +43,8 @@ class Task:
     def layers(self, family: str, method: str, encoder: str | None = None, long: bool = False) -> list[Layer]:
         """What differs from the recipe's own defaults; where layers share a field, the last one counts.
 
-        family: the data set whose recipes are used (DatasetSpec.recipes); encoder: in place of the entry's own; long:
-        the entry of --recipe long.
+        family: the data set whose recipes are used (DatasetSpec.recipe_family); encoder: in place of the entry's own;
+        long: the entry of --recipe long.
         """
         entry, file = self.recipes.get((family, method), {}), source_file(self.recipe)
         if long:
@@ -86,13 +86,13 @@ TASKS = {
 
 
 def setting_of(record: Record) -> str:
-    """setting_hash of a record's recipe, in which a field that was added to the recipe since has its default."""
+    """setting_hash of a record's recipe; fields that were added to the recipe since then have their defaults."""
     task = TASKS.get(record.run.task)
-    later = as_json(task.recipe()) if task else {}
-    return setting_hash(later | record.recipe.fields)
+    defaults = as_json(task.recipe()) if task else {}
+    return setting_hash(defaults | record.recipe.fields)
 
 
-def in_words() -> str:
+def tasks_in_words() -> str:
     """For --help: every task's methods and, on a separate line, those that run by default."""
     def paragraph(text: str, indent: str) -> str:
         return textwrap.fill(text, MOST_COLUMNS, initial_indent=indent, subsequent_indent=12 * " ")

@@ -22,7 +22,7 @@ def discard_output_without_reader() -> bool:
     return closed
 
 
-def in_words(seconds: float) -> str:
+def duration_in_words(seconds: float) -> str:
     """A duration: '6.4 s', '12 min 34 s' or '1 h 02 min'."""
     if seconds < 59.95:  # 59.95 would round to 60.0
         return f"{seconds:.1f} s"

@@ -61,7 +61,7 @@ class LatentRecipe:
     """Fields of every latent, trained or not: the encoder and its input.  UsageError for a value out of range."""
 
     methods_in_words: ClassVar[dict[str, Method]] = {}
-    epochs, finetune = 0, False  # no fields here, as a control trains nothing; fields of Recipe and FrozenRecipe
+    epochs, finetune = 0, False  # no fields here, as a control trains nothing; fields of Recipe and FrozenEncoderRecipe
     method: str = knob("", "one of the task's methods")
     latent_dim: int = knob(128, "dimensions of the latent", least=2, most=65536)
     encoder: str = knob("conv", "conv: convolutional blocks on whitened pixels; mlp: fully connected; resnet18: "
@@ -116,7 +116,7 @@ class Recipe(LatentRecipe):
 
 
 @dataclass(frozen=True)
-class FrozenRecipe(Recipe):
+class FrozenEncoderRecipe(Recipe):
     """Fields of tasks that freeze the encoder before scoring it."""
 
     finetune: bool = knob(False, "before scoring, train the encoder further with the labels and a linear classifier, "
@@ -271,7 +271,7 @@ def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRec
     """
     added: set[str] = set()
     shared = [("encoder and images of every task", LatentRecipe), ("training of every task but control", Recipe),
-              ("tasks 1.2.1, 1.2.3 and rotation", FrozenRecipe)]
+              ("tasks 1.2.1, 1.2.3 and rotation", FrozenEncoderRecipe)]
     for title, recipe in [*shared, *((f"task {name}", r) for name, r in recipes.items())]:
         group = parser.add_argument_group(title)
         for f in fields(recipe):

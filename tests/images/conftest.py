@@ -35,7 +35,7 @@ def decoded_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def install(*answers: Answers) -> None:
         spec = DatasetSpec(
-            title="Tiny", image_shape=(1, 2, 3), classes=("a", "b", "c"), recipes="mnist",
+            title="Tiny", image_shape=(1, 2, 3), classes=("a", "b", "c"), recipe_family="mnist",
             sha256=sha256_of(tiny_arrays()), sources=tuple(answer.source for answer in answers),
             by_hand="put tiny.bin into {data_dir}.")
         monkeypatch.setitem(DATASETS, "tiny", spec)

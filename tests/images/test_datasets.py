@@ -92,7 +92,7 @@ def test_short_names_are_safe_and_folders_use_cifar_recipes() -> None:
 
 def test_every_data_set_has_title_classes_and_digests() -> None:
     for name, spec in DATASETS.items():
-        assert spec.title and spec.recipes == name and len(spec.classes) == 10
+        assert spec.title and spec.recipe_family == name and len(spec.classes) == 10
         assert all(0 < accuracy < 1 for accuracy in spec.references.values())
         assert set(spec.sha256) == set(PARTS) and spec.training_images
         assert all(len(digest) == 64 and set(digest) <= set("0123456789abcdef") for digest in spec.sha256.values())

@@ -25,7 +25,7 @@ def test_a_folder_becomes_memory_mapped_splits(pets: Path, tmp_path: Path, capfd
     (pets / ".ipynb_checkpoints").mkdir()
     dataset = load_folder(pets, tmp_path / "data")
     assert (dataset.name, dataset.classes, dataset.source) == ("folder-my-pets-8d0df190", ("cat", "dog"), "folder")
-    assert (dataset.recipes, dataset.image_shape) == ("cifar10", (3, 32, 32))
+    assert (dataset.recipe_family, dataset.image_shape) == ("cifar10", (3, 32, 32))
     assert isinstance(dataset.train_images, np.memmap) and isinstance(dataset.test_images, np.memmap)
     assert dataset.train_images.shape == (24, 32, 32, 3) and dataset.train_images.dtype == np.uint8
     assert type(dataset.train_labels) is np.ndarray and dataset.train_labels.dtype == np.int64

@@ -81,7 +81,7 @@ def test_digits_are_those_of_scikit_learn(tmp_path: Path) -> None:
     assert not (tmp_path / "never made").exists()
     assert dataset.train_images.shape == (1438, 8, 8, 1) and dataset.test_images.shape == (359, 8, 8, 1)
     assert dataset.train_images.dtype == np.uint8 and dataset.train_labels.dtype == np.int64
-    assert (dataset.source, dataset.recipes, dataset.image_shape) == ("scikit-learn", "digits", (1, 8, 8))
+    assert (dataset.source, dataset.recipe_family, dataset.image_shape) == ("scikit-learn", "digits", (1, 8, 8))
     reference = load_digits()
     images = np.concatenate([dataset.train_images, dataset.test_images])[..., 0].astype(float) * 16 / 255
     labels = np.concatenate([dataset.train_labels, dataset.test_labels])

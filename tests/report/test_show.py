@@ -3,13 +3,13 @@
 
 
 from report import show
-from utils.console import in_words
+from utils.console import duration_in_words
 
 
 def test_numbers_and_lists_are_formatted() -> None:
     assert [show.percent(value) for value in (0.75314, 1.0, 0.0, None)] == ["75.31", "100.00", "0.00", "–"]
     assert [show.points(value) for value in (0.0123, -0.0123, 0.00001, -0.00001)] == ["+1.23", "−1.23", "0.00", "0.00"]
-    assert [in_words(value) for value in (6.44, 59.96, 754.2, 3599.9, 7320)] == [
+    assert [duration_in_words(value) for value in (6.44, 59.96, 754.2, 3599.9, 7320)] == [
         "6.4 s", "1 min 00 s", "12 min 34 s", "1 h 00 min", "2 h 02 min"]
     assert [show.flops(value) for value in (12, 4.5e12, 3.21e15)] == ["12 FLOP", "4.50 TFLOP", "3.21 PFLOP"]
     assert [show.significant(value) for value in (0.05, -1.5, 12345.6)] == ["0.05000", "−1.500", "1.235e+04"]

@@ -128,7 +128,7 @@ def pretended_cuda() -> Iterator[None]:
 def data_on(device: torch.device) -> DeviceData:
     """Forty images to train on, ten for validation, and the same as test images."""
     data = random_data(40, SHAPE, device)
-    return dataclasses.replace(data, recipes="digits", test_images=data.images, test_labels=data.labels)
+    return dataclasses.replace(data, recipe_family="digits", test_images=data.images, test_labels=data.labels)
 
 
 def streamed_data() -> DeviceData:

@@ -329,7 +329,7 @@ def test_fine_tuning_does_not_mirror_where_the_training_must_not(data: DeviceDat
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     recipes: list[ClassificationRecipe] = []
     monkeypatch.setattr(classification, "train_jointly", lambda encoder, recipe, *_: recipes.append(recipe))
-    version = dataclasses.replace(data, recipes="cifar10")
+    version = dataclasses.replace(data, recipe_family="cifar10")
     for flip in (True, False):
         frozen = dataclasses.replace(TASKS["1.2.3"].default_recipe("cifar10"), flip=flip, finetune=True)
         classification.finetune(torch.nn.Identity(), frozen, version, CPU)

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 def test_every_task_has_a_valid_default_recipe_for_every_data_set(task: str) -> None:
     for spec in DATASETS.values():
         for method in TASKS[task].all_methods:
-            recipe = TASKS[task].default_recipe(spec.recipes, method)
+            recipe = TASKS[task].default_recipe(spec.recipe_family, method)
             assert isinstance(recipe, LatentRecipe)
             assert recipe.method == method
             if isinstance(recipe, Recipe):  # a control has no loss to explain
@@ -43,11 +43,11 @@ def test_every_task_has_a_valid_default_recipe_for_every_data_set(task: str) -> 
             for encoder in ("conv", "mlp", "resnet18", "vit") if method not in OWN_ENCODER else ():
                 if method == "cmc":
                     with pytest.raises(UsageError, match=f"--encoder {encoder}: method cmc takes only conv_patches"):
-                        TASKS[task].default_recipe(spec.recipes, method, encoder)
+                        TASKS[task].default_recipe(spec.recipe_family, method, encoder)
                     continue
-                assert TASKS[task].default_recipe(spec.recipes, method, encoder).encoder == encoder
+                assert TASKS[task].default_recipe(spec.recipe_family, method, encoder).encoder == encoder
             if recipe.encoder not in FIXED_ENCODERS:
-                assert TASKS[task].default_recipe(spec.recipes, method, recipe.encoder) == recipe
+                assert TASKS[task].default_recipe(spec.recipe_family, method, recipe.encoder) == recipe
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -116,7 +116,7 @@ def test_a_control_refuses_the_other_controls_encoder() -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_every_pair_of_data_set_and_method_has_one_entry_and_no_key_is_misspelt(name: str) -> None:
     task = TASKS[name]
-    families = {spec.recipes for spec in DATASETS.values()}
+    families = {spec.recipe_family for spec in DATASETS.values()}
     assert set(task.recipes) == {(family, method) for family in families for method in task.all_methods}
     assert set(task.default_methods) <= set(task.all_methods)
     for key, values in task.recipes.items():

@@ -56,7 +56,7 @@ def test_help_shows_only_defaults_that_hold_everywhere() -> None:
              if (found := re.search(r"\(default: (.*)\)$", action.help or ""))}
     assert shown["epochs"] == shown["encoder"] == "by recipe" and shown["warmup"] == "0.1"
     for task in TASKS.values():
-        for family in {spec.recipes for spec in DATASETS.values()}:
+        for family in {spec.recipe_family for spec in DATASETS.values()}:
             for method in task.all_methods:
                 for name, value in as_json(task.default_recipe(family, method)).items():
                     assert name == "method" or shown[name] in ("by recipe", str(value).lower()), name

@@ -6,7 +6,7 @@ from typing import IO
 
 import pytest
 
-from utils.console import in_words
+from utils.console import duration_in_words
 from utils.files import remove_temporary, write_atomically, write_bytes
 from utils.version import commit_of, project_version
 
@@ -46,7 +46,7 @@ def test_only_the_leftovers_of_this_run_are_removed(tmp_path: Path) -> None:
 
 
 def test_durations_are_in_the_unit_that_fits() -> None:
-    assert [in_words(seconds) for seconds in (6.4, 59.9, 59.97, 754, 3600, 7320)] == [
+    assert [duration_in_words(seconds) for seconds in (6.4, 59.9, 59.97, 754, 3600, 7320)] == [
         "6.4 s", "59.9 s", "1 min 00 s", "12 min 34 s", "1 h 00 min", "2 h 02 min"]
 
 

@@ -41,7 +41,7 @@ class DatasetSpec:
     title: str  # how reports name it
     image_shape: tuple[int, int, int]  # C, H, W
     classes: tuple[str, ...]
-    recipes: str  # the data set whose recipes it uses
+    recipe_family: str  # the data set whose recipes it uses
     sha256: dict[str, str]  # of each of PARTS, see digests()
     sources: tuple[Source, ...]  # tried in this order
     by_hand: str  # how to place the files, where {data_dir} is the data folder
@@ -57,7 +57,7 @@ class Dataset:
     name: str
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]  # C, H, W
-    recipes: str
+    recipe_family: str
     train_images: np.ndarray  # training and validation together
     train_labels: np.ndarray
     test_images: np.ndarray
@@ -130,7 +130,7 @@ DATASETS: dict[str, DatasetSpec] = {
         title="Digits",
         image_shape=(1, 8, 8),
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
-        recipes="digits",
+        recipe_family="digits",
         training_images=1295,
         sha256={
             "train_images": "83f21b74e3764178cf6cb1539223bf93f384cfd591f0ed7304e42e667e207caa",
@@ -146,7 +146,7 @@ DATASETS: dict[str, DatasetSpec] = {
         title="MNIST",
         image_shape=(1, 28, 28),
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
-        recipes="mnist",
+        recipe_family="mnist",
         training_images=54001,
         references={"1.2.1": 0.9735, "1.2.2": 0.9937, "1.2.3": 0.9684},
         sha256={
@@ -175,7 +175,7 @@ DATASETS: dict[str, DatasetSpec] = {
         title="CIFAR-10",
         image_shape=(3, 32, 32),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-        recipes="cifar10",
+        recipe_family="cifar10",
         training_images=45000,
         references={"1.2.1": 0.5534, "1.2.2": 0.8227, "1.2.3": 0.7499},
         sha256={
@@ -283,7 +283,7 @@ def image_shape(name: str, image_size: int | None = None) -> tuple[int, int, int
 
 def recipe_family(name: str) -> str:
     """The data set whose recipe a data set uses."""
-    return DATASETS[name].recipes if name in DATASETS else FOLDER_RECIPES
+    return DATASETS[name].recipe_family if name in DATASETS else FOLDER_RECIPES
 
 
 def short_name(name: str, image_size: int | None = None) -> str:
@@ -326,20 +326,20 @@ def load_dataset(name: str, data_dir: Path, image_size: int | None = None) -> Da
         key = image_folder.listing_digest(path, layout, side)
         with _locked(data_dir, name, lambda: image_folder.is_current(cache, key)):
             arrays, validation, sha256 = image_folder.read_or_build(path, layout, key, side, cache)
-        classes, image_shape, recipes, source = layout.classes, (3, side, side), FOLDER_RECIPES, "folder"
+        classes, image_shape, family, source = layout.classes, (3, side, side), FOLDER_RECIPES, "folder"
     else:
         if spec.cached:
             arrays, source = _read_or_obtain(name, spec, data_dir, _cache(name, data_dir, None))
         else:
             with tempfile.TemporaryDirectory() as temporary:
                 arrays, source = _obtain(name, spec, Path(temporary))
-        classes, image_shape, recipes, sha256 = spec.classes, spec.image_shape, spec.recipes, dict(spec.sha256)
+        classes, image_shape, family, sha256 = spec.classes, spec.image_shape, spec.recipe_family, dict(spec.sha256)
     train_labels, test_labels = (np.array(arrays[part], np.int64) for part in ("train_labels", "test_labels"))
     if validation:  # the folder names that split
         train_index, val_index = np.split(np.arange(len(train_labels)), [len(train_labels) - validation])
     else:
         train_index, val_index = stratified_split(train_labels, VALIDATION_FRACTION, SPLIT_SEED)
-    return Dataset(name, classes, image_shape, recipes, arrays["train_images"], train_labels, arrays["test_images"],
+    return Dataset(name, classes, image_shape, family, arrays["train_images"], train_labels, arrays["test_images"],
                    test_labels, train_index, val_index, SPLIT_SEED, sha256, source)
 
 

@@ -87,7 +87,7 @@ class DeviceData:
     test_labels: Tensor
     image_shape: tuple[int, int, int]  # C, H, W
     classes: tuple[str, ...]
-    recipes: str  # the data set whose recipes are used
+    recipe_family: str  # the data set whose recipes are used
     mapped: np.ndarray | None = None  # the images on disk, if they are memory-mapped
 
     @staticmethod
@@ -109,7 +109,7 @@ class DeviceData:
         labelled, selection = dataset.labelled(labels)
         return DeviceData(images(dataset.train_images), tensor(dataset.train_labels), tensor(dataset.train_index),
                           tensor(dataset.val_index), tensor(labelled), tensor(selection), images(dataset.test_images),
-                          tensor(dataset.test_labels), dataset.image_shape, dataset.classes, dataset.recipes,
+                          tensor(dataset.test_labels), dataset.image_shape, dataset.classes, dataset.recipe_family,
                           dataset.train_images if streamed or device.type == "cpu" else None)
 
     def read_ahead(self, index: Tensor) -> None:
