@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from report import drawing, show
 from report.drawing import BLUE, INK, LETTER, MUTED, ORANGE, SMALL, WIDTH, Drawing, errors, save, styled
 from report.elements import MOST_NAMED
-from report.findings import leaders, ranking, short_name, which
+from report.findings import epochs, leaders, ranking, short_name, which
 from report.stats import SIGNIFICANT, Curve, Pair, differing, short_names
 from report.summary import Missing, Row, dataset_name, machines_of, mean_of, row_name, task_name, wilson_interval
 from utils.records.schema import HEADLINE, Record
@@ -216,12 +216,22 @@ def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
     axes.grid(axis="y")
     drawing.legend_below(figure, axes)
     several = any(len(row.runs) > 1 for curve in found for _, row in curve.points)
-    seeds = ", small markers single seeds" if several else ""
+    marks = "lines are Wilson 95 % intervals" + ", small markers single seeds" * several
     words = [f"{curve.name} " + " and ".join(
         f"{show.percent(row.accuracy)} % with {100 * share:g} % of the labels"
         for share, row in (curve.points[0], curve.points[-1])) for curve in found]
     return Drawing(save(figure), f"{dataset_name(dataset)}: {'; '.join(words)}.",
-                   f"{ranking(dataset, found)} Lines are Wilson 95 % intervals{seeds}.")
+                   f"{ranking(dataset, found)} {reading(marks, *filter(None, map(uneven, found)))}")
+
+
+def uneven(curve: Curve) -> str:
+    """How long the points of one curve were trained with labels, where that differs; else ""."""
+    found: dict[str, list[str]] = {}
+    for share, row in curve.points:
+        if row.labels != "none":
+            found.setdefault(epochs(row), []).append(f"{100 * share:g} %")
+    words = [f"{length} with {show.listing(shares)}" for length, shares in found.items()]
+    return f"{curve.name}: {', '.join(words)} of the labels" if len(found) > 1 else ""
 
 
 @styled

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from report import findings
+from report import charts, findings
 from report.load import load_results
 from report.stats import Pair, label_curves, mcnemar_pairs
 from report.summary import Results, summarise
@@ -127,3 +127,17 @@ def test_a_control_that_may_be_as_good_by_chance_is_said_to_be(tmp_path: Path) -
         rows = results_of(tmp_path).headline
         assert any(one.endswith(f"({100 * accuracy:.2f} %, {said}).")
                    for one in findings.best_latents([("mnist", rows)], {"mnist": mcnemar_pairs(rows)}))
+
+
+def test_a_curve_of_unequal_training_says_so(tmp_path: Path) -> None:
+    """Epochs may differ within a curve, so its caption names them; those of a frozen encoder do not count."""
+    for share, epochs in ((0.01, 16), (0.1, 4), (1.0, 16)):
+        make_record(tmp_path, "1.2.2", "mnist", "joint", n=60, epochs=epochs, fields={"labels": share,
+                                                                                      "epochs": epochs})
+        make_record(tmp_path, "1.2.3", "mnist", "simclr", n=60, epochs=epochs, fields={"labels": share,
+                                                                                       "epochs": epochs})
+    curves = {one.name: charts.uneven(one) for one in label_curves(results_of(tmp_path).rows)}
+    assert curves == {
+        "contrastive simclr, frozen": "",
+        "random initialisation, trained end to end": "random initialisation, trained end to end: 16 epochs with 1 % "
+                                                     "and 100 %, 4 epochs with 10 % of the labels"}
