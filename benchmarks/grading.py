@@ -97,10 +97,10 @@ def make_class(bases: list[Path], folder: Path, students: int, data_dir: Path) -
     """Create a folder for each student in `folder`, with a run per task."""
     from tqdm import tqdm
 
-    from evaluation.rescore import test_images
+    from evaluation.rescore import load_device_data
     from utils.records.schema import read_record
 
-    data = test_images(read_record(bases[0]).run.dataset, data_dir)
+    data = load_device_data(read_record(bases[0]).run.dataset, data_dir)
     for number in tqdm(range(students), unit="student", desc="made", disable=None):
         for base in bases:
             submit(base, folder / f"student{number:03d}", np.random.default_rng(number), data,

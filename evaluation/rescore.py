@@ -23,7 +23,7 @@ from utils.records.schema import Record
 BATCH = 200  # images at once: with 500 each layer's activations are mapped and unmapped again, a fifth of the time
 
 
-def test_images(dataset: str, data_dir: Path) -> DeviceData:
+def load_device_data(dataset: str, data_dir: Path) -> DeviceData:
     """The data set on the fastest available device."""
     return DeviceData.load(load_dataset(dataset, data_dir), choose_device("auto"))
 

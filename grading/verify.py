@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.rescore import predict_again, test_images
+from evaluation.rescore import load_device_data, predict_again
 from report.load import Loaded
 from report.summary import with_status
 from report.verification import Verdict, verdict_in_words
@@ -18,7 +18,7 @@ def verify_and_print(loaded: list[Loaded], folder: Path, data_dir: Path) -> list
 
     folder: of the records; data_dir: of the data sets.  RunError if a data set is missing.
     """
-    load_images = cache(lambda dataset: test_images(dataset, data_dir))
+    load_images = cache(lambda dataset: load_device_data(dataset, data_dir))
     verdicts = []
     for run in with_status(loaded, "complete"):
         correct, n, dataset = run.record.headline.correct, run.record.headline.n, run.record.run.dataset

@@ -30,9 +30,10 @@ def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Reje
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
     groups = by_dataset(results.headline)
-    apart = [dataset_name(dataset) for dataset, rows in groups if reconstruction(dataset, rows)]
-    trade_off = (f"On {show.listing(apart)}, the autoencoder that reconstructs best does not have the best latent."
-                 if apart else "")
+    apart = {dataset_name(dataset): found for dataset, rows in groups if (found := sharp_and_useful(rows))}
+    like = any(len({row.runs[0].record.recipe.fields["encoder"] for row in pair}) == 1 for pair in apart.values())
+    trade_off = (f"On {show.listing([*apart])}, the autoencoder that reconstructs best does not have the best latent"
+                 f"{'.' if like else '; the two differ in their encoder, too.'}" if apart else "")
     return [*best_latents(groups, pairs), coverage(results), *(few_labels(*one) for one in curves.items()),
             *filter(None, [trade_off]), *left_out(results, rejected)]
 
@@ -316,19 +317,31 @@ def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
 
 def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
     """The autoencoder that reconstructs best and the one with the best latent, where these differ."""
-    found = [(error, row) for row in rows if row.task == "1.2.1"
-             and (error := summary.mean_of(row.runs, "test/reconstruction_mae")) is not None]
-    if len(found) < 2:
+    pair = sharp_and_useful(rows)
+    if not pair:
         return ""
-    sharp, useful = min(found, key=lambda pair: pair[0]), max(found, key=lambda pair: pair[1].accuracy)
-    if sharp[0] == useful[0] or not exceeds(useful[1], sharp[1], stats.mcnemar_pairs(rows)):
-        return ""
-    words = [f"{row_name(row)} has a mean absolute error of {show.significant(error)} and an accuracy of "
-             f"{show.percent(row.accuracy)} %" for error, row in (sharp, useful)]
+    words = [f"{row_name(row)} has a mean absolute error of {show.significant(reconstruction_error(row))} and an "
+             f"accuracy of {show.percent(row.accuracy)} %" for row in pair]
     frozen = ("; its encoder reads frozen patch features and is trained to reconstruct these, not the pixels"
-              if useful[1].method == "patches" else "")
+              if pair[1].method == "patches" else "")
     return (f"On {dataset_name(dataset)}, the autoencoder that reconstructs best does not have the best latent: "
             f"{', but '.join(words)}{frozen}.")
+
+
+def reconstruction_error(row: Row) -> float | None:
+    return summary.mean_of(row.runs, "test/reconstruction_mae")
+
+
+def sharp_and_useful(rows: Sequence[Row]) -> tuple[Row, Row] | None:
+    """The autoencoder that reconstructs best and the one with the best latent; None where these do not differ."""
+    found = [(error, row) for row in rows
+             if row.task == "1.2.1" and (error := reconstruction_error(row)) is not None]
+    if len(found) < 2:
+        return None
+    sharp, useful = min(found, key=lambda pair: pair[0]), max(found, key=lambda pair: pair[1].accuracy)
+    if sharp[0] == useful[0] or not exceeds(useful[1], sharp[1], stats.mcnemar_pairs(rows)):
+        return None
+    return sharp[1], useful[1]
 
 
 def clusters(dataset: str, rows: Sequence[Row]) -> str:

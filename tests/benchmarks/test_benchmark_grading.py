@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import grading
-from evaluation.rescore import predict_again
-from evaluation.rescore import test_images as load_test_images
+from evaluation.rescore import load_device_data, predict_again
 from tests.factory import HONEST
 from utils.errors import RunError
 from utils.records.arrays import read_arrays
@@ -20,7 +19,7 @@ def test_records_of_the_generated_class_match_their_weights(honest: Path, tmp_pa
     bases = [grading.base_run(task, "digits", honest, tmp_path, tmp_path) for task in ("1.2.2", "1.2.3")]
     assert bases == [honest / f"{HONEST[task]}.json" for task in ("1.2.2", "1.2.3")]  # nothing was trained
     grading.make_class(bases, tmp_path / "class", 2, tmp_path)
-    data, weights = load_test_images("digits", tmp_path), set()
+    data, weights = load_device_data("digits", tmp_path), set()
     for number, base in ((0, bases[0]), (0, bases[1]), (1, bases[0]), (1, bases[1])):
         path = tmp_path / "class" / f"student{number:03d}" / base.name
         record = read_record(path)  # which checks it against itself
