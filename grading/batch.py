@@ -52,7 +52,8 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
         if not os.access(out, os.W_OK | os.X_OK):  # before anything is scored
             raise RunError(f"--out {out}: cannot be written; choose a folder that you may write to")
         with tempfile.TemporaryDirectory(prefix="grading-") as scratch:
-            truth = load_truth(assignment.rubric.datasets, data_dir, holdout, Path(scratch))
+            truth = load_truth({one.dataset for one in assignment.rubric.criteria if one.dataset}, data_dir, holdout,
+                               Path(scratch))
             for criterion in assignment.rubric.criteria:
                 if criterion.metric == "holdout_accuracy" and f"{criterion.dataset}/holdout" not in truth.images:
                     raise UsageError(f"criterion {criterion.id} needs hidden images: --holdout FILE with "

@@ -68,7 +68,7 @@ def fork(job: dict[str, Any]) -> str:
     Standard input is readable during a job only if the grader has ended; then the fork ends as well.
     """
     seconds = job["seconds"]
-    process = multiprocessing.get_context("fork").Process(target=serve, args=(job,))
+    process = multiprocessing.get_context("fork").Process(target=run, args=(job,))
     process.start()
     assert process.pid  # it has started
     ready = multiprocessing.connection.wait([process.sentinel, sys.stdin.fileno()], seconds)
@@ -85,22 +85,18 @@ def fork(job: dict[str, Any]) -> str:
     return "done" if process.exitcode == 0 else "needed more memory or processor time than allowed"
 
 
-def serve(job: dict[str, Any]) -> None:
-    """In the fork: do a job.  Only its exit code leaves this process."""
+def run(job: dict[str, Any]) -> None:
+    """In the fork: do a job.  Only its exit code, and what it writes to `out`, leave this process.
+
+    job: submission (folder), files ({name: (SHA-256, name in the submission)}), images ({name: .npy}), out, seconds.
+    Writes out/NAME: a score.ChildReport on each record, under the record's name.
+    """
     os.setsid()  # a process group of its own, which is killed as a whole
     if sys.platform == "linux":  # and die with the parent, which is not in that group
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
-    run(job)
-
-
-def run(job: dict[str, Any]) -> None:
-    """job: submission (folder), files ({name: (SHA-256, name in the submission)}), images ({name: .npy}), out, seconds.
-
-    Writes out/NAME: a score.ChildReport on each record, under the record's name.
-    """
     set_limits(job["seconds"])
     folder, out = Path(job["submission"]), Path(job["out"])
     images = {name: torch.from_numpy(np.load(path)) for name, path in job["images"].items()}

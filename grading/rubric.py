@@ -1,8 +1,4 @@
-"""The rubric (see example_rubric.yaml): what earns points and what lateness costs.
-
-Every criterion of a rubric is one of three kinds: a verified metric with a scale, a required artefact, or graded by
-hand.
-"""
+"""The rubric (see example_rubric.yaml): what earns points and what lateness costs."""
 
 from itertools import pairwise
 from typing import Annotated, Literal
@@ -123,11 +119,6 @@ class Rubric(Strict):
             require(ids.count(name) == 1 and name.lower() not in RESERVED,
                     f"id {name} is used twice or is the name of a column of grades.csv")
         return criteria
-
-    @property
-    def datasets(self) -> set[str]:
-        """The data sets of all criteria."""
-        return {criterion.dataset for criterion in self.criteria if criterion.dataset}
 
     @property
     def points(self) -> float:

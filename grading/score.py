@@ -26,9 +26,8 @@ from grading.submission import Source, take
 from utils.errors import RunError, UsageError, reason
 from utils.images.datasets import DATASETS, Dataset, load_dataset
 from utils.records.schema import Record, RecordError, Strict, read_record
-from utils.version import commit_of, project_version
+from utils.version import ROOT, commit_of, project_version
 
-ROOT = Path(__file__).resolve().parent.parent
 REPORT_BYTES = 5_000_000  # limit of the child's report on a record
 BRIGHTEST, BRIGHTNESS = 0.5, 40  # of hidden images: brightest pixel relative to the public one, difference of the means
 MANY = 100  # images, for their mean brightness to be that of their data set, and their accuracy to say something

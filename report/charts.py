@@ -1,8 +1,4 @@
-"""Figures of numbers as SVG, each with alternative text that gives its findings in numbers.
-
-The first half draws one row, or the rows of one table; the second compares the rows of one data set: time, classes,
-significance, geometry of the latent, training.
-"""
+"""Figures of numbers as SVG, each with alternative text that gives its findings in numbers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from report import drawing, show
 from report.drawing import BLUE, INK, LETTER, MUTED, ORANGE, SMALL, WIDTH, Drawing, errors, save, styled
 from report.elements import MOST_NAMED
-from report.findings import epochs, leaders, ranking, short_name, which
+from report.findings import leaders, ranking, short_name, uneven, which
 from report.stats import SIGNIFICANT, Curve, Pair, differing, short_names
 from report.summary import Missing, Row, dataset_name, machines_of, mean_of, row_name, task_name, wilson_interval
 from utils.records.schema import HEADLINE, Record
@@ -224,16 +220,6 @@ def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
                    f"{ranking(dataset, found)} {reading(marks, *filter(None, map(uneven, found)))}")
 
 
-def uneven(curve: Curve) -> str:
-    """How long the points of one curve were trained with labels, where that differs; else ""."""
-    found: dict[str, list[str]] = {}
-    for share, row in curve.points:
-        if row.labels != "none":
-            found.setdefault(epochs(row), []).append(f"{100 * share:g} %")
-    words = [f"{length} with {show.listing(shares)}" for length, shares in found.items()]
-    return f"{curve.name}: {', '.join(words)} of the labels" if len(found) > 1 else ""
-
-
 @styled
 def reliability(record: Record, arrays: dict[str, np.ndarray]) -> Drawing | None:
     """Accuracy against confidence in BINS bins, and the expected calibration error: the mean distance of the two
@@ -293,10 +279,9 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
         axes.plot([time], errors([row.accuracy]), "o", color=dot_colour(row), markersize=5)
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    low, high = low / 1.3, high * 1.3
     ticks = [digit * 10.0**power for power in range(-3, 6) for digit in (1, 2, 5)]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.set_xlim(low, high)
+    axes.set_xlim(low / 1.3, high * 1.3)
     axes.xaxis.set_minor_locator(NullLocator())
     drawing.error_scale(axes, "y")
     axes.set_xlabel("minutes of a run, training and scoring")

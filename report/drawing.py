@@ -124,13 +124,11 @@ def _to_page(value: str, key: str, prefix: str) -> str:
     """An attribute's value in the page."""
     if key == "id":
         return prefix + value
-    if key in ("x", "y"):
-        return re.sub(r"(\.\d\d)\d+", r"\1", value)
+    if key in ("d", "x", "y"):  # a hundredth of a point is finer than any screen, and half as long
+        return " ".join(re.sub(r"(\.\d\d)\d+", r"\1", value).split())
     if key.endswith("href"):
         return f"#{prefix}{value[1:]}" if value.startswith("#") else value
     value = value.replace("url(#", f"url(#{prefix}")
-    if key == "d":  # a hundredth of a point is finer than any screen, and half as long
-        return " ".join(re.sub(r"(\.\d\d)\d+", r"\1", value).split())
     value = re.sub(r"; font-family: [^;]*", "", value).replace("; ", ";").replace(": ", ":")
     for colour, name in THEME.items():
         value = value.replace(colour, name)

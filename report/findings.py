@@ -6,7 +6,7 @@ import numpy as np
 
 from report import prose, show, stats, summary
 from report.load import Rejected
-from report.summary import Results, Row, by_dataset, dataset_name, method_name, row_name
+from report.summary import Results, Row, by_dataset, dataset_name, grouped, method_name, row_name
 from training.tasks import TASKS
 
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
@@ -170,8 +170,7 @@ def short_name(row: Row) -> str:
 def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
     """What a data set's lowest label fraction costs, and whether a learned encoder pays there: one sentence."""
     labels, ranked = fewest_labels(dataset, curves)
-    scratch = next((curve for curve in ranked if from_random_weights(curve.name)), None)
-    fine = next((curve for curve in ranked if fine_tuned(curve.name)), None)
+    scratch, fine = scratch_and_fine_tuned(ranked)
     if not scratch or not fine:
         return ranking(dataset, curves)
     (_, few), (share, most), (_, tuned) = scratch.points[0], scratch.points[-1], fine.points[0]
@@ -189,18 +188,24 @@ def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
             f"encoder{recipe} for {epochs(tuned)}{chosen} reaches {show.percent(tuned.accuracy)} %, {apart}.")
 
 
-def from_random_weights(curve: str) -> bool:
-    return curve.startswith(SCRATCH)
-
-
-def fine_tuned(curve: str) -> bool:
-    return "fine-tuned" in curve.split(", ")
+def scratch_and_fine_tuned(curves: Sequence[stats.Curve]) -> tuple[stats.Curve | None, stats.Curve | None]:
+    """The first curve of training from random weights, and the first of fine-tuning a learned encoder."""
+    return (next((curve for curve in curves if curve.name.startswith(SCRATCH)), None),
+            next((curve for curve in curves if "fine-tuned" in curve.name.split(", ")), None))
 
 
 def epochs(row: Row) -> str:
     """How long the encoder of a row was trained with labels: '4 epochs'."""
     recipe = row.runs[0].record.recipe
     return show.plural(int(recipe.number("finetune_epochs" if recipe.fields.get("finetune") else "epochs")), "epoch")
+
+
+def uneven(curve: stats.Curve) -> str:
+    """How long the points of one curve were trained with labels, where that differs; else ""."""
+    found = grouped((one for one in curve.points if one[1].labels != "none"), lambda one: epochs(one[1]))
+    words = [f"{length} with {show.listing([f'{100 * share:g} %' for share, _ in points])}"
+             for length, points in found.items()]
+    return f"{curve.name}: {', '.join(words)} of the labels" if len(found) > 1 else ""
 
 
 def ranking(dataset: str, curves: Sequence[stats.Curve]) -> str:
@@ -299,8 +304,7 @@ def unlike_encoders(row: Row, other: Row) -> str:
 
 def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
     """With which fractions of the labels fine-tuning a learned encoder beats training from random weights."""
-    scratch, fine = (next((curve for curve in curves if matches(curve.name)), None)
-                     for matches in (from_random_weights, fine_tuned))
+    scratch, fine = scratch_and_fine_tuned(curves)
     if not scratch or not fine:
         return ""
     words: dict[str, list[str]] = {}
@@ -361,11 +365,8 @@ def clusters(dataset: str, rows: Sequence[Row]) -> str:
 
 def confusions(dataset: str, rows: Sequence[Row]) -> str:
     """The two classes that each row confuses most often, over its seeds and both directions."""
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if pair := most_confused(row):
-            found.setdefault(pair, []).append(row_name(row))
-    words = [f"{pair} ({show.listing(where)})" for pair, where in found.items()]
+    words = [f"{pair} ({show.listing([row_name(row) for row in confusing])})"
+             for pair, confusing in grouped(rows, most_confused).items() if pair]
     return f"On {dataset_name(dataset)}, the classes confused most often are {show.listing(words)}." if words else ""
 
 
@@ -424,11 +425,8 @@ def shown_rows(results: Results) -> list[Row]:
     Of a default method's rows the one with the most seeds counts; where several methods are default, as in the
     controls, the best.
     """
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in results.rows:
-        groups.setdefault((row.dataset, row.task), []).append(row)
     found = []
-    for (_, task), rows in groups.items():
+    for (_, task), rows in grouped(results.rows, lambda row: (row.dataset, row.task)).items():
         methods = TASKS[task].default_methods if task in TASKS else ()
         rows = [row for row in rows if row.default] or rows
         rows = [row for row in rows if row.method in methods] or rows

@@ -36,15 +36,14 @@ def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str,
         "aim": findings.aim(results) if results.rows else "",
         "discussion": findings.discussion(results, pairs, curves),
         "asked": tables.result_table("The results that the coursework asks for, by each task's default method, or "
-                                     "else by its best row.",
-                                     findings.asked_rows(results)),
+                                     "else by its best row.", findings.asked_rows(results)),
         "headline": tables.headline_table(results),
         "overview": [charts.overview(*one) for one in results.headline_and_missing],
         "minutes": [charts.minutes(*one) for one in by_dataset(results.headline)],
         "by_class": [charts.classes(*one) for one in by_dataset(results.headline)],
         "geometry": [charts.geometry(*one) for one in by_dataset(results.headline)],
         "warnings": summary.warnings_of(results),
-        "variations": tables.variations_table(results.variations),
+        "variations": tables.variations_table([row for row in results.rows if not row.default]),
         "verification": verification_table(verdicts) if verdicts else None,
         "reading": prose.READING,
         "methods": [method._asdict() for method in prose.METHODS.values()],
@@ -52,7 +51,9 @@ def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str,
                    "tables": [tables.label_table(*one) for one in curves.items()]},
         "matrices": [charts.mcnemar_matrix(dataset, rows, pairs[dataset])
                      for dataset, rows in by_dataset(results.headline) if pairs[dataset]],
-        "alike": [alike_section(*one) for one in by_dataset(results.headline)],
+        "alike": [small_maps(dataset, rows) | {  # the maps and the neighbours of the same images under every method
+            "neighbours": pictures.neighbour_grid([(row.method_and_recipe, row.runs[0].arrays) for row in rows])}
+            for dataset, rows in by_dataset(results.headline)],
         "mcnemar": [tables.mcnemar_table(*one) for one in pairs.items() if one[1]],
         "balance": tables.balance_tables(results),
         "tasks": task_sections(results),
@@ -65,12 +66,6 @@ def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str,
     page = collect(page, drawings)
     page |= collect(paper_content(results, page), drawings, PREFIX)
     return page, drawings
-
-
-def alike_section(dataset: str, rows: list[Row]) -> dict[str, Any]:
-    """The maps and the neighbours of the same images under every method on one data set."""
-    return small_maps(dataset, rows) | {
-        "neighbours": pictures.neighbour_grid([(row.method_and_recipe, row.runs[0].arrays) for row in rows])}
 
 
 def small_maps(dataset: str, rows: list[Row]) -> dict[str, Any]:
@@ -95,10 +90,7 @@ def task_sections(results: Results) -> list[dict[str, Any]]:
 
 
 def task_comparison(task: str, results: Results) -> dict[str, Any]:
-    """A task's methods and the controls side by side: figures and tables, one per data set with at least two rows.
-
-    And the training of the task's own methods, and what their decoders make of the same images.
-    """
+    """A task's methods and the controls side by side: figures and tables, one per data set with at least two rows."""
     found = [(dataset, [row for row in rows if row.task in (task, "control")])  # with the controls
              for dataset, rows in by_dataset(results.headline) if any(row.task == task for row in rows)]
     groups = [(dataset, rows) for dataset, rows in found if len(rows) > 1]

@@ -19,6 +19,7 @@ from PIL import Image
 from report import show
 from report.drawing import INK, MUTED, ORANGE, PALETTE, PAPER, SVG, WIDTH, XLINK, Drawing, best_place
 from report.elements import MOST_NAMED
+from report.summary import grouped
 from utils.records.schema import Record
 
 Arrays = dict[str, np.ndarray]  # utils.records.arrays.ARRAYS
@@ -59,10 +60,7 @@ class Grid(NamedTuple):
 
 def same_images(named: list[Named], key: str) -> list[Named]:
     """Those runs, whose arrays come last, that have the same entries in an array: the most that do."""
-    groups: dict[bytes, list[Named]] = {}
-    for one in named:
-        if key in one[-1]:
-            groups.setdefault(one[-1][key].tobytes(), []).append(one)
+    groups = grouped((one for one in named if key in one[-1]), lambda one: one[-1][key].tobytes())
     return max(groups.values(), key=len, default=[])
 
 
@@ -399,10 +397,9 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
 
 def map_grid(named: list[tuple[str, Record, Arrays]]) -> list[Drawing]:
     """Small t-SNE maps, without names of classes, of the same images: of the pixels, then of each run."""
-    found = [(title, dict(maps(record, arrays, named_on_map=False)))
-             for title, record, arrays in same_images(named, "map_index")]
-    cells = [("pixels", drawn.get("pixel_tsne")) for _, drawn in found[:1]]
-    cells += [(title, drawn.get("map_points")) for title, drawn in found]
-    shown = [(name, drawing) for name, drawing in cells if drawing]
+    found = [(title, drawn) for title, record, arrays in same_images(named, "map_index")
+             if (drawn := dict(maps(record, arrays, named_on_map=False)))]
+    cells = [("pixels", drawn["pixel_tsne"]) for _, drawn in found[:1]]
+    cells += [(title, drawn["map_points"]) for title, drawn in found]
     return [replace(one, alt=f"{name}: {one.alt}", caption=name + "".join(one.caption.partition(":")[1:]))
-            for name, one in shown]
+            for name, one in cells]

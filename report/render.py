@@ -21,7 +21,7 @@ from matplotlib.ft2font import FT2Font
 
 from report import show
 from report.drawing import INK, Drawing, inline_svg
-from report.explorer import explorer, scripts
+from report.explorer import TEMPLATES, explorer, scripts
 from report.load import Loaded, Rejected, load_results
 from report.page_content import PREFIX, make_page
 from report.summary import Results, dataset_name, row_name, summarise
@@ -30,9 +30,7 @@ from report.verification import Verdict
 from utils.errors import RunError
 from utils.files import write_bytes
 
-TEMPLATES = Path(__file__).parent / "templates"
 REFERENCES = TEMPLATES / "references.bib"
-NONE = Markup("")
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # with DejaVu Sans, which draws what Typst's own fonts lack
 DRAWN = frozenset(FT2Font(str(FONTS / "DejaVuSans.ttf")).get_charmap())  # its code points
 EQUATION_SIZE = 11  # points
@@ -47,7 +45,7 @@ COPIED = ("typst", "commands", "recorded", "fields")  # texts that are code
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
-def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Markup = NONE) -> bytes:
+def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: str = "") -> bytes:
     """The page as one HTML file with its figures inside.  explore: the explorer of the runs (report.explorer)."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -58,7 +56,7 @@ def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: Mark
     formulas = draw_equations([*page["methods"], *(one for part in page["theory"] for one in part["equations"])])
     template = environment.get_template("report.html.j2")
     given = {"page": page, "images": images, "formulas": formulas, "numbers": {}, "contents": [], "explore": explore,
-             "scripts": scripts() if explore else NONE, "plural": show.plural}
+             "scripts": scripts() if explore else "", "plural": show.plural}
     template.render(given)  # finds the sections and the numbers of tables, which text above them refers to
     return template.render(given).encode()
 

@@ -7,7 +7,7 @@ from typing import Any
 from report import charts, pictures, show, summary
 from report.elements import MOST_NAMED, table
 from report.load import Loaded
-from report.summary import Row, dataset_name, default_hash, method_name
+from report.summary import Row, dataset_name, default_hash, grouped, method_name
 from utils.console import duration_in_words
 from utils.records.schema import HEADLINE, Metric, Record
 
@@ -16,13 +16,14 @@ MOST_CONFUSED = 5  # pairs of classes that are named
 
 def run_section(row: Row) -> dict[str, Any]:
     """Everything about a row's run of the lowest seed.  Variations have neither maps nor paths."""
-    run, record = row.runs[0], row.runs[0].record
+    run, record, init = row.runs[0], row.runs[0].record, row.runs[0].record.run.init
     about = ", ".join(filter(None, [dataset_name(row.dataset), method_name(row.task, row.method), row.recipe]))
     maps = dict(pictures.maps(record, run.arrays)) if row.default else {}  # or the page gets heavy
     readable = len(record.data.classes) <= MOST_NAMED
     return {
         "id": row.anchor, "title": f"{about}, seed {record.run.seed}", "name": about, "default": row.default,
-        "lead": lead(row), "commands": repeat_commands(row), "encoder_changed": encoder_has_changed(record),
+        "lead": lead(row), "commands": repeat_commands(row),
+        "encoder_changed": init is not None and default_hash(init) not in (None, init.recipe_hash),
         "recorded": show.plain(shlex.join(["python", *record.run.argv])),
         "curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
         "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
@@ -135,9 +136,7 @@ def recipe_table(record: Record) -> dict[str, Any]:
 
 def repeat_commands(row: Row) -> list[str]:
     """What trains all seeds of a row again in a clone of this repository, after the encoders that they start from."""
-    same: dict[str, list[Loaded]] = {}
-    for run in row.runs:
-        same.setdefault(run.record.run.init.record if run.record.run.init else "", []).append(run)
+    same = grouped(row.runs, lambda run: run.record.run.init.record if run.record.run.init else "")
     return [command for runs in same.values() for command in commands_of(runs)]
 
 
@@ -156,13 +155,6 @@ def commands_of(runs: list[Loaded]) -> list[str]:
         words += ["--fresh"]
     first = [command_words(init.task, init.dataset, init.method, [init.seed], side)] if init else []
     return [show.plain(shlex.join(one)) for one in (*first, words)]
-
-
-def encoder_has_changed(record: Record) -> bool:
-    """Whether the encoder that a run started from was trained with another recipe than today's default."""
-    init = record.run.init
-    default = default_hash(init) if init else None
-    return init is not None and default is not None and init.recipe_hash != default
 
 
 def command_words(task: str, dataset: str, method: str, seeds: list[int], side: int) -> list[str]:

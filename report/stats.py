@@ -1,7 +1,4 @@
-"""Comparisons between rows: McNemar's test, accuracy against label fraction.
-
-Raw numbers only, as in report.summary; report.tables puts them into words.
-"""
+"""Comparisons between rows: McNemar's test, accuracy against label fraction."""
 
 from collections.abc import Sequence
 from itertools import combinations

@@ -1,12 +1,9 @@
-"""From records to rows of raw numbers: what counts, seeds put together, what is missing.
-
-Nothing here rounds or formats; report.page_content does, through report.show.
-"""
+"""From records to rows of raw numbers: what counts, seeds put together, what is missing."""
 
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import TypeVar
@@ -130,12 +127,10 @@ class Missing:
     reference: float
     anchor: str = ""
 
-    @property
-    def command(self) -> str:
-        return f"python _main.py --task {self.task} --dataset {self.dataset}"
-
 
 Line = TypeVar("Line", bound=Row | Missing)
+Item = TypeVar("Item")
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -164,11 +159,6 @@ class Results:
         lines: list[Row | Missing] = [*self.headline, *self.missing]
         return by_dataset(sorted(lines, key=lambda line: place(line.dataset, line.task)))
 
-    @property
-    def variations(self) -> list[Row]:
-        """Other encoders, fewer labels or images, another run's encoder to start from, any other changed recipe."""
-        return [row for row in self.rows if not row.default]
-
 
 def wilson_interval(accuracy: float, n: int) -> tuple[float, float]:
     """Wilson's 95 % score interval for a proportion (Wilson 1927, JASA 22, 209-212), as (low, high).
@@ -194,9 +184,7 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 def summarise(loaded: list[Loaded]) -> Results:
     """Sort the accepted records into rows, repeats, quick and failed runs, and find what is missing."""
     counted, repeats = drop_repeats(with_status(loaded, "complete"))
-    groups: dict[tuple[str, ...], list[Loaded]] = {}
-    for run in counted:
-        groups.setdefault(setting(run), []).append(run)
+    groups = grouped(counted, setting)
     alike = Counter((key[:3], changes(runs[0].record)) for key, runs in groups.items())
     rows = [make_row(runs, ambiguous=alike[key[:3], changes(runs[0].record)] > 1) for key, runs in groups.items()]
     best = {dataset: max(found, key=lambda row: row.accuracy).accuracy
@@ -320,26 +308,19 @@ def make_row(runs: list[Loaded], ambiguous: bool) -> Row:
     accuracies = tuple(run.record.headline.value for run in runs)
     accuracy = fmean(accuracies)
     low, high = wilson_interval(accuracy, min(run.record.headline.n for run in runs))
-    changed = changes(first)
+    changed, latent_dim = changes(first), int(first.recipe.number("latent_dim"))
+    fixed = patch_dimensions(str(first.recipe.fields["encoder"]), latent_dim, first.data.image_shape)  # never trained
     return Row(
         dataset=first.run.dataset, task=first.run.task, method=first.run.method, default=not changed,
         recipe=", ".join(filter(None, [changed, f"recipe {first.recipe.hash}, protocol {first.derived.protocol}"
                                           if ambiguous else ""])),
         runs=tuple(runs), accuracies=accuracies, accuracy=accuracy,
         deviation=stdev(accuracies) if len(accuracies) > 1 else None, low=low, high=high,
-        seeds_interval=t_interval(accuracies), learned=learned_dimensions(first),
-        latent_dim=int(first.recipe.number("latent_dim")), control=None,
+        seeds_interval=t_interval(accuracies), latent_dim=latent_dim, control=None,
+        learned=0 if first.run.task == "control" else latent_dim - fixed,
         linear=fmean(run.record.metrics["test/linear_top1"].value for run in runs),
         knn=fmean(run.record.metrics["test/knn_top1"].value for run in runs),
         reference=REFERENCE.get((first.run.task, first.run.dataset)))
-
-
-def learned_dimensions(record: Record) -> int:
-    """Dimensions of the latent that training could change."""
-    if record.run.task == "control":
-        return 0
-    latent_dim = int(record.recipe.number("latent_dim"))
-    return latent_dim - patch_dimensions(str(record.recipe.fields["encoder"]), latent_dim, record.data.image_shape)
 
 
 def mean_of(runs: Sequence[Loaded], metric: str) -> float | None:
@@ -348,12 +329,17 @@ def mean_of(runs: Sequence[Loaded], metric: str) -> float | None:
     return fmean(found) if len(found) == len(runs) else None
 
 
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """The items by their key, in their order."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
 def by_dataset(lines: Iterable[Line]) -> list[tuple[str, list[Line]]]:
     """Lines grouped by data set, in their order."""
-    groups: dict[str, list[Line]] = {}
-    for line in lines:
-        groups.setdefault(line.dataset, []).append(line)
-    return list(groups.items())
+    return list(grouped(lines, lambda line: line.dataset).items())
 
 
 def warnings_of(results: Results) -> list[str]:
@@ -382,11 +368,9 @@ def warnings_of(results: Results) -> list[str]:
         found.append(f"At least one seed of {show.listing(weak)} on CIFAR-10 was scored with weaker colour changes in "
                      "the views (strength 0.4; 0.6 in later runs), which lowers alignment: do not compare the "
                      "alignment of these rows with that of others.")
-    copies: dict[str, list[str]] = {}
-    for run in results.counted:
-        copies.setdefault(run.record.artifacts["arrays"].sha256, []).append(run.name)
-    found += [f"{show.listing(names)} share one array file: they are one run, counted {len(names)} times."
-              for _, names in sorted(copies.items()) if len(names) > 1]
+    copies = grouped(results.counted, lambda run: run.record.artifacts["arrays"].sha256)
+    found += [f"{show.listing([run.name for run in runs])} share one array file: they are one run, counted {len(runs)} "
+              "times." for _, runs in sorted(copies.items()) if len(runs) > 1]
     for dataset, rows in sorted(by_dataset(results.rows)):
         earlier = [row_name(row) for row in rows
                    if set(changed_fields(row.runs[0].record)) - set(overridden(row.runs[0].record))]

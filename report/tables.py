@@ -1,7 +1,4 @@
-"""The tables of all rows and of several rows, as dictionaries of strings (report.elements).
-
-The tables of a single run are in report.run_section, that of a verification in report.verification.
-"""
+"""The tables of all rows and of several rows, as dictionaries of strings (report.elements)."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,7 +6,7 @@ from typing import Any
 
 from report import show, stats, summary
 from report.elements import MOST_NAMED, table
-from report.load import Loaded, Rejected
+from report.load import Rejected
 from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 
 HEADLINE_HEAD = ["Task", "Method", "Labels", "Learned dim.", "Test accuracy %", "SD (n)", "95 % interval, images",
@@ -61,7 +58,8 @@ def headline_table(results: Results) -> dict[str, Any]:
 def headline_row(line: Row | Missing) -> list[str]:
     """The cells below HEADLINE_HEAD; of a missing result the task and the command."""
     if isinstance(line, Missing):
-        return [task_name(line.task), f"missing: {line.command} (reference {show.percent(line.reference)} %)"]
+        return [task_name(line.task), f"missing: python _main.py --task {line.task} --dataset {line.dataset} "
+                                      f"(reference {show.percent(line.reference)} %)"]
     scores, others = cells(line)
     seeds = show.NOTHING if line.seeds_interval is None else show.interval(*line.seeds_interval)
     return [task_name(line.task), line.method_and_recipe, line.labels, show.count(line.learned), *scores, seeds,
@@ -192,17 +190,12 @@ def others_table(results: Results, rejected: list[Rejected]) -> dict[str, Any] |
     reasons += [(run, f"repeat, started {show.timestamp(run.record.run.started)}; counted instead is "
                       f"{show.plain(newer)}, newer and with the same task, data set, method, recipe and seed")
                 for run, newer in results.repeats]
-    lines = [[*identity(run), reason] for run, reason in reasons]
+    lines = [[show.plain(run.name), f"{task_name(about.task)}, {dataset_name(about.dataset)}, "
+              f"{show.plain(about.method)}, seed {about.seed}", reason]
+             for run, reason in reasons for about in [run.record.run]]
     lines += [[item.name, show.NOTHING, f"rejected, no valid record: {item.reason}"] for item in rejected]
     return table("Records that are not counted, each with the reason.", ["File", "Run", "Reason"], lines,
                  code=[0]) if lines else None
-
-
-def identity(run: Loaded) -> list[str]:
-    """File name, and task, data set, method and seed in words."""
-    about = run.record.run
-    words = [task_name(about.task), dataset_name(about.dataset), show.plain(about.method), f"seed {about.seed}"]
-    return [show.plain(run.name), ", ".join(words)]
 
 
 def readme_table(results: Results) -> str:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from report import charts, findings
+from report import findings
 from report.load import load_results
 from report.stats import Pair, label_curves, mcnemar_pairs
 from report.summary import Results, summarise
@@ -136,7 +136,7 @@ def test_a_curve_of_unequal_training_says_so(tmp_path: Path) -> None:
                                                                                       "epochs": epochs})
         make_record(tmp_path, "1.2.3", "mnist", "simclr", n=60, epochs=epochs, fields={"labels": share,
                                                                                        "epochs": epochs})
-    curves = {one.name: charts.uneven(one) for one in label_curves(results_of(tmp_path).rows)}
+    curves = {one.name: findings.uneven(one) for one in label_curves(results_of(tmp_path).rows)}
     assert curves == {
         "contrastive simclr, frozen": "",
         "random initialisation, trained end to end": "random initialisation, trained end to end: 16 epochs with 1 % "

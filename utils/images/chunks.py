@@ -68,9 +68,6 @@ def write_chunk(first: int, decoded: list[Decoded], side: int, folder: Path) -> 
     return json.dumps([first, notes, digest_of(first, notes, pixels)])
 
 
-# In a process that decodes
-
-
 def set_up_worker() -> None:
     """Prepare a process of the pool: silent, ended at once by SIGTERM, and ended whenever its parent ends."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -124,9 +121,6 @@ def decode(file: Path, side: int) -> Decoded:
         raise_if_passing(file, error)
         text = str(error).replace(repr(str(file)), "").rstrip(" :")  # the list names the file already
         return reason(ValueError(text or type(error).__name__))
-
-
-# In the process that wants the images
 
 
 def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[Note]:

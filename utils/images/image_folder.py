@@ -100,17 +100,13 @@ def listing_digest(path: Path, layout: Layout, side: int) -> str:
     return hashlib.sha256(json.dumps([DECODING, str(path), side, rows]).encode()).hexdigest()
 
 
-def foreign(cache: Path) -> set[str]:
-    """The files in a folder that no cache has, except for those that a system's file browser leaves."""
-    return {name for name in os.listdir(cache) if not is_litter(name)} - CACHE_FILES
-
-
 def is_current(cache: Path, key: str) -> bool:
     """Whether the cache is whole and holds the folder as it is now.  Prints why if it exists but does not.
 
     Raises RunError for what is no cache, but has its name.
     """
-    if os.path.lexists(cache) and (cache.is_symlink() or not cache.is_dir() or foreign(cache)):
+    if os.path.lexists(cache) and (cache.is_symlink() or not cache.is_dir() or not all(
+            name in CACHE_FILES or is_litter(name) for name in os.listdir(cache))):  # is_litter: of a file browser
         raise RunError(f"{cache} is no cache of this program and is left unchanged; move it away")
     if not cache.exists():
         return False
