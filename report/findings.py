@@ -15,7 +15,7 @@ Curves = dict[str, list[stats.Curve]]
 LEVEL = "level with"
 SHOWN = 5e-5  # a smaller difference is 0.00 points
 UNBALANCED = 0.1  # above an equal share, or twice that share: a class so large makes guessing no baseline
-FEW = 10  # confused images: of fewer it is chance which pair is the first
+FEW = 10  # confused images of a run: of fewer it is chance which pair is the first
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
 SIGNIFICANCE = ("A difference is called significant if McNemar's test with Holm's correction finds it for the lowest "
                 "seed that both rows have, and the mean over seeds agrees in direction. Other seeds may give another "
@@ -30,10 +30,10 @@ def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Reje
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
     groups = by_dataset(results.headline)
-    apart = {dataset_name(dataset): found for dataset, rows in groups if (found := sharp_and_useful(rows))}
-    like = any(len({row.runs[0].record.recipe.fields["encoder"] for row in pair}) == 1 for pair in apart.values())
-    trade_off = (f"On {show.listing([*apart])}, the autoencoder that reconstructs best does not have the best latent"
-                 f"{'.' if like else '; the two differ in their encoder, too.'}" if apart else "")
+    apart = [dataset_name(dataset) + (" (with another encoder)" if encoder_of(pair[0]) != encoder_of(pair[1]) else "")
+             for dataset, rows in groups if (pair := sharp_and_useful(rows))]
+    trade_off = (f"On {show.listing(apart)}, the autoencoder that reconstructs best does not have the best latent."
+                 if apart else "")
     return [*best_latents(groups, pairs), coverage(results), *(few_labels(*one) for one in curves.items()),
             *filter(None, [trade_off]), *left_out(results, rejected)]
 
@@ -106,14 +106,15 @@ def best_latents(groups: Groups, pairs: Pairs) -> list[str]:
     """Each data set's best latents: learned without labels, with labels, and not learned."""
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
     said = [which("By test accuracy, the best latent learned without labels is that of",
-                  [(dataset, best, partly(best)) for dataset, (best, _) in free.items() if best], chance(groups))]
+                  [(dataset, best, partly(best) + few_seeds(best)) for dataset, (best, _) in free.items() if best],
+                  chance(groups))]
     said.append(which("Rows with fewer than three seeds that score higher than that:", [
         (dataset, ahead, f", {distance(ahead[0], best[0])} {short_name(best[0]).removesuffix(' (hybrid)')}")
         for dataset, (best, ahead) in free.items() if ahead]))
     said.append(which("The best control, a latent that was not learned, is", [
-        (dataset, best, to_learned(best[0], top, pairs[dataset]))
+        (dataset, best, few_seeds(best) + to_learned(best[0], top, pairs[dataset]))
         for dataset, rows in groups for top in [free[dataset][0]] if (best := best_controls(rows))]))
-    said.append(which("With all labels, the best is", [(dataset, best, "") for dataset, rows in groups
+    said.append(which("With all labels, the best is", [(dataset, best, few_seeds(best)) for dataset, rows in groups
                                                        if (best := best_with_labels(rows))]))
     return [sentence for sentence in said if sentence]
 
@@ -138,11 +139,16 @@ def which(what: str, found: Sequence[tuple[str, list[Row], str]], end: str = "")
 
 
 def partly(rows: Sequence[Row]) -> str:
-    """', 48 of 128 dimensions learned' of one hybrid latent; ', 1 seed' where there are fewer than three."""
+    """', 48 of 128 dimensions learned' of one hybrid latent."""
     row, *others = rows
-    hybrid, seeds = not others and 0 < row.learned < row.latent_dim, min(len(one.runs) for one in rows)
-    return (f", {row.learned} of {row.latent_dim} dimensions learned" if hybrid else "") + (
-        f", {show.plural(seeds, 'seed')}" if seeds < 3 else "")
+    hybrid = not others and 0 < row.learned < row.latent_dim
+    return f", {row.learned} of {row.latent_dim} dimensions learned" if hybrid else ""
+
+
+def few_seeds(rows: Sequence[Row]) -> str:
+    """', 1 seed'; "" of at least three, and where level rows have unlike numbers."""
+    seeds = {len(row.runs) for row in rows}
+    return f", {show.plural(*seeds, 'seed')}" if seeds in ({1}, {2}) else ""
 
 
 def chance(groups: Groups) -> str:
@@ -268,7 +274,7 @@ def rivals(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
     """Which latents learned without labels are not shown to be worse than the best of them."""
     best, _ = best_without_labels(rows)
     equal = [row for row in rows if row.labels == "none" and row.task != "control" and row not in best
-             and not exceeds(best[0], row, pairs)]
+             and row.accuracy <= best[0].accuracy and not exceeds(best[0], row, pairs)]
     return (f"On {dataset_name(dataset)}, {names(best)}, the best latent learned without labels, is not shown to be "
             f"more accurate than {names(equal)}.") if len(best) == 1 and equal else ""
 
@@ -297,14 +303,15 @@ def label_gap(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str
 
 
 def unlike_encoders(row: Row, other: Row) -> str:
-    """' The encoders differ, too: 4.65 and 2.00 million parameters.'; "" where these are equal."""
+    """' The encoders differ in size, too: 4.65 and 2.00 million parameters.'; "" where these are equal."""
     sizes = [f"{one.runs[0].record.derived.parameters.get('encoder', 0) / 1e6:.2f}" for one in (row, other)]
-    return f" The encoders differ, too: {show.listing(sizes)} million parameters." if sizes[0] != sizes[1] else ""
+    return "" if sizes[0] == sizes[1] else (
+        f" The encoders differ in size, too: {show.listing(sizes)} million parameters.")
 
 
 def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
     """With which fractions of the labels fine-tuning a learned encoder beats training from random weights."""
-    scratch, fine = scratch_and_fine_tuned(curves)
+    scratch, fine = scratch_and_fine_tuned(fewest_labels(dataset, curves)[1])
     if not scratch or not fine:
         return ""
     words: dict[str, list[str]] = {}
@@ -316,7 +323,7 @@ def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
             words.setdefault(verdict, []).append(f"{100 * share:g} %")
     found = [f"{verdict} with {show.listing(shares)}" for verdict, shares in words.items()]
     return (f"Compared with training from random weights, fine-tuning a learned encoder on {dataset_name(dataset)} is "
-            f"{show.listing(found)} of the labels.") if found else ""
+            f"{show.listing(found)} of the labels (McNemar's test of each pair alone, one seed each).") if found else ""
 
 
 def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
@@ -330,6 +337,10 @@ def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
               if pair[1].method == "patches" else "")
     return (f"On {dataset_name(dataset)}, the autoencoder that reconstructs best does not have the best latent: "
             f"{', but '.join(words)}{frozen}.")
+
+
+def encoder_of(row: Row) -> str:
+    return str(row.runs[0].record.recipe.fields["encoder"])
 
 
 def reconstruction_error(row: Row) -> float | None:
@@ -375,7 +386,7 @@ def most_confused(row: Row) -> str:
     counts = sum(np.array(run.record.confusion.counts) for run in row.runs if run.record.confusion)
     both = np.triu(counts + np.transpose(counts), 1)
     first = np.argwhere(both == both.max())
-    if len(both) < 3 or both.max() < FEW or len(first) > 1:
+    if len(both) < 3 or both.max() < FEW * len(row.runs) or len(first) > 1:
         return ""
     classes = show.distinct([show.plain(name) for name in row.runs[0].record.data.classes], 24)
     return f"{classes[first[0][0]]} and {classes[first[0][1]]}"

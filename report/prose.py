@@ -40,7 +40,7 @@ READING = {  # term: explanation
     "Encoders":
         f"In the recipes, by name: {LatentRecipe.__dataclass_fields__['encoder'].metadata['help']}. Convolution "
         "filters are trained with Muon (Jordan 2024) where muon_learning_rate is not 0, everything else with AdamW "
-        "(Loshchilov and Hutter 2019); the rate rises linearly, then falls as a cosine.",
+        "(Loshchilov and Hutter 2019); the rate rises linearly, then falls as a cosine. Fine-tuning uses AdamW only.",
     "Test accuracy":
         "The share of test images that an MLP of two hidden layers on the frozen 128-d latent classifies correctly, "
         "mean over seeds. "
@@ -55,8 +55,8 @@ READING = {  # term: explanation
         "chosen with validation labels even where training used none or few; see Selection for the exceptions.",
     "Fewer labels":
         "The labelled images are repeated up to the number of training images, so that an epoch is equally long for "
-        "every fraction of the labels. Fine-tuning starts from an encoder that was trained on all images without "
-        "labels; its epochs follow that training.",
+        "every fraction of the labels. Unless its row says otherwise, fine-tuning starts from an encoder that was "
+        "trained on all images without labels; its epochs follow that training.",
     "95 % interval, images":
         "The score interval (Wilson 1927) of the mean accuracy, with the number of test images as its n: where the "
         "accuracy on all images of this kind plausibly lies. On another test set of this size it would differ by more. "
@@ -70,7 +70,7 @@ READING = {  # term: explanation
         "random weights (as they are; with the statistics of their batch norms set from training images, called "
         "calibrated; or calibrated and read at every depth), the first 128 principal components of the pixels (all "
         "where there are fewer) and of frozen patch features, and cmc without training: a calibrated encoder joined "
-        "to patch components. Nothing but statistics and components is fitted to the training images.",
+        "to patch components. Only statistics, components and patch filters come from the training images.",
     "Read at every depth":
         "With encoder conv_depths (the default of 1.2.3 on MNIST and CIFAR-10 except for cmc, of 1.2.1 augmented on "
         "CIFAR-10, and of one control) the latent is not the vector that training shapes. It is the first 128 "
@@ -127,8 +127,7 @@ LIMITS = [
     "MNIST and CIFAR-10 have been used to compare methods for many years; a small gain on their test sets need not "
     "carry over to new images.",
     "All runs with the same fraction of labels use the same images, whatever their seed.",
-    "The best row of a data set is the one with the highest test accuracy, so that accuracy is somewhat too high as an "
-    "estimate.",
+    "The best rows are chosen by test accuracy, so their accuracy is somewhat too high as an estimate.",
     "A t-SNE map shows neighbourhoods. It does not show distances between clusters, and it is not a score.",
     "Each record is checked for consistency with itself and with its arrays. That finds slips and careless edits; "
     "it does not prove that a run took place.",

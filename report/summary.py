@@ -281,7 +281,8 @@ def with_anchors(rows: list[Row]) -> list[Row]:
     """The rows with an id made of data set, task, method and changes; a number follows where two would be equal."""
     found, seen = [], Counter[str]()
     for row in rows:
-        words = "-".join((row.dataset, row.task, row.method, row.recipe)).lower()
+        recipe = re.sub(r"^(from \S+ \S+) recipe \S+", r"\1", row.recipe)  # or links would not outlast a new default
+        words = "-".join((row.dataset, row.task, row.method, recipe)).lower()
         anchor = re.sub(r"[^a-z0-9.]+", "-", words)[:100].strip("-.")
         in_a_file = anchor.replace(".", "-")
         seen[in_a_file] += 1

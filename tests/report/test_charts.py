@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from report import charts, pictures
 from report.drawing import INK, LETTER, SMALL, error_scale, errors, inline_svg, narrow, styled
 from report.load import Loaded, load_results
-from report.stats import label_curves, mcnemar_pairs
+from report.stats import Curve, label_curves, mcnemar_pairs
 from report.summary import Row, summarise
 from tests.factory import edit, make_record
 from tests.hostile import edit_record
@@ -316,3 +316,28 @@ def test_alternative_texts_of_charts_give_numbers(tmp_path: Path) -> None:
     assert f"by classifier: joint ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in \
         charts.methods("mnist", rows).alt
     assert "on MNIST: 1.2.2 joint 75.00 %; control: PCA of pixels 50.00 %" in charts.overview("mnist", rows).alt
+
+
+def test_captions_explain_only_the_marks_that_are_drawn(tmp_path: Path) -> None:
+    """One seed and no reference have no small circles and no ticks."""
+    for seed in range(2):
+        make_record(tmp_path, "1.2.3", "mnist", "simclr", seed, n=100)
+        make_record(tmp_path, "1.2.2", "digits", "joint", n=100)
+    rows = summarise(load_results(tmp_path)[0]).rows
+    for dataset, drawn in (("mnist", True), ("digits", False)):
+        own = [row for row in rows if row.dataset == dataset]
+        caption = charts.overview(dataset, own).caption
+        assert ("small circles single seeds" in caption, "orange ticks references" in caption) == (drawn, drawn)
+        fewer = charts.label_fractions(dataset, [Curve("a", [(0.1, own[0]), (1.0, own[0])])]).caption
+        assert ("small markers single seeds" in fewer) == drawn
+
+
+def test_falling_and_rising_losses_are_said_once_each(tmp_path: Path) -> None:
+    for method, losses in (("simclr", (4.0, 1.0, 0.99)), ("dcl", (4.0, 2.0, 1.0)), ("vicreg", (1.0, 2.0, 3.0))):
+        path = make_record(tmp_path, "1.2.3", "mnist", method, n=50, epochs=3)
+        for i, loss in enumerate(losses):
+            edit(path, "history", i, "val_loss", value=loss)
+    rows = summarise(load_results(tmp_path)[0]).rows
+    assert charts.training_finding(rows, "loss") == (
+        "the validation loss completes 95 % of its fall by epoch 2 of 3 (simclr) and 3 of 3 (dcl), and is lowest after "
+        "its first epoch (vicreg).")

@@ -66,34 +66,39 @@ def test_latents_whose_maps_are_purer_than_those_of_the_pixels_are_counted(laten
 
 
 def test_the_two_classes_confused_most_are_counted_in_both_directions() -> None:
-    def confused(*errors: tuple[int, int, int]) -> str:
-        counts = [[9 * (i == j) for j in range(4)] for i in range(4)]
+    def confused(*errors: tuple[int, int, int], seeds: int = 1, classes: int = 4) -> str:
+        counts = [[9 * (i == j) for j in range(classes)] for i in range(classes)]
         for true, predicted, number in errors:
             counts[true][predicted] = number
         record = SimpleNamespace(confusion=SimpleNamespace(counts=counts),
-                                 data=SimpleNamespace(classes=["cat", "dog", "frog", "ship"]))
-        return findings.most_confused(SimpleNamespace(runs=[SimpleNamespace(record=record)]))
+                                 data=SimpleNamespace(classes=["cat", "dog", "frog", "ship"][:classes]))
+        empty = SimpleNamespace(confusion=None, data=record.data)
+        runs = [SimpleNamespace(record=one) for one in [record] + [empty] * (seeds - 1)]
+        return findings.most_confused(SimpleNamespace(runs=runs))
 
     assert confused((0, 1, 5), (1, 0, 6), (2, 3, 10)) == "cat and dog"
     assert confused((1, 0, 9), (2, 3, 10)) == "frog and ship"
     assert confused((3, 2, 10), (0, 1, 9)) == "frog and ship"
     assert confused((0, 1, 5), (1, 0, 5), (2, 3, 10)) == confused() == ""
-    assert confused((0, 1, 9)) == ""  # so few images are chance
+    assert confused((0, 1, 9)) == confused((0, 1, 19), seeds=2) == ""  # so few images of a run are chance
+    assert confused((0, 1, 20), seeds=2) == "cat and dog"
+    assert confused((0, 1, 30), classes=2) == ""  # of two classes there is one pair
 
 
 def test_what_fine_tuning_is_worth_is_said_of_each_fraction(tmp_path: Path) -> None:
     """With few labels it helps, with many it does not, and where a fraction has one curve nothing is said."""
     init = {"record": "old.json", "task": "1.2.3", "dataset": "mnist", "labels": 0.0, "method": "simclr", "seed": 0,
             "recipe_hash": "0" * 8, "sha256": "4" * 64}
-    for share, scratch, tuned in ((0.01, 0.5, 0.9), (0.1, 0.6, 0.9), (0.5, 0.9, 0.6), (1.0, 0.9, None)):
+    for share, scratch, tuned in ((0.01, 0.5, 0.9), (0.1, 0.6, 0.9), (0.3, 0.8, 0.8), (0.5, 0.9, 0.6)):
         make_record(tmp_path, "1.2.2", "mnist", "joint", accuracy=scratch, n=400, fields={"labels": share})
-        if tuned:
-            make_record(tmp_path, "1.2.3", "mnist", "simclr", accuracy=tuned, n=400, init=init, epochs=0,
-                        fields={"labels": share, "epochs": 0, "finetune": True})
+        make_record(tmp_path, "1.2.3", "mnist", "simclr", accuracy=tuned, n=400, init=init, epochs=0,
+                    fields={"labels": share, "epochs": 0, "finetune": True})
+    make_record(tmp_path, "1.2.2", "mnist", "joint", accuracy=0.9, n=400)  # nothing is fine-tuned with all labels
     curves = label_curves(results_of(tmp_path).rows)
     assert findings.by_fraction("mnist", curves) == (
         "Compared with training from random weights, fine-tuning a learned encoder on MNIST is significantly more "
-        "accurate with 1 % and 10 % and significantly less accurate with 50 % of the labels.")
+        "accurate with 1 % and 10 %, not significantly different with 30 % and significantly less accurate with 50 % "
+        "of the labels (McNemar's test of each pair alone, one seed each).")
     assert findings.by_fraction("mnist", [one for one in curves if "fine-tuned" in one.name]) == ""
 
 
@@ -105,6 +110,10 @@ def test_rivals_of_the_best_latent_are_named(tmp_path: Path) -> None:
     assert findings.rivals("mnist", rows, mcnemar_pairs(rows)) == (
         "On MNIST, 1.2.3 simclr, the best latent learned without labels, is not shown to be more accurate than 1.2.3 "
         "dcl.")
+    for seed in (1, 2):
+        make_record(tmp_path, "1.2.3", "mnist", "dcl", seed, accuracy=0.9 - 1 / 400, n=400)
+    more = results_of(tmp_path).headline  # now dcl is the best of three seeds, and simclr, which is higher, no rival
+    assert findings.rivals("mnist", more, mcnemar_pairs(more)) == ""
     only = [row for row in rows if row.method != "dcl"]
     assert findings.rivals("mnist", only, mcnemar_pairs(only)) == ""
 
@@ -120,8 +129,8 @@ def test_encoders_of_different_size_are_named(tmp_path: Path) -> None:
 
 
 def test_a_control_that_may_be_as_good_by_chance_is_said_to_be(tmp_path: Path) -> None:
-    for accuracy, said in ((0.91, "1.00 points above 1.2.3 simclr, not significant"), (0.99, "9.00 points above 1.2.3 "
-                                                                                            "simclr")):
+    for accuracy, said in ((0.91, "1 seed, 1.00 points above 1.2.3 simclr, not significant"),
+                           (0.99, "1 seed, 9.00 points above 1.2.3 simclr")):
         make_record(tmp_path, "1.2.3", "mnist", "simclr", accuracy=0.9, n=400)
         make_record(tmp_path, "control", "mnist", "pca", accuracy=accuracy, n=400, epochs=0)
         rows = results_of(tmp_path).headline
@@ -141,3 +150,15 @@ def test_a_curve_of_unequal_training_says_so(tmp_path: Path) -> None:
         "contrastive simclr, frozen": "",
         "random initialisation, trained end to end": "random initialisation, trained end to end: 16 epochs with 1 % "
                                                      "and 100 %, 4 epochs with 10 % of the labels"}
+
+
+@pytest.mark.parametrize("encoder, said", [("conv", "MNIST, the"), ("patches", "MNIST (with another encoder), the")])
+def test_the_abstract_says_where_two_autoencoders_differ_in_their_encoder(encoder: str, said: str,
+                                                                           tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(findings, "encoder_of", lambda row: encoder if row.method == "masked" else "conv")
+    for method, accuracy, error in (("plain", 0.5, 0.01), ("masked", 0.9, 0.02)):
+        path = make_record(tmp_path, "1.2.1", "mnist", method, accuracy=accuracy, n=400, reconstructions=4)
+        edit(path, "metrics", "test/reconstruction_mae", "value", value=error)
+    results = results_of(tmp_path)
+    text = " ".join(findings.abstract(results, {"mnist": mcnemar_pairs(results.headline)}, {}, []))
+    assert f"On {said} autoencoder that reconstructs best does not have the best latent." in text

@@ -89,7 +89,7 @@ def test_the_command_prints_the_first_finding_and_how_to_open_the_page(tmp_path:
     assert main(["--results-dir", str(tmp_path / "my results"), "--html", str(page), "--pdf", str(tmp_path / "a.pdf"),
                  "--author", "Ada <i>", "--date", "2024-02-29"]) == 0
     out = capsys.readouterr().out
-    assert "found: With all labels, the best is 1.2.2 joint on MNIST (90.00 %).\n" in out
+    assert "found: With all labels, the best is 1.2.2 joint on MNIST (90.00 %, 1 seed).\n" in out
     assert f"open:  {page.as_uri()}\n" in out and "a%20page.html" in out
     text = pdf_text((tmp_path / "a.pdf").read_bytes())
     assert "Ada <i>" in text and "29 February 2024" in text

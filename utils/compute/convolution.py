@@ -6,7 +6,7 @@ training only: validation uses torch's, and scoring is in float32.
 With AMX in bfloat16, oneDNN's kernels are made for wide maps.  On small ones they reach a tenth to a half of the speed
 of a matrix product.  There Winograd's is used with many channels, and otherwise the convolution is a matrix product.
 
-Counted are always the operations of a direct convolution.
+`forward_flops` always counts the operations of a direct convolution.
 """
 
 from functools import cache
