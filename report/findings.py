@@ -148,7 +148,7 @@ def partly(rows: Sequence[Row]) -> str:
 def few_seeds(rows: Sequence[Row]) -> str:
     """', 1 seed'; "" of at least three, and where level rows have unlike numbers."""
     seeds = {len(row.runs) for row in rows}
-    return f", {show.plural(*seeds, 'seed')}" if seeds in ({1}, {2}) else ""
+    return f", {show.plural(min(seeds), 'seed')}" if seeds in ({1}, {2}) else ""
 
 
 def chance(groups: Groups) -> str:
