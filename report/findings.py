@@ -30,9 +30,10 @@ def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Reje
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
     groups = by_dataset(results.headline)
-    apart = [dataset_name(dataset) + (" (with another encoder)" if encoder_of(pair[0]) != encoder_of(pair[1]) else "")
-             for dataset, rows in groups if (pair := sharp_and_useful(rows))]
-    trade_off = (f"On {show.listing(apart)}, the autoencoder that reconstructs best does not have the best latent."
+    apart = {dataset_name(dataset): pair for dataset, rows in groups if (pair := sharp_and_useful(rows))}
+    unlike = [name for name, (sharp, useful) in apart.items() if encoder_of(sharp) != encoder_of(useful)]
+    trade_off = (f"On {show.listing([*apart])}, the autoencoder that reconstructs best does not have the best latent"
+                 + (f" (on {show.listing(unlike)}, the two differ in their encoder, too)." if unlike else ".")
                  if apart else "")
     return [*best_latents(groups, pairs), coverage(results), *(few_labels(*one) for one in curves.items()),
             *filter(None, [trade_off]), *left_out(results, rejected)]
