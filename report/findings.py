@@ -315,16 +315,20 @@ def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
     scratch, fine = scratch_and_fine_tuned(fewest_labels(dataset, curves)[1])
     if not scratch or not fine:
         return ""
-    words: dict[str, list[str]] = {}
-    for share, row in fine.points:
-        for other in (other for own, other in scratch.points if own == share):
-            pairs = stats.mcnemar_pairs([row, other])
-            verdict = ("significantly more accurate" if exceeds(row, other, pairs) else
-                       "significantly less accurate" if exceeds(other, row, pairs) else "not significantly different")
-            words.setdefault(verdict, []).append(f"{100 * share:g} %")
-    found = [f"{verdict} with {show.listing(shares)}" for verdict, shares in words.items()]
+    others = dict(scratch.points)
+    verdicts = grouped((point for point in fine.points if point[0] in others),
+                       lambda point: verdict(point[1], others[point[0]]))
+    found = [f"{words} with {show.listing([f'{100 * share:g} %' for share, _ in points])}"
+             for words, points in verdicts.items()]
     return (f"Compared with training from random weights, fine-tuning a learned encoder on {dataset_name(dataset)} is "
             f"{show.listing(found)} of the labels (McNemar's test of each pair alone, one seed each).") if found else ""
+
+
+def verdict(row: Row, other: Row) -> str:
+    """How a row compares with another by McNemar's test of this pair alone."""
+    pairs = stats.mcnemar_pairs([row, other])
+    return ("significantly more accurate" if exceeds(row, other, pairs) else
+            "significantly less accurate" if exceeds(other, row, pairs) else "not significantly different")
 
 
 def reconstruction(dataset: str, rows: Sequence[Row]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from report import charts, pictures, show, summary
 from report.elements import MOST_NAMED, table
 from report.load import Loaded
-from report.summary import Row, dataset_name, default_hash, grouped, method_name
+from report.summary import Row, dataset_name, grouped, has_earlier_recipe, method_name
 from utils.console import duration_in_words
 from utils.records.schema import HEADLINE, Metric, Record
 
@@ -23,7 +23,7 @@ def run_section(row: Row) -> dict[str, Any]:
     return {
         "id": row.anchor, "title": f"{about}, seed {record.run.seed}", "name": about, "default": row.default,
         "lead": lead(row), "commands": repeat_commands(row),
-        "encoder_changed": init is not None and default_hash(init) not in (None, init.recipe_hash),
+        "encoder_changed": init is not None and has_earlier_recipe(init),
         "recorded": show.plain(shlex.join(["python", *record.run.argv])),
         "curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
         "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,

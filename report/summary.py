@@ -233,6 +233,11 @@ def default_hash(init: Init) -> str | None:
     return recipe_hash(as_json(tasks[init.task].default_recipe(recipe_family(init.dataset), init.method)))
 
 
+def has_earlier_recipe(init: Init) -> bool:
+    """Whether the encoder that a run started from was trained with another recipe than today's default."""
+    return default_hash(init) not in (None, init.recipe_hash)
+
+
 def overridden(record: Record) -> list[str]:
     """The recipe fields that the command line changed, except the method, which has a column of its own."""
     return [name for name in record.recipe.overridden if name != "method"]
@@ -269,7 +274,7 @@ def changes(record: Record) -> str:
     origin = [f"from {show.plain(init.task)} {show.plain(init.method)}"] if init else []
     if init and init.dataset != record.run.dataset:
         origin[0] += f" on {dataset_name(init.dataset)}"
-    if init and default_hash(init) not in (None, init.recipe_hash):
+    if init and has_earlier_recipe(init):
         origin[0] += f" recipe {init.recipe_hash}"
     if init and init.labels > (label_fraction(record) or 0):
         origin[0] += f", which was trained with {100 * init.labels:g} % of the labels"
