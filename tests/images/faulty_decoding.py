@@ -42,6 +42,14 @@ def impatient(log: Path) -> None:
     _before_each_image(act)
 
 
+def slow_to_start(log: Path) -> None:
+    """Writes the process to the log, then takes a second before the rest of its set-up."""
+    with log.open("a") as out:
+        out.write(f"{os.getpid()}\n")
+    time.sleep(1)
+    chunks.set_up_worker()
+
+
 def hanging(log: Path) -> None:
     """Writes the process to the log, then decodes nothing for a minute."""
     def act(path: Path) -> None:

@@ -68,8 +68,9 @@ chunks.CHUNK_IMAGES, chunks.workers = 4, lambda: 3
 chunks.set_up_worker = partial(faulty_decoding.{set_up}, Path({str(log)!r}))
 datasets.load_dataset({f"folder:{pets}"!r}, Path({str(data_dir)!r}))
 """)
-    return subprocess.Popen([sys.executable, script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-                            stderr=subprocess.DEVNULL, start_new_session=True)
+    with log.with_suffix(".err").open("w") as errors:
+        return subprocess.Popen([sys.executable, script], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                                stderr=errors, start_new_session=True)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -116,6 +117,18 @@ def test_processes_that_hang_in_an_image_end_with_their_parent(blow: int, pets: 
     wait_for(lambda: logged(log)[1] == 3)
     os.killpg(builder.pid, blow) if blow == signal.SIGINT else builder.send_signal(blow)
     assert builder.wait(timeout=20) == -blow
+    wait_for(lambda: not running(logged(log)[0]))
+
+
+@needs_proc
+def test_an_interrupt_while_processes_start_is_the_parents_alone(pets: Path, tmp_path: Path) -> None:
+    """A terminal sends Ctrl-C to all of them, and each would print a traceback."""
+    log = tmp_path / "log"
+    builder = start_decoding(pets, tmp_path / "data", "slow_to_start", log)
+    wait_for(lambda: logged(log)[1] == 3)
+    os.killpg(builder.pid, signal.SIGINT)
+    assert builder.wait(timeout=20) == -signal.SIGINT
+    assert log.with_suffix(".err").read_text().count("Traceback") == 1
     wait_for(lambda: not running(logged(log)[0]))
 
 
@@ -191,7 +204,7 @@ def test_an_image_that_kills_or_hangs_its_process_is_left_out(
     dataset = load_folder(pets, tmp_path / "data")
     assert sum(map(sum, dataset.class_counts().values())) == 31 and once.exists()
     assert unreadable(tmp_path / "data") == {
-        "cat/killer.png": "the process that decodes it ends with code -9",
+        "cat/killer.png": "the process that decodes it was killed twice, perhaps for want of memory",
         "cat/sleeper.png": "decoding it took longer than 1 s"}
 
 

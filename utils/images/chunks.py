@@ -169,7 +169,9 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[N
             except TimeoutError:
                 finish(write_chunk(image, [f"decoding it took longer than {IMAGE_SECONDS} s"], side, folder))
             except ProcessExpired as error:
-                why = f"the process that decodes it ends with code {error.exitcode}"
+                why = ("the process that decodes it was killed twice, perhaps for want of memory"
+                       if error.exitcode == -9 else
+                       f"the process that decodes it ends with code {error.exitcode}")
                 finish(write_chunk(image, [why], side, folder))
     return [note for note in notes if note is not None]
 
@@ -209,6 +211,19 @@ def _resume(title: str, count: int, side: int, folder: Path) -> list[Note | None
 
 
 @contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C comes after the block, and never to processes and threads that start in it, which this process ends."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def _pool(count: int) -> Iterator[ProcessPool]:
     """Processes that end with the block, whatever ends it.  Raises RunError if they cannot be started.
 
@@ -219,6 +234,8 @@ def _pool(count: int) -> Iterator[ProcessPool]:
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
+        with _without_interrupts():
+            assert pool.active  # which starts it
         yield pool
     except RuntimeError as error:
         raise RunError(f"the processes that decode images failed: {reason(error)}") from error
