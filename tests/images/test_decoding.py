@@ -120,14 +120,15 @@ def test_colours_that_do_not_use_their_16_bits_and_signed_pixels_are_refused(tmp
     assert np.array_equal(decode_image(tmp_path / "y.tif", 32, 32, 1)[0], signed + 64)
 
 
-def png(values: np.ndarray, transparent: list[int] | None = None) -> bytes:
-    """A PNG file of (H, W, C) uint16, written without Pillow, which writes no 16-bit colours."""
+def png(values: np.ndarray, transparent: list[int] | None = None, bits: int = 16) -> bytes:
+    """A PNG file of (H, W, C) whole numbers, written without Pillow, which writes no 16-bit colours."""
     height, width, channels = values.shape
     colour = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    digits = ["".join(f"{value:0{bits}b}" for value in row) for row in values.reshape(height, -1)]
+    rows = b"".join(b"\0" + int(row, 2).to_bytes(len(row) // 8, "big") for row in digits)
     key = [b"tRNS" + struct.pack(f">{channels}H", *transparent)] if transparent else []
-    parts = [b"IHDR" + struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0), *key, b"IDAT" + zlib.compress(rows),
-             b"IEND"]
+    parts = [b"IHDR" + struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0), *key,
+             b"IDAT" + zlib.compress(rows), b"IEND"]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts)
 
@@ -256,6 +257,17 @@ def test_what_is_transparent_is_white_whatever_its_colour(hidden: tuple[int, int
         decoded = decode_image(file, 32, 32)[0]
         assert (decoded[:, :16] == [0, 100, 0]).all() and (decoded[:, 16:] == 255).all(), file.name
         assert (decode_image(file, 32, 32, 1)[0][:, 16:] == 255).all(), file.name
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_grey_of_few_bits_is_transparent_where_the_file_says_so(bits: int, tmp_path: Path) -> None:
+    """Pillow scales the pixels to 8 bits, but not the value that is transparent."""
+    white = 2**bits - 1
+    values = np.tile(np.arange(32) * white // 31, (32, 1))[..., None]
+    for transparent in {1, white}:
+        (tmp_path / "x.png").write_bytes(png(values, [transparent], bits))
+        expected = np.where(values == transparent, 255, values * 255 // white)
+        assert (decode_image(tmp_path / "x.png", 32, 32)[0] == expected).all()
 
 
 def test_an_image_that_is_transparent_everywhere_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ fitted_image() is the one function that decodes: for training, for scoring and f
 its rules for users.
 """
 
+import re
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-DECODING = 4  # number of the rules below; raise it with every change of pixels, so that caches are decoded again
+DECODING = 5  # number of the rules below; raise it with every change of pixels, so that caches are decoded again
 SUFFIXES = {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff",
             ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".tga"}
 # Pillow's formats of these suffixes.  Others are not tried: PostScript, for example, would start another program.
@@ -81,6 +82,8 @@ def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":
     image.load()
     with suppress(Exception):  # damaged EXIF data raises half a dozen kinds; viewers ignore it
         ImageOps.exif_transpose(image, in_place=True)
+    if (shallow := re.search(r"'L;([24])'", tile)) and "transparency" in image.info:
+        image.info["transparency"] *= 255 // (2 ** int(shallow[1]) - 1)  # as Pillow scales the pixels, but not this
     tags = getattr(image, "tag_v2", {})  # of a TIFF file
     if max(tags.get(258, [8])) > 8 and image.mode in ("RGB", "RGBA") and not deep:  # BitsPerSample; Pillow reads noise
         raise ValueError("16-bit colours in separate planes; save it with 8 bits per colour")

@@ -22,7 +22,7 @@ SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "
           "eval": "val", "evaluation": "val", "test": "test", "testing": "test"}
 EVALUATION, VALIDATION, TEST = {"eval", "evaluation"}, {"val", "valid", "validation"}, {"test", "testing"}
 LITTER = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__", "thumbs.db",
-          "ehthumbs.db", "desktop.ini", "icon\r", "#recycle", "@recycle", "recycler", "#snapshot", "@recently-snapshot",
+          "ehthumbs.db", "desktop.ini", "icon\r", "#recycle", "@recycle", "#snapshot", "@recently-snapshot",
           "found.000", "temporary items", "network trash folder"}  # of systems, in lower case; hidden names are, too
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")  # of a folder's name: trainA -> train, A
 IMAGES = {"image", "images", "img", "imgs"}  # words in names of folders that are no classes but kinds of files
