@@ -124,7 +124,8 @@ def main(argv: list[str]) -> None:
     for name in datasets:
         subsets = {planned.recipe.subset for planned in plans[name]}
         check_folder(name, subsets, arguments.data_dir, arguments.results_dir)
-    check_writable(arguments.results_dir, "--results-dir")
+    names = [planned.path.name for runs in plans.values() for planned in runs]
+    check_writable(arguments.results_dir, "--results-dir", max(names, key=len))
     for name in datasets if processes() == 1 else ():  # under torchrun the processes load them in turn, in run_all()
         fetch(name, arguments.data_dir, arguments.image_size)
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
@@ -150,11 +151,14 @@ def check_run_flags(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--checkpoint-minutes {arguments.checkpoint_minutes:g}: must be 0 or more")
 
 
-def check_writable(folder: Path, flag: str) -> None:
-    """RunError, before anything is trained, unless files can be created in the folder that the flag names."""
+def check_writable(folder: Path, flag: str, name: str) -> None:
+    """RunError, before anything is trained, unless files can be created in the folder that the flag names.
+
+    name: of the file to be written; with its folder or in a temporary name it may be too long for the system.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", suffix=".safetensors.tmp").close()
     except OSError as error:
         raise RunError(f"{flag} {folder}: cannot write there ({error.strerror})") from None
 
@@ -174,7 +178,7 @@ def embed(arguments: argparse.Namespace, argv: list[str]) -> None:
         raise UsageError(f"--out {arguments.out}: name it FILE.npz")
     folder = folder_path(arguments.images)
     check_embedding(arguments.embed, folder, arguments.out)
-    check_writable(arguments.out.absolute().parent, "--out")
+    check_writable(arguments.out.absolute().parent, "--out", arguments.out.name)
     print(f"loading PyTorch and the encoder of {arguments.embed}", flush=True)
     from utils.records.environment import choose_device  # imports torch
 

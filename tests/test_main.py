@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import _main
 from tests.commands import call
@@ -181,6 +182,16 @@ def test_an_unwritable_results_folder_is_reported_before_training(capsys, tmp_pa
     code, out, err = call(capsys, "--task", "1.2.3", "--dataset", "digits", "--results-dir", str(tmp_path / "file"))
     assert (code, out) == (1, [])
     assert "cannot write there" in err[0]
+
+
+def test_a_name_that_is_too_long_is_reported_before_anything_is_computed(capsys, tmp_path, trained: Path) -> None:
+    """A temporary name is longer than the file's own, which the system would accept."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    out = tmp_path / "out" / f"{'x' * 240}.npz"
+    code, said, err = call(capsys, "--embed", str(trained), "--images", f"folder:{tmp_path}", "--out", str(out))
+    assert (code, said, len(err)) == (1, [], 1)
+    assert f"--out {tmp_path / 'out'}: cannot write there (File name too long)" in err[0]
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "folder:set"])
