@@ -98,8 +98,9 @@ class ContrastiveRecipe(FrozenEncoderRecipe):
     colour_probability: float = knob(0.8, "fraction of the views whose colours change", least=0, most=1)
     grey_probability: float = knob(0.2, "fraction of the views that become grey", least=0, most=1)
     blur_probability: float = knob(0.0, "fraction of the views that are blurred by a Gaussian with a standard "
-                                   "deviation of 0.1 to 2 pixels (Chen et al. 2020, appendix A: not for CIFAR-10)",
-                                   least=0, most=1)
+                                   "deviation of 0.1 to 2 pixels and a kernel of a tenth of the height (Chen et al. "
+                                   "2020, appendix A: not for CIFAR-10); below 40 pixels the kernel has 3, so the "
+                                   "deviation is at most 0.8", least=0, most=1)
     invariance_weight: float = knob(25.0, "weight of the views' mean squared distance", least=0, most=1e6,
                                     methods=("vicreg",))
     variance_weight: float = knob(25.0, "weight of the hinge loss on each dimension's standard deviation", least=0,
