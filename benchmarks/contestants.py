@@ -25,7 +25,6 @@ from torchvision import transforms
 from benchmarks.common import Contestant, Timed
 from models.decoders import build_decoder
 from models.heads import LinearHead, ProjectionHead
-from training.contrastive import view_size
 from training.loop import Setup, new_encoder
 from training.tasks import TASKS
 from utils.compute.convolution import Conv3x3, conv3x3
@@ -290,7 +289,7 @@ def tutorial_contrastive(recipe: Recipe, data: DeviceData, setup: Setup, side: i
     """
     normalise = normalisation(data)
     transform = transforms.Compose([
-        transforms.RandomResizedCrop(side or view_size(recipe, data)[0], scale=(0.2, 1.0)),
+        transforms.RandomResizedCrop(side or recipe.view_side(data.image_shape[1]), scale=(0.2, 1.0)),
         transforms.RandomHorizontalFlip(),
         transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
         transforms.RandomGrayscale(p=0.2), transforms.ToTensor(), normalise])
@@ -370,7 +369,7 @@ def lightly_contrastive(recipe: Recipe, data: DeviceData, setup: Setup) -> Conve
 
     normalise = normalisation(data)
     # strength 0.5 and no blur, as lightly's documentation and benchmark recommend for small images
-    transform = SimCLRTransform(input_size=view_size(recipe, data)[0], cj_strength=0.5, gaussian_blur=0.0,
+    transform = SimCLRTransform(input_size=recipe.view_side(data.image_shape[1]), cj_strength=0.5, gaussian_blur=0.0,
                                 normalize={"mean": list(normalise.mean), "std": list(normalise.std)})
     encoder = encoder_for(recipe, data, setup, normalise)
     head = SimCLRProjectionHead(recipe.latent_dim, recipe.projection_hidden_dim, recipe.projection_dim)

@@ -256,7 +256,7 @@ class ConvPatchEncoder(Encoder):
 
     In contrastive multiview coding each view of an image has its own encoder, and the representation is the
     concatenation of their outputs (Tian et al. 2020, section 3.2).  The components have variance 1, and a norm gives
-    the convolutional part variance 1 too, so that all dimensions count equally.
+    the convolutional part variance 1 on training crops, so that all dimensions count about equally.
     """
 
     images_to_fit = COMPONENTS_FITTED_TO

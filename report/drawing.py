@@ -164,7 +164,7 @@ def rows_of_labels(title: str, labels: Sequence[str], values: Sequence[str], pit
 
 
 def errors(accuracies: Iterable[float], least: float = 100 - TICKS[-1]) -> list[float]:
-    """Fractions as errors in percent, for error_scale.  least: where an error of 0 stands, which has no logarithm."""
+    """Fractions as errors in percent, for error_scale.  least: replaces an error of 0, which has no logarithm."""
     return [max(least, 100 - 100 * accuracy) for accuracy in accuracies]
 
 

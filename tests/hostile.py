@@ -346,7 +346,7 @@ def nearly_copies(folder: Path) -> None:
 
 
 def swapped(folder: Path) -> None:
-    """The arrays under the name of the checkpoint and the other way round, as the record says."""
+    """Arrays and checkpoint under each other's names, as the record says."""
     one, other = (folder / f"{TARGET}{suffix}" for suffix in (".npz", ".safetensors"))
     one.rename(folder / "kept")
     other.rename(one)

@@ -20,6 +20,9 @@ import yaml
 import _main
 import _report_evaluation
 from grading import command
+from tests import browser
+from tests.conftest import UNIX_ONLY
+from training.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [path for path in sorted(ROOT.rglob("*.py"))
@@ -201,9 +204,36 @@ def test_imports_point_one_way() -> None:
             assert not above, f"{name} imports {above}"
 
 
+@pytest.mark.parametrize("below, above", [("compute", "images"), ("compute", "records"), ("images", "records")])
+def test_imports_inside_utils_point_one_way(below: str, above: str) -> None:
+    for name in MODULES:
+        if name.startswith(f"utils.{below}."):
+            higher = {module for module in imported(name, everywhere=True) if module.startswith(f"utils.{above}.")}
+            assert not higher, f"{name} imports {higher}"
+
+
 def test_no_two_modules_import_each_other() -> None:
-    graph = {name: {module for module in imported(name) if module in MODULES} for name in MODULES}
+    graph = {name: imported(name, everywhere=True) & MODULES.keys() for name in MODULES}
     graphlib.TopologicalSorter(graph).prepare()  # CycleError names the circle
+
+
+def test_seven_files_lead_from_the_command_to_a_loss() -> None:
+    """Those that _main.py names up to losses.py.  Each is imported by one before it, a task's script by its name."""
+    before, last, _ = (_main.__doc__ or "").partition("losses.py")
+    modules: list[str] = []
+    for file in re.findall(r"([\w/]+)\.py", before + last):  # without a folder: that of the file before
+        modules.append(file.replace("/", ".") if "/" in file or not modules else f"training.{file}")
+    assert len(modules) <= 7
+    for i, name in enumerate(modules[1:], 1):
+        scripts = {task.script for task in TASKS.values()} if "training.tasks" in modules[:i] else set()
+        assert name in scripts.union(*(imported(module, everywhere=True) for module in modules[:i])), name
+
+
+def test_no_test_that_windows_collects_loads_a_module_of_unix() -> None:
+    ignored = tuple(f"tests.{entry.removesuffix('.py').replace('/', '.')}" for entry in [*UNIX_ONLY, "faults"])
+    for name in MODULES:
+        if name.startswith("tests.") and not name.startswith(ignored):
+            assert not {"fcntl", "grp", "pwd", "resource", "termios"} & loaded_with(name), name
 
 
 def test_report_and_the_written_part_of_theory_load_no_torch() -> None:
@@ -277,6 +307,17 @@ def run_ci(folder: Path, make: str, programs: tuple[str, ...] = ()) -> subproces
     shutil.copy(ROOT / ".ci" / "run", folder / ".ci" / "run")
     return subprocess.run([folder / "bash", folder / ".ci" / "run"], env={"PATH": str(folder)}, capture_output=True,
                           text=True)
+
+
+def test_a_missing_browser_fails_a_test_only_where_it_is_required(tmp_path: Path,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setenv("REQUIRE_BROWSER", "1")
+    with pytest.raises(pytest.fail.Exception, match="chromium is not installed"):
+        browser.command(tmp_path)
+    monkeypatch.delenv("REQUIRE_BROWSER")
+    with pytest.raises(pytest.skip.Exception):
+        browser.command(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell script")

@@ -129,6 +129,7 @@ def draw(name: str, found: Any, runs: list[dict[str, Any]]) -> bytes:
 
 
 def provenance(results: TheoryResults) -> dict[str, Any]:
+    """The table of how the results were computed: command, seed, time, commit, machine and versions."""
     machine = results.environment
     tree = {True: ", with changes that are not in the commit", False: "", None: ", no git"}[machine.dirty]
     versions = {"Python": machine.python, "torch": machine.torch, "numpy": machine.numpy, **results.libraries}

@@ -38,7 +38,8 @@ def random_affine(images: Tensor, generator: Generator, *, crop_scale: float = 1
     log-uniformly from 3/4 to 4/3, as in torchvision's RandomResizedCrop, whose rejection loop is replaced by clipping.
     translate: largest shift in pixels, in whole pixels; degrees: largest rotation either way.
     flip: True mirrors half of the images; (B,) bool mirrors the marked ones.
-    size: (H, W) of the result; None: that of the images.
+    size: (H, W) of the result; None: that of the images.  Departure from torchvision on PIL images: no antialiasing
+    where a crop is larger than the result, as are many of those that become CIFAR-10's views of 24 pixels.
     """
     b, _, height, width = images.shape
     size = size or (height, width)
@@ -123,7 +124,8 @@ def gaussian_blur(images: Tensor, generator: Generator, probability: float) -> T
     """Blur some of the images: (B, C, H, W) -> (B, C, H, W).
 
     The standard deviation is uniform in [0.1, 2] pixels and the kernel about a tenth of the height wide, an odd number
-    of at least 3 (Chen et al. 2020, appendix A); borders are reflected.
+    of at least 3 (Chen et al. 2020, appendix A); borders are reflected.  Below 40 pixels
+    the kernel has 3, so the deviation is at most 0.8.
     """
     if probability == 0:
         return images

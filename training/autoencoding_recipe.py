@@ -30,9 +30,12 @@ METHODS = {  # in the order of --help and the report
         objective="{r.loss_in_words} (validation: from intact images)",
         title="1.2.1 masked",
         source="He et al. 2022, MAE; here with all pixels in the loss",
-        text="The encoder receives the image with a random part of its patches blanked by the mask m.",
-        typst="cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(m_i dot.o x_i)) ||)_1, quad m_i in {0, 1}^D",
-        alt="as L1 reconstruction, but the encoder receives x times a random mask of zeros and ones"),
+        text="The encoder receives the image with the mean colour c in a random part of its patches, where the mask "
+             "m is 0.",
+        typst="cal(L) = 1/(N D) sum_(i=1)^N lr(|| x_i - g(f(m_i dot.o x_i + (1 - m_i) dot.o c)) ||)_1, quad m_i in "
+              "{0, 1}^D",
+        alt="as L1 reconstruction, but the encoder receives x where a random mask m is 1, and the mean colour c "
+            "where it is 0"),
     "augmented": Method(
         help="reconstruct it from a crop with changed colours (Sundermeyer et al. 2018)",
         objective="{r.loss_in_words} (validation: from intact images)",

@@ -21,14 +21,14 @@ from utils.images.on_device import DeviceData
 
 def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     """Train encoder and heads; returns them all."""
-    size = view_size(recipe, data)
+    height, width = map(recipe.view_side, data.image_shape[1:])
     encoder = new_encoder(recipe, data, setup, readout=False)
     method = METHODS[recipe.method](encoder, recipe, data, setup)
     loop = Loop(recipe, data, setup, {"encoder": encoder, **method.heads})
     method.start(loop)
 
     def contrastive_loss(index: Tensor, generator: Generator) -> tuple[Tensor, None]:
-        view0, view1 = (random_view(data.images[index], recipe, generator, size) for _ in range(2))
+        view0, view1 = (random_view(data.images[index], recipe, generator, (height, width)) for _ in range(2))
         return method.loss(view0, view1, index), None
 
     loop.count_flops(contrastive_loss, once=method.flops_once)
@@ -39,16 +39,6 @@ def train(recipe: ContrastiveRecipe, data: DeviceData, setup: Setup) -> Trained:
     trained = loop.finished()
     encoder.fit_readout(data.train_batches())  # conv_depths: fits the latent that is scored; `trained` has this encoder
     return trained
-
-
-def view_size(recipe: ContrastiveRecipe, data: DeviceData) -> tuple[int, int]:
-    """(H, W) of the views; check_fits() refuses those that are too small for the encoder.
-
-    A crop enlarged to the image's size shows its object larger than the whole images that are scored, and costs more;
-    views of three quarters of the side show it equally large (Touvron et al. 2019, FixRes).
-    """
-    _, height, width = data.image_shape
-    return round(recipe.view_scale * height), round(recipe.view_scale * width)
 
 
 def random_view(images: Tensor, recipe: ContrastiveRecipe, generator: Generator,

@@ -98,8 +98,9 @@ class ContrastiveRecipe(FrozenEncoderRecipe):
     colour_probability: float = knob(0.8, "fraction of the views whose colours change", least=0, most=1)
     grey_probability: float = knob(0.2, "fraction of the views that become grey", least=0, most=1)
     blur_probability: float = knob(0.0, "fraction of the views that are blurred by a Gaussian with a standard "
-                                   "deviation of 0.1 to 2 pixels (Chen et al. 2020, appendix A: not for CIFAR-10)",
-                                   least=0, most=1)
+                                   "deviation of 0.1 to 2 pixels and a kernel of a tenth of the height (Chen et al. "
+                                   "2020, appendix A: not for CIFAR-10); below 40 pixels the kernel has 3, so the "
+                                   "deviation is at most 0.8", least=0, most=1)
     invariance_weight: float = knob(25.0, "weight of the views' mean squared distance", least=0, most=1e6,
                                     methods=("vicreg",))
     variance_weight: float = knob(25.0, "weight of the hinge loss on each dimension's standard deviation", least=0,
@@ -124,11 +125,16 @@ class ContrastiveRecipe(FrozenEncoderRecipe):
         """The encoder of augmented views; the rest of the latent is computed from whole images."""
         return "conv" if self.method == "cmc" or self.encoder == "conv_depths" else self.encoder
 
+    def view_side(self, side: int) -> int:
+        """Pixels of a view's side, from the image's; check_fits() refuses those that are too small for the encoder."""
+        return round(self.view_scale * side)
 
-# CIFAR-10: views of three quarters of the side, see view_size() in contrastive.py.  MNIST and digits: milder crops than
-# for photographs, since half a digit may look like another digit; rotations instead of flips.  dcl and cmc: temperature
-# 0.1, as in the DCL paper; NT-Xent in small batches needs a higher one.  vicreg: its covariance term needs more
-# dimensions than a comparison of cosines.
+
+# CIFAR-10: views of three quarters of the side, which show an object as large as in the whole images that are scored
+# (Touvron et al. 2019, FixRes) and cost less; a crop enlarged to the image's size would show it larger.  MNIST and
+# digits: milder crops than for photographs, since half a digit may look like another digit; rotations instead of flips.
+# dcl and cmc: temperature 0.1, as in the DCL paper; NT-Xent in small batches needs a higher one.  vicreg: its
+# covariance term needs more dimensions than a comparison of cosines.
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("cifar10", "simclr"): {
         "encoder": "conv_depths", "epochs": 40, "muon_learning_rate": 0.05, "crop_scale": 0.2, "flip": True,

@@ -305,7 +305,7 @@ class Loop:
         """
         self.network.eval()
         generator = Generator(self.device).manual_seed(0)
-        total, correct, seen, has_accuracy = 0.0, 0, 0, False
+        losses, sizes, rights = list[Tensor](), list[int](), list[Tensor]()
         batches = -(-len(self.data.val) // min(evaluation_batch(self.data.image_shape), self.batch_size))
         for start in range(batches):
             index = self.data.val[start::batches]  # a folder comes class by class, but negatives must not
@@ -313,11 +313,14 @@ class Loop:
                 continue
             self.data.read_ahead(index)
             loss, right = loss_function(index, generator)
-            total += loss.item() * len(index)
-            seen += len(index)
+            losses.append(loss)
+            sizes.append(len(index))
             if right is not None:
-                correct, has_accuracy = correct + int(right.sum()), True
-        return total / seen, correct / seen if has_accuracy else None
+                rights.append(right)
+        total, values = 0.0, torch.stack(losses).tolist()  # read once, after the loop: reading waits for the GPU
+        for value, size in zip(values, sizes, strict=True):  # not sum(), which rounds otherwise since Python 3.12
+            total += value * size
+        return total / sum(sizes), int(torch.cat(rights).sum()) / sum(sizes) if rights else None
 
     def end_epoch(self, validation_loss: LossFunction) -> None:
         """Validate, in the first process, and add the epoch's row to the history.  Raises Diverged."""

@@ -104,8 +104,8 @@ class Recipe(LatentRecipe):
     learning_rate: float = knob(2e-3, "peak learning rate of AdamW", above=0, most=1e30)
     muon_learning_rate: float = knob(0.0, "peak learning rate of Muon for convolution filters, as a relative change "
                                      "per step (Jordan 2024); 0: use AdamW for these too", least=0, most=1)
-    weight_decay: float = knob(0.02, "decoupled weight decay (Loshchilov and Hutter 2019); not for biases and norms",
-                               least=0, most=100)
+    weight_decay: float = knob(0.02, "decoupled weight decay (Loshchilov and Hutter 2019); not for biases, "
+                               "norms and filters that Muon updates", least=0, most=100)
     warmup: float = knob(0.1, "fraction of the steps in which the learning rate rises linearly; then it falls to 0 as "
                          "a cosine", least=0, most=0.9)
     crop_scale: float = knob(1.0, "augmentation: smallest fraction of the area that a random crop keeps; 1: no crop",

@@ -16,7 +16,7 @@ BLOCKED = ("resource", "fcntl", "pwd", "grp", "termios")
 
 
 def unload() -> dict[str, ModuleType]:
-    """Forget the project's modules, so that they are imported anew; returns them."""
+    """Forget the project's modules, so that they are imported again; returns them."""
     return {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] in (*ROOMS, *SCRIPTS)}
 
 

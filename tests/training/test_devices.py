@@ -1,7 +1,8 @@
 """No tensor is left on another device: every task, encoder and score with fake CUDA tensors, on any machine.
 
 A fake tensor has a shape, a format and a device, but no values, and an operation on two devices raises.  Everything
-runs as on a GPU without a graph, except what needs values or a CUDA context: PretendCuda lists those.
+runs as on a GPU without a graph, except what needs values or a CUDA context: PretendCuda lists those.  It also ensures
+that nothing inside a step waits for the GPU.
 """
 
 import copy
@@ -23,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 from benchmarks.contestants import random_data
 from benchmarks.same_numbers import CpuGenerator
-from evaluation import embed, figure_arrays, scores
+from evaluation import embed, figure_arrays, scores, scoring
 from models import saved
 from models.decoders import build_decoder
 from models.encoders import ENCODERS, Normalise, build_encoder
@@ -39,6 +40,7 @@ CUDA = torch.device("cuda")
 SHAPE = (1, 8, 8)  # as the digits
 MIXED = "same device|different devices|another device"
 VALUES = {"item": 1.0, "__int__": 1, "__float__": 1.0, "__bool__": True}
+WAITS = {*VALUES, "tolist", "numpy", "cpu"}  # each waits for the GPU
 
 
 class PretendCuda(TorchFunctionMode):
@@ -46,10 +48,25 @@ class PretendCuda(TorchFunctionMode):
 
     A value that Python reads is 1, an array is random, and a gradient is 0.  The rules: an index on the GPU cannot
     select from a tensor on the CPU, only one on the CPU becomes an array, and a generator on the CPU draws for the CPU.
+    in_step: refuse to read from the GPU, as each such read would hold up the steps; see within().
     """
+
+    in_step = False
+
+    def within(self, method: Callable[..., Any], in_step: bool) -> Callable[..., Any]:
+        """The method, inside of which in_step has this value."""
+        def call(*arguments: Any, **options: Any) -> Any:
+            before, self.in_step = self.in_step, in_step
+            try:
+                return method(*arguments, **options)
+            finally:
+                self.in_step = before
+        return call
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, getattr(func, "__name__", "")
+        if self.in_step and name in WAITS and args[0].device.type != "cpu":
+            raise RuntimeError(f"{name} waits for the GPU inside a step")
         if func is Tensor.__getitem__:
             index = args[1] if isinstance(args[1], tuple) else (args[1],)
             if args[0].device.type == "cpu" and any(isinstance(i, Tensor) and i.device.type != "cpu" for i in index):
@@ -73,6 +90,8 @@ class PretendCuda(TorchFunctionMode):
             for weight in leaves(args[0].grad_fn):
                 weight.grad = torch.zeros_like(weight)
             return None
+        elif func is Tensor.cov:  # compares values
+            return args[0] @ args[0].T
         elif func is torch._fused_adamw_:  # has no fake form
             if any(tensor.device.type != "cuda" for part in args for tensor in part):
                 raise RuntimeError("AdamW got tensors of another device")
@@ -115,7 +134,9 @@ def copied(network: nn.Module) -> nn.Module:
 @contextmanager
 def pretended_cuda() -> Iterator[None]:
     """A machine with a GPU whose tensors have no values."""
-    with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True), PretendCuda():
+    with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True), PretendCuda() as cuda:
+        patch.setattr(Loop, "step", cuda.within(Loop.step, True))
+        patch.setattr(Loop, "_read", cuda.within(Loop._read, False))  # of the losses, once in READ_EVERY steps
         patch.setattr("training.loop.Generator", CpuGenerator)
         patch.setattr("evaluation.scores.Generator", CpuGenerator)
         patch.setattr(nn.Module, "_apply", moved)
@@ -204,13 +225,17 @@ def score(data: DeviceData) -> None:
     decoder = build_decoder("conv", SHAPE, (8, 8, 8), 128).to(CUDA).eval()
     latents = scores.encode_splits(encoder, data)
     classifier, _ = scores.train_classifier(latents, 10, 0, 1)
+    assert scores.confidence(classifier, latents["val"].z).device.type == "cuda"
     for predict in (lambda z: scores.predict(classifier, z), lambda z: scores.knn_predict(latents["labelled"], z, 10)):
         assert predict(latents["val"].z).device.type == "cuda"
         scores.accuracy_metrics("accuracy", "", predict, latents, ("val", "test"))
     views = TASKS["1.2.3"].default_recipe("digits")
     scores.geometry_metrics(encoder, latents["test"].z, data, lambda images, generator: random_view(
         images, views, generator))
+    scoring.learned_metrics(SimpleNamespace(conv_dim=48), latents, data, 0, 1, "float32")
     scores.reconstruction_metrics(decoder, latents, data)
+    figure_arrays.maps(latents["test"].z, data)
+    figure_arrays.principal_axes(decoder, latents["test"].z)
     figure_arrays.reconstructions(decoder, latents["test"].z, data)
     figure_arrays.neighbours(latents, data)
 
@@ -235,8 +260,9 @@ def test_streamed_images_or_indices_on_the_wrong_device_are_noticed(
 
 @pytest.fixture
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores that are made of values: 1 is not one of theirs."""
+    """Scores that are made of values: 1 is not one of theirs.  And the maps without t-SNE, which takes seconds."""
     monkeypatch.setattr(scores, "Metric", lambda **values: values)
+    monkeypatch.setattr(figure_arrays, "tsne", figure_arrays.first_components)
 
 
 def test_scores_are_computed_on_their_device(unread: None) -> None:
@@ -296,6 +322,27 @@ def test_a_tensor_left_on_the_cpu_is_noticed(harm: Callable[[pytest.MonkeyPatch]
         harm(monkeypatch)
         with pytest.raises(RuntimeError, match=MIXED):
             train("1.2.3", method)
+
+
+@pytest.mark.parametrize("read", [Tensor.item, Tensor.tolist, Tensor.numpy, Tensor.cpu, bool])
+def test_a_loss_that_waits_for_the_gpu_is_noticed(read: Callable[[Tensor], Any],
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = contrastive_methods.nt_xent
+
+    def loss(*arguments: Any) -> Tensor:
+        value = whole(*arguments)
+        read(value)
+        return value
+
+    monkeypatch.setattr(contrastive_methods, "nt_xent", loss)
+    with pretended_cuda(), pytest.raises(RuntimeError, match="waits for the GPU inside a step"):
+        train("1.2.3", "simclr")
+
+
+def test_a_step_may_read_the_losses_that_it_has_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.loop.READ_EVERY", 1)
+    with pretended_cuda():
+        assert on_cuda(train("1.2.3", "simclr"))
 
 
 @pytest.mark.parametrize("left", ["labels", "images", "test_images", "train"])

@@ -3,11 +3,13 @@
 import argparse
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import _main
+from training import contrastive_methods, contrastive_recipe
 from training.control_recipe import OWN_ENCODER
 from training.plan import Planned, described, plan
 from training.tasks import TASKS
@@ -124,6 +126,10 @@ def test_every_pair_of_data_set_and_method_has_one_entry_and_no_key_is_misspelt(
         assert set(values) <= set(defaults) - {"method"}, key
 
 
+def test_every_contrastive_method_has_its_class_and_its_texts() -> None:
+    assert contrastive_methods.METHODS.keys() == contrastive_recipe.METHODS.keys()
+
+
 EFFECTIVE = json.loads((Path(__file__).parents[1] / "data" / "effective_recipes.json").read_text())
 
 
@@ -131,8 +137,11 @@ EFFECTIVE = json.loads((Path(__file__).parents[1] / "data" / "effective_recipes.
 def test_effective_recipes_are_those_that_the_committed_records_were_trained_with(name: str) -> None:
     """Every task x data set x method x encoder, and the long recipes; null: not a valid combination."""
     entries = {key: value for key, value in EFFECTIVE.items() if key.split()[0] == name}
-    assert len(entries) == len(TASKS[name].long) + len(DATASETS) * (
-        1 + len(TASKS[name].all_methods) * (10 if name == "control" else 8))
+    assert {key.split()[1] for key in entries if key.count(" ") == 1} == {family for family, _ in TASKS[name].recipes}
+    of_methods = [tuple(key.split()[1:]) for key in entries if key.count(" ") == 3]
+    assert {key[:2] for key in of_methods if key[2] == "long"} == set(TASKS[name].long)
+    encoders = 10 if name == "control" else 8  # "default" included
+    assert Counter(key[:2] for key in of_methods if key[2] != "long") == dict.fromkeys(TASKS[name].recipes, encoders)
     for key, expected in entries.items():
         _, family, *rest = key.split()
         if not rest:

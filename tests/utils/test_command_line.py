@@ -1,4 +1,4 @@
-"""Help, --version, exit codes, closed streams, and what torchrun is told of a failure."""
+"""Help, --version, exit codes, closed streams, and what torchrun prints about a failure."""
 
 import json
 import os

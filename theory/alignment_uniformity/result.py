@@ -35,6 +35,7 @@ class Result(Strict):
 
 
 def draw(figure: Figure, found: Result, runs: list[dict[str, Any]]) -> None:
+    """Draw the two scores of the corners and of the reported runs.  runs: see own_runs() in chapter.py."""
     axes = figure.subplots()
     for corner in found.corners:
         axes.plot([corner.alignment], [corner.uniformity], "s", color=MUTED, markersize=5)

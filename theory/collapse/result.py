@@ -43,6 +43,7 @@ class Result(Strict):
 
 
 def draw(figure: Figure, found: Result, _: object) -> None:
+    """Draw one bar per variant: the latents' spread, and the threshold of collapse."""
     figure.set_figheight(2.9)
     axes = figure.subplots()
     axes.barh(VARIANTS, [row.spread for row in found.rows], 0.7,

@@ -29,6 +29,7 @@ class Result(Strict):
 
 
 def draw(figure: Figure, found: Result, _: object) -> None:
+    """Draw the cosines of the principal angles between subspaces, and those between single axes."""
     axes = figure.subplots()
     for label, values, colour, style in (("subspace: autoencoder and PCA", found.cosines, BLUE, "-"),
                                          ("subspace: random and PCA", found.random_cosines, MUTED, ":"),

@@ -97,6 +97,7 @@ def one_bit_row(n: int) -> dict[str, Any]:
 
 
 def run(seed: int) -> dict[str, Any]:
+    """Bounds on Gaussians and on the sphere at every information and batch size, and those for one bit."""
     generator = Generator().manual_seed(seed)
     return {"dimensions": DIMENSIONS, "anchors": ANCHORS,
             "gaussian": [gaussian_row(i, n, generator) for i in INFORMATION for n in BATCHES],

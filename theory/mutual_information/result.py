@@ -45,6 +45,7 @@ class Result(Strict):
 
 
 def draw(figure: Figure, found: Result, _: object) -> None:
+    """Draw the bounds on Gaussians and on the sphere against the true information."""
     left, right = figure.subplots(1, 2)
     draw_bounds(left, found.gaussian, "bound", "InfoNCE, Gaussians: log N \N{MINUS SIGN} loss")
     draw_bounds(right, found.sphere, "estimate", "NT-Xent, sphere: log(2N \N{MINUS SIGN} 1) \N{MINUS SIGN} loss")

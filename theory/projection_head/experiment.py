@@ -69,6 +69,7 @@ def read_out(encoder: nn.Module, head: nn.Module, seed: int) -> list[dict[str, A
 
 
 def run(seed: int) -> dict[str, Any]:
+    """Train one network with its head, and fit linear probes before and after."""
     encoder, head = build(seed)
     untrained = read_out(encoder, head, seed)
     train(encoder, head, torch.from_numpy(load()[0]).float(), seed)

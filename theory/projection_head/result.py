@@ -28,6 +28,7 @@ class Result(Strict):
 
 
 def draw(figure: Figure, found: Result, _: object) -> None:
+    """Draw probe accuracy for rotation and class, from pixels, h and g(h), before and after training."""
     names = [row.features.replace(" the ", " the\n") for row in found.trained]
     panels = figure.subplots(1, 2, sharey=True)
     for axes, field, title in zip(panels, ("turn_accuracy", "class_accuracy"), ("rotation", "class"), strict=True):

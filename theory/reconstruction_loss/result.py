@@ -30,6 +30,7 @@ class Result(Strict):
 
 
 def draw(figure: Figure, found: Result, _: object) -> None:
+    """Draw how the best constant is found under L1 and L2, and the best constant image of each."""
     left, *pictures = figure.subplots(1, 3, width_ratios=[2.2, 1, 1])
     for fit, axes, name, colour, style in ((found.l1, pictures[0], "L1", BLUE, "-"),
                                            (found.l2, pictures[1], "L2", ORANGE, "--")):

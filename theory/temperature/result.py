@@ -24,6 +24,7 @@ class Result(Strict):
 
 
 def draw(figure: Figure, found: Result, _: object) -> None:
+    """Draw the share of the gradient that the nearest negatives get, against the temperature."""
     at = [row.temperature for row in found.rows]
     axes = figure.subplots()
     axes.plot(at, [100 * row.hardest_tenth for row in found.rows], "o-", color=BLUE, label="nearest tenth")

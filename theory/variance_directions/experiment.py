@@ -45,6 +45,7 @@ def measure(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_
 
 
 def run(seed: int) -> dict[str, Any]:
+    """Measure the digits, and the digits on random backgrounds."""
     train, train_labels, test, test_labels = load()
     rng = np.random.default_rng(seed)
     plain = measure(train, train_labels, test, test_labels)

@@ -45,6 +45,7 @@ class Result(Strict):
 
 
 def draw(figure: Figure, found: Result, _: object) -> None:
+    """Draw probe accuracy against the variance missed, for the first directions and for the others."""
     panels = figure.subplots(1, 2, sharey=True)
     for axes, part, title in zip(panels, (found.digits, found.backgrounds),
                                  ("digits", "digits on random backgrounds"), strict=True):

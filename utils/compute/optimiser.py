@@ -16,7 +16,7 @@ class MasterOptimiser:
 
     A bfloat16 weight has 8 significant bits, which would lose a step of a thousandth.  So the step is done on the
     copies and rounded into the network (Micikevicius et al. 2018, section 3.1).  In float32 the copies are the weights
-    themselves.  Weight decay applies to matrices and filters, not to biases and norms.
+    themselves.  Weight decay applies to matrices and to filters that AdamW updates, not to biases and norms.
 
     muon_learning_rate: above 0, Muon updates the filters of convolutions without a bias, one (out, k x k x in) matrix
     each.  A norm follows these, so their length has no effect on the network; it is reset to the root of the
