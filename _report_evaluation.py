@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from utils.command_line import Parser, exit_code
-from utils.errors import UsageError
+from utils.errors import RunError, UsageError
 
 EXAMPLES = """examples:
   python _report_evaluation.py                      report.html and report.pdf
@@ -83,6 +83,7 @@ def main(argv: list[str]) -> None:
     from report.render import write_readme, write_report  # here, so that --help does not wait for matplotlib
     from theory.chapter import theory_chapter
 
+    broken = 0
     if args.readme:
         used, rejected = write_readme(args.results_dir, args.readme)
         print(f"table: {args.readme}")
@@ -99,14 +100,17 @@ def main(argv: list[str]) -> None:
             from grading.verify import verify_and_print  # here, since it needs torch, and the report does not
 
             verify = partial(verify_and_print, folder=args.results_dir, data_dir=args.data_dir or Path("data"))
-        used, rejected, finding = write_report(args.results_dir, args.html, args.pdf, verify, theory_chapter,
-                                               args.author, args.date or "")
+        print(f"reading {args.results_dir}", flush=True)
+        used, rejected, finding, broken = write_report(args.results_dir, args.html, args.pdf, verify, theory_chapter,
+                                                       args.author, args.date or "")
         print(f"HTML:  {args.html}\nPDF:   {args.pdf}\nopen:  {args.html.resolve().as_uri()}")
         if finding:
             print(f"found: {finding}")
     for item in rejected:
         print(f"rejected {item.name}: {item.reason}", file=sys.stderr)
     print(f"records used: {used}, rejected: {len(rejected)}")
+    if broken:
+        raise RunError(f"claims that do not hold: {broken}; the report has them first in its table of verification")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ SCORES = {"classifier": ("o", BLUE, "accuracy"), "linear probe": ("s", ORANGE, "
 LINES = {"train": ("training", ORANGE, (0, (4, 1.5))), "val": ("validation", BLUE, "-")}  # label, colour, style
 CURVES = [("-", "o", BLUE), ("--", "s", ORANGE), (":", "^", "#8a5bd6"), ("-.", "D", MUTED),  # style, marker, colour
           ((0, (6, 1, 1, 1, 1, 1)), "v", "#0f8f72"), ((0, (1, 1)), "P", "#b3478f")]
-COLOURS = "grey dots controls, orange ones rows that used labels"  # of dot_colour()
+COLOURS = "grey dots are controls, orange ones rows that used labels"  # of dot_colour()
 BINS = 10  # of confidence, of equal width
 
 
@@ -39,13 +39,13 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     figure, axes = drawing.rows_of_labels(dataset_name(dataset), labels, values)
     for y, line in enumerate(lines):
         if line.reference is not None:
-            axes.plot(errors([line.reference]) * 2, [y - 0.2, y + 0.2], color=ORANGE, linewidth=2.2)
+            axes.plot(errors([line.reference]) * 2, [y - 0.2, y + 0.2], color=INK, linewidth=1.6)
         if line in edge:
-            axes.plot([0.01], [y], "<", transform=axes.get_yaxis_transform(), color=BLUE, markersize=5)
+            axes.plot([0.01], [y], "<", transform=axes.get_yaxis_transform(), color=MUTED, markersize=5)
         elif isinstance(line, Row):
-            interval_dot(axes, line, y)
+            interval_dot(axes, line, y, dot_colour(line))
             if len(line.accuracies) > 1:
-                axes.plot(errors(line.accuracies), [y + 0.24] * len(line.accuracies), "o", color=BLUE,
+                axes.plot(errors(line.accuracies), [y + 0.24] * len(line.accuracies), "o", color=dot_colour(line),
                           markerfacecolor="none", markersize=2.6, markeredgewidth=0.7)
     dashed = []
     if best and best not in edge:
@@ -58,17 +58,16 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     learned = [row for row in rows if row.task != "control"]
     found = which("The most accurate learned latent is that of", [(dataset, leaders(learned), "")] if learned else [])
     marks = [("small circles single seeds", any(len(row.runs) > 1 for row in rows if row not in edge)),
-             ("orange ticks references", any(line.reference is not None for line in lines))]
+             ("upright ticks references", any(line.reference is not None for line in lines))]
     marked = ", ".join(["lines are Wilson 95 % intervals", *(words for words, drawn in marks if drawn)])
-    notes = reading(marked, *dashed, *off_scale(edge))
+    notes = reading(marked, *[COLOURS] * bool(rows), *dashed, *off_scale(edge))
     return Drawing(save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
                    f"{found} {notes}".lstrip())
 
 
 def reading(*parts: str) -> str:
-    """One sentence on how to read a figure; "" without parts."""
-    words = "; ".join(parts)
-    return f"{words[0].upper()}{words[1:]}." if words else ""
+    """How to read a figure, one sentence per part; "" without parts."""
+    return " ".join(f"{words[0].upper()}{words[1:]}." for words in parts)
 
 
 def far_controls(rows: Sequence[Row]) -> list[Row]:
@@ -86,10 +85,10 @@ def off_scale(rows: Sequence[Row]) -> list[str]:
     return [f"below the scale: {show.listing(named)}"] if named else []
 
 
-def interval_dot(axes: Axes, row: Row, y: float) -> None:
+def interval_dot(axes: Axes, row: Row, y: float, colour: str = BLUE) -> None:
     """A row's accuracy as a dot, with its interval from left to right."""
-    axes.plot(errors([row.low, row.high]), [y, y], color=BLUE, linewidth=1.6, solid_capstyle="butt")
-    axes.plot(errors([row.accuracy]), [y], "o", color=BLUE, markersize=5)
+    axes.plot(errors([row.low, row.high]), [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
+    axes.plot(errors([row.accuracy]), [y], "o", color=colour, markersize=5)
 
 
 @styled
@@ -180,8 +179,8 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
     for name, (_, _, field) in SCORES.items():
         best = max(getattr(row, field) for row in rows)
         first = [row.label for row in rows if getattr(row, field) == best]
-        words.append(f"by {name}: {show.listing(first)} ({show.percent(best)} %)")
-    found = f"The most accurate of {len(rows)} methods on {dataset_name(dataset)}, {'; '.join(words)}."
+        words.append(f"{show.listing(first)} by {name} ({show.percent(best)} %)")
+    found = f"The most accurate of {len(rows)} methods on {dataset_name(dataset)}: {', '.join(words)}."
     notes = ["where labels trained the encoder, the classifier is the one that was trained with it"
              ] if rows[0].task == "1.2.2" else []
     return Drawing(save(figure), found,
@@ -249,10 +248,10 @@ def reliability(record: Record, arrays: dict[str, np.ndarray]) -> Drawing | None
     verdict = f"equals the accuracy{cancelling}" if equal else (
         f"is too {'low' if low else 'high'} for an accuracy of {show.percent(accuracy)} %"
         + (", to which label smoothing contributes" if low and smoothed else ""))
-    text = (f"The expected calibration error is {100 * gap:.2f} points; the mean confidence, {show.percent(mean)} %, "
+    text = (f"The expected calibration error is {100 * gap:.2f} points. The mean confidence, {show.percent(mean)} %, "
             f"{verdict}.")
-    return Drawing(save(figure), text, f"{text} Calibrated dots would be on the dashed line; lines are Wilson "
-                   f"95 % intervals, grey bars the share of the {show.count(total)} test images.")
+    return Drawing(save(figure), text, f"{text} Calibrated dots would be on the dashed line. Lines are Wilson 95 % "
+                   f"intervals, grey bars the share of the {show.count(total)} test images.")
 
 
 def dot_colour(row: Row) -> str:
@@ -301,9 +300,9 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     if not all(row.timed_alone for _, row in known):
         notes.append("times of older records (≤) are upper bounds, so the order of rows in time is uncertain")
     text = (f"{dataset_name(dataset)}: no row is both quicker and more accurate than any of these: "
-            f"{'; '.join(front)}.")
+            f"{show.listing(front)}.")
     return Drawing(save(figure), text,
-                   f"{text} {reading(f'lines are Wilson 95 % intervals, {COLOURS}', *notes, *off_scale(edge))}")
+                   f"{text} {reading('lines are Wilson 95 % intervals', COLOURS, *notes, *off_scale(edge))}")
 
 
 def class_spans(row: Row) -> dict[str, tuple[float, float, float]]:
@@ -430,8 +429,8 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     text += "."
     notes = ["diamonds are rows that were scored with weaker views, which lowers their alignment"] if older else []
     several = any(len(row.runs) > 1 for *_, row in found)
-    dots = "small circles are single seeds, " * several + COLOURS
-    return Drawing(save(figure), text, f"{text} {reading(dots, *notes)}")
+    circles = ["small circles are single seeds"] * several
+    return Drawing(save(figure), text, f"{text} {reading(*circles, COLOURS, *notes)}")
 
 
 @styled

@@ -12,31 +12,31 @@ from training.tasks import TASKS
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
 Pairs = dict[str, list[stats.Pair]]  # by data set
 Curves = dict[str, list[stats.Curve]]
+TOY = "digits"
 LEVEL = "level with"
 SHOWN = 5e-5  # a smaller difference is 0.00 points
 UNBALANCED = 0.1  # above an equal share, or twice that share: a class so large makes guessing no baseline
 FEW = 10  # confused images of a run: of fewer it is chance which pair is the first
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
 SIGNIFICANCE = ("A difference is called significant if McNemar's test with Holm's correction finds it for the lowest "
-                "seed that both rows have, and the mean over seeds agrees in direction. Other seeds may give another "
-                "verdict. Without a common seed, the 95 % intervals must not overlap.")
+                "seed that both rows have, and the mean over seeds agrees in direction. It compares two trained "
+                "encoders: other seeds of the same methods may give another verdict. Without a common seed, the 95 % "
+                "intervals must not overlap.")
 MAPS = "A map of two dimensions loses much: kNN on the latent itself may rank the latents differently."
 
 
 def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Rejected]) -> list[str]:
-    """The best latents first; then what the references show, what labels and reconstruction cost, and the gaps."""
+    """The best latents first; then what the references show, what few labels and reconstruction cost, and the gaps.
+
+    The toy set is left out beside others; the discussion has it.
+    """
     if not results.rows:
         return ["There is no record of a complete run yet, so there is nothing to compare. The table gives the "
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
-    groups = by_dataset(results.headline)
-    apart = {dataset_name(dataset): pair for dataset, rows in groups if (pair := sharp_and_useful(rows))}
-    unlike = [name for name, (sharp, useful) in apart.items() if encoder_of(sharp) != encoder_of(useful)]
-    trade_off = (f"On {show.listing([*apart])}, the autoencoder that reconstructs best does not have the best latent"
-                 + (f" (on {show.listing(unlike)}, the two differ in their encoder, too)." if unlike else ".")
-                 if apart else "")
-    return [*best_latents(groups, pairs), coverage(results), *(few_labels(*one) for one in curves.items()),
-            *filter(None, [trade_off]), *left_out(results, rejected)]
+    groups = [one for one in by_dataset(results.headline) if one[0] != TOY] or by_dataset(results.headline)
+    return [*best_latents(groups, pairs), coverage(results, pairs), *few_labels_in_short(curves),
+            *filter(None, [reconstruction(*one) for one in groups]), *left_out(results, rejected)]
 
 
 def ways(results: Results) -> list[str]:
@@ -55,8 +55,9 @@ def aim(results: Results) -> str:
             "only the latent.")
 
 
-def coverage(results: Results) -> str:
-    """How many results that the coursework asks for the records give, and how they compare with their references."""
+def coverage(results: Results, pairs: Pairs) -> str:
+    """How many results that the coursework asks for the records give, and how they compare with their references and
+    the best control."""
     rows, asked = asked_rows(results), len(summary.REFERENCE)
     over = sorted(row.difference for row in rows if row.difference is not None and row.difference >= SHOWN)
     share = "all" if len(rows) == asked else f"{len(rows) or 'none'} of the"
@@ -74,7 +75,12 @@ def coverage(results: Results) -> str:
     cheap = sum((row.control or 0) - (row.reference or 1) >= SHOWN for row in rows)
     missing = show.listing([f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing])
     these = "this reference" if len(rows) == 1 else f"{cheap} of these {len(rows)} references"
+    worse = [f"{row_name(row)} on {dataset_name(dataset)} by {points(row.over_control or 0)}"
+             for dataset, found in by_dataset(results.headline) for row in found
+             if any(row is one for one in rows) and is_below(row, best_controls(found), pairs[dataset])]
     return (text + (f" The best control exceeds {these}{', too' * bool(over)}." if cheap else "")
+            + (f" It is significantly more accurate than {show.listing(worse)}." if worse and cheap else
+               f" The best control is significantly more accurate than {show.listing(worse)}." if worse else "")
             + (f" Missing: {missing}." if missing else ""))
 
 
@@ -106,26 +112,24 @@ def best_controls(rows: Sequence[Row]) -> list[Row]:
 def best_latents(groups: Groups, pairs: Pairs) -> list[str]:
     """Each data set's best latents: learned without labels, with labels, and not learned."""
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
-    said = [which("By test accuracy, the best latent learned without labels is that of",
+    seeds = " over at least three seeds" * any(ahead for _, ahead in free.values())
+    said = [which(f"By test accuracy{seeds}, the best latent learned without labels is that of",
                   [(dataset, best, partly(best) + few_seeds(best)) for dataset, (best, _) in free.items() if best],
                   chance(groups))]
-    said.append(which("Rows with fewer than three seeds that score higher than that:", [
-        (dataset, ahead, f", {distance(ahead[0], best[0])} {short_name(best[0]).removesuffix(' (hybrid)')}")
-        for dataset, (best, ahead) in free.items() if ahead]))
-    said.append(which("The best control, a latent that was not learned, is", [
-        (dataset, best, few_seeds(best) + to_learned(best[0], top, pairs[dataset]))
-        for dataset, rows in groups for top in [free[dataset][0]] if (best := best_controls(rows))]))
-    said.append(which("With all labels, the best is", [(dataset, best, few_seeds(best)) for dataset, rows in groups
-                                                       if (best := best_with_labels(rows))]))
+    for what, best_of in (("The best control, a latent that was not learned, is", best_controls),
+                          ("With all labels, the best is", best_with_labels)):
+        said.append(which(what, [
+            (dataset, best, few_seeds(best) + to_learned(best[0], free[dataset][0], pairs[dataset]))
+            for dataset, rows in groups if (best := best_of(rows))]))
     return [sentence for sentence in said if sentence]
 
 
-def to_learned(control: Row, learned: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """', 0.45 points below 1.2.3 simclr': a control next to the best latent that was learned without labels."""
+def to_learned(row: Row, learned: Sequence[Row], pairs: list[stats.Pair]) -> str:
+    """', 0.45 points below 1.2.3 simclr': a row next to the best latent that was learned without labels."""
     if not learned:
         return ""
-    apart = f", {distance(control, learned[0])} {short_name(learned[0]).removesuffix(' (hybrid)')}"
-    sure = distance(control, learned[0]) == LEVEL or differ(control, learned[0], pairs)
+    apart = f", {distance(row, learned[0])} {short_name(learned[0]).removesuffix(' (hybrid)')}"
+    sure = distance(row, learned[0]) == LEVEL or differ(row, learned[0], pairs)
     return apart if sure else f"{apart}, not significant"
 
 
@@ -172,6 +176,25 @@ def names(rows: Iterable[Row]) -> str:
 def short_name(row: Row) -> str:
     """'1.2.3 simclr'; a control without that word."""
     return method_name("control", row.method) if row.task == "control" else row_name(row)
+
+
+def few_labels_in_short(curves: Curves) -> list[str]:
+    """What fine-tuning a learned encoder gives with the fewest labels, for the abstract; few_labels() says more."""
+    said, found = [], dict[str, list[str]]()
+    for dataset, some in curves.items():
+        labels, ranked = fewest_labels(dataset, some)
+        scratch, fine = scratch_and_fine_tuned(ranked)
+        if not scratch or not fine:
+            said.append(ranking(dataset, some))
+            continue
+        few, tuned = scratch.points[0][1], fine.points[0][1]
+        chosen = " with a recipe chosen on its test images" if "‡" in tuned.mark else ""
+        found.setdefault(labels.partition(" of ")[0], []).append(
+            f"{show.percent(tuned.accuracy)} % on {dataset_name(dataset)}{chosen} ({show.percent(few.accuracy)} % from "
+            f"random weights, {'' if differ(tuned, few, stats.mcnemar_pairs([tuned, few])) else 'not '}significantly "
+            "different)")
+    return [f"{share} of the labels, fine-tuning a learned encoder reaches {show.listing(words)}."
+            for share, words in found.items()] + said
 
 
 def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
@@ -238,17 +261,18 @@ def discussion(results: Results, pairs: Pairs, curves: Curves) -> list[dict[str,
     groups = by_dataset(results.headline)
     shown = by_dataset(row for row in shown_rows(results) if row.task != "control")
     compared = [against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups]
-    separated = [clusters(dataset, rows) for dataset, rows in shown]
+    controls = {row.dataset: row for row in shown_rows(results) if row.task == "control"}
+    separated = [clusters(dataset, rows, controls.get(dataset)) for dataset, rows in shown]
     alone = [dataset_name(dataset) for dataset, rows in groups if not best_controls(rows)]
     found = {
         "What was learned": [SIGNIFICANCE if any(compared) else "", *compared,
+                             *(like_pixels(dataset, rows, pairs[dataset]) for dataset, rows in groups),
                              *(rivals(dataset, rows, pairs[dataset]) for dataset, rows in groups),
                              f"On {show.listing(alone)} there is no control, so the records do not show how much of "
                              "the accuracy was learned." if alone else ""],
         "What the references show": [against_references(dataset, rows) for dataset, rows in groups],
         "What labels are worth": [*(label_gap(dataset, rows, pairs[dataset]) for dataset, rows in groups),
-                                  *(by_fraction(*one) for one in curves.items())],
-        "Reconstruction and separation": [reconstruction(dataset, rows) for dataset, rows in groups],
+                                  *(say(*one) for one in curves.items() for say in (few_labels, by_fraction))],
         "Whether the classes separate": [*separated, MAPS if any(separated) else ""],
         "What is confused": [confusions(dataset, rows) for dataset, rows in shown],
     }
@@ -258,26 +282,49 @@ def discussion(results: Results, pairs: Pairs, curves: Curves) -> list[dict[str,
 
 
 def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """How many learned rows are significantly better than the best control, and the shorter list of names."""
+    """How many learned rows are significantly better than the best control, and which of the others are worse."""
     controls, learned = best_controls(rows), [row for row in rows if row.task != "control"]
     if not controls or not learned:
         return ""
     over = [row_name(row) for row in learned if all(exceeds(row, control, pairs) for control in controls)]
-    rest = [name for name in map(row_name, learned) if name not in over]
-    named = f": {show.listing(over)}" if len(over) <= len(rest) else f": all except {show.listing(rest)}"
+    below = [row_name(row) for row in learned if is_below(row, controls, pairs)]
+    like = [name for name in map(row_name, learned) if name not in over + below]
     who = f"the learned latent, {row_name(learned[0])}, is{'' if over else ' not'}" if len(learned) == 1 else (
         f"{len(over) or 'none'} of {len(learned)} learned latents {'are' if len(over) > 1 else 'is'}")
+    named = f": {show.listing(over)}" if 0 < len(over) < len(like) else ""  # the shorter list
+    rest = [f"{show.listing(below)} {'is' if len(below) == 1 else 'are'} significantly less accurate"] * bool(below)
+    rest += [f"{'the others' if named else show.listing(like)} {'is' if len(like) == 1 else 'are'} not shown to differ "
+             "from it"] * bool(like)
     return (f"On {dataset_name(dataset)}, {who} significantly more accurate than the best control, {names(controls)} "
-            f"({show.percent(controls[0].accuracy)} %){named if over and rest else ''}.")
+            f"({show.percent(controls[0].accuracy)} %){named}." + f" {show.listing(rest)}." * bool(rest))
+
+
+def is_below(row: Row, controls: Sequence[Row], pairs: list[stats.Pair]) -> bool:
+    """Whether the best controls are all better than a row by more than chance."""
+    return bool(controls) and all(exceeds(control, row, pairs) for control in controls)
+
+
+def like_pixels(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
+    """Which learned rows are not shown to be better than PCA of pixels, where that is not the best control."""
+    pixels = [row for row in rows if (row.task, row.method) == ("control", "pca") and row not in best_controls(rows)]
+    found = [row_name(row) for row in rows for control in pixels
+             if row.task != "control" and not exceeds(row, control, pairs)]
+    return (f"On {dataset_name(dataset)}, even PCA of pixels ({show.percent(pixels[0].accuracy)} %) is not shown to be "
+            f"less accurate than {show.listing(found)}.") if found else ""
 
 
 def rivals(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """Which latents learned without labels are not shown to be worse than the best of them."""
-    best, _ = best_without_labels(rows)
+    """Which latents learned without labels are not shown to be worse than the best of them, or score higher."""
+    best, ahead = best_without_labels(rows)
     equal = [row for row in rows if row.labels == "none" and row.task != "control" and row not in best
              and row.accuracy <= best[0].accuracy and not exceeds(best[0], row, pairs)]
-    return (f"On {dataset_name(dataset)}, {names(best)}, the best latent learned without labels, is not shown to be "
-            f"more accurate than {names(equal)}.") if len(best) == 1 and equal else ""
+    said = [f"is not shown to be more accurate than {names(equal)}"] if equal else []
+    if ahead:
+        said.append(f"scores lower than {names(ahead)} ({show.percent(ahead[0].accuracy)} %), which "
+                    f"{'has' if len(ahead) == 1 else 'have'} fewer than three seeds")
+    least = " over at least three seeds" * bool(ahead)
+    return (f"On {dataset_name(dataset)}, {names(best)}, the best latent learned without labels{least}, "
+            f"{show.listing(said)}." if len(best) == 1 and said else "")
 
 
 def against_references(dataset: str, rows: Sequence[Row]) -> str:
@@ -321,7 +368,8 @@ def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
     found = [f"{words} with {show.listing([f'{100 * share:g} %' for share, _ in points])}"
              for words, points in verdicts.items()]
     return (f"Compared with training from random weights, fine-tuning a learned encoder on {dataset_name(dataset)} is "
-            f"{show.listing(found)} of the labels (McNemar's test of each pair alone, one seed each).") if found else ""
+            f"{show.listing(found)} of the labels (McNemar's test of each pair alone, one seed each)."
+            f"{unlike_encoders(fine.points[0][1], scratch.points[0][1])}") if found else ""
 
 
 def verdict(row: Row, other: Row) -> str:
@@ -338,10 +386,9 @@ def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
         return ""
     words = [f"{row_name(row)} has a mean absolute error of {show.significant(reconstruction_error(row))} and an "
              f"accuracy of {show.percent(row.accuracy)} %" for row in pair]
-    frozen = ("; its encoder reads frozen patch features and is trained to reconstruct these, not the pixels"
-              if pair[1].method == "patches" else "")
+    unlike = ", with another encoder" if encoder_of(pair[0]) != encoder_of(pair[1]) else ""
     return (f"On {dataset_name(dataset)}, the autoencoder that reconstructs best does not have the best latent: "
-            f"{', but '.join(words)}{frozen}.")
+            f"{', but '.join(words)}{unlike}.")
 
 
 def encoder_of(row: Row) -> str:
@@ -353,9 +400,12 @@ def reconstruction_error(row: Row) -> float | None:
 
 
 def sharp_and_useful(rows: Sequence[Row]) -> tuple[Row, Row] | None:
-    """The autoencoder that reconstructs best and the one with the best latent; None where these do not differ."""
-    found = [(error, row) for row in rows
-             if row.task == "1.2.1" and (error := reconstruction_error(row)) is not None]
+    """The autoencoder that reconstructs best and the one with the best latent; None where these do not differ.
+
+    Only those whose latent the error of the pixels shapes: that of `patches` reconstructs features.
+    """
+    found = [(error, row) for row in rows if row.task == "1.2.1" and row.method != "patches"
+             and (error := reconstruction_error(row)) is not None]
     if len(found) < 2:
         return None
     sharp, useful = min(found, key=lambda pair: pair[0]), max(found, key=lambda pair: pair[1].accuracy)
@@ -364,7 +414,7 @@ def sharp_and_useful(rows: Sequence[Row]) -> tuple[Row, Row] | None:
     return sharp[1], useful[1]
 
 
-def clusters(dataset: str, rows: Sequence[Row]) -> str:
+def clusters(dataset: str, rows: Sequence[Row], control: Row | None) -> str:
     """Whether classes are closer together on maps of latents than on maps of pixels; the best map first."""
     found = [(latents, pixels, row_name(row)) for row in rows
              if (latents := summary.mean_of(row.runs, "test/tsne_agreement")) is not None
@@ -374,16 +424,24 @@ def clusters(dataset: str, rows: Sequence[Row]) -> str:
     better = sum(latents > pixels for latents, pixels, _ in found)
     maps = f"the t-SNE maps of {f'{better} of ' if 0 < better < len(found) else ''}{show.plural(len(found), 'latent')}"
     each = [f"{show.percent(latents)} % for {name}" for latents, _, name in sorted(found, reverse=True)]
+    each.append(f"{show.percent(found[0][1])} % for the pixels")
+    if control and (unlearned := summary.mean_of(control.runs, "test/tsne_agreement")) is not None:
+        each.append(f"{show.percent(unlearned)} % for {short_name(control)}, a control")
+    counts = np.array(rows[0].runs[0].record.data.class_counts["test"])
+    mixed = 100 * float(np.square(counts / counts.sum()).sum())
     return (f"On {maps} of {dataset_name(dataset)}, points have {'' if better else 'no '}more neighbours of their own "
-            "class than on the map of the pixels: the agreement, mean over seeds, is "
-            f"{show.listing([*each, f'{show.percent(found[0][1])} % for the pixels'])}.")
+            f"class than on the map of the pixels: the agreement, mean over seeds, is {show.listing(each)}. If classes "
+            f"were mixed evenly, it would be {mixed:.3g} %.")
 
 
 def confusions(dataset: str, rows: Sequence[Row]) -> str:
     """The two classes that each row confuses most often, over its seeds and both directions."""
-    words = [f"{pair} ({show.listing([row_name(row) for row in confusing])})"
-             for pair, confusing in grouped(rows, most_confused).items() if pair]
-    return f"On {dataset_name(dataset)}, the classes confused most often are {show.listing(words)}." if words else ""
+    found = {pair: show.listing([row_name(row) for row in confusing])
+             for pair, confusing in grouped(rows, most_confused).items()}
+    unsure = found.pop("", "")
+    words = show.listing([f"{pair} ({who})" for pair, who in found.items()])
+    others = f"; in {unsure}, no pair stands out in {FEW} images per run" * bool(unsure)
+    return f"On {dataset_name(dataset)}, the classes confused most often are {words}{others}." if words else ""
 
 
 def most_confused(row: Row) -> str:

@@ -14,6 +14,7 @@ from report.load import Loaded, Rejected
 from report.run_section import recipe_table, run_section
 from report.summary import Results, Row, by_dataset, dataset_name, row_name, task_name
 from report.verification import Verdict, verification_sentence, verification_table
+from utils.images.datasets import DATASETS
 
 PREFIX = "paper-"  # of the names of drawings that only the PDF shows
 MOST_DATASETS = 4  # in the PDF's figure of maps
@@ -112,7 +113,7 @@ def limits(results: Results) -> list[str]:
                        for run in results.counted})
     return ["Each row is one run, so the spread over seeds is unknown." if seeds == [1] else
             f"Each row is the mean of {spread} seeds. A standard deviation of so few values is itself imprecise.",
-            f"The counted runs come from {show.plural(len(machines), 'machine type')} ({'; '.join(machines)}). "
+            f"The counted runs come from {show.plural(len(machines), 'machine type')} ({show.listing(machines)}). "
             "On other machines minutes will differ, and last digits may.", *prose.LIMITS]
 
 
@@ -147,12 +148,12 @@ def introduction(results: Results) -> list[str]:
     """Paragraphs: the problem, the questions that the records can answer, and the images."""
     if not results.rows:
         return [prose.PROBLEM]
-    questions = ["How well do the classes separate in them?"]
+    questions = ["How well do the classes separate in such latents?"]
     if any(row.task == "control" for row in results.rows) and findings.ways(results):
         questions.append("How well do they separate in latents that were not learned?")
     if any(row.labels != "none" for row in results.rows) and any(row.labels == "none" for row in results.rows):
         questions.append("What are labels worth?")
-    return [prose.PROBLEM, f"{findings.aim(results)} It asks: {' '.join(questions)}", " ".join(images(results))]
+    return [prose.PROBLEM, f"This report asks: {' '.join(questions)}", " ".join(images(results))]
 
 
 def images(results: Results) -> list[str]:
@@ -160,7 +161,8 @@ def images(results: Results) -> list[str]:
     found = []
     for dataset, rows in by_dataset(results.rows):
         data = max((run.record.data for row in rows for run in row.runs), key=lambda data: data.size("train"))
-        source = f" ({prose.SOURCES[dataset]})" if dataset in prose.SOURCES else ""
+        cited = DATASETS[dataset].cited if dataset in DATASETS else ""
+        source = f" ({cited})" if cited else ""
         channels, height, width = data.image_shape
         kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
         found.append(f"{dataset_name(dataset)}{source} has {show.count(len(data.classes))} classes of {kind} images of "

@@ -235,7 +235,7 @@ def reconstructions(arrays: Arrays) -> Drawing | None:
     columns = [k for part in parts for k in [*part, None]][:-1]  # an empty column between the thirds
     drawn = grid([[None if k is None else images[k] for k in columns] for images in (inputs, outputs)], cell=40.0)
     top, below = 20.0, 20.0 + drawn.height + 11
-    words = [word(f"{name}: {errors[part[0]]:.4f}{show.DASH}{errors[part[-1]]:.4f}",
+    words = [word(f"{name}: {show.DASH.join(dict.fromkeys(f'{errors[k]:.4f}' for k in (part[0], part[-1])))}",
                   columns.index(part[0]) * drawn.right, 11, 10.5, **BOLD)
              for name, part in zip(("best", "median", "worst"), parts, strict=False)]
     words += [word(f"{errors[k]:.4f}", column * drawn.right + 20, below, 9.5, MUTED, "middle")
@@ -277,7 +277,7 @@ def interpolations(record: Record, arrays: Arrays) -> Drawing | None:
     return Drawing(data, f"{count} in the latent, decoded in {steps} even steps. "
                    f"{'; '.join(kind + ratio for kind, ratio in ratios.items())}.",
                    f"Straight lines in the latent from one test image to another, decoded at {steps} even steps. "
-                   "Step ratio: the largest change between successive images over the mean change; 1 is even.")
+                   "Step ratio: the largest change between successive images over the mean change. 1 is even.")
 
 
 def misclassified(record: Record, arrays: Arrays) -> Drawing | None:
@@ -391,7 +391,7 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
     found = "; ".join(f"{title} {count}" for (title, _), count in zip(named, counts, strict=True))
     return Drawing(data, f"Nearest training images of the same class as their test image, by method: {found}.",
                    f"The same test images (top) and their {nearest} nearest training images by cosine of the latents, "
-                   f"nearest first, one line per method. A frame marks another class; the number counts the nearest "
+                   f"nearest first, one line per method. A frame marks another class. The number counts the nearest "
                    f"images of the same class, over all {len(true)} test images that the records hold.")
 
 

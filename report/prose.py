@@ -8,7 +8,6 @@ from utils.recipe import LatentRecipe
 
 TITLE = "Structured latent representations: results"
 CONTROLS = {name: control.title for name, control in training.control_recipe.METHODS.items()}  # of task control
-HYBRIDS = ("cmc",)  # methods whose latent joins learned dimensions to frozen ones
 
 
 class Task(NamedTuple):
@@ -112,8 +111,6 @@ READING = {  # term: explanation
         "two threads or more, while other programs were nearly idle (other_load in a record). Older records do not say "
         "whether they were, so ≤ marks their minutes as upper bounds.",
 }
-
-SOURCES = {"mnist": "LeCun et al. 1998", "cifar10": "Krizhevsky 2009", "digits": "Alpaydin and Kaynak 1998"}
 
 PROBLEM = (
     "A latent is a short vector that represents an image. If images of one class lie close together in it, a simple "

@@ -157,13 +157,14 @@ def with_drawable_classes(run: Loaded) -> tuple[Loaded, str]:
 def write_report(results_dir: Path, html: Path, pdf: Path,
                  verify: Callable[[list[Loaded]], list[tuple[Loaded, Verdict]]] | None = None,
                  theory_chapter: Callable[[Path, Results], list[dict[str, Any]]] | None = None,
-                 author: str = "", date: str = "") -> tuple[int, list[Rejected], str]:
-    """Read the records and write both files.  Returns the number of valid records, the rejected files and the first
-    finding.
+                 author: str = "", date: str = "") -> tuple[int, list[Rejected], str, int]:
+    """Read the records and write both files.
+
+    Returns the number of valid records, the rejected files, the first finding, and how many claims do not hold.
 
     verify: scores the checkpoints again (grading/verify.py); theory_chapter: makes the chapter on theory from the
-    results folder and its summary; author, date: as for make_page.  Raises RunError where a folder is
-    missing or a file cannot be written.
+    results folder and its summary; author, date: as for make_page.  Raises RunError where a folder is missing or a
+    file cannot be written.
     """
     loaded, rejected = load_results(results_dir)
     verdicts = verify(loaded) if verify else None
@@ -181,7 +182,8 @@ def write_report(results_dir: Path, html: Path, pdf: Path,
     pdf_bytes = build_pdf(page, drawings)
     write_file(html, page_bytes)
     write_file(pdf, pdf_bytes)
-    return len(loaded), rejected, page["verdict"][0] if results.rows else ""
+    broken = sum(verdict.verified is not None and not verdict.stands for _, verdict in verdicts or [])
+    return len(loaded), rejected, page["verdict"][0] if results.rows else "", broken
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from report import charts, pictures, show, summary
 from report.elements import MOST_NAMED, table
 from report.load import Loaded
-from report.summary import Row, dataset_name, grouped, has_earlier_recipe, method_name
+from report.summary import Row, dataset_name, grouped, has_earlier_recipe, row_name
 from utils.console import duration_in_words
 from utils.records.schema import HEADLINE, Metric, Record
 
@@ -17,7 +17,7 @@ MOST_CONFUSED = 5  # pairs of classes that are named
 def run_section(row: Row) -> dict[str, Any]:
     """Everything about a row's run of the lowest seed.  Variations have neither maps nor paths."""
     run, record, init = row.runs[0], row.runs[0].record, row.runs[0].record.run.init
-    about = ", ".join(filter(None, [dataset_name(row.dataset), method_name(row.task, row.method), row.recipe]))
+    about = f"{dataset_name(row.dataset)}, {row_name(row)}"
     maps = dict(pictures.maps(record, run.arrays)) if row.default else {}  # or the page gets heavy
     readable = len(record.data.classes) <= MOST_NAMED
     return {

@@ -13,7 +13,7 @@ from scipy.special import ndtri, stdtrit
 import training.tasks
 from report import show
 from report.load import Loaded
-from report.prose import CONTROLS, HYBRIDS, METHODS, TASKS
+from report.prose import CONTROLS, METHODS, TASKS
 from utils.errors import UsageError
 from utils.images.datasets import DATASETS, recipe_family
 from utils.recipe import as_json, patch_dimensions
@@ -383,7 +383,8 @@ def warnings_of(results: Results) -> list[str]:
         if earlier:
             were = "was" if len(earlier) == 1 else "were"
             found.append(f"On {dataset_name(dataset)}, {show.listing(earlier)} {were} trained with another recipe than "
-                         "today's default; in the HTML report, the command in each row's section names the difference.")
+                         "today's default. In the HTML report, the command in the section of each row names the "
+                         "difference.")
     return found
 
 
@@ -391,7 +392,7 @@ def method_name(task: str, method: str) -> str:
     """'simclr', 'cmc (hybrid)', 'frozen random encoder'; an unknown method by its own name."""
     if task == "control":
         return CONTROLS.get(method, show.plain(method))
-    return f"{method} (hybrid)" if method in HYBRIDS else show.plain(method)
+    return f"{method} (hybrid)" if method in METHODS and METHODS[method].hybrid else show.plain(method)
 
 
 def row_name(row: Row) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from report import show, stats, summary
 from report.elements import MOST_NAMED, table
+from report.findings import against_control
 from report.load import Rejected
 from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 
@@ -36,12 +37,16 @@ SPLITS = {"train": "Train", "val": "Validation", "test": "Test", "labelled": "La
 
 def result_table(caption: str, rows: Sequence[Row]) -> dict[str, Any] | None:
     """One line per result; None without rows."""
-    return table(caption, ["Task", "Data set", "Method", "Test accuracy %", "95 % interval, images", "Seeds",
-                           "Over the best control (points)", "Reference %"],
+    return table(caption, ["Task", "Data set", "Method", "Test accuracy %", "95 % interval, images",
+                           "95 % interval, seeds", "Number of seeds", "Over the best control (points)", "Reference %"],
                  [[task_name(row.task), dataset_name(row.dataset), row.method_and_recipe, show.percent(row.accuracy),
-                   show.interval(row.low, row.high), f"{len(row.runs)}{row.mark}", show.points(row.over_control),
-                   show.percent(row.reference)] for row in rows],
-                 right=range(3, 8), heads=3, anchors=[row.anchor for row in rows]) if rows else None
+                   show.interval(row.low, row.high), seeds_interval(row), f"{len(row.runs)}{row.mark}",
+                   show.points(row.over_control), show.percent(row.reference)] for row in rows],
+                 right=range(3, 9), heads=3, anchors=[row.anchor for row in rows]) if rows else None
+
+
+def seeds_interval(row: Row) -> str:
+    return show.NOTHING if row.seeds_interval is None else show.interval(*row.seeds_interval)
 
 
 def headline_table(results: Results) -> dict[str, Any]:
@@ -50,9 +55,19 @@ def headline_table(results: Results) -> dict[str, Any]:
     for dataset, rows in results.headline_and_missing:
         lines.append(("", [dataset_name(dataset) + (" (embedded toy set, 8x8 pixels)" if dataset == "digits" else "")]))
         lines += [(row.anchor, headline_row(row)) for row in rows]
-    return table("Test accuracy of the classifier on the 128-d latent, mean over seeds: every method with its default "
-                 "recipe, and the controls.", HEADLINE_HEAD, [cells for _, cells in lines],
-                 right=range(2, len(HEADLINE_HEAD)), heads=2, anchors=[anchor for anchor, _ in lines])
+    found = table("Test accuracy of the classifier on the 128-d latent, mean over seeds: every method with its default "
+                  "recipe, and the controls.", HEADLINE_HEAD, [cells for _, cells in lines],
+                  right=range(2, len(HEADLINE_HEAD)), heads=2, anchors=[anchor for anchor, _ in lines])
+    return found | {"note": "\n".join(filter(None, [found["note"], processors(results.headline)]))}
+
+
+def processors(rows: Sequence[Row]) -> str:
+    """'Minutes: AMD EPYC, 2 threads.', the most frequent first, others with their rows; "" without minutes."""
+    groups = summary.grouped((row for row in rows if row.timed), lambda row: row.timed[0].record.environment.cpu)
+    words = [f"{show.plain(cpu)} ({show.listing([f'{row_name(row)} on {dataset_name(row.dataset)}' for row in some])})"
+             for cpu, some in sorted(groups.items(), key=lambda one: len(one[1]))]
+    return f"Minutes: {', '.join([show.plain(max(groups, key=lambda cpu: len(groups[cpu]))), *words[:-1]])}." \
+        if groups else ""
 
 
 def headline_row(line: Row | Missing) -> list[str]:
@@ -61,9 +76,9 @@ def headline_row(line: Row | Missing) -> list[str]:
         return [task_name(line.task), f"missing: python _main.py --task {line.task} --dataset {line.dataset} "
                                       f"(reference {show.percent(line.reference)} %)"]
     scores, others = cells(line)
-    seeds = show.NOTHING if line.seeds_interval is None else show.interval(*line.seeds_interval)
-    return [task_name(line.task), line.method_and_recipe, line.labels, show.count(line.learned), *scores, seeds,
-            show.points(line.over_control), show.percent(line.reference), show.points(line.difference), *others]
+    return [task_name(line.task), line.method_and_recipe, line.labels, show.count(line.learned), *scores,
+            seeds_interval(line), show.points(line.over_control), show.percent(line.reference),
+            show.points(line.difference), *others]
 
 
 def cells(row: Row) -> tuple[list[str], list[str]]:
@@ -208,8 +223,10 @@ def readme_table(results: Results) -> str:
             dataset = row[0]
         else:
             lines.append([markdown_text(cell) for cell in (dataset, *row, *[show.NOTHING] * (wide - len(row)))])
-    note = f"\n{headline['note']}\n" if headline["note"] else ""
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + note
+    notes = [*filter(None, (headline["note"].replace("\n", " "), *(
+        against_control(name, rows, stats.mcnemar_pairs(rows)) for name, rows in by_dataset(results.headline))))]
+    table_of_rows = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return table_of_rows + "\n" * bool(notes) + "".join(f"- {markdown_text(note)}\n" for note in notes)
 
 
 def markdown_text(text: str) -> str:

@@ -65,6 +65,7 @@ METHODS = {  # in the order of --help and the report
     "cmc": Method(
         help="dcl, plus both views against the intact image's frozen patch features, with encoder conv_patches; a "
              "hybrid: 80 of its 128 dimensions are such features (after Tian et al. 2020)",
+        hybrid=True,
         objective="decoupled contrastive loss of two views plus InfoNCE between views and patch features, at "
                   "temperature {r.temperature}, nats",
         title="1.2.3 cmc, a hybrid: two views and patch features",

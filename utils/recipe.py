@@ -32,7 +32,8 @@ class Method(NamedTuple):
 
     help: for --help, with the source; objective: the loss with its unit, for the record, where {r.NAME} is a field of
     the recipe; title, source, text: for the report; typst, alt: the loss as Typst mathematics and as a sentence;
-    chosen_on_test: whether part of the recipe was chosen on test images, which the report marks.
+    chosen_on_test: whether part of the recipe was chosen on test images, which the report marks; hybrid: whether the
+    latent joins learned dimensions to frozen ones.
     A control has only help and title.
     """
 
@@ -44,6 +45,7 @@ class Method(NamedTuple):
     typst: str = ""
     alt: str = ""
     chosen_on_test: bool = False
+    hybrid: bool = False
 
 
 def method_knob(methods: dict[str, Method]) -> Any:

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from pypdf import PdfReader
 
 from report.load import THEORY, Loaded, load_results
@@ -68,7 +69,7 @@ class Reader(HTMLParser):
 
 
 def committed() -> list[Loaded]:
-    """The repository's records, without their arrays, which take long to read.
+    """The repository's records, without their arrays except for the predictions and their truth.
 
     They are those that git lists, where it is there: a run may be adding others at this moment.
     """
@@ -77,8 +78,12 @@ def committed() -> list[Loaded]:
     tracked = {ROOT / name for name in listed.split("\0") if name}
     paths = [path for path in sorted((ROOT / "results").rglob("*.json")) if path != ROOT / "results" / THEORY
              and (not tracked or path in tracked)]
-    return [Loaded(path.relative_to(ROOT / "results").as_posix(), sha256_file(path), read_record(path), {})
-            for path in paths]
+    found = []
+    for path, record in ((path, read_record(path)) for path in paths):
+        with np.load(path.parent / record.artifacts["arrays"].name) as arrays:
+            known = {name: arrays[name] for name in ("test_predictions", "test_labels")}
+        found.append(Loaded(path.relative_to(ROOT / "results").as_posix(), sha256_file(path), record, known))
+    return found
 
 
 def render(folder: Path) -> tuple[str, bytes]:

@@ -89,7 +89,7 @@ def test_the_overview_draws_means_seeds_intervals_and_far_controls_as_numbers(
     assert len(dots(axes, "<")) == 2  # 71 and 82 % are far below the 90 % and more of what was learned
     shown = [one.get_text() for one in axes.texts]
     assert "71.00" in shown and "82.00" in shown and axes.get_xlim()[0] < 20
-    assert "below the scale: control: frozen random encoder (71.00 %) and control: PCA of pixels (82.00 %)." in text
+    assert "Below the scale: control: frozen random encoder (71.00 %) and control: PCA of pixels (82.00 %)." in text
     assert "The most accurate learned latent is that of 1.2.2 joint on MNIST (100.00 %). Lines are" in text
     assert "dashed" not in text  # nor is it drawn below the scale
 
@@ -104,8 +104,8 @@ def test_minutes_are_drawn_only_where_they_are_comparable(tmp_path: Path, draw: 
     assert dots(figure.axes[0]) == {(seconds / 60, error(accuracy)) for accuracy, seconds, threads in times.values()
                                     if threads == 2}
     assert "1 row without a comparable time is left out" in text
-    assert "no row is both quicker and more accurate than any of these: 1.2.3 simclr (90.00 %, ≤ 10.0 min); " \
-           "1.2.3 dcl (95.00 %, 20.0 min)." in text and "times of older records (≤) are upper bounds" in text
+    assert "no row is both quicker and more accurate than any of these: 1.2.3 simclr (90.00 %, ≤ 10.0 min) and " \
+           "1.2.3 dcl (95.00 %, 20.0 min)." in text and "Times of older records (≤) are upper bounds" in text
     low, high = wilson_by_bisection(0.95, 100)
     assert any(end == pytest.approx((20, 20, error(low), error(high)), abs=2e-4) for end in segments(figure.axes[0]))
 
@@ -135,7 +135,7 @@ def test_class_accuracies_follow_from_the_predictions(folder: Path, headline_row
     first = {i for i in hardest if hardest.count(i) == times}
     assert (f"class {max(first)} is the hardest for {times} of 5 methods" if len(first) == 1 else
             f"no class is the hardest for more than {times} of 5 methods") in text
-    assert f"sorted by their mean over methods, from {order[0]} to {order[-1]};" in text
+    assert f"sorted by their mean over methods, from {order[0]} to {order[-1]}." in text
 
 
 def test_the_mcnemar_matrix_is_blank_where_a_pair_is_not_significant(folder: Path, headline_rows: list[Row],
@@ -239,7 +239,7 @@ def test_training_curves_hold_every_method_and_seed(tmp_path: Path, draw: Draw) 
             last = [row["val_loss"] for row in history]
             wanted.append(tuple(round((row[column] - min(last)) / (last[0] - min(last)), 6) for row in history))
         assert drawn == sorted(wanted)
-    assert "Each loss is scaled" in text and "thin lines are further seeds." in text
+    assert "Each loss is scaled" in text and "Thin lines are further seeds." in text
     _, figure = draw(charts.training, "mnist", [row for row in rows if row.method == "plain"])
     losses = [[row["val_loss"] for row in json.loads(path.read_text())["history"]] for path in paths[:2]]
     assert sorted(list(line.get_ydata()) for line in figure.axes[1].lines) == sorted(losses)  # one objective: as it is
@@ -272,7 +272,7 @@ def test_the_reliability_curve_and_its_error_follow_from_the_confidences(draw: D
     assert f"calibration error is {100 * gap:.2f} points" in text
     assert ("too low" in text) == (sure.mean() < right.mean())
     certain = run.arrays | {"test_confidence": np.ones(500, np.float32), "test_predictions": run.arrays["test_labels"]}
-    assert "the mean confidence, 100.00 %, equals the accuracy." in draw(charts.reliability, run.record, certain)[0]
+    assert "The mean confidence, 100.00 %, equals the accuracy." in draw(charts.reliability, run.record, certain)[0]
 
 
 def test_class_names_stay_text_in_figures(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_alternative_texts_of_charts_give_numbers(tmp_path: Path) -> None:
     assert "Validation loss from 0.4123 to 0.1200, training loss from " in charts.curves(rows[0]).alt
     assert charts.curves(rows[1]) is None
     raw = json.loads(path.read_text())
-    assert f"by classifier: joint ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in \
+    assert f"joint by classifier ({100 * raw['metrics'][HEADLINE]['value']:.2f} %)" in \
         charts.methods("mnist", rows).alt
     assert "on MNIST: 1.2.2 joint 75.00 %; control: PCA of pixels 50.00 %" in charts.overview("mnist", rows).alt
 
@@ -327,7 +327,7 @@ def test_captions_explain_only_the_marks_that_are_drawn(tmp_path: Path) -> None:
     for dataset, drawn in (("mnist", True), ("digits", False)):
         own = [row for row in rows if row.dataset == dataset]
         caption = charts.overview(dataset, own).caption
-        assert ("small circles single seeds" in caption, "orange ticks references" in caption) == (drawn, drawn)
+        assert ("small circles single seeds" in caption, "upright ticks references" in caption) == (drawn, drawn)
         fewer = charts.label_fractions(dataset, [Curve("a", [(0.1, own[0]), (1.0, own[0])])]).caption
         assert ("small markers single seeds" in fewer) == drawn
 

@@ -125,13 +125,15 @@ def test_the_abstract_counts_what_the_records_hold(content: tuple) -> None:
         "By test accuracy, the best latent learned without labels is that of 1.2.1 plain on MNIST (98.42 %) and "
         "rotation rotnet on CIFAR-10 (62.00 %, 1 seed); guessing gives 10 %. The best control, a latent that was not "
         "learned, is PCA of pixels on MNIST (82.00 %, 1 seed, 16.42 points below 1.2.1 plain). With all "
-        "labels, the best is 1.2.2 joint on MNIST (100.00 %, 1 seed), on CIFAR-10 (79.25 %, 2 seeds) and on Digits "
-        "(97.00 %, 1 seed).")
+        "labels, the best is 1.2.2 joint on MNIST (100.00 %, 1 seed, 1.58 points above 1.2.1 plain) and on "
+        "CIFAR-10 (79.25 %, 2 seeds, 17.25 points above rotation rotnet).")
+    assert "Digits" not in text  # a toy set
+    assert "With 1 % of the labels, fine-tuning a learned encoder reaches 83.00 % on MNIST with a recipe chosen on " \
+           "its test images (61.00 % from random weights, significantly different)." in text
     assert "With 1 % of the labels of MNIST, training from random weights for 12 epochs reaches 61.00 % (100.00 % " \
            "with all, for 12 epochs); fine-tuning a learned encoder for 4 epochs, with a recipe chosen on test " \
            "images, reaches 83.00 %, 22.00 points above, which is significant (McNemar's test of this pair alone, " \
-           "one seed each)." in text
-    assert "training from random weights for" not in str(content[0]["discussion"])  # said once
+           "one seed each)." in str(content[0]["discussion"])
     assert "1 quick run, 4 failed runs, 1 repeat and 3 rejected files" in text
 
 
@@ -141,7 +143,8 @@ def row(accuracy: float, task: str, method: str, low: float = 0.0) -> SimpleName
 
 def test_results_and_references_are_counted_in_words_that_fit(tmp_path: Path) -> None:
     def coverage() -> str:
-        return findings.coverage(summary.summarise(load_results(tmp_path)[0]))
+        results = summary.summarise(load_results(tmp_path)[0])
+        return findings.coverage(results, dict.fromkeys(("mnist", "cifar10"), []))
 
     make_record(tmp_path, "1.2.1", "mnist", "plain", n=1000, accuracy=1.0)
     asked = "results that the coursework asks for (tasks 1.2.1, 1.2.2 and 1.2.3 on MNIST and CIFAR-10)"
@@ -181,17 +184,6 @@ def test_without_a_latent_learned_without_labels_the_rest_is_still_said(tmp_path
         "pixels (50.00 %).")
 
 
-def test_a_single_run_is_not_called_the_best_but_is_named_where_it_is_higher(tmp_path: Path) -> None:
-    for seed in range(3):
-        make_record(tmp_path, "1.2.3", "mnist", "simclr", seed, accuracy=0.8, n=100, epochs=2)
-    make_record(tmp_path, "1.2.3", "mnist", "dcl", accuracy=0.9, n=100, epochs=2)
-    rows = summary.summarise(load_results(tmp_path)[0]).headline
-    assert findings.best_latents([("mnist", rows)], {"mnist": mcnemar_pairs(rows)}) == [
-        "By test accuracy, the best latent learned without labels is that of 1.2.3 simclr on MNIST (80.00 %); guessing "
-        "gives 10 %.", "Rows with fewer than three seeds that score higher than that: 1.2.3 dcl on MNIST (90.00 %, "
-        "10.00 points above 1.2.3 simclr)."]
-
-
 def test_where_one_class_is_large_guessing_is_no_baseline(tmp_path: Path) -> None:
     make_record(tmp_path, "1.2.3", "mnist", "simclr", accuracy=0.9, n=100)
     [row] = summary.summarise(load_results(tmp_path)[0]).headline
@@ -211,8 +203,7 @@ def test_differences_that_are_not_shown_are_none(tmp_path: Path) -> None:
         make_record(tmp_path, "1.2.3", "mnist", "simclr", seed, accuracy=correct / 10_000, n=10_000, epochs=2)
     make_record(tmp_path, "1.2.3", "mnist", "dcl", accuracy=0.9959, n=10_000, epochs=2)
     rows = summary.summarise(load_results(tmp_path)[0]).headline
-    said = findings.best_latents([("mnist", rows)], {"mnist": mcnemar_pairs(rows)})
-    assert not [sentence for sentence in said if sentence.startswith("Rows")]
+    assert "three seeds" not in findings.best_latents([("mnist", rows)], {"mnist": mcnemar_pairs(rows)})[0]
     assert findings.distance(rows[0], rows[1]) == "level with"
 
 
@@ -240,17 +231,17 @@ def test_fine_tuning_that_does_not_pay_is_said_wherever_the_encoder_comes_from(t
         "followed by contrastive simclr, fine-tuned (80.00 %).")
 
 
-def test_every_caption_of_a_figure_has_two_sentences_at_most(content: tuple) -> None:
+def test_captions_are_sentences_and_not_lists_joined_by_semicolons(content: tuple) -> None:
     captions = [drawing.caption for drawing in content[1].values()]
     assert len(captions) > 50
-    assert [one for one in captions if len(re.findall(r"[.!?](?= [A-Z]|$)", one)) > 2] == []
+    assert [one for one in captions if ";" in one] == []
 
 
 def test_the_results_asked_for_are_the_default_methods_rows(content: tuple) -> None:
     lines = content[0]["asked"]["rows"]
     assert [(line[0].split()[0], line[1]) for line in lines] == [
         ("1.2.1", "MNIST"), ("1.2.2", "MNIST"), ("1.2.3", "MNIST"), ("1.2.1", "CIFAR-10"), ("1.2.2", "CIFAR-10")]
-    assert lines[0][2:6] == ["plain", "98.42", "96.65–99.26", "3"] and lines[0][7] == "97.35"
+    assert lines[0][2:7] == ["plain", "98.42", "96.65–99.26", "97.47–99.37", "3"] and lines[0][8] == "97.35"
     assert lines[2][2] == "simclr"
 
 

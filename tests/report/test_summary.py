@@ -85,7 +85,7 @@ def test_alignments_measured_with_weaker_views_are_named(tmp_path: Path) -> None
     assert ("At least one seed of 1.2.2 joint on CIFAR-10 was scored with weaker colour changes in the views (strength "
             "0.4; 0.6 in later runs), which lowers alignment") in text
     rows = [row for row in summarise(load_results(tmp_path)[0]).rows if row.dataset == "cifar10"]
-    assert "diamonds are rows that were scored with weaker views" in charts.geometry("cifar10", rows).caption
+    assert "Diamonds are rows that were scored with weaker views" in charts.geometry("cifar10", rows).caption
     assert "1.2.3 dcl brings two views of an image closest among the dots" in charts.geometry("cifar10", rows).alt
     make_record(tmp_path, "1.2.2", "cifar10", "joint", 0, n=50, started="2026-11-28T08:00:00Z")
     rows = [row for row in summarise(load_results(tmp_path)[0]).rows if row.dataset == "cifar10"]

@@ -48,6 +48,7 @@ class DatasetSpec:
     training_images: int = 0  # in the training split; 0: known when it is loaded
     cached: bool = True  # False if the source is as quick and as local as a cache
     references: dict[str, float] = field(default_factory=dict)  # task -> the test accuracy to compare with, a fraction
+    cited: str = ""  # its publication, as in report/templates/references.bib: "LeCun et al. 1998"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +129,7 @@ def _verified(arrays: Arrays, spec: DatasetSpec) -> Arrays:
 DATASETS: dict[str, DatasetSpec] = {
     "digits": DatasetSpec(
         title="Digits",
+        cited="Alpaydin and Kaynak 1998",
         image_shape=(1, 8, 8),
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
         recipe_family="digits",
@@ -144,6 +146,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "mnist": DatasetSpec(
         title="MNIST",
+        cited="LeCun et al. 1998",
         image_shape=(1, 28, 28),
         classes=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
         recipe_family="mnist",
@@ -173,6 +176,7 @@ DATASETS: dict[str, DatasetSpec] = {
     ),
     "cifar10": DatasetSpec(
         title="CIFAR-10",
+        cited="Krizhevsky 2009",
         image_shape=(3, 32, 32),
         classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
         recipe_family="cifar10",
