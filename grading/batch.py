@@ -25,6 +25,8 @@ from utils.errors import PartlyDone, RunError, UsageError
 from utils.files import write_bytes
 from utils.images.datasets import DATASETS
 
+WRITTEN = {"evidence.json", "results.json", "grade.html"}  # in each student's folder
+
 
 def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, timeout: float, data_dir: Path,
               holdout: Path | None, manifest: Path | None, overrides: Path | None) -> tuple[list[str], list[str]]:
@@ -47,6 +49,10 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
         if within(real(submissions), folder):
             raise UsageError(f"--out {out}: the grades of {student} would be written into the folder with the "
                              "submissions; choose another folder")
+        kept = {path.name for path in folder.iterdir()} if folder.is_dir() else set[str]()
+        if "grade.html" not in kept and (other := sorted(name for name in kept - WRITTEN if not name.startswith("."))):
+            raise UsageError(f"--out {out}: {folder.name}/ in it holds {other[0]!a}, which no grading writes; choose "
+                             "another folder, or move it away")
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK | os.X_OK):  # before anything is scored
@@ -59,7 +65,8 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
                     raise UsageError(f"criterion {criterion.id} needs hidden images: --holdout FILE with "
                                      f"{criterion.dataset}_images and {criterion.dataset}_labels")
             evidence = score_all(found, truth, folders, jobs, timeout)
-        evidence |= {student: Evidence(trouble=ABSENT) for student in assignment.absent}
+        evidence |= {student: Evidence(trouble="; ".join(  # with an eve.rar, say
+            [ABSENT, *(line for line in others if line.startswith(f"{student}."))])) for student in assignment.absent}
         grades = [grade(student, evidence[student], assignment.rubric, assignment.days_late.get(student, 0),
                         assignment.overrides.get(student, {})) for student in sorted(evidence)]
         edited = write_grades(grades, assignment, folders, out)
@@ -67,7 +74,7 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
         raise RunError(f"{error.filename or out}: cannot be written: {error.strerror}; finished submissions are kept, "
                        "and the same command resumes") from None
     ungraded = [f"{student}: {show.plain(one.trouble or one.ended)}" for student, one in sorted(evidence.items())
-                if one.trouble not in ("", ABSENT) or one.ended]
+                if one.trouble and not one.absent or one.ended]
     return others + ungraded, edited + doubts(found) + notes(assignment, evidence)
 
 

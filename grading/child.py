@@ -42,7 +42,7 @@ from utils.records.schema import Record, RecordError, read_record
 
 MEMORY_BYTES, FILE_BYTES = 2**30, 64 * 2**20  # limits of a job: memory on top of torch's own, size of one file
 COMPARED = 1000  # test images whose latents are summarised
-RIDGE = 1e-4  # of the largest variance: directions of the latent with less hardly count in the summary
+RANK = 1e-6  # of the largest singular value: directions of the latent with less are float32's rounding errors
 CLOSER = 0.9  # error of a decoder that has learned something, relative to that of the best constant image
 DECODED_ALIKE = 2.0  # levels of 255, mean: another processor may round differently
 RECORD = "the record"  # name of a record's copy; no artifact can have it, since their names contain no space
@@ -291,8 +291,8 @@ def sketch(z: torch.Tensor) -> list[float]:
     z = z - z.mean(0)
     z = z / z.std(0).clamp(min=1e-3 * float(z.std(0).max()) + 1e-30)
     left, values, _ = torch.linalg.svd(z, full_matrices=False)
-    weights = values.square() / (values.square() + RIDGE * float(values.square().max()) + 1e-30)
-    projector = ((left * weights) @ left.T).flatten().numpy()
+    left = left[:, values > RANK * values.max()]
+    projector = (left @ left.T).flatten().numpy()
     padded = np.pad(projector, (0, -projector.size % SKETCH))
     signs = np.random.RandomState(0).randint(0, 2, len(padded)) * 2 - 1
     total = (padded * signs).reshape(-1, SKETCH).sum(0)  # each entry goes into one sum, with a random sign

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from grading.flags import alike
 from grading.rubric import Criterion, Override, Rubric, points_for
-from grading.score import ABSENT, Evidence, ScoredRun
+from grading.score import Evidence, ScoredRun
 from report import show
 from report.verification import agree
 
@@ -57,7 +57,7 @@ def grade(student: str, evidence: Evidence, rubric: Rubric, days_late: int, over
 def judge(criterion: Criterion, evidence: Evidence) -> tuple[float | None, str]:
     """Points and the reason, from verified results only."""
     if criterion.manual:
-        return (0.0, "nothing was submitted") if evidence.trouble == ABSENT else (
+        return (0.0, "nothing was submitted") if evidence.absent else (
             None, "graded by hand; no points entered yet")
     if evidence.trouble and not evidence.runs:
         return 0.0, f"the submission {evidence.trouble}"

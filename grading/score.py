@@ -32,7 +32,7 @@ REPORT_BYTES = 5_000_000  # limit of the child's report on a record
 BRIGHTEST, BRIGHTNESS = 0.5, 40  # of hidden images: brightest pixel relative to the public one, difference of the means
 MANY = 100  # images, for their mean brightness to be that of their data set, and their accuracy to say something
 LONGEST = 300  # characters of a reason
-ABSENT = "is missing: no folder or .zip file has this name"  # trouble of a student who handed in nothing
+ABSENT = "is missing: no folder or .zip file has this name"  # start of `trouble` without a submission
 STARTED = "started"  # the child's first line
 SKETCH = 256  # numbers that summarise an encoder's latents for comparison between students
 Text = Annotated[str, Field(max_length=400)]
@@ -105,6 +105,10 @@ class Evidence(Strict):
     trouble: str = ""
     ended: str = ""
     runs: list[ScoredRun] = []
+
+    @property
+    def absent(self) -> bool:
+        return self.trouble.startswith(ABSENT)
 
 
 @dataclass(frozen=True)

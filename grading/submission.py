@@ -26,6 +26,7 @@ from typing import IO
 from report import show
 from report.load import THEORY
 from utils.errors import UsageError
+from utils.images.folder_layout import LITTER
 from utils.records.lock import LOCKS
 from utils.records.schema import MAX_RECORD_BYTES, UNFINISHED
 
@@ -110,7 +111,7 @@ def find_submissions(place: Path, known: Collection[Path] = ()) -> tuple[dict[st
     exported = students_of_export([name for name, _ in members])
     for original, source in members:
         name, is_folder = shown(original.rstrip("/")), original.endswith("/")
-        if original.rstrip("/") in PASSED_OVER or isinstance(source, Path) and real(source) in known:
+        if is_passed_over(original.rstrip("/")) or isinstance(source, Path) and real(source) in known:
             continue
         if original in exported:
             found.setdefault(exported[original], []).append(source)
@@ -166,7 +167,7 @@ def listed(place: Path) -> list[tuple[str, Source]]:
         tops: dict[str, list[Entry]] = {}
         for path, opened in entries:
             top, slash, rest = path.partition("/")
-            if top and top not in PASSED_OVER:
+            if top and not is_passed_over(top):
                 tops.setdefault(top + slash, []).extend([(rest or top, opened)] if rest or not slash else ())
         only = min(tops, default="")
         inside = [path for path, _ in tops.get(only, ())]
@@ -194,6 +195,11 @@ def name_of(entry: zipfile.ZipInfo) -> str:
     return "/".join([*(part for part in folders if part not in ("", ".")), last])
 
 
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder next to the students is left by a system or a tool, or is the teacher's."""
+    return name in PASSED_OVER or name.lower() in LITTER or name.startswith("._")
+
+
 def is_archive(name: str) -> bool:
     return name.lower().endswith(".zip")
 
@@ -219,7 +225,7 @@ def tops(source: Source) -> set[str]:
         names = set()
         with suppress(OSError):  # of a folder that cannot be read
             names = {path.name + "/" * path.is_dir() for path in source.iterdir()}
-    return {shown(name) for name in names if not name.startswith(".") and name.rstrip("/") not in PASSED_OVER}
+    return {shown(name) for name in names if not name.startswith(".") and not is_passed_over(name.rstrip("/"))}
 
 
 def shown(name: str) -> str:

@@ -140,21 +140,24 @@ def test_wrong_use_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, argv: l
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("folder, words", [
-    ("few", ["class 'dog' has 9 readable images, but at least 10"]),
-    ("split", ["class 'cat' has 0 readable images in test", "its folder is empty"]),
-    ("one", ["has 1 class folder;"]), ("fits", ["--subset 1: ", "has 2 classes, and each needs an image"])])
-def test_a_folder_that_does_not_fit_is_refused_before_torch_is_imported(capsys, tmp_path, monkeypatch, folder: str,
-                                                                       words: list[str]) -> None:
+@pytest.mark.parametrize("folder, subset, words", [
+    ("few", 1, ["class 'dog' has 9 readable images, but at least 10"]),
+    ("split", 1, ["class 'cat' has 0 readable images in test", "its folder is empty"]),
+    ("one", 1, ["has 1 class folder;"]), ("fits", 1, ["--subset 1: ", "has 2 classes, and each needs an image"]),
+    ("fits", 21, ["--subset 21: ", "fits has at most 20 images"]),
+    ("splits", 21, ["--subset 21: ", "splits has at most 20 images"])])
+def test_a_folder_that_does_not_fit_is_refused_before_torch_is_imported(
+        capsys, tmp_path, monkeypatch, folder: str, subset: int, words: list[str]) -> None:
     for place, count in {"few/cat": 10, "few/dog": 9, "split/train/cat": 20, "split/train/dog": 20,
                          "split/test/cat": 0, "split/test/dog": 5, "one/cat": 20, "fits/cat": 10,
-                         "fits/dog": 10}.items():
+                         "fits/dog": 10, "splits/train/cat": 10, "splits/train/dog": 10, "splits/val/cat": 9,
+                         "splits/val/dog": 9}.items():
         (tmp_path / place).mkdir(parents=True)
         for number in range(count):
             (tmp_path / place / f"{number}.png").touch()
     monkeypatch.setitem(sys.modules, "training.run", None)
-    code, out, err = call(capsys, "--task", "1.2.2", "--dataset", f"folder:{tmp_path / folder}", "--subset", "1",
-                          "--results-dir", str(tmp_path / "results"))
+    code, out, err = call(capsys, "--task", "1.2.2", "--dataset", f"folder:{tmp_path / folder}",
+                          "--subset", str(subset), "--results-dir", str(tmp_path / "results"))
     assert (code, out, len(err)) == (2, [], 1)
     for word in words:
         assert word in err[0]
@@ -255,6 +258,20 @@ def test_a_run_that_diverges_does_not_stop_the_others(capsys, tmp_path, monkeypa
     assert "_failed.json" in err[0]
     assert len(list(tmp_path.glob("*_quick.json"))) == 9  # three tasks and six controls
     assert sum("test accuracy" in line for line in out) == 9
+
+
+def test_an_epoch_that_cannot_be_printed_is_saved_before(capsys, tmp_path, monkeypatch) -> None:
+    from training.loop import Loop
+
+    def full(line: str) -> None:
+        if line.startswith("epoch"):
+            raise OSError(28, "No space left on device")
+    monkeypatch.setattr(Loop, "_print", staticmethod(full))
+    code, _, err = call(capsys, "--task", "rotation", "--dataset", "digits", "--epochs", "1", "--widths", "4", "8",
+                        "--results-dir", str(tmp_path))
+    assert code == 1 and "No space left on device" in err[-1]
+    [kept] = tmp_path.glob("*.unfinished/stage1-*.json")
+    assert len(json.loads(kept.read_text())["progress"]["history"]) == 1
 
 
 def test_a_run_that_needs_too_much_memory_does_not_stop_the_others(capsys, tmp_path, monkeypatch) -> None:
@@ -359,22 +376,31 @@ def test_a_quick_run_is_marked_in_name_and_record(capsys, tmp_path) -> None:
     assert out[-1].endswith("rotation_digits_rotnet_seed0_quick.json")
 
 
-def test_a_folder_of_images_is_a_data_set(capsys, tmp_path) -> None:
+def test_a_folder_of_images_is_a_data_set_and_keeps_its_quick_record_next_to_another_of_its_name(
+        capsys, tmp_path) -> None:
     import numpy as np
     from PIL import Image
 
-    rng = np.random.RandomState(0)
-    for name, colour in (("blue<b>", 2), ("red", 0)):
-        (tmp_path / "my images" / name).mkdir(parents=True)
-        for i in range(30):
-            pixels = rng.randint(0, 90, (40, 48, 3), np.uint8)
-            pixels[..., colour] += 120
-            Image.fromarray(pixels).save(tmp_path / "my images" / name / f"{i}.png")
-    code, out, _ = call(capsys, "--task", "1.2.2", "--dataset", f"folder:{tmp_path / 'my images'}", "--quick",
-                        "--data-dir", str(tmp_path / "data"), "--results-dir", str(tmp_path / "results"))
-    assert code == 0, out
-    record = read_record(tmp_path / "results" / "1.2.2_folder-my-images-0999b277_joint_seed0_quick.json")
-    assert record.data.classes == ["blue<b>", "red"]
+    rng, results = np.random.RandomState(0), tmp_path / "results"
+    for place in ("a", "b"):
+        for name, colour in (("blue<b>", 2), ("red", 0)):
+            (tmp_path / place / "my images" / name).mkdir(parents=True)
+            for i in range(30):
+                pixels = rng.randint(0, 90, (40, 48, 3), np.uint8)
+                pixels[..., colour] += 120
+                Image.fromarray(pixels).save(tmp_path / place / "my images" / name / f"{i}.png")
+    first, second = (results / f"1.2.2_folder-my-images-0999b277_joint_seed0_quick{end}.json" for end in ("", "_run2"))
+    for place in ("a", "b", "b", "a"):
+        before = {path: path.read_bytes() for path in results.glob("*.*") if path.is_file()}
+        code, out, _ = call(capsys, "--task", "1.2.2", "--dataset", f"folder:{tmp_path / place / 'my images'}",
+                            "--quick", "--data-dir", str(tmp_path / "data"), "--results-dir", str(results))
+        assert code == 0, out
+        path, other = (first, second) if place == "a" else (second, first)
+        assert out[-1].endswith(f"-> {path}")
+        assert all(file.read_bytes() == data for file, data in before.items() if file.stem == other.stem)
+    assert sorted(results.glob("*.json")) == [first, second]
+    assert read_record(first).data.classes == ["blue<b>", "red"]
+    assert read_record(first).data.sha256 != read_record(second).data.sha256
 
 
 @pytest.fixture(scope="module")

@@ -332,15 +332,15 @@ class Loop:
                     train_loss=sum(done.losses) / len(done.losses), val_loss=val_loss,
                     train_accuracy=done.correct / done.seen if done.seen else None, val_accuracy=val_accuracy,
                     seconds=self.seconds())
+        self.progress = done.model_copy(update={"epoch": done.epoch + 1, "position": 0, "losses": [], "correct": 0,
+                                                "seen": 0, "history": [*done.history, row]})
+        self.order = None
+        if self.checkpoints:  # before printing, which a full disk or a reader that has gone may end
+            self._save(self.checkpoints)
         accuracy = "" if row.val_accuracy is None else f", val accuracy {row.val_accuracy:.4f}"
         if sys.stdout.isatty() or row.epoch % PRINTED_EPOCHS == 0 or row.epoch == self.recipe.epochs:
             self._print(f"epoch {row.epoch:3d}/{self.recipe.epochs}  train loss {row.train_loss:.4f}, "
                         f"val loss {row.val_loss:.4f}{accuracy}, {duration_in_words(row.seconds)}")
-        self.progress = done.model_copy(update={"epoch": done.epoch + 1, "position": 0, "losses": [], "correct": 0,
-                                                "seen": 0, "history": [*done.history, row]})
-        self.order = None
-        if self.checkpoints:
-            self._save(self.checkpoints)
         self._estimate(after=0.0)
 
     def seconds(self) -> float:

@@ -333,7 +333,9 @@ def train_and_score(task: str, dataset: Dataset, recipe: LatentRecipe, overridde
                        setup.seed, setup.precision, setup.quick)
         with writing(target):
             if setup.quick:
-                target.unlink(missing_ok=True)  # an earlier quick record, whose arrays are about to be replaced
+                for old, record in list(records_named(target)):
+                    if record.data.sha256 == dataset.sha256:  # an earlier quick record of the same images
+                        old.unlink(missing_ok=True)
             path = free_path(target)
             artifacts: dict[schema.ArtifactName, schema.Artifact] = {
                 "arrays": write_arrays(path.with_suffix(".npz"), scores.arrays),

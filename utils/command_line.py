@@ -23,6 +23,8 @@ Arguments = argparse.Namespace
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "size calculation overflowed",
                  "failed to map segment", "bad_alloc", "start new thread")
 TOO_LARGE = "out of memory: try smaller --widths, or a smaller --batch-size, --latent-dim or --image-size"
+NOT_LOADED = ("error: out of memory: a library could not be loaded ({}); raise the limit (ulimit -v), or free "
+              "memory")
 OTHERS_WAIT = 3.0  # seconds; torchrun ends all processes once one has ended, and only the first one reports errors
 MOST_COLUMNS = 80  # of help
 DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"  # what word processors make of the hyphens of a flag
@@ -40,7 +42,12 @@ def processes() -> int:
 
 
 def name_missing_package(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """sys.excepthook: one line for a package that is not installed, a traceback for everything else."""
+    """sys.excepthook: one line for a package that is not installed or does not fit into memory, a traceback for
+    everything else.
+    """
+    if isinstance(error, ImportError | MemoryError) and is_out_of_memory(error):
+        report_end(NOT_LOADED.format(reason(error)))
+        return
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if not package or (ROOT / package).exists():
         sys.__excepthook__(kind, error, trace)
@@ -192,7 +199,6 @@ def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
     except (MemoryError, RuntimeError, ImportError) as error:
         if not is_out_of_memory(error):
             raise  # a bug, whose traceback helps
-        report_end(f"error: out of memory: a library could not be loaded ({reason(error)}); raise the limit "
-                   "(ulimit -v), or free memory" if isinstance(error, ImportError) else f"error: {TOO_LARGE}")
+        report_end(NOT_LOADED.format(reason(error)) if isinstance(error, ImportError) else f"error: {TOO_LARGE}")
         return 1
     return 0

@@ -61,7 +61,7 @@ def test_few_hidden_images_are_noted() -> None:
         "there are only 8 hidden images of digits; each is 12.5 percentage points"]
 
 
-def test_grades_never_go_into_the_folder_with_the_submissions(rubric_file: Path, tmp_path: Path) -> None:
+def test_grades_never_go_into_the_folder_with_the_submissions(rubric_file: Path, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "subs" / "subs").mkdir(parents=True)  # a student called like the folder
     (tmp_path / "SUBS").symlink_to("subs")  # another name of it, as on systems that ignore the case
     with pytest.raises(UsageError, match="inside the folder with the submissions"):
@@ -69,6 +69,22 @@ def test_grades_never_go_into_the_folder_with_the_submissions(rubric_file: Path,
     with pytest.raises(UsageError, match="grades of subs would be written into the folder with the submissions"):
         run_grading(tmp_path / "subs", rubric_file, tmp_path)
     assert [path.name for path in (tmp_path / "subs").rglob("*")] == ["subs"]
+    own = tmp_path / "class" / "ada" / "results.json"  # the archive has been unpacked
+    own.parent.mkdir(parents=True)
+    for name in ("results.json", "a.npz"):
+        own.with_name(name).touch()
+    packed = Path(shutil.make_archive(str(tmp_path / "class"), "zip", tmp_path, "class"))
+    monkeypatch.setattr("grading.batch.load_truth", fail)
+    with pytest.raises(UsageError, match="ada/ in it holds 'a.npz', which no grading writes"):
+        run_grading(packed, rubric_file, tmp_path / "class")
+    assert {path.name: path.read_bytes() for path in own.parent.iterdir()} == {"a.npz": b"", "results.json": b""}
+    own.with_name("grade.html").touch()  # of an earlier grading; the teacher has added the other file
+    with pytest.raises(UsageError, match="past these checks"):
+        run_grading(packed, rubric_file, tmp_path / "class")
+
+
+def fail(*_: object) -> None:
+    raise UsageError("past these checks")
 
 
 def test_read_only_submissions_are_graded_and_a_read_only_folder_for_the_grades_is_one_line(

@@ -78,8 +78,9 @@ def test_an_affine_map_does_not_change_the_summary_of_latents_and_other_latents_
         return float(one @ two / np.linalg.norm(one) / np.linalg.norm(two))
 
     scales = torch.linspace(0.1, 9, 16)
-    for same in (z + 100, z - 100, z[:, torch.randperm(16, generator=generator)], z * scales, -z, z @ torch.linalg.qr(
-            torch.randn(16, 16, generator=generator)).Q):
+    turned = z @ torch.linalg.qr(torch.randn(16, 16, generator=generator)).Q
+    for same in (z + 100, z - 100, z + 1000 * z[:, :1], z[:, torch.randperm(16, generator=generator)], z * scales, -z,
+                 turned):
         assert near(same) > 0.99
     assert near(other) < 0.5 and sketch(torch.zeros(9, 4)) == [0.0] * 256
 

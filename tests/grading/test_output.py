@@ -22,6 +22,7 @@ def graded(honest: Path, tmp_path_factory) -> Path:
     for name in ("ada", "=bob"):
         shutil.copytree(honest, folder / "subs" / name)
     (folder / "subs" / "broken.zip").write_bytes(b"no archive")
+    (folder / "subs" / "zoe.rar").write_bytes(b"other archive")
     (folder / "rubric.yaml").write_text(DIGITS + "  - {id: hidden, points: 10, task: 1.2.2, dataset: digits, metric: "
                                         "holdout_accuracy, scale: [[0, 0], [1, 10]]}\n")
     (folder / "manifest.yaml").write_text("ada: {submitted: 2026-12-04T00:00:00+01:00}\n'=bob': {days_late: 0}\n"
@@ -33,7 +34,7 @@ def graded(honest: Path, tmp_path_factory) -> Path:
     np.savez(folder / "hidden.npz", digits_images=dataset.test_images ^ 1, digits_labels=labels)  # not public ones
     ungraded = run_grading(folder / "subs", folder / "rubric.yaml", folder / "out", holdout=folder / "hidden.npz",
                            manifest=folder / "manifest.yaml", overrides=folder / "overrides.yaml")
-    assert [line.split(":")[0] for line in ungraded] == ["broken"]
+    assert [line.split(":")[0] for line in ungraded] == ["zoe.rar", "broken"]
     return folder / "out"
 
 
@@ -106,7 +107,8 @@ def test_formulas_are_defused_and_folder_names_are_safe(graded: Path) -> None:
 def test_a_line_of_the_class_list_without_a_submission_is_0_points_and_named(graded: Path) -> None:
     row = table(graded)["zoe"]
     assert (row["name"], row["total"]) == ("Zo\xeb", "0.00")
-    assert row["remarks"] == "is missing: no folder or .zip file has this name"
+    assert row["remarks"] == ("is missing: no folder or .zip file has this name, zoe.rar: neither a folder nor a .zip "
+                              "file")
     assert "zoe: the submission is missing" in (graded / "class.html").read_text()
     assert json.loads((graded / "zoe" / "results.json").read_text())["score"] == 0
 

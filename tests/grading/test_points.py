@@ -64,8 +64,9 @@ def test_three_seeds_are_of_one_method_and_recipe(field: str, values: tuple[str,
 
 
 def test_a_student_who_handed_in_nothing_waits_for_no_points_by_hand() -> None:
-    absent = grade("s", Evidence(trouble=ABSENT), rubric_of(SCALE), 0, {})
-    assert [award.points for award in absent.awards] == [0, 0, 0] and not absent.waiting
+    for trouble in (ABSENT, f"{ABSENT}; s.rar: neither a folder nor a .zip file"):
+        absent = grade("s", Evidence(trouble=trouble), rubric_of(SCALE), 0, {})
+        assert [award.points for award in absent.awards] == [0, 0, 0] and not absent.waiting
     assert grade("s", Evidence(trouble="contains no record"), rubric_of(SCALE), 0, {}).waiting
 
 

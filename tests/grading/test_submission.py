@@ -10,7 +10,7 @@ import pytest
 
 from grading import submission
 from grading.submission import MAX_DEPTH, METADATA, UNUSED, find_submissions, open_regular, take
-from tests.grading.helpers import run_grading
+from tests.grading.helpers import ROOT, run_grading
 from tests.hostile import CORPUS, TARGET
 from utils.errors import UsageError
 
@@ -152,6 +152,15 @@ def test_a_link_that_leads_to_itself_does_not_stop_the_class(tmp_path: Path, rub
             run_grading(place, rubric, tmp_path / "out")
 
 
+def test_the_documented_limits_are_those_that_hold() -> None:
+    text = " ".join((ROOT / "docs" / "grading.md").read_text(encoding="utf-8").split())
+    record, other = (submission.SUFFIXES[suffix] / 1e6 for suffix in (".json", ".npz"))
+    assert submission.SUFFIXES[".safetensors"] == other * 1e6
+    assert (f"{submission.MAX_FILES} records, arrays and checkpoints; {record:.0f} MB per record, {other:.0f} MB per "
+            f"other file, {submission.MAX_BYTES / 1e6:.0f} MB in total; {submission.MAX_LISTED:,} entries") in text
+    assert f"as deep as {MAX_DEPTH} folders" in text
+
+
 def test_folders_deeper_than_any_submission_are_refused_in_words(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     write(folder, "a.json", "/".join(["d"] * (MAX_DEPTH + 60)) + "/b.json")
@@ -182,7 +191,8 @@ def test_a_folder_that_is_swapped_for_a_link_while_it_is_copied_is_not_followed(
 
 def test_each_folder_and_archive_is_a_student_and_other_files_are_not(tmp_path: Path) -> None:
     write(tmp_path, "ada/a.json", "eve.ZIP", ".hidden/a.json", "ada.zip", "notes.txt", "__MACOSX/x/._a.json", METADATA,
-          ".DS_Store", "desktop.ini", "Mu\u0308ller/a.json", "x.tar.gz")
+          ".DS_Store", "Desktop.ini", "@eaDir/x/a.json", "$RECYCLE.BIN/a.json", "System Volume Information/a.json",
+          "lost+found/a.json", "._ada.zip", "Mu\u0308ller/a.json", "x.tar.gz")
     teams = ("team_3_1_final", "team_3_2_final", "lab_03_2026_kim", "lab_03_2026_lee",  # not as Canvas calls them
              "sheet_03_1234567_kim", "sheet_03_1234568_lee")
     write(tmp_path, "rubric.yaml", "doejane_22_9876_hw.zip", *(f"{team}.zip" for team in teams))  # 9876: as Canvas does
@@ -223,7 +233,7 @@ def test_each_folder_and_archive_is_a_student_and_other_files_are_not(tmp_path: 
 def test_exports_of_moodle_canvas_blackboard_and_gradescope_are_read_as_they_come(tmp_path, names, students) -> None:
     write(tmp_path / "class", *names)
     for around in ("", "assignment_7_export/", "Downloads/./class (1)/"):  # as they come, and packed again
-        (tmp_path / "class.zip").write_bytes(zip_of(*(around + name for name in (*names, "__MACOSX/._x", ".DS_Store"))))
+        (tmp_path / "class.zip").write_bytes(zip_of(*(around + name for name in (*names, "__MACOSX/._x", "@eaDir/a"))))
         found, others, _ = find_submissions(tmp_path / "class.zip")
         assert {student: len(members) for student, members in found.items()} == students, around
         assert others == [UNUSED] * (METADATA in names and around.startswith("Downloads")), around

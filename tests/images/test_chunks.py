@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import numpy as np
@@ -271,6 +272,26 @@ def test_processes_that_cannot_work_end_the_run_with_one_line(
     monkeypatch.setattr(chunks, "set_up_worker", getattr(faulty_decoding, set_up))
     with pytest.raises(RunError, match=words):
         load_folder(pets, tmp_path / "data")
+
+
+def test_a_system_without_room_for_processes_is_no_fault_of_the_data_folder(
+        pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ulimit -u, where the second process cannot start."""
+    started: list[SpawnProcess] = []
+
+    def start(process: SpawnProcess, really: Callable[[SpawnProcess], None] = SpawnProcess.start) -> None:
+        if started:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        started.append(process)
+        really(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    monkeypatch.setattr(chunks, "CHUNK_IMAGES", 4)
+    monkeypatch.setattr(chunks, "workers", lambda: 2)
+    with pytest.raises(RunError, match="the processes that decode images failed: .*Resource temporarily unavailable"):
+        load_folder(pets, tmp_path / "data")
+    started[0].join(20)
+    assert started[0].exitcode is not None
 
 
 def test_decoding_leaves_the_main_module_in_place(pets: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From an image file to pixels: kinds of images, scaling, and broken files."""
 
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from tests.images.samples import decode_image, load_folder, truncate, unreadable
+from tests.images.samples import ROOT, decode_image, load_folder, truncate, unreadable
 from utils.images.decoding import CROPPED, SUFFIXES, remarks_in_words
 
 
@@ -26,6 +27,12 @@ def test_every_suffix_and_mode_becomes_rgb(tmp_path: Path) -> None:
         colours.save(folder / "see-through.png", transparency=bytes(range(256)))  # Pillow warns of such files
     assert load_folder(tmp_path / "set", tmp_path / "data").class_counts() == {
         "train": [8, 8], "val": [1, 1], "test": [2, 2]}
+
+
+def test_the_documented_suffixes_are_those_that_are_read() -> None:
+    documented = re.search(r"recognised by their suffix, in upper or lower case: (.*?)\.", " ".join(
+        (ROOT / "docs" / "own-images.md").read_text(encoding="utf-8").split()))
+    assert documented and {f".{name}" for name in documented[1].split(", ")} == SUFFIXES
 
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))

@@ -172,6 +172,9 @@ def test_an_empty_split_folder_is_named_and_left_out(tmp_path: Path, capfd: pyte
     (["trainset__cat", "trainset__dog", "testset__cat", "testset__dog"], "'trainset' and 'testset' are"),
     (["train2017", "val2017", "annotations"], "'train2017' and 'val2017' are named after splits"),
     (["seg_train__a", "seg_train__b", "seg_test__a", "seg_test__b", "seg_pred"], "'seg_train' and 'seg_test'"),
+    (["seg_train__cat", "seg_train__dog", "seg_train__emu", "seg_pred"], "'seg_train' is named after a split, and it"),
+    (["seg_train__seg_train__cat", "seg_train__seg_train__dog", "seg_pred__seg_pred"], "it alone holds sub-folders of"),
+    (["friday__cat", "friday__Dog", "monday__Cat", "monday__dog"], "hold the same sub-folders ('Cat', 'dog')"),
     (["images", "masks"], "'images', 'masks' are kinds of files and not classes"),
     (["JPEGImages", "SegmentationClass", "Annotations"], "are kinds of files and not classes"),
     (["train__images", "train__labels", "valid__images"], "'images', 'labels' are kinds of files and not classes"),
@@ -209,6 +212,16 @@ def test_names_that_only_look_like_splits_or_files_are_classes(names: tuple[str,
     assert read_layout(tmp_path / "set").classes == tuple(sorted(names))
 
 
+@pytest.mark.parametrize("classes, places", [
+    ("train_station valley", ["train_station__hall", "train_station__gate", "valley__alps", "valley__ruhr"]),
+    ("1 train_toy", ["1__a", "1__b", "train_toy"]),
+    ("bus train", ["train__train__front", "train__train__rear", "train__bus", "test__train", "test__bus"]),
+    ("bus train_toy", ["train__train_toy__a", "train__train_toy__b", "train__bus", "test__train_toy", "test__bus"])])
+def test_a_class_with_the_name_of_a_split_may_have_sub_folders(classes: str, places: list[str], tmp_path: Path) -> None:
+    fill(tmp_path / "set", **dict.fromkeys(places, 10))
+    assert " ".join(read_layout(tmp_path / "set").classes) == classes
+
+
 def test_a_class_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "set", cat=10, dog=10, locked=10)
     scan = os.scandir
@@ -242,6 +255,12 @@ def test_an_archive_is_no_folder(name: str, tmp_path: Path) -> None:
 def test_a_stray_image_does_not_hide_a_folder_too_many(tmp_path: Path) -> None:
     fill(tmp_path / "set", batch1__cat=10, batch1__dog=10, batch2__cat=10, batch2__dog=10, batch1=1)
     assert "not like classes" in refusal(tmp_path / "set", tmp_path)
+
+
+def test_images_next_to_sub_folders_make_a_class_of_a_folder_and_the_line_says_so(tmp_path: Path) -> None:
+    fill(tmp_path / "set", friday__cat=10, friday__dog=10, monday__Cat=10, monday__dog=10, friday=5)
+    assert ("2 classes (friday 25, monday 20), which include their sub-folders ('Cat', 'dog'); "
+            in read_layout(tmp_path / "set").summary)
 
 
 def test_sub_folders_of_different_names_belong_to_their_class(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_splits_with_different_classes_are_refused(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported_before_decoding(pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(RunError, match="GB free"):
+    with pytest.raises(RunError, match="has less than 1 MB free"):
         load_folder(pets, tmp_path / "data")
 
 
@@ -315,6 +315,9 @@ def test_images_that_use_a_fraction_of_the_range_are_noted(tmp_path: Path, capfd
         save_all(tmp_path / "set" / name, [image.point(lambda value: value // 16) for image in noise(20, seed)])
     assert notes_on(tmp_path / "set", tmp_path, capfd) == [
         "no pixel is brighter than 15 of 255; scale the images to 0 to 255"]
+    save_all(tmp_path / "set" / "c", noise(20, 3))
+    assert notes_on(tmp_path / "set", tmp_path, capfd) == [
+        "many images are darker than 32 of 255: 'a' 20 of 20, 'b' 20 of 20"]
 
 
 def test_images_that_all_differ_get_no_note(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

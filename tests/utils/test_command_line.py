@@ -15,7 +15,7 @@ import _main
 import _report_evaluation
 from tests.commands import ROOT, stdout_without_torch
 from training.tasks import TASKS
-from utils.command_line import exit_code
+from utils.command_line import exit_code, name_missing_package
 from utils.errors import UsageError
 from utils.images.datasets import DATASETS
 from utils.recipe import as_json
@@ -77,6 +77,10 @@ def test_running_out_of_memory_is_one_line(capsys) -> None:
     assert exit_code(partial(fail, ImportError("libtorch_cpu.so: failed to map segment from shared object")), "") == 1
     [line] = capsys.readouterr().err.splitlines()
     assert "out of memory" in line and "libtorch_cpu.so" in line and "ulimit" in line
+    for error in (ImportError("NumPy\nOriginal error was: x.so: failed to map segment from shared"), MemoryError()):
+        name_missing_package(type(error), error, None)  # before exit_code() runs
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: out of memory: ") and "ulimit" in line
     for bug in (RuntimeError("CUDA error: an illegal memory access was encountered"), ImportError("no module named x")):
         with pytest.raises(type(bug), match=str(bug)):  # a bug keeps its traceback
             exit_code(partial(fail, bug), "")

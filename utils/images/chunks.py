@@ -233,12 +233,16 @@ def _pool(count: int) -> Iterator[ProcessPool]:
     pool = ProcessPool(max(1, count), initializer=set_up_worker, context=multiprocessing.get_context("spawn"))
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
+    started = False
     try:
         with _without_interrupts():
-            assert pool.active  # which starts it
+            started = pool.active  # which starts it
         yield pool
-    except RuntimeError as error:
-        raise RunError(f"the processes that decode images failed: {reason(error)}") from error
+    except (RuntimeError, OSError) as error:
+        if started and isinstance(error, OSError):  # of the disk
+            raise
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # of pebble's BrokenProcessPool
+        raise RunError(f"the processes that decode images failed: {reason(cause)}") from error
     finally:
         pool.stop()
         pool.join()

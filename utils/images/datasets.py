@@ -243,8 +243,8 @@ def check_subset(name: str, count: int, images: int = 0, classes: int = 0) -> No
 def check_folder(name: str, subsets: set[int], *ours: Path) -> None:
     """UsageError where folder:PATH is no folder with enough images of each class; that they decode shows later.
 
-    subsets: numbers of training images, which must not be fewer than the classes (0: all images); ours: the folders
-    that we write to, which must not become classes.
+    subsets: numbers of training images, neither fewer than the classes nor more than there can be (0: all images);
+    ours: the folders that we write to, which must not become classes.
     """
     if name in DATASETS:
         return
@@ -253,8 +253,11 @@ def check_folder(name: str, subsets: set[int], *ours: Path) -> None:
             raise UsageError(f"{folder} is within {folder_path(name)} and would become a class of it; name another "
                              "--data-dir or --results-dir")
     layout = image_folder.listed(folder_path(name))
+    most = sum(split in ("", "train") for split, _, _ in layout.images)
     for count in subsets:
         check_subset(name, count, classes=len(layout.classes))
+        if count > most:  # less what is taken for validation and test, or cannot be read
+            raise UsageError(f"--subset {count}: the training split of {name} has at most {most} images")
 
 
 def fetch(name: str, data_dir: Path, image_size: int | None = None) -> None:

@@ -252,9 +252,9 @@ def _check_splits(path: Path, named: dict[str, _Tree], others: list[str]) -> Non
 
 def _check_names(path: Path, trees: dict[str, _Tree]) -> None:
     """Raises UsageError where the folders' names say that they are no classes: train_cat and test_cat, part_1 and
-    part_2, or YOLO's images and labels.
+    part_2, YOLO's images and labels, or seg_train with the classes and seg_pred without.
     """
-    for tree in trees.values():
+    for split, tree in trees.items():
         words = {name: {word.lower() for word in WORDS.findall(name)} for name in tree.folders}
         splits = {name: {SPLITS.get(re.sub("(set|data)?s?$", "", word)) for word in said}
                   for name, said in words.items()}
@@ -263,6 +263,12 @@ def _check_names(path: Path, trees: dict[str, _Tree]) -> None:
         if train and other:
             raise UsageError(f"{path}: the folders {train[0]!r} and {other[0]!r} are named after splits and not after "
                              "classes; move the images into train/CLASS, val/CLASS and test/CLASS")
+        named = not split and any(found - {None} for found in splits.values())
+        deep = [name for name, files in tree.folders.items() if named and _holds_folders(files)]
+        if len(deep) == 1 < len(tree.labelled()) and splits[deep[0]] - {None}:
+            raise UsageError(f"{path}: {deep[0]!r} is named after a split, and it alone holds sub-folders of images; "
+                             f"if these are the classes, give folder:{tree.folders[deep[0]].folder}, or else move "
+                             "their images up")
         if unlabelled := [name for name in words if words[name] & UNLABELLED]:
             raise UsageError(f"{tree.path}: {unlabelled[0]!r} names images without a class; move it away")
         if len({re.sub(r"\d+", "", name) for name in words}) == 1 < len(words) and PARTS & set().union(*words.values()):
@@ -272,6 +278,14 @@ def _check_names(path: Path, trees: dict[str, _Tree]) -> None:
         if {1, -1} <= {*kinds} or any(said & COMPANIONS and said & SPLITS.keys() for said in words.values()):
             raise UsageError(f"{tree.path}: the folders {_some([*words])} are kinds of files and not classes; the "
                              "images must be in one folder per class")
+
+
+def _holds_folders(files: Files) -> bool:
+    """Whether a folder, or the only one in it, holds two or more sub-folders with images."""
+    places = [file.relative_to(files.folder).parts[:-1] for file in files.images]
+    while all(places) and len({place[0] for place in places}) == 1:
+        places = [place[1:] for place in places]
+    return len({place[0] for place in places if place}) > 1
 
 
 def _check_classes(path: Path, trees: dict[str, _Tree], left_out: list[str]) -> None:
@@ -317,19 +331,23 @@ def _check_nesting(first: _Tree) -> str:
             raise UsageError(f"{first.path}: {name!r} holds sub-folders with the names of classes "
                              f"({_some(again)}); move it away, or move its images into the class folders")
     own = sum(not place for inside in places.values() for place in inside)
-    counts = Counter(name for names in inner_names.values() for name in names)
-    shared = sorted(name for name, count in counts.items() if count > 1)
-    if own * 10 > first.count() or len(counts) < 2:
+    spelled = {name.lower(): name for names in inner_names.values() for name in names}
+    counts = Counter(name for names in inner_names.values() for name in dict.fromkeys(map(str.lower, names)))
+    shared = sorted(spelled[name] for name, count in counts.items() if count > 1)
+    note = f", which include their sub-folders ({_some([*spelled.values()])})"
+    if len(counts) < 2:
         return ""
+    if own * 10 > first.count():
+        return note
     if all(len(name) == 1 and name.isalpha() and one.lower().startswith(name.lower())
            for name, inner in inner_names.items() for one in inner):
         raise UsageError(f"{first.path}: the folders {_some([*first.folders])} are first letters and not classes; move "
                          "their sub-folders up")
-    if 2 * sum(counts[name] for name in shared) < counts.total():
-        return f", which include their sub-folders ({_some(list(counts))})" * (len(counts) > len(first.folders))
+    if 2 * sum(count for count in counts.values() if count > 1) < counts.total():
+        return note * (len(counts) > len(first.folders))
     inside = {name.lower() for name in shared}
     cause = ("they are splits, which must be above the classes: train/CLASS and test/CLASS"
-             if {name.lower() for name in counts} <= SPLITS.keys() else
+             if counts.keys() <= SPLITS.keys() else
              "each class holds images and their masks or labels; move these away"
              if inside & IMAGES and inside & COMPANIONS else
              "they look like parts of one data set and not like classes; move the images into one folder per class, or "

@@ -28,7 +28,7 @@ UNREADABLE = "unreadable.txt"  # in the cache: one line per image, with the reas
 CACHE_FILES = {"cache.json", UNREADABLE, *(f"{part}.npy" for part in PARTS)}
 FACTS = {"key", "decoding", "sha256", "validation", "unreadable", "notes"}  # what cache.json holds
 MIN_TRAINING = 8  # images per class; one more for each of validation and test that is taken from them
-DARK = 32  # data sets without a brighter value than this are noted
+DARK = 32  # data sets and classes without a value this bright are noted
 NEARLY_EQUAL = 0.998  # correlation of the thumbnails of two images: the same picture saved again, perhaps smaller
 COMPARED = 2000  # most images of a split that are compared so with all training images, since that takes a second
 WRITTEN_AT_ONCE = 256  # images, which bounds the memory
@@ -149,7 +149,7 @@ def _build(path: Path, layout: Layout, side: int, cache: Path, key: str) -> None
     kept = sum(file.stat().st_size for file in chunks.iterdir()) if chunks.exists() else 0
     need = 2 * len(layout.images) * side * side * 3 - kept  # bytes: as decoded, and once more as arrays
     if shutil.disk_usage(cache.parent).free < need:
-        raise RunError(f"{cache.parent} has less than {need / 1e9:.1f} GB free, which the cache of {path} needs")
+        raise RunError(f"{cache.parent} has less than {-(-need // 10**6):,} MB free, which the cache of {path} needs")
     chunks.mkdir(exist_ok=True)
     notes = decode_all(path.name, [file for _, _, file in layout.images], side, chunks)
     names = [file.relative_to(path).as_posix() for _, _, file in layout.images]
@@ -228,9 +228,11 @@ def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> lis
         if near >= max(1, len(left) / 50):
             lines.append(f"{near:,} of {len(left):,} {name} images are nearly equal to a training image; if they are "
                          f"copies of it, the {name} accuracy is too high")
-    if (most := np.concatenate(brightest).max()) < DARK:
+    largest = np.concatenate(brightest)
+    if (most := largest.max()) < DARK:
         lines.append(f"no pixel is brighter than {most} of 255; scale the images to 0 to 255")
     mark, one_colour = np.concatenate(marks), np.concatenate(plain)
+    dark = (largest < DARK) & ~one_colour & (most >= DARK)  # of several colours, next to brighter images
     label = np.concatenate([arrays["train_labels"], arrays["test_labels"]])
     pairs, number = np.unique(np.stack([mark, label.astype(np.uint64)]), axis=1, return_counts=True)
     pictures, classes_of = np.unique(pairs[0], return_counts=True)  # pairs: (2, P), pictures and a class that has each
@@ -238,7 +240,8 @@ def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> lis
         lines.append(f"{in_numbers(several)} are equal to an image of another class")
     copies = np.repeat(pairs[1].astype(int), number - 1)  # (C,), their classes
     for what, counts in (("copies of another image of the class", np.bincount(copies, minlength=len(classes))),
-                         ("of one colour", np.bincount(label[one_colour], minlength=len(classes)))):
+                         ("of one colour", np.bincount(label[one_colour], minlength=len(classes))),
+                         (f"darker than {DARK} of 255", np.bincount(label[dark], minlength=len(classes)))):
         many = [f"{name!a} {count:,} of {total:,}" for name, count, total in
                 zip(classes, counts.tolist(), np.bincount(label).tolist(), strict=True) if 3 * count >= total]
         if many:
