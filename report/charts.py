@@ -13,10 +13,10 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from report import drawing, show
 from report.drawing import BLUE, INK, LETTER, MUTED, ORANGE, SMALL, WIDTH, Drawing, errors, save, styled
-from report.elements import MOST_NAMED
 from report.findings import leaders, ranking, short_name, uneven, which
 from report.stats import SIGNIFICANT, Curve, Pair, differing, short_names
 from report.summary import Missing, Row, dataset_name, machines_of, mean_of, row_name, task_name, wilson_interval
+from report.tables import MOST_NAMED
 from utils.records.schema import HEADLINE, Record
 
 # score -> marker, colour, field of Row

@@ -29,10 +29,10 @@ from PIL import Image
 
 from report import show
 from report.drawing import MUTED, ORANGE
-from report.elements import MOST_NAMED
 from report.load import Loaded
 from report.pictures import MAPS, MOST_POINTS, class_colour, class_names
 from report.summary import dataset_name
+from report.tables import MOST_NAMED
 from utils.records.thumbnails import COLUMNS, arrange
 
 Titled = tuple[str, Loaded]  # the title shown, and the run

@@ -1,6 +1,6 @@
 """What the report shows, as one dictionary of strings: the HTML and the PDF are both filled from it and so agree.
 
-It holds strings, lists and dictionaries only and is written to JSON for the PDF.  Tables and figures: report.elements.
+It holds strings, lists and dictionaries only and is written to JSON for the PDF.
 The second half is what only the PDF shows: introduction, main table and maps, one run per data set and task, recipes.
 """
 
@@ -9,7 +9,6 @@ from typing import Any
 
 from report import charts, findings, pictures, prose, show, stats, summary, tables
 from report.drawing import Drawing
-from report.elements import collect
 from report.load import Loaded, Rejected
 from report.run_section import recipe_table, run_section
 from report.summary import Results, Row, by_dataset, dataset_name, row_name, task_name
@@ -67,6 +66,20 @@ def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str,
     page = collect(page, drawings)
     page |= collect(paper_content(results, page), drawings, PREFIX)
     return page, drawings
+
+
+def collect(part: Any, drawings: dict[str, Drawing], prefix: str = "figure-") -> Any:
+    """A part of the page with what the templates need of each drawing in its place; what is None leaves its list.
+
+    drawings: by file name, to which the found ones are added; prefix: of their names.
+    """
+    if isinstance(part, Drawing):
+        file = f"{prefix}{len(drawings)}.svg"
+        drawings[file] = part
+        return {"file": file, "alt": part.alt, "caption": part.caption}
+    if isinstance(part, dict):
+        return {key: collect(value, drawings, prefix) for key, value in part.items()}
+    return [collect(one, drawings, prefix) for one in part if one is not None] if isinstance(part, list) else part
 
 
 def small_maps(dataset: str, rows: list[Row]) -> dict[str, Any]:

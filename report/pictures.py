@@ -18,8 +18,8 @@ from PIL import Image
 
 from report import show
 from report.drawing import INK, MUTED, ORANGE, PALETTE, PAPER, SVG, WIDTH, XLINK, Drawing, best_place
-from report.elements import MOST_NAMED
 from report.summary import grouped
+from report.tables import MOST_NAMED
 from utils.records.schema import Record
 
 Arrays = dict[str, np.ndarray]  # utils.records.arrays.ARRAYS

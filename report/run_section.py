@@ -1,13 +1,13 @@
-"""What the report shows of one row: the run of its lowest seed, as a dictionary of strings (report.elements)."""
+"""What the report shows of one row: the run of its lowest seed, as a dictionary of strings."""
 
 import shlex
 from itertools import islice
 from typing import Any
 
 from report import charts, pictures, show, summary
-from report.elements import MOST_NAMED, table
 from report.load import Loaded
 from report.summary import Row, dataset_name, grouped, has_earlier_recipe, row_name
+from report.tables import MOST_NAMED, table
 from utils.console import duration_in_words
 from utils.records.schema import HEADLINE, Metric, Record
 

@@ -1,11 +1,10 @@
-"""The tables of all rows and of several rows, as dictionaries of strings (report.elements)."""
+"""The tables of all rows and of several rows, as dictionaries of strings, which both templates read."""
 
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
 from report import show, stats, summary
-from report.elements import MOST_NAMED, table
 from report.findings import against_control
 from report.load import Rejected
 from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
@@ -32,7 +31,21 @@ COMPARED = {
     "Step ratio of paths, within a class": "test/interpolation_step_within",
     "Step ratio of paths, between classes": "test/interpolation_step_between",
 }
+MOST_NAMED = 30  # classes; above it the names on a map, a table of classes and a confusion matrix cannot be read
 SPLITS = {"train": "Train", "val": "Validation", "test": "Test", "labelled": "Labelled"}
+
+
+def table(caption: str, head: list[str], rows: list[list[str]], right: Sequence[int] = (),
+          code: Sequence[int] = (), heads: int = 1, anchors: Sequence[str] = ()) -> dict[str, Any]:
+    """One table.  right: columns of numbers; code: columns in a typewriter face.
+
+    heads: how many of the first columns name a row; anchors: for each row, where the last of them leads on the page.
+    A row of one cell is the heading of those below it; the last cell of another short row takes the remaining columns.
+    """
+    numbers = "".join(row[i] for row in rows for i in right if i < len(row))
+    note = "\n".join(f"{mark} {meaning}" for mark, meaning in show.MARKS.items() if mark in numbers)
+    return {"caption": caption, "head": head, "rows": rows, "right": list(right), "code": list(code), "heads": heads,
+            "anchors": list(anchors), "note": note}
 
 
 def result_table(caption: str, rows: Sequence[Row]) -> dict[str, Any] | None:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from report import show
-from report.elements import table
 from report.load import LONGEST_REASON, Loaded
+from report.tables import table
 
 TOLERANCE = 5 / 10_000  # of the test images: another processor may round differently
 

@@ -18,10 +18,11 @@ from tests.factory import HONEST
 
 # the files that take longest, in the order in which the test processes take them; any order is right
 FIRST = ("report/test_paper.py", "theory/test_collapse.py", "playground/test_playground.py", "report/test_render.py",
-         "training/test_checkpoints.py", "training/test_training.py", "images/test_chunks.py", "grading/test_score.py",
-         "training/test_devices.py", "test_main.py", "report/test_run_section.py", "benchmarks/test_device.py",
-         "grading/test_check.py", "report/test_explorer.py", "report/test_verification.py", "grading/test_command.py",
-         "utils/test_command_line.py", "theory/test_mutual_information.py", "benchmarks/test_throughput.py")
+         "training/test_checkpoints.py", "training/test_training.py", "utils/images/test_chunks.py",
+         "grading/test_score.py", "training/test_devices.py", "test_main.py", "report/test_run_section.py",
+         "benchmarks/test_device.py", "grading/test_check.py", "report/test_explorer.py",
+         "report/test_verification.py", "grading/test_command.py", "utils/test_command_line.py",
+         "theory/test_mutual_information.py", "benchmarks/test_throughput.py")
 UNIX_ONLY = ["grading", "utils/compute/test_allocator.py", "utils/records/test_lock.py"]  # import what Windows lacks
 collect_ignore = [] if os.name == "posix" else UNIX_ONLY
 

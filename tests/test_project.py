@@ -296,6 +296,12 @@ def test_pre_commit_runs_what_make_check_runs() -> None:
     assert hooks == [line.strip().replace("$(BIN)", ".venv/bin") for line in check[1].splitlines()]
 
 
+def test_tests_mirror_the_source_folder_by_folder() -> None:
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    apart = {Path(), Path("faults")}
+    assert Path("utils/images") in folders and all((ROOT / folder).is_dir() for folder in folders - apart)
+
+
 def run_ci(folder: Path, make: str, programs: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """A copy of `.ci/run` where `make` is a stub, with no other programs than those it needs, and no environment."""
     for name in ("bash", "dirname", "id"):

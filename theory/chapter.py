@@ -28,9 +28,9 @@ from matplotlib.figure import Figure
 
 from report import show
 from report.drawing import STYLE, Drawing, save
-from report.elements import table
 from report.load import LONGEST_REASON, THEORY
 from report.summary import Results, dataset_name, mean_of
+from report.tables import table
 from theory.results import QUESTIONS, TheoryResults, read_theory
 from utils.console import duration_in_words
 from utils.records.schema import RecordError, Strict

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.images import faulty_decoding
-from tests.images.samples import ROOT, in_one_process, leftovers, load_folder, sha256_of, unreadable
+from tests.utils.images import faulty_decoding
+from tests.utils.images.samples import ROOT, in_one_process, leftovers, load_folder, sha256_of, unreadable
 from utils.errors import RunError
 from utils.images import chunks, image_folder
 from utils.images.splits import PARTS
@@ -63,7 +63,7 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a test run behind & or nohup ignores
 from functools import partial
 from pathlib import Path
-from tests.images import faulty_decoding
+from tests.utils.images import faulty_decoding
 from utils.images import chunks, datasets
 chunks.CHUNK_IMAGES, chunks.workers = 4, lambda: 3
 chunks.set_up_worker = partial(faulty_decoding.{set_up}, Path({str(log)!r}))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.images.samples import leftovers, load_folder
+from tests.utils.images.samples import leftovers, load_folder
 from utils.errors import UsageError
 from utils.images.folder_layout import read_layout
 

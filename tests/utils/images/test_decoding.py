@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from tests.images.samples import ROOT, decode_image, load_folder, truncate, unreadable
+from tests.utils.images.samples import ROOT, decode_image, load_folder, truncate, unreadable
 from utils.images.decoding import CROPPED, SUFFIXES, remarks_in_words
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.images.samples import empty, leftovers, load_folder, sha256_of, truncate, write_images
+from tests.utils.images.samples import empty, leftovers, load_folder, sha256_of, truncate, write_images
 from utils.errors import RunError, UsageError
 from utils.images import chunks, image_folder
 from utils.images.datasets import load_dataset

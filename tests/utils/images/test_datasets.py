@@ -9,7 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.images.samples import ROOT, Answers, Trap, empty, leftovers, sha256_of, tiny_arrays, truncate, write_images
+from tests.utils.images.samples import (
+    ROOT,
+    Answers,
+    Trap,
+    empty,
+    leftovers,
+    sha256_of,
+    tiny_arrays,
+    truncate,
+    write_images,
+)
 from utils.errors import RunError, UsageError
 from utils.images import datasets
 from utils.images.datasets import DATASETS, check_dataset, load_dataset

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.images.samples import Answers, sha256_of, tiny_arrays, write_images
+from tests.utils.images.samples import Answers, sha256_of, tiny_arrays, write_images
 from utils.images import chunks
 from utils.images.datasets import DATASETS, DatasetSpec
 

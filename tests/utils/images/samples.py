@@ -17,7 +17,7 @@ from utils.images.decoding import fitted_image
 from utils.images.sources import Source
 from utils.images.splits import PARTS, Arrays, stratified_split
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def decode_image(path: Path, height: int, width: int, channels: int = 3) -> tuple[np.ndarray, tuple[str, ...]]:

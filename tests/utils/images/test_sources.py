@@ -13,7 +13,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.images.samples import Trap, idx_bytes, leftovers, pixel, sha256_of, tarball, write_mnist, write_png_rows
+from tests.utils.images.samples import (
+    Trap,
+    idx_bytes,
+    leftovers,
+    pixel,
+    sha256_of,
+    tarball,
+    write_mnist,
+    write_png_rows,
+)
 from utils.errors import RunError
 from utils.images import sources
 from utils.images.datasets import DATASETS, load_dataset
