@@ -125,7 +125,7 @@ def main(argv: list[str]) -> None:
         subsets = {planned.recipe.subset for planned in plans[name]}
         check_folder(name, subsets, arguments.data_dir, arguments.results_dir)
     names = [planned.path.name for runs in plans.values() for planned in runs]
-    check_writable(arguments.results_dir, "--results-dir", max(names, key=len))
+    check_writable(arguments.results_dir, "--results-dir", f"{max(names, key=len)[:-5]}.safetensors")
     for name in datasets if processes() == 1 else ():  # under torchrun the processes load them in turn, in run_all()
         fetch(name, arguments.data_dir, arguments.image_size)
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
@@ -158,7 +158,7 @@ def check_writable(folder: Path, flag: str, name: str) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", suffix=".safetensors.tmp").close()
+        tempfile.NamedTemporaryFile(dir=folder, prefix=f".{name}.", suffix=".tmp").close()
     except OSError as error:
         raise RunError(f"{flag} {folder}: cannot write there ({error.strerror})") from None
 

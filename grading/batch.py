@@ -4,6 +4,7 @@ Grading scores what is new or has changed, computes every grade, and writes the 
 """
 
 import os
+import re
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -65,8 +66,9 @@ def grade_all(submissions: Path, rubric_file: Path, out: Path, *, jobs: int, tim
                     raise UsageError(f"criterion {criterion.id} needs hidden images: --holdout FILE with "
                                      f"{criterion.dataset}_images and {criterion.dataset}_labels")
             evidence = score_all(found, truth, folders, jobs, timeout)
-        evidence |= {student: Evidence(trouble="; ".join(  # with an eve.rar, say
-            [ABSENT, *(line for line in others if line.startswith(f"{student}."))])) for student in assignment.absent}
+        evidence |= {student: Evidence(trouble="; ".join([ABSENT, *(  # with an eve.rar or eve.tar.gz, say
+            line for line in others if re.match(rf"{re.escape(student)}(\.tar)?\.\w+: ", line))]))
+            for student in assignment.absent}
         grades = [grade(student, evidence[student], assignment.rubric, assignment.days_late.get(student, 0),
                         assignment.overrides.get(student, {})) for student in sorted(evidence)]
         edited = write_grades(grades, assignment, folders, out)

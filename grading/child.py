@@ -289,9 +289,11 @@ def sketch(z: torch.Tensor) -> list[float]:
     """
     z = z[evenly_spaced(len(z), COMPARED)].double()
     z = z - z.mean(0)
-    z = z / z.std(0).clamp(min=1e-3 * float(z.std(0).max()) + 1e-30)
+    z = z / z.std(0).clamp(min=1e-30)
     left, values, _ = torch.linalg.svd(z, full_matrices=False)
     left = left[:, values > RANK * values.max()]
+    if 2 * left.shape[1] > len(z):  # of so many directions any two spans are close
+        return []
     projector = (left @ left.T).flatten().numpy()
     padded = np.pad(projector, (0, -projector.size % SKETCH))
     signs = np.random.RandomState(0).randint(0, 2, len(padded)) * 2 - 1

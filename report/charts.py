@@ -1,7 +1,7 @@
 """Figures of numbers as SVG, each with alternative text that gives its findings in numbers."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter, itemgetter
 from statistics import fmean, median
 from typing import Any
@@ -24,7 +24,6 @@ SCORES = {"classifier": ("o", BLUE, "accuracy"), "linear probe": ("s", ORANGE, "
 LINES = {"train": ("training", ORANGE, (0, (4, 1.5))), "val": ("validation", BLUE, "-")}  # label, colour, style
 CURVES = [("-", "o", BLUE), ("--", "s", ORANGE), (":", "^", "#8a5bd6"), ("-.", "D", MUTED),  # style, marker, colour
           ((0, (6, 1, 1, 1, 1, 1)), "v", "#0f8f72"), ((0, (1, 1)), "P", "#b3478f")]
-COLOURS = "grey dots are controls, orange ones rows that used labels"  # of dot_colour()
 BINS = 10  # of confidence, of equal width
 
 
@@ -60,7 +59,7 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     marks = [("small circles single seeds", any(len(row.runs) > 1 for row in rows if row not in edge)),
              ("upright ticks references", any(line.reference is not None for line in lines))]
     marked = ", ".join(["lines are Wilson 95 % intervals", *(words for words, drawn in marks if drawn)])
-    notes = reading(marked, *[COLOURS] * bool(rows), *dashed, *off_scale(edge))
+    notes = reading(marked, *colours(row for row in rows if row not in edge), *dashed, *off_scale(edge))
     return Drawing(save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
                    f"{found} {notes}".lstrip())
 
@@ -259,6 +258,14 @@ def dot_colour(row: Row) -> str:
     return MUTED if row.task == "control" else BLUE if row.labels == "none" else ORANGE
 
 
+def colours(rows: Iterable[Row]) -> list[str]:
+    """What the colours of dot_colour() mean, as far as they occur."""
+    found = set(map(dot_colour, rows))
+    words = [f"{name} dots are {what}" for colour, name, what in (
+        (MUTED, "grey", "controls"), (ORANGE, "orange", "rows that used labels")) if colour in found]
+    return [show.listing(words)] if words else []
+
+
 def dot_names(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """The names that name_dots writes, those of controls in grey."""
     return [(short_name(row), MUTED if row.task == "control" else INK) for row in rows]
@@ -302,7 +309,8 @@ def minutes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     text = (f"{dataset_name(dataset)}: no row is both quicker and more accurate than any of these: "
             f"{show.listing(front)}.")
     return Drawing(save(figure), text,
-                   f"{text} {reading('lines are Wilson 95 % intervals', COLOURS, *notes, *off_scale(edge))}")
+                   text + " " + reading("lines are Wilson 95 % intervals", *colours(row for _, row in drawn), *notes,
+                                        *off_scale(edge)))
 
 
 def class_spans(row: Row) -> dict[str, tuple[float, float, float]]:
@@ -430,7 +438,7 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     notes = ["diamonds are rows that were scored with weaker views, which lowers their alignment"] if older else []
     several = any(len(row.runs) > 1 for *_, row in found)
     circles = ["small circles are single seeds"] * several
-    return Drawing(save(figure), text, f"{text} {reading(*circles, COLOURS, *notes)}")
+    return Drawing(save(figure), text, f"{text} {reading(*circles, *colours(row for *_, row in found), *notes)}")
 
 
 @styled

@@ -19,8 +19,8 @@ UNBALANCED = 0.1  # above an equal share, or twice that share: a class so large 
 FEW = 10  # confused images of a run: of fewer it is chance which pair is the first
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
 SIGNIFICANCE = ("A difference is called significant if McNemar's test with Holm's correction finds it for the lowest "
-                "seed that both rows have, and the mean over seeds agrees in direction. It compares two trained "
-                "encoders: other seeds of the same methods may give another verdict. Without a common seed, the 95 % "
+                "seed that both rows have, and the mean over seeds agrees in direction. The test compares two single "
+                "runs: other seeds of the same methods may give another verdict. Without a common seed, the 95 % "
                 "intervals must not overlap.")
 MAPS = "A map of two dimensions loses much: kNN on the latent itself may rank the latents differently."
 
@@ -28,15 +28,22 @@ MAPS = "A map of two dimensions loses much: kNN on the latent itself may rank th
 def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Rejected]) -> list[str]:
     """The best latents first; then what the references show, what few labels and reconstruction cost, and the gaps.
 
-    The toy set is left out beside others; the discussion has it.
+    The toy set is left out where something was learned on another data set; the discussion has it.
     """
     if not results.rows:
         return ["There is no record of a complete run yet, so there is nothing to compare. The table gives the "
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
-    groups = [one for one in by_dataset(results.headline) if one[0] != TOY] or by_dataset(results.headline)
-    return [*best_latents(groups, pairs), coverage(results, pairs), *few_labels_in_short(curves),
-            *filter(None, [reconstruction(*one) for one in groups]), *left_out(results, rejected)]
+    groups = by_dataset(results.headline)
+    if any(row.task != "control" for dataset, rows in groups if dataset != TOY for row in rows):
+        groups, curves = [one for one in groups if one[0] != TOY], {**curves}
+        curves.pop(TOY, None)
+    trade_offs = [f"On {dataset_name(dataset)}, the autoencoder that reconstructs best, {row_name(pair[0])} "
+                  f"({show.percent(pair[0].accuracy)} %), does not have the best latent, which is that of "
+                  f"{row_name(pair[1])} ({show.percent(pair[1].accuracy)} %)."
+                  for dataset, rows in groups if (pair := sharp_and_useful(rows))]
+    return [*best_latents(groups, pairs), coverage(results, pairs), *few_labels(curves), *trade_offs,
+            *left_out(results, rejected)]
 
 
 def ways(results: Results) -> list[str]:
@@ -112,10 +119,9 @@ def best_controls(rows: Sequence[Row]) -> list[Row]:
 def best_latents(groups: Groups, pairs: Pairs) -> list[str]:
     """Each data set's best latents: learned without labels, with labels, and not learned."""
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
-    seeds = " over at least three seeds" * any(ahead for _, ahead in free.values())
-    said = [which(f"By test accuracy{seeds}, the best latent learned without labels is that of",
-                  [(dataset, best, partly(best) + few_seeds(best)) for dataset, (best, _) in free.items() if best],
-                  chance(groups))]
+    said = [which("By test accuracy, the best latent learned without labels is that of", [
+        (dataset, best, partly(best) + few_seeds(best) + ", of the rows with three seeds" * bool(ahead))
+        for dataset, (best, ahead) in free.items() if best], chance(groups))]
     for what, best_of in (("The best control, a latent that was not learned, is", best_controls),
                           ("With all labels, the best is", best_with_labels)):
         said.append(which(what, [
@@ -178,8 +184,8 @@ def short_name(row: Row) -> str:
     return method_name("control", row.method) if row.task == "control" else row_name(row)
 
 
-def few_labels_in_short(curves: Curves) -> list[str]:
-    """What fine-tuning a learned encoder gives with the fewest labels, for the abstract; few_labels() says more."""
+def few_labels(curves: Curves) -> list[str]:
+    """What fine-tuning a learned encoder gives with the fewest labels."""
     said, found = [], dict[str, list[str]]()
     for dataset, some in curves.items():
         labels, ranked = fewest_labels(dataset, some)
@@ -195,27 +201,6 @@ def few_labels_in_short(curves: Curves) -> list[str]:
             "different)")
     return [f"{share} of the labels, fine-tuning a learned encoder reaches {show.listing(words)}."
             for share, words in found.items()] + said
-
-
-def few_labels(dataset: str, curves: Sequence[stats.Curve]) -> str:
-    """What a data set's lowest label fraction costs, and whether a learned encoder pays there: one sentence."""
-    labels, ranked = fewest_labels(dataset, curves)
-    scratch, fine = scratch_and_fine_tuned(ranked)
-    if not scratch or not fine:
-        return ranking(dataset, curves)
-    (_, few), (share, most), (_, tuned) = scratch.points[0], scratch.points[-1], fine.points[0]
-    pairs = stats.mcnemar_pairs([tuned, few])
-    sure = differ(tuned, few, pairs)
-    test = ("McNemar's test of this pair alone, one seed each" if pairs else
-            f"their 95 % intervals {'do not ' * sure}overlap")
-    recipe = " of another recipe" if " recipe " in fine.name else ""
-    chosen = ", with a recipe chosen on test images," if "‡" in tuned.mark else ""
-    apart = "too" if distance(tuned, few) == LEVEL else \
-        f"{distance(tuned, few)}, which is {'' if sure else 'not '}significant ({test})"
-    more = "all" if share == 1 else f"{100 * share:g} %"
-    return (f"{labels}, training from random weights for {epochs(few)} reaches {show.percent(few.accuracy)} % "
-            f"({show.percent(most.accuracy)} % with {more}, for {epochs(most)}); fine-tuning a learned "
-            f"encoder{recipe} for {epochs(tuned)}{chosen} reaches {show.percent(tuned.accuracy)} %, {apart}.")
 
 
 def scratch_and_fine_tuned(curves: Sequence[stats.Curve]) -> tuple[stats.Curve | None, stats.Curve | None]:
@@ -272,7 +257,8 @@ def discussion(results: Results, pairs: Pairs, curves: Curves) -> list[dict[str,
                              "the accuracy was learned." if alone else ""],
         "What the references show": [against_references(dataset, rows) for dataset, rows in groups],
         "What labels are worth": [*(label_gap(dataset, rows, pairs[dataset]) for dataset, rows in groups),
-                                  *(say(*one) for one in curves.items() for say in (few_labels, by_fraction))],
+                                  *(by_fraction(*one) for one in curves.items())],
+        "Reconstruction and separation": [reconstruction(dataset, rows) for dataset, rows in groups],
         "Whether the classes separate": [*separated, MAPS if any(separated) else ""],
         "What is confused": [confusions(dataset, rows) for dataset, rows in shown],
     }
@@ -291,10 +277,10 @@ def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) 
     like = [name for name in map(row_name, learned) if name not in over + below]
     who = f"the learned latent, {row_name(learned[0])}, is{'' if over else ' not'}" if len(learned) == 1 else (
         f"{len(over) or 'none'} of {len(learned)} learned latents {'are' if len(over) > 1 else 'is'}")
-    named = f": {show.listing(over)}" if 0 < len(over) < len(like) else ""  # the shorter list
+    named = f": {show.listing(over)}" if 0 < len(over) <= len(below) + len(like) else ""  # the shorter list
     rest = [f"{show.listing(below)} {'is' if len(below) == 1 else 'are'} significantly less accurate"] * bool(below)
-    rest += [f"{'the others' if named else show.listing(like)} {'is' if len(like) == 1 else 'are'} not shown to differ "
-             "from it"] * bool(like)
+    who_like = "the others" if named and len(like) > 1 else show.listing(like)
+    rest += [f"{who_like} {'is' if len(like) == 1 else 'are'} not shown to differ from it"] * bool(like)
     return (f"On {dataset_name(dataset)}, {who} significantly more accurate than the best control, {names(controls)} "
             f"({show.percent(controls[0].accuracy)} %){named}." + f" {show.listing(rest)}." * bool(rest))
 
@@ -307,10 +293,10 @@ def is_below(row: Row, controls: Sequence[Row], pairs: list[stats.Pair]) -> bool
 def like_pixels(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
     """Which learned rows are not shown to be better than PCA of pixels, where that is not the best control."""
     pixels = [row for row in rows if (row.task, row.method) == ("control", "pca") and row not in best_controls(rows)]
-    found = [row_name(row) for row in rows for control in pixels
+    found = [row_name(row) for row in rows for control in pixels[-1:]
              if row.task != "control" and not exceeds(row, control, pairs)]
-    return (f"On {dataset_name(dataset)}, even PCA of pixels ({show.percent(pixels[0].accuracy)} %) is not shown to be "
-            f"less accurate than {show.listing(found)}.") if found else ""
+    return (f"On {dataset_name(dataset)}, even PCA of pixels ({show.percent(pixels[-1].accuracy)} %) is not shown to "
+            f"be less accurate than {show.listing(found)}.") if found else ""
 
 
 def rivals(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
@@ -318,13 +304,14 @@ def rivals(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
     best, ahead = best_without_labels(rows)
     equal = [row for row in rows if row.labels == "none" and row.task != "control" and row not in best
              and row.accuracy <= best[0].accuracy and not exceeds(best[0], row, pairs)]
-    said = [f"is not shown to be more accurate than {names(equal)}"] if equal else []
+    one = len(best) == 1
+    said = [f"is not shown to be more accurate than {names(equal)}"] if one and equal else []
     if ahead:
-        said.append(f"scores lower than {names(ahead)} ({show.percent(ahead[0].accuracy)} %), which "
-                    f"{'has' if len(ahead) == 1 else 'have'} fewer than three seeds")
-    least = " over at least three seeds" * bool(ahead)
-    return (f"On {dataset_name(dataset)}, {names(best)}, the best latent learned without labels{least}, "
-            f"{show.listing(said)}." if len(best) == 1 and said else "")
+        said.append(f"{'scores' if one else 'score'} lower than {names(ahead)} ({show.percent(ahead[0].accuracy)} %), "
+                    f"which {'has' if len(ahead) == 1 else 'have'} fewer than three seeds")
+    of = " of the rows with three seeds" * bool(ahead)
+    return (f"On {dataset_name(dataset)}, {names(best)}, the best latent{'' if one else 's'} learned without labels"
+            f"{of}, {show.listing(said)}.") if said else ""
 
 
 def against_references(dataset: str, rows: Sequence[Row]) -> str:
@@ -367,9 +354,19 @@ def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
                        lambda point: verdict(point[1], others[point[0]]))
     found = [f"{words} with {show.listing([f'{100 * share:g} %' for share, _ in points])}"
              for words, points in verdicts.items()]
-    return (f"Compared with training from random weights, fine-tuning a learned encoder on {dataset_name(dataset)} is "
-            f"{show.listing(found)} of the labels (McNemar's test of each pair alone, one seed each)."
+    paired = all(stats.mcnemar_pairs([row, others[share]]) for share, row in fine.points if share in others)
+    test = "McNemar's test of each pair alone, one seed each" if paired else "McNemar's test, or 95 % intervals"
+    recipe = " of another recipe" if " recipe " in fine.name else ""
+    chosen = ", with a recipe chosen on test images," if "‡" in fine.points[0][1].mark else ""
+    return (f"Compared with training from random weights{length(scratch)}, fine-tuning a learned encoder{recipe}"
+            f"{length(fine)}{chosen} on {dataset_name(dataset)} is {show.listing(found)} of the labels ({test})."
             f"{unlike_encoders(fine.points[0][1], scratch.points[0][1])}") if found else ""
+
+
+def length(curve: stats.Curve) -> str:
+    """' for 4 epochs', where that is how long each point of a curve was trained with labels."""
+    lengths = {epochs(row) for _, row in curve.points}
+    return f" for {lengths.pop()}" if len(lengths) == 1 else ""
 
 
 def verdict(row: Row, other: Row) -> str:
@@ -440,7 +437,7 @@ def confusions(dataset: str, rows: Sequence[Row]) -> str:
              for pair, confusing in grouped(rows, most_confused).items()}
     unsure = found.pop("", "")
     words = show.listing([f"{pair} ({who})" for pair, who in found.items()])
-    others = f"; in {unsure}, no pair stands out in {FEW} images per run" * bool(unsure)
+    others = f"; for {unsure}, no pair is first with at least {FEW} images per run" * bool(unsure)
     return f"On {dataset_name(dataset)}, the classes confused most often are {words}{others}." if words else ""
 
 

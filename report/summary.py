@@ -183,6 +183,7 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
 
 def summarise(loaded: list[Loaded]) -> Results:
     """Sort the accepted records into rows, repeats, quick and failed runs, and find what is missing."""
+    loaded = with_folders_told_apart(loaded)
     counted, repeats = drop_repeats(with_status(loaded, "complete"))
     groups = grouped(counted, setting)
     alike = Counter((key[:3], changes(runs[0].record)) for key, runs in groups.items())
@@ -197,6 +198,28 @@ def summarise(loaded: list[Loaded]) -> Results:
     missing = [Missing(dataset, task, reference) for (task, dataset), reference in REFERENCE.items()
                if (task, dataset) not in present]
     return Results(rows, missing, repeats, with_status(loaded, "quick"), with_status(loaded, "failed"))
+
+
+def with_folders_told_apart(loaded: list[Loaded]) -> list[Loaded]:
+    """The runs, where the later of two folders that have one name and other images is called 'folder-pets (2)'.
+
+    Else one folder's classes, controls and maps would be shown as the other's.  The first keeps its name and links.
+    """
+    versions: dict[str, list[object]] = {}
+    for run in sorted(with_status(loaded, "complete"), key=lambda run: run.record.run.started):
+        known = versions.setdefault(run.record.run.dataset, [])
+        known += [run.record.data.sha256] * (run.record.data.sha256 not in known)
+    found = []
+    for run in loaded:
+        about, digests = run.record.run, versions.get(run.record.run.dataset, [])
+        if about.dataset.startswith("folder-") and run.record.data.sha256 in digests[1:]:
+            name = f"{about.dataset} ({digests.index(run.record.data.sha256) + 1})"
+            init = about.init and about.init.model_copy(update={"dataset": name} if about.init.dataset == about.dataset
+                                                        else {})
+            about = about.model_copy(update={"dataset": name, "init": init})
+            run = replace(run, record=run.record.model_copy(update={"run": about}))
+        found.append(run)
+    return found
 
 
 def with_status(loaded: list[Loaded], status: str) -> list[Loaded]:
@@ -357,10 +380,9 @@ def warnings_of(results: Results) -> list[str]:
                      "the commit alone does not reproduce their code.")
     for dataset, rows in sorted(by_dataset(results.rows)):
         records = [run.record for row in rows for run in row.runs]
-        digests = {tuple(sorted(record.data.sha256.items())) for record in records}
-        if len(digests) > 1:
-            found.append(f"The runs on {dataset_name(dataset)} did not all read the same images and labels: their "
-                         f"SHA-256 digests differ ({len(digests)} versions). Their accuracies are not comparable.")
+        if name := re.fullmatch(r"(folder-.+) \(\d+\)", dataset):
+            found.append(f"{dataset} is another folder of the name {name[1]}, or the same one after a change. Its "
+                         "images or labels differ, so its rows are not compared with those of the first.")
         versions = sorted({record.derived.protocol for record in records})
         if len(versions) > 1:
             older = [row.method_and_recipe if row.task == "control" else f"{row.task} {row.method_and_recipe}"

@@ -75,12 +75,17 @@ def headline_table(results: Results) -> dict[str, Any]:
 
 
 def processors(rows: Sequence[Row]) -> str:
-    """'Minutes: AMD EPYC, 2 threads.', the most frequent first, others with their rows; "" without minutes."""
-    groups = summary.grouped((row for row in rows if row.timed), lambda row: row.timed[0].record.environment.cpu)
-    words = [f"{show.plain(cpu)} ({show.listing([f'{row_name(row)} on {dataset_name(row.dataset)}' for row in some])})"
-             for cpu, some in sorted(groups.items(), key=lambda one: len(one[1]))]
-    return f"Minutes: {', '.join([show.plain(max(groups, key=lambda cpu: len(groups[cpu]))), *words[:-1]])}." \
-        if groups else ""
+    """'Minutes were measured on AMD EPYC.', with the rows that others computed; "" without minutes."""
+    def machine(row: Row) -> str:
+        environment = row.timed[0].record.environment
+        return show.plain(environment.cpu if environment.device == "cpu" else environment.device)
+
+    groups = summary.grouped((row for row in rows if row.timed), machine)
+    ranked = sorted(groups.items(), key=lambda one: -len(one[1]))
+    others = [f"{show.listing([f'{row_name(row)} on {dataset_name(row.dataset)}' for row in some])} (on {name})"
+              for name, some in ranked[1:]]
+    return (f"Minutes were measured on {ranked[0][0]}{', except for ' if others else ''}{show.listing(others)}."
+            if ranked else "")
 
 
 def headline_row(line: Row | Missing) -> list[str]:

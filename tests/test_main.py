@@ -357,7 +357,7 @@ def test_an_unfinished_run_in_the_way_of_one_of_many_does_not_stop_the_others(ca
 
 
 def test_an_encoder_that_may_have_seen_the_test_images_is_refused() -> None:
-    """A folder's test split is drawn anew when an image is added."""
+    """A folder's test split is drawn again when an image is added."""
     before = {"train_images": "a", "test_images": "b", "test_labels": "c"}
     init = SimpleNamespace(name="x.json", record=SimpleNamespace(run=SimpleNamespace(dataset="folder-pets"),
                                                                  data=SimpleNamespace(sha256=before)))

@@ -318,7 +318,7 @@ class Loop:
             if right is not None:
                 rights.append(right)
         total, values = 0.0, torch.stack(losses).tolist()  # read once, after the loop: reading waits for the GPU
-        for value, size in zip(values, sizes, strict=True):  # not sum(), which rounds otherwise since Python 3.12
+        for value, size in zip(values, sizes, strict=True):  # not sum(), which rounds differently since Python 3.12
             total += value * size
         return total / sum(sizes), int(torch.cat(rights).sum()) / sum(sizes) if rights else None
 

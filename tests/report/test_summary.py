@@ -63,15 +63,14 @@ def test_runs_from_different_encoders_are_no_repeats(tmp_path: Path) -> None:
     assert [len(row.runs) for row in results.rows] == [3] and not results.repeats
 
 
-def test_warnings_name_dirty_trees_and_differing_data(tmp_path: Path) -> None:
+def test_warnings_name_dirty_trees_and_other_images_are_another_row(tmp_path: Path) -> None:
     edit(make_record(tmp_path, seed=0, n=50), "environment", "dirty", value=True)
     make_record(tmp_path, seed=1, n=50, device="cuda")
     edit(make_record(tmp_path, seed=2, n=50), "data", "sha256", "test_images", value="f" * 64)
     results = summarise(load_results(tmp_path)[0])
-    assert [len(row.runs) for row in results.rows] == [2, 1]  # other images are no further seed
+    assert [len(row.runs) for row in results.rows] == [2, 1]
     text = " ".join(summary.warnings_of(results))
     assert "1 run came from a working tree with uncommitted changes" in text
-    assert "SHA-256 digests differ (2 versions)" in text
     assert [row.mark for row in results.rows] == ["†", ""]
 
 
@@ -117,3 +116,26 @@ def test_rows_of_an_earlier_default_recipe_are_named(tmp_path: Path, changed: di
     assert summary.changed_fields(results.rows[0].runs[0].record) == earlier
     words = [text for text in summary.warnings_of(results) if "today's default" in text]
     assert len(words) == len(earlier) and all("1.2.3 simclr was trained with another recipe" in text for text in words)
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for task, method, accuracy in (("control", "pca", 0.9), ("1.2.3", "simclr", 0.5)):
+        make_record(tmp_path, task, "folder-pets", method, accuracy=accuracy, n=100)
+    init = {"record": "x.json", "task": "1.2.3", "dataset": "folder-pets", "labels": 0.0, "method": "simclr", "seed": 0,
+            "recipe_hash": "0" * 8, "sha256": "4" * 64}
+    for task, method, accuracy, own in (("control", "pca", 0.3, {}), ("1.2.3", "simclr", 0.6, {}),
+                                        ("1.2.3", "dcl", 0.6, {"init": init})):
+        path = make_record(tmp_path, task, "folder-pets", method, 1, accuracy=accuracy, n=100, **own)
+        edit(path, "data", "sha256", "test_images", value="f" * 64)
+        edit(path, "run", "started", value="2030-01-01T00:00:00Z")
+    results = summarise(load_results(tmp_path)[0])
+    rows = {(row.dataset, row.method, row.over_control and round(row.over_control, 2), row.anchor)
+            for row in results.rows}
+    assert rows == {
+        ("folder-pets", "pca", None, "folder-pets-control-pca"),
+        ("folder-pets", "simclr", -0.4, "folder-pets-1.2.3-simclr"),
+        ("folder-pets (2)", "dcl", 0.3, "folder-pets-2-1.2.3-dcl-from-1.2.3-simclr"),  # and not "on folder-pets"
+        ("folder-pets (2)", "pca", None, "folder-pets-2-control-pca"),
+        ("folder-pets (2)", "simclr", 0.3, "folder-pets-2-1.2.3-simclr")}
+    assert sum("folder-pets (2) is another folder of the name folder-pets" in one
+               for one in summary.warnings_of(results)) == 1

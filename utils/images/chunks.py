@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, as_completed
 from errno import errorcode
+from multiprocessing import resource_tracker
 from pathlib import Path
 from types import ModuleType
 
@@ -216,6 +217,7 @@ def _without_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    resource_tracker.ensure_running()  # its start, which the pool's would need, ends by unblocking Ctrl-C
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

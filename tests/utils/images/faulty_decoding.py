@@ -43,9 +43,9 @@ def impatient(log: Path) -> None:
 
 
 def slow_to_start(log: Path) -> None:
-    """Writes the process to the log, then takes a second before the rest of its set-up."""
+    """Writes the process to the log, and whether Ctrl-C is blocked; takes a second before the rest of its set-up."""
     with log.open("a") as out:
-        out.write(f"{os.getpid()}\n")
+        out.write(f"{os.getpid()} {signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])}\n")
     time.sleep(1)
     chunks.set_up_worker()
 

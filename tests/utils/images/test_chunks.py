@@ -130,6 +130,7 @@ def test_an_interrupt_while_processes_start_is_the_parents_alone(pets: Path, tmp
     os.killpg(builder.pid, signal.SIGINT)
     assert builder.wait(timeout=20) == -signal.SIGINT
     assert log.with_suffix(".err").read_text().count("Traceback") == 1
+    assert {line.split()[1] for line in log.read_text().splitlines()} == {"True"}
     wait_for(lambda: not running(logged(log)[0]))
 
 
