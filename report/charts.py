@@ -416,7 +416,7 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
         return None
     figure, axes = drawing.narrow(f"{dataset_name(dataset)}: uniformity (low is even)", 190)
     for x, y, row in sorted(found, key=lambda one: one[2].task != "control"):  # a control never hides a learned row
-        axes.plot([x], [y], "D" if row.older_views else "o", color=dot_colour(row), markersize=5)
+        axes.plot([x], [y], "o", color=dot_colour(row), markersize=5)
         if len(row.runs) > 1:
             seeds = [[run.record.metrics[score].value for run in row.runs] for score in scores]
             axes.plot(*seeds, "o", color=dot_colour(row), markersize=2.6, markerfacecolor="none", markeredgewidth=0.7)
@@ -426,19 +426,13 @@ def geometry(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     axes.grid()
     drawing.name_dots(axes, [(x, y) for x, y, _ in found], dot_names([row for *_, row in found]))
     even = min(found, key=itemgetter(1))
-    close = min((one for one in found if not one[2].older_views), key=itemgetter(0), default=None)
+    close = min(found, key=itemgetter(0))
     text = (f"{dataset_name(dataset)}: {row_name(even[2])} spreads images most evenly (uniformity "
-            f"{show.significant(even[1])})")
-    older = any(row.older_views for *_, row in found)
-    if close:
-        among = " among the dots" if older else ""
-        text += (f", and {row_name(close[2])} brings two views of an image closest{among} (alignment "
-                 f"{show.significant(close[0])})")
-    text += "."
-    notes = ["diamonds are rows that were scored with weaker views, which lowers their alignment"] if older else []
+            f"{show.significant(even[1])}), and {row_name(close[2])} brings two views of an image closest (alignment "
+            f"{show.significant(close[0])}).")
     several = any(len(row.runs) > 1 for *_, row in found)
     circles = ["small circles are single seeds"] * several
-    return Drawing(save(figure), text, f"{text} {reading(*circles, *colours(row for *_, row in found), *notes)}")
+    return Drawing(save(figure), text, f"{text} {reading(*circles, *colours(row for *_, row in found))}")
 
 
 @styled

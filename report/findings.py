@@ -280,9 +280,10 @@ def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) 
     named = f": {show.listing(over)}" if 0 < len(over) <= len(below) + len(like) else ""  # the shorter list
     rest = [f"{show.listing(below)} {'is' if len(below) == 1 else 'are'} significantly less accurate"] * bool(below)
     who_like = "the others" if named and len(like) > 1 else show.listing(like)
-    rest += [f"{who_like} {'is' if len(like) == 1 else 'are'} not shown to differ from it"] * bool(like)
+    rest += [f"{who_like} {'is' if len(like) == 1 else 'are'} not shown to differ from that control"] * bool(like)
+    words = show.listing(rest)
     return (f"On {dataset_name(dataset)}, {who} significantly more accurate than the best control, {names(controls)} "
-            f"({show.percent(controls[0].accuracy)} %){named}." + f" {show.listing(rest)}." * bool(rest))
+            f"({show.percent(controls[0].accuracy)} %){named}." + (f" {words[0].upper()}{words[1:]}." if words else ""))
 
 
 def is_below(row: Row, controls: Sequence[Row], pairs: list[stats.Pair]) -> bool:

@@ -21,8 +21,6 @@ from utils.records.schema import Init, Record, recipe_hash
 
 # (task, data set) -> test accuracy to compare with, which is no result of this repository
 REFERENCE = {(task, name): accuracy for name, spec in DATASETS.items() for task, accuracy in spec.references.items()}
-# until then, alignment on CIFAR-10 was measured with views whose colours changed by up to 0.4, since then 0.6
-WEAKER_VIEWS_UNTIL = "2026-11-28T07:17:30Z"
 OTHER_LOAD = 0.2  # threads: with more of other work next to a run, its minutes are not shown
 
 
@@ -74,11 +72,6 @@ class Row:
         chosen = method and method.chosen_on_test or self.runs[0].record.recipe.fields.get("finetune")
         on_test = chosen and self.dataset == "mnist"  # whose test images they were
         return (show.UNLIKE if len(machines_of(self.runs)) > 1 else "") + (show.ON_TEST if on_test else "")
-
-    @property
-    def older_views(self) -> bool:
-        """Whether a run's alignment was measured with weaker views than today's, so that it is lower."""
-        return self.dataset == "cifar10" and any(run.record.run.started < WEAKER_VIEWS_UNTIL for run in self.runs)
 
     @property
     def timed(self) -> list[Loaded]:
@@ -390,12 +383,6 @@ def warnings_of(results: Results) -> list[str]:
             found.append(f"The rows on {dataset_name(dataset)} were scored by {len(versions)} versions of the "
                          f"classifier's protocol ({show.listing(list(map(str, versions)))}); no row mixes two. Older "
                          f"than version {versions[-1]}: {show.listing(older)}.")
-    rows = [row for row in results.rows if row.dataset == "cifar10"]
-    weak = [row_name(row) for row in rows if row.older_views]
-    if any(run.record.run.started >= WEAKER_VIEWS_UNTIL for row in rows for run in row.runs) and weak:
-        found.append(f"At least one seed of {show.listing(weak)} on CIFAR-10 was scored with weaker colour changes in "
-                     "the views (strength 0.4; 0.6 in later runs), which lowers alignment: do not compare the "
-                     "alignment of these rows with that of others.")
     copies = grouped(results.counted, lambda run: run.record.artifacts["arrays"].sha256)
     found += [f"{show.listing([run.name for run in runs])} share one array file: they are one run, counted {len(runs)} "
               "times." for _, runs in sorted(copies.items()) if len(runs) > 1]

@@ -70,8 +70,7 @@ def own_runs(summary: Results) -> list[dict[str, Any]]:
     runs = []
     for row in summary.headline:
         after = mean_of(row.runs, "test/projection_linear_top1")
-        runs.append({"dataset": dataset_name(row.dataset), "older_views": row.older_views,
-                     "alignment": mean_of(row.runs, "test/alignment"),
+        runs.append({"dataset": dataset_name(row.dataset), "alignment": mean_of(row.runs, "test/alignment"),
                      "uniformity": mean_of(row.runs, "test/uniformity"),
                      "head_loss": None if after is None else row.linear - after})
     return runs

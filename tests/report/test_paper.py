@@ -185,10 +185,10 @@ def test_references_that_a_control_exceeds_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("above, said", [
     (0, ("none of 3 learned latents is", " 1.2.1 plain and 1.2.2 joint are significantly less accurate and 1.2.3 dcl "
-         "is not shown to differ from it.")),
+         "is not shown to differ from that control.")),
     (1, ("1 of 3 learned latents is", " 1.2.2 joint is significantly less accurate and 1.2.3 dcl is not shown to "
-         "differ from it.", ": 1.2.1 plain")),
-    (2, ("2 of 3 learned latents are", " 1.2.3 dcl is not shown to differ from it.")),
+         "differ from that control.", ": 1.2.1 plain")),
+    (2, ("2 of 3 learned latents are", " 1.2.3 dcl is not shown to differ from that control.")),
     (3, ("3 of 3 learned latents are", ""))])
 def test_the_rows_that_are_not_above_a_control_are_named(above: int, said: tuple[str, ...], tmp_path: Path) -> None:
     make_record(tmp_path, "control", "mnist", "pca", accuracy=0.6, n=1000, epochs=0)

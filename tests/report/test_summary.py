@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from report import charts, summary
+from report import summary
 from report.load import load_results
 from report.summary import summarise
 from report.tables import minutes
@@ -72,23 +72,6 @@ def test_warnings_name_dirty_trees_and_other_images_are_another_row(tmp_path: Pa
     text = " ".join(summary.warnings_of(results))
     assert "1 run came from a working tree with uncommitted changes" in text
     assert [row.mark for row in results.rows] == ["†", ""]
-
-
-def test_alignments_measured_with_weaker_views_are_named(tmp_path: Path) -> None:
-    make_record(tmp_path, "1.2.2", "cifar10", "joint", 0, n=50, started="2026-11-28T07:00:00Z")
-    assert "weaker colour changes" not in " ".join(summary.warnings_of(summarise(load_results(tmp_path)[0])))
-    make_record(tmp_path, "1.2.2", "cifar10", "joint", 1, n=50, started="2026-11-28T08:00:00Z")
-    make_record(tmp_path, "1.2.3", "cifar10", "dcl", n=50, started="2026-11-28T08:00:00Z")
-    make_record(tmp_path, "1.2.3", "mnist", "simclr", n=50, started="2026-11-01T08:00:00Z")
-    text = " ".join(summary.warnings_of(summarise(load_results(tmp_path)[0])))
-    assert ("At least one seed of 1.2.2 joint on CIFAR-10 was scored with weaker colour changes in the views (strength "
-            "0.4; 0.6 in later runs), which lowers alignment") in text
-    rows = [row for row in summarise(load_results(tmp_path)[0]).rows if row.dataset == "cifar10"]
-    assert "Diamonds are rows that were scored with weaker views" in charts.geometry("cifar10", rows).caption
-    assert "1.2.3 dcl brings two views of an image closest among the dots" in charts.geometry("cifar10", rows).alt
-    make_record(tmp_path, "1.2.2", "cifar10", "joint", 0, n=50, started="2026-11-28T08:00:00Z")
-    rows = [row for row in summarise(load_results(tmp_path)[0]).rows if row.dataset == "cifar10"]
-    assert "diamonds" not in charts.geometry("cifar10", rows).caption
 
 
 @pytest.mark.parametrize(("runs", "shown"), [  # per seed: other load, threads, processor

@@ -212,13 +212,6 @@ def test_extreme_but_valid_numbers_are_drawn(results_dir: Path) -> None:
     assert [len(section["figures"]) for section in sections] == [1] * 8
 
 
-def test_the_answer_on_alignment_excepts_rows_of_weaker_views() -> None:
-    run = {"dataset": "CIFAR-10", "alignment": 0.5, "uniformity": -3.0, "head_loss": None, "older_views": False}
-    for older in (False, True):
-        text = str(answer("alignment_uniformity", None, [run, run | {"older_views": older}])["paragraphs"])
-        assert "whatever a run was trained on" in text and ("their views were weaker" in text) == older
-
-
 def test_scores_of_the_project_s_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Alignment and uniformity are drawn, and the head's loss counted, as means over the seeds of complete runs."""
     monkeypatch.setattr("report.load.check_known", lambda *_: None)  # the factory's images are not MNIST's
