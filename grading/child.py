@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from evaluation import rescore
 from evaluation.figure_arrays import to_uint8
@@ -201,6 +202,7 @@ def examine(path: Path, files: dict[str, tuple[str, str]], handed_in: dict[str, 
     report |= {"claimed": record.headline.correct, "n": record.headline.n,
                "labelled": labels_used and run.task != "1.2.2"}
     saved = load_saved(path)
+    check_norms_moved(saved)
     classifier = rescore.build_classifier(record)
     fill(saved.checkpoint, "classifier", classifier)
     latents = {name: rescore.latents_of(saved.encoder, stack) for name, stack in images.items()
@@ -243,6 +245,15 @@ def check_trained(record: Record) -> None:
     encoder = record.recipe.fields["encoder"]
     if run.task != "control" and encoder in FIXED_ENCODERS:
         raise RecordError(f"nothing in an encoder {encoder} is trained, so this is no run of task {run.task}")
+
+
+def check_norms_moved(saved: Saved) -> None:
+    """RecordError for an encoder, outside control, whose norms all have the weights that each of them begins with."""
+    norms = [module for module in saved.encoder.modules()
+             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm) and module.weight is not None]
+    if saved.record.run.task != "control" and norms and all(
+            bool((norm.weight == 1).all()) and not norm.bias.any() for norm in norms):
+        raise RecordError("its encoder was not trained: all its norms have the weights that they begin with")
 
 
 def clustered(z: torch.Tensor, predicted: torch.Tensor) -> int:

@@ -158,6 +158,20 @@ def test_an_encoder_without_training_is_no_run_of_a_task_that_trains(honest, ima
     assert "predictions" not in report and f"nothing in an encoder {encoder} is trained" in report["reason"]
 
 
+def test_an_encoder_that_was_left_at_its_first_weights_is_no_run_of_a_task(honest, images, tmp_path) -> None:
+    """A random control under the name of a task, with a classifier that fits it."""
+    shutil.copytree(honest, tmp_path / "s")
+    record = tmp_path / "s" / f"{HONEST['1.2.3']}.json"
+    weights = load_file(record.with_suffix(".safetensors"))
+    norms = {name.removesuffix(".running_var") for name in weights if name.startswith("encoder.")}
+    weights |= {f"{norm}.{part}": torch.full_like(weights[f"{norm}.{part}"], value)
+                for norm in norms for part, value in (("weight", 1), ("bias", 0)) if f"{norm}.running_mean" in weights}
+    save_file(weights, record.with_suffix(".safetensors"))
+    edit_record(record, lambda record: None)
+    report = examined(tmp_path / "s", record.name, images, tmp_path / "out")
+    assert "predictions" not in report and "its encoder was not trained" in report["reason"]
+
+
 def test_a_run_that_starts_from_weights_of_the_repository_earns_nothing(honest, images, tmp_path, monkeypatch) -> None:
     name = f"{HONEST['1.2.3']}.json"
     shutil.copytree(honest, tmp_path / "s")
