@@ -1,10 +1,11 @@
 // Without this script all of the page can be read; it makes what overflows reachable by keyboard, marks the section
 // under view in the contents, opens what a link points into, and copies commands.
 {
-  // A region that scrolls sideways is a stop of the Tab key, named after its caption, only while it overflows.
+  // A region that scrolls sideways is a stop of the Tab key, named after its run and caption, only while it overflows.
   const overflow = new ResizeObserver((entries) => entries.forEach(({target: box}) => {
     const caption = box.querySelector("caption") ?? box.closest("figure")?.querySelector("figcaption");
-    const given = {tabindex: "0", role: "region", "aria-label": caption?.textContent.trim() ?? "Equation"};
+    const names = [box.closest("article, .method")?.querySelector("h3"), caption].map((one) => one?.textContent.trim());
+    const given = {tabindex: "0", role: "region", "aria-label": names.filter(Boolean).join(": ") || "Equation"};
     for (const [name, value] of Object.entries(given)) {
       if (box.scrollWidth > box.clientWidth + 1) box.setAttribute(name, value);
       else box.removeAttribute(name);
