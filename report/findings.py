@@ -12,7 +12,6 @@ from training.tasks import TASKS
 Groups = Sequence[tuple[str, list[Row]]]  # data set, rows
 Pairs = dict[str, list[stats.Pair]]  # by data set
 Curves = dict[str, list[stats.Curve]]
-TOY = "digits"
 LEVEL = "level with"
 SHOWN = 5e-5  # a smaller difference is 0.00 points
 UNBALANCED = 0.1  # above an equal share, or twice that share: a class so large makes guessing no baseline
@@ -35,9 +34,9 @@ def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Reje
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
     groups = by_dataset(results.headline)
-    if any(row.task != "control" for dataset, rows in groups if dataset != TOY for row in rows):
-        groups, curves = [one for one in groups if one[0] != TOY], {**curves}
-        curves.pop(TOY, None)
+    if any(row.task != "control" for dataset, rows in groups if dataset != summary.TOY for row in rows):
+        groups, curves = [one for one in groups if one[0] != summary.TOY], {**curves}
+        curves.pop(summary.TOY, None)
     trade_offs = [f"On {dataset_name(dataset)}, the autoencoder that reconstructs best, {row_name(pair[0])} "
                   f"({show.percent(pair[0].accuracy)} %), does not have the best latent, which is that of "
                   f"{row_name(pair[1])} ({show.percent(pair[1].accuracy)} %)."
@@ -86,8 +85,8 @@ def coverage(results: Results, pairs: Pairs) -> str:
              for dataset, found in by_dataset(results.headline) for row in found
              if any(row is one for one in rows) and is_below(row, best_controls(found), pairs[dataset])]
     return (text + (f" The best control exceeds {these}{', too' * bool(over)}." if cheap else "")
-            + (f" It is significantly more accurate than {show.listing(worse)}." if worse and cheap else
-               f" The best control is significantly more accurate than {show.listing(worse)}." if worse else "")
+            + (f" {'It' if cheap else 'The best control'} is significantly more accurate than {show.listing(worse)}."
+               if worse else "")
             + (f" Missing: {missing}." if missing else ""))
 
 
@@ -186,20 +185,19 @@ def short_name(row: Row) -> str:
 
 def few_labels(curves: Curves) -> list[str]:
     """What fine-tuning a learned encoder gives with the fewest labels."""
-    said, found = [], dict[str, list[str]]()
+    said, found = [], dict[float, list[str]]()
     for dataset, some in curves.items():
-        labels, ranked = fewest_labels(dataset, some)
-        scratch, fine = scratch_and_fine_tuned(ranked)
+        scratch, fine = scratch_and_fine_tuned(fewest_labels(dataset, some)[1])
         if not scratch or not fine:
             said.append(ranking(dataset, some))
             continue
-        few, tuned = scratch.points[0][1], fine.points[0][1]
+        (share, few), (_, tuned) = scratch.points[0], fine.points[0]
         chosen = " with a recipe chosen on its test images" if "‡" in tuned.mark else ""
-        found.setdefault(labels.partition(" of ")[0], []).append(
+        found.setdefault(share, []).append(
             f"{show.percent(tuned.accuracy)} % on {dataset_name(dataset)}{chosen} ({show.percent(few.accuracy)} % from "
             f"random weights, {'' if differ(tuned, few, stats.mcnemar_pairs([tuned, few])) else 'not '}significantly "
             "different)")
-    return [f"{share} of the labels, fine-tuning a learned encoder reaches {show.listing(words)}."
+    return [f"With {100 * share:g} % of the labels, fine-tuning a learned encoder reaches {show.listing(words)}."
             for share, words in found.items()] + said
 
 

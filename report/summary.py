@@ -21,6 +21,7 @@ from utils.records.schema import Init, Record, recipe_hash
 
 # (task, data set) -> test accuracy to compare with, which is no result of this repository
 REFERENCE = {(task, name): accuracy for name, spec in DATASETS.items() for task, accuracy in spec.references.items()}
+TOY = "digits"  # the data set that comes last, and is left out of the abstract where there are others
 OTHER_LOAD = 0.2  # threads: with more of other work next to a run, its minutes are not shown
 
 
@@ -206,10 +207,11 @@ def with_folders_told_apart(loaded: list[Loaded]) -> list[Loaded]:
     for run in loaded:
         about, digests = run.record.run, versions.get(run.record.run.dataset, [])
         if about.dataset.startswith("folder-") and run.record.data.sha256 in digests[1:]:
-            name = f"{about.dataset} ({digests.index(run.record.data.sha256) + 1})"
-            init = about.init and about.init.model_copy(update={"dataset": name} if about.init.dataset == about.dataset
-                                                        else {})
-            about = about.model_copy(update={"dataset": name, "init": init})
+            named = {"dataset": f"{about.dataset} ({digests.index(run.record.data.sha256) + 1})"}
+            init = about.init
+            if init and init.dataset == about.dataset:
+                init = init.model_copy(update=named)
+            about = about.model_copy(update={**named, "init": init})
             run = replace(run, record=run.record.model_copy(update={"run": about}))
         found.append(run)
     return found
@@ -228,7 +230,7 @@ def rank(name: str, order: Iterable[str]) -> tuple[int, str]:
 
 def place(dataset: str, task: str) -> tuple:
     """Sorting key: by data set, the embedded toy set last, then by task."""
-    return dataset == "digits", rank(dataset, DATASETS), rank(task, TASKS)
+    return dataset == TOY, rank(dataset, DATASETS), rank(task, TASKS)
 
 
 def setting(run: Loaded) -> tuple[str, ...]:

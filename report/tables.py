@@ -66,7 +66,8 @@ def headline_table(results: Results) -> dict[str, Any]:
     """Rows in groups by data set.  A missing result has its command in place of the numbers."""
     lines: list[tuple[str, list[str]]] = []  # anchor, cells
     for dataset, rows in results.headline_and_missing:
-        lines.append(("", [dataset_name(dataset) + (" (embedded toy set, 8x8 pixels)" if dataset == "digits" else "")]))
+        toy = " (embedded toy set, 8x8 pixels)" if dataset == summary.TOY else ""
+        lines.append(("", [f"{dataset_name(dataset)}{toy}"]))
         lines += [(row.anchor, headline_row(row)) for row in rows]
     found = table("Test accuracy of the classifier on the 128-d latent, mean over seeds: every method with its default "
                   "recipe, and the controls.", HEADLINE_HEAD, [cells for _, cells in lines],

@@ -24,12 +24,12 @@ def _before_each_image(act: Callable[[Path], None]) -> None:
     chunks.set_up_worker()
 
 
-def slow_and_logged(log: Path) -> None:
-    """One line per image: the process and the file."""
+def slow_and_logged(log: Path, seconds: float = 0.05) -> None:
+    """One line per image: the process and the file; then it waits."""
     def act(path: Path) -> None:
         with log.open("a") as out:
             out.write(f"{os.getpid()} {path}\n")
-        time.sleep(0.05)
+        time.sleep(seconds)
     _before_each_image(act)
 
 
@@ -52,11 +52,7 @@ def slow_to_start(log: Path) -> None:
 
 def hanging(log: Path) -> None:
     """Writes the process to the log, then decodes nothing for a minute."""
-    def act(path: Path) -> None:
-        with log.open("a") as out:
-            out.write(f"{os.getpid()} {path}\n")
-        time.sleep(60)
-    _before_each_image(act)
+    slow_and_logged(log, 60)
 
 
 def deadly(once: Path) -> None:
