@@ -1,6 +1,6 @@
 """What was found, in sentences that are true of any records: the abstract of page and PDF, and the PDF's discussion."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -55,38 +55,38 @@ def ways(results: Results) -> list[str]:
 def aim(results: Results) -> str:
     """What is compared, and by which score."""
     sizes = {row.latent_dim for row in results.rows}
-    latents = f"latents of {sizes.pop()} numbers" if len(sizes) == 1 and 0 not in sizes else "latents"
+    latents = f"Latents of {sizes.pop()} numbers" if len(sizes) == 1 and 0 not in sizes else "Latents"
     learned = f"learned {show.listing(ways(results))}" if ways(results) else "none of which was learned"
-    return (f"This report compares {latents}, {learned}. Each is scored by the test accuracy of a classifier that sees "
-            "only the latent.")
+    return f"{latents}, {learned}, are compared by the test accuracy of a classifier that sees only the latent."
 
 
 def coverage(results: Results, pairs: Pairs) -> str:
-    """How many results that the coursework asks for the records give, and how they compare with their references and
-    the best control."""
-    rows, asked = asked_rows(results), len(summary.REFERENCE)
-    over = sorted(row.difference for row in rows if row.difference is not None and row.difference >= SHOWN)
-    share = "all" if len(rows) == asked else f"{len(rows) or 'none'} of the"
-    give = "gives" if len(results.counted) == 1 else "give"
-    tasks = show.listing(sorted({task for task, _ in summary.REFERENCE}))
-    on_datasets = show.listing([dataset_name(name) for name in dict.fromkeys(name for _, name in summary.REFERENCE)])
-    text = (f"The {show.plural(len(results.counted), 'complete run')} {give} {share} {asked} results that the "
-            f"coursework asks for (tasks {tasks} on {on_datasets})")
+    """How the results that the coursework asks for compare with their references and the best control; what is
+    missing."""
+    rows, asked = asked_rows(results), f"{len(summary.REFERENCE)} results that the coursework asks for"
     if not rows:
-        return f"{text}."
+        tasks = show.listing(sorted({task for task, _ in summary.REFERENCE}))
+        datasets = show.listing([dataset_name(name) for name in dict.fromkeys(name for _, name in summary.REFERENCE)])
+        return f"Of the {asked} (tasks {tasks} on {datasets}), none is there."
+    complete = len(rows) == len(summary.REFERENCE)
+    over = sorted(row.difference for row in rows if row.difference is not None and row.difference >= SHOWN)
     by = f", by {f'{100 * over[0]:.2f} to ' if len(over) > 1 else ''}{points(over[-1])}" if over else ""
-    beaten = "all" if len(over) == len(rows) > 1 else f"{len(over) or 'none'} of these"
-    several = len(over) > 1
-    text += f", and {beaten} {'exceed their references' if several else 'exceeds the reference'}{by}."
+    exceed = "exceed their references" if len(over) > 1 else "exceeds its reference"
+    if complete:
+        text = f"All {asked} {exceed}" if len(over) == len(rows) else f"Of the {asked}, {len(over) or 'none'} {exceed}"
+    elif len(rows) == 1:
+        text = f"Of the {asked}, 1 is there, and it {'exceeds' if over else 'does not exceed'} its reference"
+    else:
+        text = f"Of the {asked}, {len(rows)} are there, and {len(over) or 'none'} of these {exceed}"
     cheap = sum((row.control or 0) - (row.reference or 1) >= SHOWN for row in rows)
-    missing = show.listing([f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing])
     these = "this reference" if len(rows) == 1 else f"{cheap} of these {len(rows)} references"
     worse = [f"{row_name(row)} on {dataset_name(dataset)} by {points(row.over_control or 0)}"
              for dataset, found in by_dataset(results.headline) for row in found
              if any(row is one for one in rows) and is_below(row, best_controls(found), pairs[dataset])]
-    return (text + (f" The best control exceeds {these}{', too' * bool(over)}." if cheap else "")
-            + (f" {'It' if cheap else 'The best control'} is significantly more accurate than {show.listing(worse)}."
-               if worse else "")
+    control = ([f"exceeds {these}{', too' * bool(over)}{',' * bool(over and worse)}"] * bool(cheap)
+               + [f"is significantly more accurate than {show.listing(worse)}"] * bool(worse))
+    missing = show.listing([f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing])
+    return (text + by + (f", but the best control {show.listing(control)}" if control else "") + "."
             + (f" Missing: {missing}." if missing else ""))
 
 
@@ -116,25 +116,39 @@ def best_controls(rows: Sequence[Row]) -> list[Row]:
 
 
 def best_latents(groups: Groups, pairs: Pairs) -> list[str]:
-    """Each data set's best latents: learned without labels, with labels, and not learned."""
+    """Each data set's best latents: learned without labels, next to the best that was not learned, and with labels."""
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
-    said = [which("By test accuracy, the best latent learned without labels is that of", [
-        (dataset, best, partly(best) + few_seeds(best) + ", of the rows with three seeds" * bool(ahead))
-        for dataset, (best, ahead) in free.items() if best], chance(groups))]
-    for what, best_of in (("The best control, a latent that was not learned, is", best_controls),
-                          ("With all labels, the best is", best_with_labels)):
-        said.append(which(what, [
-            (dataset, best, few_seeds(best) + to_learned(best[0], free[dataset][0], pairs[dataset]))
-            for dataset, rows in groups if (best := best_of(rows))]))
+    controls = {dataset: best for dataset, rows in groups if (best := best_controls(rows))}
+    said = [
+        which("By test accuracy, the best latent learned without labels is that of", [
+            (dataset, best, partly(best) + few_seeds(best) + ", of the rows with three seeds" * bool(ahead)
+             + to_control(best[0], controls.get(dataset, []), pairs[dataset]))
+            for dataset, (best, ahead) in free.items() if best], chance(groups)),
+        which("The best control, a latent that was not learned, is", [
+            (dataset, best, few_seeds(best)) for dataset, best in controls.items() if not free[dataset][0]]),
+        which("With all labels, the best is", [
+            (dataset, best, few_seeds(best) + next_to(best[0], free[dataset][0], plain_name, pairs[dataset]))
+            for dataset, rows in groups if (best := best_with_labels(rows))])]
     return [sentence for sentence in said if sentence]
 
 
-def to_learned(row: Row, learned: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """', 0.45 points below 1.2.3 simclr': a row next to the best latent that was learned without labels."""
-    if not learned:
+def to_control(row: Row, controls: Sequence[Row], pairs: list[stats.Pair]) -> str:
+    """', 0.43 points above the best unlearned control, PCA of pixels'."""
+    seeds = few_seeds(controls).replace(",", " with") if controls else ""
+    return next_to(row, controls, lambda _: f"the best unlearned control, {names(controls)}{seeds}", pairs)
+
+
+def plain_name(row: Row) -> str:
+    """'1.2.3 cmc', for brackets: without its own."""
+    return row_name(row).removesuffix(" (hybrid)")
+
+
+def next_to(row: Row, others: Sequence[Row], name: Callable[[Row], str], pairs: list[stats.Pair]) -> str:
+    """', 0.45 points above 1.2.3 simclr': a row next to others that are level with each other; "" without any."""
+    if not others:
         return ""
-    apart = f", {distance(row, learned[0])} {short_name(learned[0]).removesuffix(' (hybrid)')}"
-    sure = distance(row, learned[0]) == LEVEL or differ(row, learned[0], pairs)
+    apart = f", {distance(row, others[0])} {name(others[0])}"
+    sure = distance(row, others[0]) == LEVEL or differ(row, others[0], pairs)
     return apart if sure else f"{apart}, not significant"
 
 
