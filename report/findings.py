@@ -33,10 +33,8 @@ def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Reje
         return ["There is no record of a complete run yet, so there is nothing to compare. The table gives the "
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
-    groups = by_dataset(results.headline)
-    if any(row.task != "control" for dataset, rows in groups if dataset != summary.TOY for row in rows):
-        groups, curves = [one for one in groups if one[0] != summary.TOY], {**curves}
-        curves.pop(summary.TOY, None)
+    groups = summary.without_toy(by_dataset(results.headline))
+    curves = {dataset: curves[dataset] for dataset, _ in groups if dataset in curves}
     trade_offs = [f"On {dataset_name(dataset)}, the autoencoder that reconstructs best, {row_name(pair[0])} "
                   f"({show.percent(pair[0].accuracy)} %), does not have the best latent, which is that of "
                   f"{row_name(pair[1])} ({show.percent(pair[1].accuracy)} %)."

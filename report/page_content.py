@@ -141,15 +141,20 @@ def paper_content(results: Results, page: dict[str, Any]) -> dict[str, Any]:
     shown = findings.shown_rows(results)
     tasks = [section | {"shown": [shown_run(row, run) for row in shown for run in section["runs"]
                                   if run["id"] == row.anchor]} for section in page["tasks"]]
-    best = [row for _, rows in by_dataset(results.headline) for row in findings.best_without_labels(rows)[0]]
-    main = [row for row in results.rows if any(row is one for one in [*shown, *best])]
+    groups = summary.without_toy(by_dataset(results.headline))
+    best = [row for _, rows in groups for row in findings.best_without_labels(rows)[0]]
+    aside = {row.dataset for row in results.headline} - {dataset for dataset, _ in groups}
+    main = [row for row in results.rows if row.dataset not in aside and any(row is one for one in [*shown, *best])]
+    overview = {name: drawn for (name, _), drawn in zip(results.headline_and_missing, page["overview"], strict=True)}
     used = {row.method for row in results.rows}
     return {"tasks": tasks, "paper": {
         "introduction": introduction(results),
         "methods": [method._asdict() for name, method in prose.METHODS.items() if name in used or not used],
         "table": tables.result_table("The main results: each task's default method or else its best row, the best "
                                      "latent learned without labels, and the best control.", main),
-        "maps": main_maps(shown),
+        "maps": main_maps([row for row in shown if row.dataset not in aside]),
+        "overview": [drawn for name, drawn in overview.items() if name not in aside],
+        "toy": [drawn for name, drawn in overview.items() if name in aside],
         "recipes": [{"title": title(row), "fields": ", ".join("=".join(line[:2]) for line in recipe_table(
             row.runs[0].record)["rows"]), "hash": row.runs[0].record.recipe.hash}
             for row in results.rows if row.default or any(row is one for one in shown)],

@@ -122,9 +122,9 @@ def test_the_abstract_counts_what_the_records_hold(content: tuple) -> None:
            "0.63 to 1.07 points. Missing: 1.2.3 on CIFAR-10." in text
     assert text.startswith(
         "By test accuracy, the best latent learned without labels is that of 1.2.1 plain on MNIST (98.42 %, 16.42 "
-        "points above the best unlearned control, PCA of pixels with 1 seed) and rotation rotnet on CIFAR-10 (62.00 %, "
-        "1 seed); guessing gives 10 %. With all labels, the best is 1.2.2 joint on MNIST (100.00 %, 1 seed, 1.58 points above 1.2.1 plain) and on "
-        "CIFAR-10 (79.25 %, 2 seeds, 17.25 points above rotation rotnet).")
+        "points above the best unlearned control, PCA of pixels with 1 seed) and rotation rotnet on CIFAR-10 (62.00 "
+        "%, 1 seed); guessing gives 10 %. With all labels, the best is 1.2.2 joint on MNIST (100.00 %, 1 seed, 1.58 "
+        "points above 1.2.1 plain) and on CIFAR-10 (79.25 %, 2 seeds, 17.25 points above rotation rotnet).")
     assert "Digits" not in text  # a toy set
     assert "With 1 % of the labels, fine-tuning a learned encoder reaches 83.00 % on MNIST with a recipe chosen on " \
            "its test images (61.00 % from random weights, significantly different)." in text

@@ -228,3 +228,15 @@ def test_the_pdf_is_accessible_with_an_author_and_maps(tmp_path: Path) -> None:
     content = make_page(summarise(loaded), rejected, author="Ada Example", date="2025-01-02")
     document = PdfReader(BytesIO(build_pdf(*content, check=True)))
     assert document.metadata.author == "Ada Example"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_toy_set_stands_in_the_appendix_of_a_paper_on_others(tmp_path: Path) -> None:
+    make_record(tmp_path, "1.2.2", "digits", "joint", n=60)
+    for other in (False, True):
+        if other:
+            make_record(tmp_path, "1.2.2", "mnist", "joint", n=60)
+        paper = make_page(summarise(load_results(tmp_path)[0]), [])[0]["paper"]
+        datasets = {row[1] for row in paper["table"]["rows"]}
+        assert datasets == ({"MNIST"} if other else {"Digits"})
+        assert (len(paper["overview"]), len(paper["toy"])) == ((2, 1) if other else (3, 0))  # two more are missing
