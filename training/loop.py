@@ -306,13 +306,16 @@ class Loop:
         self.network.eval()
         generator = Generator(self.device).manual_seed(0)
         losses, sizes, rights = list[Tensor](), list[int](), list[Tensor]()
-        batches = -(-len(self.data.val) // min(evaluation_batch(self.data.image_shape), self.batch_size))
+        whole = self.data.order_of_epoch(self.data.val)
+        batches = -(-len(whole) // min(evaluation_batch(self.data.image_shape), self.batch_size))
         for start in range(batches):
-            index = self.data.val[start::batches]  # a folder comes class by class, but negatives must not
+            index = whole[start::batches]  # a folder comes class by class, but negatives must not
             if len(index) < 2:  # one image alone has no negatives
                 continue
             self.data.read_ahead(index)
-            loss, right = loss_function(index, generator)
+            batch = self.data.batch(index)
+            self.data.hold(batch)
+            loss, right = loss_function(batch[0], generator)
             losses.append(loss)
             sizes.append(len(index))
             if right is not None:

@@ -136,6 +136,8 @@ def pretended_cuda() -> Iterator[None]:
     """A machine with a GPU whose tensors have no values."""
     with pytest.MonkeyPatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True), PretendCuda() as cuda:
         patch.setattr(Loop, "step", cuda.within(Loop.step, True))
+        validate = Loop.validate
+        patch.setattr(Loop, "validate", lambda self, loss: validate(self, cuda.within(loss, True)))
         patch.setattr(Loop, "_read", cuda.within(Loop._read, False))  # of the losses, once in READ_EVERY steps
         patch.setattr("training.loop.Generator", CpuGenerator)
         patch.setattr("evaluation.scores.Generator", CpuGenerator)
