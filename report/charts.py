@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from report import drawing, show
+from report.discussion import by_fraction
 from report.drawing import BLUE, INK, LETTER, MUTED, ORANGE, SMALL, WIDTH, Drawing, errors, save, styled
 from report.findings import leaders, ranking, short_name, uneven, which
 from report.stats import SIGNIFICANT, Curve, Pair, differing, short_names
@@ -44,22 +45,25 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
         elif isinstance(line, Row):
             interval_dot(axes, line, y, dot_colour(line))
             if len(line.accuracies) > 1:
-                axes.plot(errors(line.accuracies), [y + 0.24] * len(line.accuracies), "o", color=dot_colour(line),
+                axes.plot(errors(line.accuracies), [y + 0.2] * len(line.accuracies), "o", color=dot_colour(line),
                           markerfacecolor="none", markersize=2.6, markeredgewidth=0.7)
-    dashed = []
     if best and best not in edge:
         axes.axvline(*errors([best.accuracy]), color=MUTED, linewidth=1.2, linestyle="--")
-        dashed = [f"the dashed line is the best control ({short_name(best)}, {show.percent(best.accuracy)} %)"]
     drawing.error_scale(axes, "x")
     axes.set_xlabel("test accuracy (%), logarithmic in the error")
     gaps = [f"{task_name(line.task)} missing" for line in lines if isinstance(line, Missing)]
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
     learned = [row for row in rows if row.task != "control"]
     found = which("The most accurate learned latent is that of", [(dataset, leaders(learned), "")] if learned else [])
+    if best and learned:
+        above = sum(row.accuracy > best.accuracy for row in learned)
+        dashed = ", dashed line" * (best not in edge)
+        found += (f" The best control ({short_name(best)}, {show.percent(best.accuracy)} %{dashed}) is exceeded by "
+                  f"{above or 'none'} of {show.plural(len(learned), 'learned latent')}.")
     marks = [("small circles single seeds", any(len(row.runs) > 1 for row in rows if row not in edge)),
              ("upright ticks references", any(line.reference is not None for line in lines))]
     marked = ", ".join(["lines are Wilson 95 % intervals", *(words for words, drawn in marks if drawn)])
-    notes = reading(marked, *colours(row for row in rows if row not in edge), *dashed, *off_scale(edge))
+    notes = reading(marked, *colours(row for row in rows if row not in edge), *off_scale(edge))
     return Drawing(save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
                    f"{found} {notes}".lstrip())
 
@@ -187,11 +191,15 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
 
 
 @styled
-def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
-    """Accuracy against the share of a data set's labels that was used, with intervals, and seeds where present."""
+def label_fractions(dataset: str, found: Sequence[Curve], known: Sequence[str] = ()) -> Drawing:
+    """Accuracy against the share of a data set's labels that was used, with intervals, and seeds where present.
+
+    known: the names of all data sets' curves; a name looks the same in each figure.
+    """
+    known = [*known, *(name for name in short_names(found) if name not in known)]
     figure, axes = drawing.narrow(f"{dataset_name(dataset)}: test accuracy (%)", 150, bottom=drawing.foot(len(found)))
     for i, (name, curve) in enumerate(zip(short_names(found), found, strict=True)):
-        style, marker, colour = CURVES[i % len(CURVES)]
+        style, marker, colour = CURVES[known.index(name) % len(CURVES)]
         shift = 1.05 ** (i - (len(found) - 1) / 2)  # next to each other, so that no interval covers another
         shares = [100 * share * shift for share, _ in curve.points]
         axes.plot(shares, errors(row.accuracy for _, row in curve.points), linestyle=style, marker=marker, color=colour,
@@ -215,7 +223,8 @@ def label_fractions(dataset: str, found: Sequence[Curve]) -> Drawing:
         f"{show.percent(row.accuracy)} % with {100 * share:g} % of the labels"
         for share, row in (curve.points[0], curve.points[-1])) for curve in found]
     return Drawing(save(figure), f"{dataset_name(dataset)}: {'; '.join(words)}.",
-                   f"{ranking(dataset, found)} {reading(marks, *filter(None, map(uneven, found)))}")
+                   f"{by_fraction(dataset, found) or ranking(dataset, found)} "
+                   f"{reading(marks, *filter(None, map(uneven, found)))}")
 
 
 @styled
@@ -333,7 +342,8 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     if not 1 < len(names) <= MOST_NAMED:
         return None
     names.sort(key=lambda name: -fmean(found[name][0] for _, found in spans))
-    best = [max((entry for entry in spans if entry[0].task == task), key=lambda entry: entry[0].accuracy)
+    best = [max((entry for entry in spans if entry[0].task == task),
+                key=lambda entry: (len(entry[0].runs) > 2, entry[0].accuracy))
             for task in dict.fromkeys(row.task for row, _ in spans)]
     labels = [show.shorten(show.plain(name), 14) for name in names]
     figure, axes = drawing.narrow(dataset_name(dataset), 18 * len(names), bottom=drawing.foot(len(best)),
@@ -366,7 +376,8 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
         f"class {first[0]} is the hardest for {times} of {compared}." if len(first) == 1 else
         f"no class is the hardest for more than {times} of {compared}.")
     notes = [f"classes are sorted by their mean over methods, from {show.plain(names[0])} to {show.plain(names[-1])}",
-             "lines are Wilson 95 % intervals of the best row of each task, small dots all rows", *off_scale(edge)]
+             "lines are Wilson 95 % intervals of the best row of each task (of those with three seeds, if there are "
+             "any), small dots all rows", *off_scale(edge)]
     if any(found[name][0] == 1 for _, found in spans for name in names):
         notes.append("an accuracy of 100 % is at the right end")
     return Drawing(save(figure), text, f"{text} {reading(*notes)}")

@@ -156,9 +156,11 @@ def rows_of_labels(title: str, labels: Sequence[str], values: Sequence[str], pit
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     more: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 8, "parse_math": False,
-                            "bbox": {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}}  # before the lines behind it
+                            "bbox": {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5, "alpha": 0.6}}
     for y, (label, value) in enumerate(zip(labels, values, strict=True)):
-        axes.text(0, y - 0.43, show.shorten(label, 44), **more)  # closer to its own dots than to those above
+        if y % 2:  # a band behind every other label and its dots
+            axes.axhspan(y - 0.7, y + 0.3, color=MUTED, alpha=0.09, linewidth=0)
+        axes.text(0, y - 0.43, show.shorten(label, 47), **more)  # closer to its own dots than to those above
         axes.text(1, y - 0.43, value, ha="right", **more)
     return figure, axes
 

@@ -1,8 +1,6 @@
-"""What was found, in sentences that are true of any records: the abstract of page and PDF, and the PDF's discussion."""
+"""What was found, in sentences that are true of any records: the abstract of page and PDF; how rows are compared."""
 
 from collections.abc import Callable, Iterable, Sequence
-
-import numpy as np
 
 from report import prose, show, stats, summary
 from report.load import Rejected
@@ -15,32 +13,31 @@ Curves = dict[str, list[stats.Curve]]
 LEVEL = "level with"
 SHOWN = 5e-5  # a smaller difference is 0.00 points
 UNBALANCED = 0.1  # above an equal share, or twice that share: a class so large makes guessing no baseline
-FEW = 10  # confused images of a run: of fewer it is chance which pair is the first
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
-SIGNIFICANCE = ("A difference is called significant if McNemar's test with Holm's correction finds it for the lowest "
-                "seed that both rows have, and the mean over seeds agrees in direction. The test compares two single "
-                "runs: other seeds of the same methods may give another verdict. Without a common seed, the 95 % "
-                "intervals must not overlap.")
-MAPS = "A map of two dimensions loses much: kNN on the latent itself may rank the latents differently."
 
 
 def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Rejected]) -> list[str]:
     """The best latents first; then what the references show, what few labels and reconstruction cost, and the gaps.
 
-    The toy set is left out where something was learned on another data set; the discussion has it.
+    The toy set is left out where something was learned on another data set.
     """
     if not results.rows:
         return ["There is no record of a complete run yet, so there is nothing to compare. The table gives the "
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
-    groups = summary.without_toy(by_dataset(results.headline))
-    curves = {dataset: curves[dataset] for dataset, _ in groups if dataset in curves}
-    trade_offs = [f"On {dataset_name(dataset)}, the autoencoder that reconstructs best, {row_name(pair[0])} "
-                  f"({show.percent(pair[0].accuracy)} %), does not have the best latent, which is that of "
+    groups, curves = without_toy(results, curves)
+    trade_offs = [f"Of the autoencoders of pixels on {dataset_name(dataset)}, {row_name(pair[0])} reconstructs best, "
+                  f"but its latent is less accurate ({show.percent(pair[0].accuracy)} %) than that of "
                   f"{row_name(pair[1])} ({show.percent(pair[1].accuracy)} %)."
                   for dataset, rows in groups if (pair := sharp_and_useful(rows))]
     return [*best_latents(groups, pairs), coverage(results, pairs), *few_labels(curves), *trade_offs,
             *left_out(results, rejected)]
+
+
+def without_toy(results: Results, curves: Curves) -> tuple[Groups, Curves]:
+    """Headline rows and label curves by data set, without the toy set where something was learned on another one."""
+    groups = summary.without_toy(by_dataset(results.headline))
+    return groups, {dataset: curves[dataset] for dataset, _ in groups if dataset in curves}
 
 
 def ways(results: Results) -> list[str]:
@@ -116,10 +113,14 @@ def best_controls(rows: Sequence[Row]) -> list[Row]:
 def best_latents(groups: Groups, pairs: Pairs) -> list[str]:
     """Each data set's best latents: learned without labels, next to the best that was not learned, and with labels."""
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
+    learned = [pair for pair in free.values() if pair[0]]
+    several = any(ahead for _, ahead in learned) and all(len(best[0].runs) > 2 for best, _ in learned)
     controls = {dataset: best for dataset, rows in groups if (best := best_controls(rows))}
     said = [
-        which("By test accuracy, the best latent learned without labels is that of", [
-            (dataset, best, partly(best) + few_seeds(best) + ", of the rows with three seeds" * bool(ahead)
+        which(f"{'Of the rows with three seeds' if several else 'By test accuracy'}, the best latent learned without "
+              "labels is that of", [
+            (dataset, best, partly(best) + few_seeds(best)
+             + ", of the rows with three seeds" * bool(ahead and not several)
              + to_control(best[0], controls.get(dataset, []), pairs[dataset]))
             for dataset, (best, ahead) in free.items() if best], chance(groups)),
         which("The best control, a latent that was not learned, is", [
@@ -203,12 +204,14 @@ def few_labels(curves: Curves) -> list[str]:
         if not scratch or not fine:
             said.append(ranking(dataset, some))
             continue
-        (share, few), (_, tuned) = scratch.points[0], fine.points[0]
+        both = by_label_fraction(dataset, some)
+        if not both:
+            continue
+        share, tuned, few, words = both[0]
         chosen = " with a recipe chosen on its test images" if "‡" in tuned.mark else ""
         found.setdefault(share, []).append(
             f"{show.percent(tuned.accuracy)} % on {dataset_name(dataset)}{chosen} ({show.percent(few.accuracy)} % from "
-            f"random weights, {'' if differ(tuned, few, stats.mcnemar_pairs([tuned, few])) else 'not '}significantly "
-            "different)")
+            f"random weights, {'not ' * ('not' in words)}significantly different)")
     return [f"With {100 * share:g} % of the labels, fine-tuning a learned encoder reaches {show.listing(words)}."
             for share, words in found.items()] + said
 
@@ -251,152 +254,26 @@ def fewest_labels(dataset: str, curves: Sequence[stats.Curve]) -> tuple[str, lis
     return f"With {100 * lowest:g} % of the labels of {dataset_name(dataset)}", ranked
 
 
-def discussion(results: Results, pairs: Pairs, curves: Curves) -> list[dict[str, str]]:
-    """Paragraphs with a title each, on what the records allow to say; none without rows."""
-    groups = by_dataset(results.headline)
-    shown = by_dataset(row for row in shown_rows(results) if row.task != "control")
-    compared = [against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups]
-    controls = {row.dataset: row for row in shown_rows(results) if row.task == "control"}
-    separated = [clusters(dataset, rows, controls.get(dataset)) for dataset, rows in shown]
-    alone = [dataset_name(dataset) for dataset, rows in groups if not best_controls(rows)]
-    found = {
-        "What was learned": [SIGNIFICANCE if any(compared) else "", *compared,
-                             *(like_pixels(dataset, rows, pairs[dataset]) for dataset, rows in groups),
-                             *(rivals(dataset, rows, pairs[dataset]) for dataset, rows in groups),
-                             f"On {show.listing(alone)} there is no control, so the records do not show how much of "
-                             "the accuracy was learned." if alone else ""],
-        "What the references show": [against_references(dataset, rows) for dataset, rows in groups],
-        "What labels are worth": [*(label_gap(dataset, rows, pairs[dataset]) for dataset, rows in groups),
-                                  *(by_fraction(*one) for one in curves.items())],
-        "Reconstruction and separation": [reconstruction(dataset, rows) for dataset, rows in groups],
-        "Whether the classes separate": [*separated, MAPS if any(separated) else ""],
-        "What is confused": [confusions(dataset, rows) for dataset, rows in shown],
-    }
-    texts = {title: " ".join(filter(None, sentences)) for title, sentences in found.items()}
-    return [{"id": title.lower().replace(" ", "-"), "title": title, "text": text}
-            for title, text in texts.items() if text]
-
-
-def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """How many learned rows are significantly better than the best control, and which of the others are worse."""
-    controls, learned = best_controls(rows), [row for row in rows if row.task != "control"]
-    if not controls or not learned:
-        return ""
-    over = [row_name(row) for row in learned if all(exceeds(row, control, pairs) for control in controls)]
-    below = [row_name(row) for row in learned if is_below(row, controls, pairs)]
-    like = [name for name in map(row_name, learned) if name not in over + below]
-    who = f"the learned latent, {row_name(learned[0])}, is{'' if over else ' not'}" if len(learned) == 1 else (
-        f"{len(over) or 'none'} of {len(learned)} learned latents {'are' if len(over) > 1 else 'is'}")
-    named = f": {show.listing(over)}" if 0 < len(over) <= len(below) + len(like) else ""  # the shorter list
-    rest = [f"{show.listing(below)} {'is' if len(below) == 1 else 'are'} significantly less accurate"] * bool(below)
-    who_like = "the others" if named and len(like) > 1 else show.listing(like)
-    rest += [f"{who_like} {'is' if len(like) == 1 else 'are'} not shown to differ from that control"] * bool(like)
-    words = show.listing(rest)
-    return (f"On {dataset_name(dataset)}, {who} significantly more accurate than the best control, {names(controls)} "
-            f"({show.percent(controls[0].accuracy)} %){named}." + (f" {words[0].upper()}{words[1:]}." if words else ""))
-
-
 def is_below(row: Row, controls: Sequence[Row], pairs: list[stats.Pair]) -> bool:
     """Whether the best controls are all better than a row by more than chance."""
     return bool(controls) and all(exceeds(control, row, pairs) for control in controls)
 
 
-def like_pixels(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """Which learned rows are not shown to be better than PCA of pixels, where that is not the best control."""
-    pixels = [row for row in rows if (row.task, row.method) == ("control", "pca") and row not in best_controls(rows)]
-    found = [row_name(row) for row in rows for control in pixels[-1:]
-             if row.task != "control" and not exceeds(row, control, pairs)]
-    return (f"On {dataset_name(dataset)}, even PCA of pixels ({show.percent(pixels[-1].accuracy)} %) is not shown to "
-            f"be less accurate than {show.listing(found)}.") if found else ""
+def by_label_fraction(dataset: str, curves: Sequence[stats.Curve]) -> list[tuple[float, Row, Row, str]]:
+    """(fraction, fine-tuned row, row from random weights, verdict) where both have a fraction of the labels.
 
-
-def rivals(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """Which latents learned without labels are not shown to be worse than the best of them, or score higher."""
-    best, ahead = best_without_labels(rows)
-    equal = [row for row in rows if row.labels == "none" and row.task != "control" and row not in best
-             and row.accuracy <= best[0].accuracy and not exceeds(best[0], row, pairs)]
-    one = len(best) == 1
-    said = [f"is not shown to be more accurate than {names(equal)}"] if one and equal else []
-    if ahead:
-        said.append(f"{'scores' if one else 'score'} lower than {names(ahead)} ({show.percent(ahead[0].accuracy)} %), "
-                    f"which {'has' if len(ahead) == 1 else 'have'} fewer than three seeds")
-    of = " of the rows with three seeds" * bool(ahead)
-    return (f"On {dataset_name(dataset)}, {names(best)}, the best latent{'' if one else 's'} learned without labels"
-            f"{of}, {show.listing(said)}.") if said else ""
-
-
-def against_references(dataset: str, rows: Sequence[Row]) -> str:
-    """Which references the best control exceeds, so that exceeding them does not show that something was learned."""
-    controls = best_controls(rows)
-    above = [f"{task} ({show.percent(value)} %)" for (task, name), value in summary.REFERENCE.items()
-             if name == dataset and controls and controls[0].accuracy - value >= SHOWN]
-    of, it = ("references of", "them") if len(above) > 1 else ("reference of", "it")
-    return (f"On {dataset_name(dataset)}, the best control ({names(controls)}, {show.percent(controls[0].accuracy)} %) "
-            f"exceeds the {of} {show.listing(above)} without a trained encoder, so exceeding {it} does not show that "
-            "an encoder learned anything.") if above else ""
-
-
-def label_gap(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """How far the best latent with labels is from the best one without, and whether that is significant."""
-    (best, _), top = best_without_labels(rows), best_with_labels(rows)
-    if not best or not top:
-        return ""
-    sure = distance(top[0], best[0]) == LEVEL or differ(top[0], best[0], pairs)
-    tested = any({id(pair.first), id(pair.second)} == {id(top[0]), id(best[0])} for pair in pairs)
-    chance = "" if sure else f", which is not significant{' (one seed each)' if tested else ''}"
-    return (f"On {dataset_name(dataset)}, training with all labels ({names(top)}) is {distance(top[0], best[0])} the "
-            f"best latent learned without any ({names(best)}){chance}.{unlike_encoders(top[0], best[0])}")
-
-
-def unlike_encoders(row: Row, other: Row) -> str:
-    """' The encoders differ in size, too: 4.65 and 2.00 million parameters.'; "" where these are equal."""
-    sizes = [f"{one.runs[0].record.derived.parameters.get('encoder', 0) / 1e6:.2f}" for one in (row, other)]
-    return "" if sizes[0] == sizes[1] else (
-        f" The encoders differ in size, too: {show.listing(sizes)} million parameters.")
-
-
-def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
-    """With which fractions of the labels fine-tuning a learned encoder beats training from random weights."""
+    The verdicts are by McNemar's test with Holm's correction over these fractions.
+    """
     scratch, fine = scratch_and_fine_tuned(fewest_labels(dataset, curves)[1])
-    if not scratch or not fine:
-        return ""
-    others = dict(scratch.points)
-    verdicts = grouped((point for point in fine.points if point[0] in others),
-                       lambda point: verdict(point[1], others[point[0]]))
-    found = [f"{words} with {show.listing([f'{100 * share:g} %' for share, _ in points])}"
-             for words, points in verdicts.items()]
-    paired = all(stats.mcnemar_pairs([row, others[share]]) for share, row in fine.points if share in others)
-    test = "McNemar's test of each pair alone, one seed each" if paired else "McNemar's test, or 95 % intervals"
-    recipe = " of another recipe" if " recipe " in fine.name else ""
-    chosen = ", with a recipe chosen on test images," if "‡" in fine.points[0][1].mark else ""
-    return (f"Compared with training from random weights{length(scratch)}, fine-tuning a learned encoder{recipe}"
-            f"{length(fine)}{chosen} on {dataset_name(dataset)} is {show.listing(found)} of the labels ({test})."
-            f"{unlike_encoders(fine.points[0][1], scratch.points[0][1])}") if found else ""
+    others = dict(scratch.points) if scratch and fine else {}
+    both = [(share, row, others[share]) for share, row in (fine.points if fine else []) if share in others]
+    pairs = stats.tested([(row, other) for _, row, other in both])
+    return [(share, row, other, verdict(row, other, pairs)) for share, row, other in both]
 
 
-def length(curve: stats.Curve) -> str:
-    """' for 4 epochs', where that is how long each point of a curve was trained with labels."""
-    lengths = {epochs(row) for _, row in curve.points}
-    return f" for {lengths.pop()}" if len(lengths) == 1 else ""
-
-
-def verdict(row: Row, other: Row) -> str:
-    """How a row compares with another by McNemar's test of this pair alone."""
-    pairs = stats.mcnemar_pairs([row, other])
+def verdict(row: Row, other: Row, pairs: list[stats.Pair]) -> str:
     return ("significantly more accurate" if exceeds(row, other, pairs) else
-            "significantly less accurate" if exceeds(other, row, pairs) else "not significantly different")
-
-
-def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
-    """The autoencoder that reconstructs best and the one with the best latent, where these differ."""
-    pair = sharp_and_useful(rows)
-    if not pair:
-        return ""
-    words = [f"{row_name(row)} has a mean absolute error of {show.significant(reconstruction_error(row))} and an "
-             f"accuracy of {show.percent(row.accuracy)} %" for row in pair]
-    unlike = ", with another encoder" if encoder_of(pair[0]) != encoder_of(pair[1]) else ""
-    return (f"On {dataset_name(dataset)}, the autoencoder that reconstructs best does not have the best latent: "
-            f"{', but '.join(words)}{unlike}.")
+            "significantly less accurate" if exceeds(other, row, pairs) else "not significantly more or less accurate")
 
 
 def encoder_of(row: Row) -> str:
@@ -420,47 +297,6 @@ def sharp_and_useful(rows: Sequence[Row]) -> tuple[Row, Row] | None:
     if sharp[0] == useful[0] or not exceeds(useful[1], sharp[1], stats.mcnemar_pairs(rows)):
         return None
     return sharp[1], useful[1]
-
-
-def clusters(dataset: str, rows: Sequence[Row], control: Row | None) -> str:
-    """Whether classes are closer together on maps of latents than on maps of pixels; the best map first."""
-    found = [(latents, pixels, row_name(row)) for row in rows
-             if (latents := summary.mean_of(row.runs, "test/tsne_agreement")) is not None
-             and (pixels := summary.mean_of(row.runs, "test/pixel_tsne_agreement")) is not None]
-    if not found:
-        return ""
-    better = sum(latents > pixels for latents, pixels, _ in found)
-    maps = f"the t-SNE maps of {f'{better} of ' if 0 < better < len(found) else ''}{show.plural(len(found), 'latent')}"
-    each = [f"{show.percent(latents)} % for {name}" for latents, _, name in sorted(found, reverse=True)]
-    each.append(f"{show.percent(found[0][1])} % for the pixels")
-    if control and (unlearned := summary.mean_of(control.runs, "test/tsne_agreement")) is not None:
-        each.append(f"{show.percent(unlearned)} % for {short_name(control)}, a control")
-    counts = np.array(rows[0].runs[0].record.data.class_counts["test"])
-    mixed = 100 * float(np.square(counts / counts.sum()).sum())
-    return (f"On {maps} of {dataset_name(dataset)}, points have {'' if better else 'no '}more neighbours of their own "
-            f"class than on the map of the pixels: the agreement, mean over seeds, is {show.listing(each)}. If classes "
-            f"were mixed evenly, it would be {mixed:.3g} %.")
-
-
-def confusions(dataset: str, rows: Sequence[Row]) -> str:
-    """The two classes that each row confuses most often, over its seeds and both directions."""
-    found = {pair: show.listing([row_name(row) for row in confusing])
-             for pair, confusing in grouped(rows, most_confused).items()}
-    unsure = found.pop("", "")
-    words = show.listing([f"{pair} ({who})" for pair, who in found.items()])
-    others = f"; for {unsure}, no pair is first with at least {FEW} images per run" * bool(unsure)
-    return f"On {dataset_name(dataset)}, the classes confused most often are {words}{others}." if words else ""
-
-
-def most_confused(row: Row) -> str:
-    """'cat and dog'; "" of two classes, of few images, and where several pairs share the first place."""
-    counts = sum(np.array(run.record.confusion.counts) for run in row.runs if run.record.confusion)
-    both = np.triu(counts + np.transpose(counts), 1)
-    first = np.argwhere(both == both.max())
-    if len(both) < 3 or both.max() < FEW * len(row.runs) or len(first) > 1:
-        return ""
-    classes = show.distinct([show.plain(name) for name in row.runs[0].record.data.classes], 24)
-    return f"{classes[first[0][0]]} and {classes[first[0][1]]}"
 
 
 def exceeds(row: Row, control: Row, pairs: list[stats.Pair]) -> bool:

@@ -8,6 +8,7 @@ import datetime
 from typing import Any
 
 from report import charts, findings, pictures, prose, show, stats, summary, tables
+from report.discussion import discussion
 from report.drawing import Drawing
 from report.load import Loaded, Rejected
 from report.run_section import recipe_table, run_section
@@ -29,12 +30,13 @@ def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str,
     """
     pairs = {dataset: stats.mcnemar_pairs(rows) for dataset, rows in by_dataset(results.headline)}
     curves = {dataset: found for dataset, rows in by_dataset(results.rows) if (found := stats.label_curves(rows))}
+    known = sorted({name for found in curves.values() for name in stats.short_names(found)})
     page: dict[str, Any] = {
         "title": prose.TITLE, "author": show.plain(author), "date": written(results, date),
         "verdict": [*findings.abstract(results, pairs, curves, rejected),
                     *([] if verdicts is None else [verification_sentence(verdicts)])],
         "aim": findings.aim(results) if results.rows else "",
-        "discussion": findings.discussion(results, pairs, curves),
+        "discussion": discussion(results, pairs, curves),
         "asked": tables.result_table("The results that the coursework asks for, by each task's default method, or "
                                      "else by its best row.", findings.asked_rows(results)),
         "headline": tables.headline_table(results),
@@ -47,7 +49,7 @@ def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str,
         "verification": verification_table(verdicts) if verdicts else None,
         "reading": prose.READING,
         "methods": [method._asdict() for method in prose.METHODS.values()],
-        "labels": {"figures": [charts.label_fractions(*one) for one in curves.items()],
+        "labels": {"figures": [charts.label_fractions(*one, known) for one in curves.items()],
                    "tables": [tables.label_table(*one) for one in curves.items()]},
         "matrices": [charts.mcnemar_matrix(dataset, rows, pairs[dataset])
                      for dataset, rows in by_dataset(results.headline) if pairs[dataset]],
@@ -122,12 +124,13 @@ def limits(results: Results) -> list[str]:
         return prose.LIMITS
     seeds = sorted({len(row.runs) for row in results.rows})
     spread = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    machines = sorted({f"{show.plain(run.record.environment.device)}, {show.plain(run.record.environment.cpu)}"
-                       for run in results.counted})
+    machines = sorted({show.plain(one.cpu if one.device == "cpu" else f"{one.device} with {one.cpu}")
+                       for one in (run.record.environment for run in results.counted)})
     return ["Each row is one run, so the spread over seeds is unknown." if seeds == [1] else
-            f"Each row is the mean of {spread} seeds. A standard deviation of so few values is itself imprecise.",
-            f"The counted runs come from {show.plural(len(machines), 'machine type')} ({show.listing(machines)}). "
-            "On other machines minutes will differ, and last digits may.", *prose.LIMITS]
+            f"Rows have {spread} seeds. A standard deviation of so few values is itself imprecise.",
+            f"The counted runs come from {show.plural(len(machines), 'kind')} of machine ({show.listing(machines)}). "
+            "On another machine the same command takes other minutes and is another run: expect its accuracy within "
+            "the spread over seeds, not the same digits.", *prose.LIMITS]
 
 
 def written(results: Results, date: str) -> str:

@@ -7,6 +7,7 @@ be searched.  This takes milliseconds where matplotlib takes a tenth of a second
 import base64
 import functools
 import io
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
@@ -30,7 +31,7 @@ MOST_IMAGES = 12  # reconstructed
 MOST_STRIPS = 8  # pairs interpolated
 ERROR_COLUMNS, MOST_ERRORS = 5, 10  # misclassified images in a row, and of all
 QUALITY = 90  # of colour images, on WebP's scale: a quarter of the bytes of a lossless file, and looks the same
-COMPARED = 13.4  # size of words next to compared images: 7 points where the PDF fits them into its text
+COMPARED = 14.0  # size of words next to compared images: 7 points where the PDF fits them into its text
 MOST_COMPARED, MOST_NEAREST = 3, 5  # images whose neighbours are compared over methods, and neighbours of each
 MAP = 300  # side of a map, in the SVG's units
 FINE = 5  # steps of a dot's place in one of these units
@@ -374,14 +375,16 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
     head = [image for query in queries for image in (query, *[None] * nearest)]
     rows = [[image for found in arrays["neighbour_images"][:len(queries)] for image in (*found[:nearest], None)]
             for _, arrays in named]
-    drawn, left = grid([head[:-1], *(row[:-1] for row in rows)], cell=36.0), 142.0
+    drawn, left = grid([head[:-1], *(row[:-1] for row in rows)], cell=36.0), 180.0
     true = first["test_labels"][first["neighbour_index"]]
     words, counts = [word("test image", 0, drawn.down / 2 + 2, COMPARED)], []
     for i, (title, arrays) in enumerate(named, start=1):
         agrees = arrays["neighbour_labels"] == true[:, None]  # (Q, k)
         middle = (i + 0.5) * drawn.down + 2
         counts.append(f"{agrees.sum()} of {agrees.size}")
-        words += [word(show.shorten(title, 18), 0, middle, COMPARED),
+        lines = textwrap.wrap(show.shorten(title, 42), 21) or [""]
+        words += [*(word(line, 0, middle + (k - (len(lines) - 1) / 2) * 1.1 * COMPARED, COMPARED)
+                    for k, line in enumerate(lines)),
                   word(counts[-1], left + drawn.width + 6, middle, COMPARED)]
         words += [ElementTree.Element(f"{SVG}rect", {
             "x": f"{left + (query * (nearest + 1) + k) * drawn.right:.2f}", "y": f"{i * drawn.down:.2f}",
@@ -390,9 +393,10 @@ def neighbour_grid(named: list[tuple[str, Arrays]]) -> Drawing | None:
     data = svg(left + drawn.width + 76, drawn.height, drawn, words, left)
     found = "; ".join(f"{title} {count}" for (title, _), count in zip(named, counts, strict=True))
     return Drawing(data, f"Nearest training images of the same class as their test image, by method: {found}.",
-                   f"The same test images (top) and their {nearest} nearest training images by cosine of the latents, "
-                   f"nearest first, one line per method. A frame marks another class. The number counts the nearest "
-                   f"images of the same class, over all {len(true)} test images that the records hold.")
+                   f"Test images (top) and the {nearest} training images nearest to each by cosine of "
+                   "the latents, nearest first, one line per method. A frame marks another class. The number counts "
+                   f"those of the same class among the {agrees.shape[1]} nearest images of all {len(true)} test images "
+                   "that the records hold.")
 
 
 def map_grid(named: list[tuple[str, Record, Arrays]]) -> list[Drawing]:

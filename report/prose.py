@@ -77,7 +77,8 @@ READING = {  # term: explanation
         "the training images without labels; in these rows after training. An autoencoder's decoder is then trained "
         "further, for the latent that is read.",
     "Reference, difference":
-        "The accuracy given as the task's reference, and test accuracy minus reference in percentage points. The "
+        "The accuracy given as the task's reference, and test accuracy minus reference in percentage points (like all "
+        "differences, of means before rounding). The "
         "references are published results of coursework of this kind: one run each, without seeds or intervals, "
         "scored by an unknown protocol.",
     "Linear, kNN":
@@ -125,7 +126,8 @@ LIMITS = [
     "MNIST and CIFAR-10 have been used to compare methods for many years; a small gain on their test sets need not "
     "carry over to new images.",
     "All runs with the same fraction of labels use the same images, whatever their seed.",
-    "The best rows are chosen by test accuracy, so their accuracy is somewhat too high as an estimate.",
+    "The best rows are chosen by test accuracy, so their accuracy is somewhat too high as an estimate. Parts of some "
+    "recipes were chosen on test images (see Selection).",
     "A t-SNE map shows neighbourhoods. It does not show distances between clusters, and it is not a score.",
     "Each record is checked for consistency with itself and with its arrays. That finds slips and careless edits; "
     "it does not prove that a run took place.",

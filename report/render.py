@@ -28,7 +28,7 @@ from report.summary import Results, dataset_name, row_name, summarise
 from report.tables import readme_table
 from report.verification import Verdict
 from utils.errors import RunError
-from utils.files import write_bytes
+from utils.files import with_block, write_bytes
 
 REFERENCES = TEMPLATES / "references.bib"
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # with DejaVu Sans, which draws what Typst's own fonts lack
@@ -42,7 +42,6 @@ SVG_SHAPE = re.compile('<image [^>]*>|<path id="[^"]+" d="[^"]{500,}" />|'
                        '<symbol id="[^"]+" overflow="visible">.*?</symbol>')
 UNIT = re.compile(r"(?<=\d) (?=%|(?:points?|pixels|min|h|s)\b)|(?<=\bepoch) (?=\d)|(?<=\bseed) (?=\d)")
 COPIED = ("typst", "commands", "recorded", "fields")  # texts that are code
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def build_html(page: dict[str, Any], drawings: dict[str, Drawing], explore: str = "") -> bytes:
@@ -197,18 +196,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def write_readme(results_dir: Path, readme: Path) -> tuple[int, list[Rejected]]:
-    """Replace the text between BEGIN and END in a file by the headline table.  Returns as write_report does.
-
-    Every other byte of the file is kept.  RunError where it cannot be read or has not one BEGIN before one END.
-    """
+    """Replace the headline table between a file's marks (utils/files.py).  Returns as write_report does."""
     loaded, rejected = load_results(results_dir)
-    try:
-        before = readme.read_bytes()
-    except OSError as error:
-        raise RunError(f"{readme}: cannot be read: {error.strerror}") from None
-    begin, end = before.find(BEGIN.encode()), before.find(END.encode())
-    if before.count(BEGIN.encode()) != 1 or before.count(END.encode()) != 1 or begin > end:
-        raise RunError(f"{readme}: needs one line {BEGIN} and below it one line {END}; the table goes between them")
-    block = f"{BEGIN}\n{readme_table(summarise(loaded))}".encode()
-    write_file(readme, before[:begin] + block + before[end:])
+    write_file(readme, with_block(readme, "results", readme_table(summarise(loaded))))
     return len(loaded), rejected

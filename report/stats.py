@@ -1,6 +1,6 @@
 """Comparisons between rows: McNemar's test, accuracy against label fraction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ class Pair(NamedTuple):
     only_first: int  # images that only the first row's run classifies correctly
     only_second: int
     p: float  # exact, two-sided
-    adjusted: float  # by Holm's correction over the pairs of the data set
+    adjusted: float  # by Holm's correction over the pairs that are tested together
 
 
 class Curve(NamedTuple):
@@ -49,9 +49,14 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def mcnemar_pairs(rows: Sequence[Row]) -> list[Pair]:
-    """Every two rows of one data set that share a seed and the test images, by the lowest such seed."""
+    """Every two rows of one data set; see tested()."""
+    return tested(combinations(rows, 2))
+
+
+def tested(pairs: Iterable[tuple[Row, Row]]) -> list[Pair]:
+    """Those pairs of rows that share a seed and the test images, by the lowest such seed."""
     found = []
-    for first, second in combinations(rows, 2):
+    for first, second in pairs:
         shared = common_runs(first, second)
         if shared is not None:
             a, b = (run.arrays["test_predictions"] == run.arrays["test_labels"] for run in shared)  # (N,) each

@@ -399,9 +399,8 @@ def warnings_of(results: Results) -> list[str]:
                    if set(changed_fields(row.runs[0].record)) - set(overridden(row.runs[0].record))]
         if earlier:
             were = "was" if len(earlier) == 1 else "were"
-            found.append(f"On {dataset_name(dataset)}, {show.listing(earlier)} {were} trained with another recipe than "
-                         "today's default. In the HTML report, the command in the section of each row names the "
-                         "difference.")
+            found.append(f"On {dataset_name(dataset)}, {show.listing(earlier)} {were} trained with a recipe other than "
+                         "today's default. In the HTML report, the command of each row names the difference.")
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from report import show, stats, summary
-from report.findings import against_control
+from report.discussion import against_control
 from report.load import Rejected
 from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 
@@ -182,7 +182,9 @@ def balance_tables(results: Results) -> list[dict[str, Any]]:
         for record in (run.record for row in rows for run in row.runs):
             for split, counts in record.data.class_counts.items():
                 share = summary.label_fraction(record) if split == "labelled" else None
-                heading = SPLITS[split] + (f" ({100 * share:g} %)" if share else "")
+                subset = int(record.recipe.number("subset")) if split != "test" else 0
+                heading = SPLITS[split] + (f" ({100 * share:g} %)" if share else "") + (
+                    f" (subset {show.count(subset)})" if subset else "")
                 if len(counts) == len(names):
                     splits.setdefault((list(SPLITS).index(split), -sum(counts), *counts), (heading, counts))
         if len(names) <= MOST_NAMED:

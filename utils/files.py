@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from utils.errors import RunError
+
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
@@ -41,6 +43,23 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], owner: str =
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file atomically.  Raises OSError."""
     write_atomically(path, lambda file: file.write(data))
+
+
+def with_block(path: Path, name: str, block: str) -> bytes:
+    """A file's bytes with `block` between its lines <!-- name:begin --> and <!-- name:end -->; the others are kept.
+
+    RunError where it cannot be read or has not one of each, in this order.
+    """
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    try:
+        before = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+    first, last = before.find(begin.strip().encode()), before.find(end.encode())
+    if before.count(begin.strip().encode()) != 1 or before.count(end.encode()) != 1 or first > last:
+        raise RunError(f"{path}: needs one line {begin.strip()} and below it one line {end}; the table goes between "
+                       "them")
+    return before[:first] + (begin + block).encode() + before[last:]
 
 
 def flush_folder(folder: Path) -> None:

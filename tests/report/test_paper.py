@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
-from report import findings, page_content, prose
+from report import discussion, findings, page_content, prose
 from report.load import load_results
 from report.page_content import make_page
 from report.render import REFERENCES, build_pdf, with_drawable_classes, write_report
@@ -152,12 +152,12 @@ def test_no_best_is_named_where_rows_are_level(tmp_path: Path) -> None:
     assert findings.best_latents([("mnist", rows)], {"mnist": mcnemar_pairs(rows)})[0] == (
         "By test accuracy, the best latent learned without labels is that of 1.2.1 plain and 1.2.1 masked on MNIST "
         "(90.00 %, 1 seed); guessing gives 10 %.")
-    assert findings.label_gap("mnist", rows, mcnemar_pairs(rows)).endswith(
+    assert discussion.label_gap("mnist", rows, mcnemar_pairs(rows)).endswith(
         "(1.2.2 joint) is level with the best latent learned without any (1.2.1 plain and 1.2.1 masked).")
-    assert findings.reconstruction("mnist", rows) == ""
+    assert discussion.reconstruction("mnist", rows) == ""
     path = next(tmp_path.glob("*masked*.json"))
     edit(path, "metrics", "test/reconstruction_mae", "value", value=0.01)
-    assert findings.reconstruction("mnist", results_of(tmp_path).headline) == ""  # the latents are level still
+    assert discussion.reconstruction("mnist", results_of(tmp_path).headline) == ""  # the latents are level still
 
 
 def test_differences_within_chance_are_not_called_findings(tmp_path: Path) -> None:
@@ -167,20 +167,20 @@ def test_differences_within_chance_are_not_called_findings(tmp_path: Path) -> No
              "metrics", "test/reconstruction_mae", "value", value=0.01)  # the better reconstruction
         make_record(tmp_path, "1.2.1", "mnist", "plain", accuracy=joint, n=100, epochs=2, reconstructions=4)
         rows = [row for row in results_of(tmp_path).headline if row.method != "plain"]
-        assert findings.label_gap("mnist", rows, mcnemar_pairs(rows)).endswith(
+        assert discussion.label_gap("mnist", rows, mcnemar_pairs(rows)).endswith(
             "(1.2.1 masked)." if sure else "(1.2.1 masked), which is not significant (one seed each).")
-        assert bool(findings.reconstruction("mnist", results_of(tmp_path).headline)) == sure
+        assert bool(discussion.reconstruction("mnist", results_of(tmp_path).headline)) == sure
 
 
 def test_references_that_a_control_exceeds_are_named(tmp_path: Path) -> None:
     for method, accuracy in (("pca", 0.98), ("random", 0.97), ("patch_pca", 0.9)):
         make_record(tmp_path, "control", "mnist", method, accuracy=accuracy, n=100, epochs=0)
     rows = results_of(tmp_path).headline
-    assert findings.against_references("mnist", rows) == (
-        "On MNIST, the best control (PCA of pixels, 98.00 %) exceeds the references of 1.2.1 (97.35 %) and 1.2.3 "
-        "(96.84 %) without a trained encoder, so exceeding them does not show that an encoder "
-        "learned anything.")
-    assert findings.against_control("mnist", rows, mcnemar_pairs(rows)) == ""
+    assert discussion.against_references([("mnist", rows), ("cifar10", [])]) == (
+        "Without a trained encoder, on MNIST the best control (PCA of pixels, 98.00 %) exceeds the references of 1.2.1 "
+        "(97.35 %) and 1.2.3 (96.84 %). So exceeding these references does not show that an encoder learned anything.")
+    assert discussion.against_references([("cifar10", [])]) == ""
+    assert discussion.against_control("mnist", rows, mcnemar_pairs(rows)) == ""
 
 
 @pytest.mark.parametrize("above, said", [
@@ -196,7 +196,7 @@ def test_the_rows_that_are_not_above_a_control_are_named(above: int, said: tuple
         make_record(tmp_path, task, "mnist", method, accuracy=0.9 if i < above else 0.6 if method == "dcl" else 0.3,
                     n=1000)
     rows = results_of(tmp_path).headline
-    assert findings.against_control("mnist", rows, mcnemar_pairs(rows)) == (
+    assert discussion.against_control("mnist", rows, mcnemar_pairs(rows)) == (
         f"On MNIST, {said[0]} significantly more accurate than the best control, PCA of pixels (60.00 %)"
         f"{''.join(said[2:])}.{said[1]}")
 

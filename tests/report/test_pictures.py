@@ -85,6 +85,8 @@ def test_neighbours_are_compared_over_methods_with_their_counts(tmp_path: Path) 
         assert f"{name} {same.sum()} of {same.size}" in drawn.alt
         shown += (~same[:3]).sum()
     assert drawn.data.count(b"<rect") == shown
+    long = pictures.neighbour_grid([("random encoder, read at every depth", arrays["plain"])])
+    assert b">random encoder, read<" in long.data and b">at every depth<" in long.data
     alone = pictures.neighbour_grid(list(arrays.items())[:1])
     assert alone and pictures.neighbour_grid([]) is None
     other = arrays["plain"] | {"neighbour_inputs": arrays["plain"]["neighbour_inputs"][::-1]}
