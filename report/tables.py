@@ -9,8 +9,8 @@ from report.discussion import against_control
 from report.load import Rejected
 from report.summary import Missing, Results, Row, by_dataset, dataset_name, method_name, row_name, task_name
 
-HEADLINE_HEAD = ["Task", "Method", "Labels", "Learned dim.", "Test accuracy %", "SD (n)", "95 % interval, images",
-                 "95 % interval, seeds", "Over the best control", "Reference %", "Difference (points)", "Linear %",
+HEADLINE_HEAD = ["Task", "Method", "Test accuracy %", "SD (n)", "95 % interval, images", "95 % interval, seeds",
+                 "Over the best control", "Labels", "Learned dim.", "Reference %", "Difference (points)", "Linear %",
                  "kNN %", "Minutes (n)", "Seeds"]
 # Lines of the comparison table after the accuracy and its interval: heading -> score.  Accuracies are shown in percent
 COMPARED = {
@@ -95,9 +95,8 @@ def headline_row(line: Row | Missing) -> list[str]:
         return [task_name(line.task), f"missing: python _main.py --task {line.task} --dataset {line.dataset} "
                                       f"(reference {show.percent(line.reference)} %)"]
     scores, others = cells(line)
-    return [task_name(line.task), line.method_and_recipe, line.labels, show.count(line.learned), *scores,
-            seeds_interval(line), show.points(line.over_control), show.percent(line.reference),
-            show.points(line.difference), *others]
+    return [task_name(line.task), line.method_and_recipe, *scores, seeds_interval(line), show.points(line.over_control),
+            line.labels, show.count(line.learned), show.percent(line.reference), show.points(line.difference), *others]
 
 
 def cells(row: Row) -> tuple[list[str], list[str]]:
@@ -109,7 +108,7 @@ def cells(row: Row) -> tuple[list[str], list[str]]:
 
 def variations_table(rows: list[Row]) -> dict[str, Any] | None:
     """The rows that the headline table leaves out, with what was changed; None where there are none."""
-    head = ["Data set", "Task", "Method", "Changes", *HEADLINE_HEAD[4:7], *HEADLINE_HEAD[11:]]
+    head = ["Data set", "Task", "Method", "Changes", *HEADLINE_HEAD[2:5], *HEADLINE_HEAD[11:]]
     lines = [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
               *(cell for part in cells(row) for cell in part)] for row in rows]
     return table("Variations: other encoders, fewer labels or images, an encoder from another run, any changed recipe. "

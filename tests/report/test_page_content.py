@@ -71,7 +71,7 @@ def test_every_headline_number_and_every_variation_follows_from_the_json(folder:
             continue
         task = task.split()[0]
         runs = groups.pop((NAMES[dataset], task, method, ""))
-        labels, learned, accuracy, deviation, interval, seeds, over, reference, difference, *others = cells
+        accuracy, deviation, interval, seeds, over, labels, learned, reference, difference, *others = cells
         check_cells(runs, [accuracy, deviation, interval, *others])
         assert labels == ("all" if task == "1.2.2" else "none") and learned == ("0" if task == "control" else "128")
         check_against_controls(dataset, task, runs, folder, seeds, over)

@@ -194,7 +194,7 @@ def test_the_marks_of_rows_are_explained_once_per_table(tmp_path: Path) -> None:
     content = make_page(results, rejected)
     html, text = build_html(*content).decode(), pdf_text(build_pdf(*content))
     rows = {row[2]: row for row in headline(html) if not row[2].startswith("missing")}
-    assert [rows[name][6].rpartition(")")[2] for name in ("joint", "simclr", "byol")] == ["", "†", "‡"]
+    assert [rows[name][4].rpartition(")")[2] for name in ("joint", "simclr", "byol")] == ["", "†", "‡"]
     assert {row[2]: row[6] for row in table_of(html, "The results")[1:]} == {"joint": "2", "simclr": "2†"}
     for mark, tables in (("†", 3), ("‡", 2)):  # all results, the contrastive methods side by side, those asked for
         assert html.count(show.MARKS[mark]) == sum(mark in str(rows) for rows in parse(html).tables.values()) == tables
