@@ -2,6 +2,7 @@
 
     python benchmarks/device.py --device cuda --json device.json     under five minutes on a current GPU
     python benchmarks/device.py --device cpu --smallest              what tests run
+    python benchmarks/device.py --show a.json b.json                 write committed ones into docs/speed.md
 
 The table has these lines for every method of every task, on the digits:
 
@@ -24,6 +25,7 @@ The exit code is 1 if something differs by more than the table allows, and 2 if 
 """
 
 import argparse
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -32,7 +34,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, 
 
 from benchmarks.common import add_json_flag, add_run_flags, check_output, print_table, write_json
 from utils.command_line import Parser, exit_code
-from utils.errors import RunError
+from utils.errors import RunError, UsageError
+from utils.files import with_block, write_bytes
+
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "speed.md"
 
 EXAMPLES = """examples:
   python benchmarks/device.py --device cuda --json device.json   under five minutes on a current GPU
@@ -50,14 +55,33 @@ def parse(argv: list[str]) -> argparse.Namespace:
                         help="a few steps and tiny networks, to try it out; ignore its speeds")
     add_run_flags(parser)
     add_json_flag(parser)
+    parser.add_argument("--show", type=Path, nargs="+", metavar="FILE.json",
+                        help="measure nothing: write what earlier runs measured into docs/speed.md, as tables")
     arguments = parser.parse_args(argv)
     check_output(arguments.json, "--json", (".json",))
     return arguments
 
 
+def in_markdown(path: Path) -> str:
+    """The table of a file that --json wrote.  UsageError where it is none."""
+    try:
+        measured = json.loads(path.read_bytes())
+        machine, lines = measured["machine"], measured["lines"]
+        rows = [[line["name"], line["measured"], line["allowed"]] for line in lines]
+        title = (f"{machine['device']}, {machine['cpu']}, threads: {machine['threads']}, torch {machine['torch']}: "
+                 f"{sum(line['differs'] for line in lines) or 'none'} of {len(lines)} lines differ.")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--show {path}: not a file that --json wrote ({type(error).__name__})") from None
+    head = [["", "measured", "allowed"], ["---"] * 3]
+    return "\n".join([title, "", *(f"| {' | '.join(row)} |" for row in [*head, *rows]), ""])
+
+
 def main(argv: list[str]) -> None:
     """Check, time, print the table, write the JSON.  Raises UsageError, and RunError where something differs."""
     arguments = parse(argv)
+    if arguments.show:
+        write_bytes(DOCS, with_block(DOCS, "device", "\n".join(map(in_markdown, arguments.show))))
+        return
 
     from benchmarks import device_checks as checks
     from benchmarks.contestants import set_up

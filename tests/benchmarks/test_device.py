@@ -162,3 +162,27 @@ def test_the_other_loops_compute_on_their_device(task: str, monkeypatch: pytest.
         images, labels = torch.rand(8, 3, 32, 32), torch.zeros(8, dtype=torch.int64)
         batch = ([images, labels], labels) if task == "rotation" else (images, labels)
         assert loop.loss_of(batch).device.type == "cuda"
+
+
+def test_what_was_measured_is_shown_in_the_docs(folder: Path, monkeypatch: pytest.MonkeyPatch,
+                                                capsys: pytest.CaptureFixture) -> None:
+    run(folder)
+    monkeypatch.setattr(device, "DOCS", folder / "speed.md")
+    device.DOCS.write_text("before\n<!-- device:begin -->\nold\n<!-- device:end -->\nafter\n")
+    assert exit_code(lambda: device.main(["--show", str(folder / "a.json")]), "") == 0
+    shown = device.DOCS.read_text()
+    assert ": none of 9 lines differ." in shown and "old" not in shown
+    assert "| 1.2.3 moco: losses, 3 steps | 0.0e+00, 0.0e+00 | 0.001, 0.02 |" in shown
+    for text in ("[]", "{", '{"machine": {}, "lines": []}'):
+        (folder / "b.json").write_text(text)
+        assert exit_code(lambda: device.main(["--show", str(folder / "b.json")]), "") == 2
+        assert "not a file that --json wrote" in capsys.readouterr().err
+    assert device.DOCS.read_text() == shown
+
+
+def test_the_docs_show_the_committed_measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    docs, copy = device.DOCS.read_text(encoding="utf-8"), tmp_path / "speed.md"
+    copy.write_text(docs, encoding="utf-8")
+    monkeypatch.setattr(device, "DOCS", copy)
+    device.main(["--show", *map(str, sorted(Path(device.__file__).parent.glob("device_*.json")))])
+    assert copy.read_text(encoding="utf-8") == docs
