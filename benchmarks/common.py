@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from training.classification_recipe import ClassificationRecipe
 from training.tasks import TASKS
 from utils.errors import UsageError
 from utils.files import write_bytes
@@ -20,9 +21,9 @@ def even_recipe(task: str, family: str = "cifar10", encoder: str | None = None) 
     In 1.2.2 all images have full size from the start; 1.2.3 encodes both of its two views.
     family: the data set whose recipe is used.
     """
-    if task == "1.2.2":
-        return replace(TASKS[task].default_recipe(family, encoder=encoder), resize_from=1.0)
-    return TASKS[task].default_recipe(family, "dcl" if task == "1.2.3" else None, encoder)
+    recipe = TASKS[task].default_recipe(family, "dcl" if task == "1.2.3" else None, encoder)
+    assert isinstance(recipe, Recipe)  # a control trains nothing
+    return replace(recipe, resize_from=1.0) if isinstance(recipe, ClassificationRecipe) else recipe
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ from torchvision import transforms
 from benchmarks.common import Contestant, Timed
 from models.decoders import build_decoder
 from models.heads import LinearHead, ProjectionHead
+from training.autoencoding_recipe import AutoencodingRecipe
+from training.contrastive_recipe import ContrastiveRecipe
 from training.loop import Setup, new_encoder
 from training.tasks import TASKS
 from utils.compute.convolution import Conv3x3, conv3x3
@@ -84,7 +86,7 @@ def first_images(data: DeviceData, count: int) -> DeviceData:
 def on(data: DeviceData, device: torch.device) -> DeviceData:
     """The same data on another device."""
     values = {field.name: getattr(data, field.name) for field in dataclasses.fields(data)}
-    moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+    moved: dict[str, Any] = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
     return replace(data, **moved, mapped=data.mapped if device.type == "cpu" else None)
 
 
@@ -229,13 +231,14 @@ def encoder_for(recipe: Recipe, data: DeviceData, setup: Setup, normalise: trans
     encoder = new_encoder(recipe, data, setup)
     for module in encoder.modules():
         if isinstance(module, Conv3x3):
-            module.__class__ = nn.Conv2d
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]  # its base class
     encoder.fit_to_data(normalise(data.sample(2000)))
     return encoder.trunk  # what this project trains, too
 
 
 def tutorial_autoencoding(recipe: Recipe, data: DeviceData, setup: Setup) -> Conventional:
     """An autoencoder as in many tutorials: flip, mean absolute error."""
+    assert isinstance(recipe, AutoencodingRecipe)
     normalise = normalisation(data)
     transform = transforms.Compose([transforms.RandomHorizontalFlip(), transforms.ToTensor()])
     encoder = encoder_for(recipe, data, setup, normalise)
@@ -287,6 +290,7 @@ def tutorial_contrastive(recipe: Recipe, data: DeviceData, setup: Setup, side: i
 
     side: of the views, in pixels; the project's by default.
     """
+    assert isinstance(recipe, ContrastiveRecipe)
     normalise = normalisation(data)
     transform = transforms.Compose([
         transforms.RandomResizedCrop(side or recipe.view_side(data.image_shape[1]), scale=(0.2, 1.0)),
@@ -367,6 +371,7 @@ def lightly_contrastive(recipe: Recipe, data: DeviceData, setup: Setup) -> Conve
     from lightly.models.modules import SimCLRProjectionHead
     from lightly.transforms import SimCLRTransform
 
+    assert isinstance(recipe, ContrastiveRecipe)
     normalise = normalisation(data)
     # strength 0.5 and no blur, as lightly's documentation and benchmark recommend for small images
     transform = SimCLRTransform(input_size=recipe.view_side(data.image_shape[1]), cj_strength=0.5, gaussian_blur=0.0,

@@ -218,7 +218,9 @@ def compare_scores(dataset: Dataset, setup: Setup, size: Size) -> list[Line]:
     cpu = torch.device("cpu")
     lines = []
     for task in SCORED:
-        recipe = replace(TASKS[task].default_recipe("digits"), epochs=1, **({"batch_size": 32} if size.tiny else {}))
+        recipe = TASKS[task].default_recipe("digits")
+        assert isinstance(recipe, Recipe)
+        recipe = replace(recipe, epochs=1, batch_size=32 if size.tiny else recipe.batch_size)
 
         def compare(task: str = task, recipe: Recipe = recipe) -> tuple[str, bool, dict]:
             with TemporaryDirectory() as name:

@@ -20,13 +20,13 @@ class CpuGenerator(Generator):
     """A generator of the CPU that says it is one of another device.  device: what it says."""
 
     def __new__(cls, device: torch.device | str = "cpu") -> "CpuGenerator":
-        return super().__new__(cls, "cpu")
+        return super().__new__(cls, "cpu")  # type: ignore[call-arg]  # torch's stub has only __init__
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.named = torch.device(device)
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # type: ignore[override]  # torch's stub has an attribute, torch a property
         return self.named
 
 
@@ -51,7 +51,7 @@ def fitted_on_cpu(fit: Callable[[nn.Module, Tensor], None]) -> Callable[[nn.Modu
 @contextmanager
 def same_numbers() -> Iterator[None]:
     """Trainings in here do not depend on their device, except for rounding.  Not with a CUDA graph."""
-    fitted: list[type] = [*ENCODERS.values(), PatchComponents]
+    fitted: list[Any] = [*ENCODERS.values(), PatchComponents]
     originals = {kind: kind.fit_to_data for kind in fitted}
     with patch.object(loop, "Generator", CpuGenerator), DrawnOnCpu():
         for kind, fit in originals.items():

@@ -51,7 +51,7 @@ from benchmarks.common import (
 from training.tasks import TASKS
 from utils.command_line import Parser, exit_code
 from utils.errors import RunError, UsageError
-from utils.recipe import as_json
+from utils.recipe import Recipe, as_json
 
 if TYPE_CHECKING:  # torch is imported only to time something, so that --help and errors are quick
     from benchmarks.contestants import Conventional
@@ -223,6 +223,7 @@ def compare_recipes(own: dict[str, Any], data: "DeviceData", setup: "Setup", rou
     from benchmarks import contestants as make
 
     recipe = TASKS["1.2.3"].default_recipe(DATASET)
+    assert isinstance(recipe, Recipe)
     steps = ", ".join(f"{name} {RIVALS[name]}" for name in against)
     print(f"\ntime to equal accuracy; steps per round: {steps}", flush=True)
     ours = make.this_project("1.2.3", recipe, data, setup)

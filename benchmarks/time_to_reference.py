@@ -29,6 +29,7 @@ from report.summary import REFERENCE
 from training.tasks import TASKS
 from utils.command_line import Parser, exit_code
 from utils.errors import UsageError
+from utils.recipe import Recipe
 
 if TYPE_CHECKING:  # torch is imported only to train something, so that --help and errors are quick
     from training.loop import Setup, Trained
@@ -121,6 +122,7 @@ def until_passed(cell: str, numbers: list[int], data: "DeviceData", setup: "Setu
     """Train from scratch with each number of epochs until one passes the cell's reference; returns all attempts."""
     task, dataset = CELLS[cell]
     recipe = TASKS[task].default_recipe(dataset)
+    assert isinstance(recipe, Recipe)
     done: list[Attempt] = []
     for epochs in numbers:
         print(f"\n{cell}, {epochs} of {recipe.epochs} epochs", flush=True)
