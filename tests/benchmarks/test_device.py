@@ -54,7 +54,8 @@ def run(folder: Path) -> tuple[int, dict[str, dict]]:
     return code, {line["name"]: line for line in json.loads(path.read_text())["lines"]}
 
 
-def test_a_comparison_of_the_cpu_with_itself_finds_no_difference(folder: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_comparison_of_the_cpu_with_itself_finds_no_difference(
+        folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     code, lines = run(folder)
     printed, errors = capsys.readouterr()
     assert (code, errors) == (0, "")
@@ -67,6 +68,22 @@ def test_a_comparison_of_the_cpu_with_itself_finds_no_difference(folder: Path, c
     speed = lines["1.2.3 dcl: speed, float32"]["values"]
     assert min(speed["images_per_second"], speed["share_of_matrix_peak"], speed["peak_bytes"], speed["tutorial loop"],
                speed["lightly"]) > 0
+    shown_in_the_docs(folder / "a.json", monkeypatch, capsys)
+
+
+def shown_in_the_docs(measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setattr(device, "DOCS", measured.with_name("speed.md"))
+    device.DOCS.write_text("before\n<!-- device:begin -->\nold\n<!-- device:end -->\nafter\n")
+    assert exit_code(lambda: device.main(["--show", str(measured)]), "") == 0
+    shown = device.DOCS.read_text()
+    assert ": none of 9 lines differ." in shown and "old" not in shown
+    assert "| 1.2.3 moco: losses, 3 steps | 0.0e+00, 0.0e+00 | 0.001, 0.02 |" in shown
+    other = measured.with_name("b.json")
+    for text in ("[]", "{", '{"machine": {}, "lines": []}'):
+        other.write_text(text)
+        assert exit_code(lambda: device.main(["--show", str(other)]), "") == 2
+        assert "not a file that --json wrote" in capsys.readouterr().err
+    assert device.DOCS.read_text() == shown
 
 
 def unseeded_loss(patch: pytest.MonkeyPatch) -> None:
@@ -162,22 +179,6 @@ def test_the_other_loops_compute_on_their_device(task: str, monkeypatch: pytest.
         images, labels = torch.rand(8, 3, 32, 32), torch.zeros(8, dtype=torch.int64)
         batch = ([images, labels], labels) if task == "rotation" else (images, labels)
         assert loop.loss_of(batch).device.type == "cuda"
-
-
-def test_what_was_measured_is_shown_in_the_docs(folder: Path, monkeypatch: pytest.MonkeyPatch,
-                                                capsys: pytest.CaptureFixture) -> None:
-    run(folder)
-    monkeypatch.setattr(device, "DOCS", folder / "speed.md")
-    device.DOCS.write_text("before\n<!-- device:begin -->\nold\n<!-- device:end -->\nafter\n")
-    assert exit_code(lambda: device.main(["--show", str(folder / "a.json")]), "") == 0
-    shown = device.DOCS.read_text()
-    assert ": none of 9 lines differ." in shown and "old" not in shown
-    assert "| 1.2.3 moco: losses, 3 steps | 0.0e+00, 0.0e+00 | 0.001, 0.02 |" in shown
-    for text in ("[]", "{", '{"machine": {}, "lines": []}'):
-        (folder / "b.json").write_text(text)
-        assert exit_code(lambda: device.main(["--show", str(folder / "b.json")]), "") == 2
-        assert "not a file that --json wrote" in capsys.readouterr().err
-    assert device.DOCS.read_text() == shown
 
 
 def test_the_docs_show_the_committed_measurements(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
