@@ -55,7 +55,7 @@ READING = {  # term: explanation
     "Fewer labels":
         "The labelled images are repeated up to the number of training images, so that an epoch is equally long for "
         "every fraction of the labels. Unless its row says otherwise, fine-tuning starts from an encoder that was "
-        "trained on all images without labels; its epochs follow that training.",
+        "trained on all images without labels, so its epochs come on top of those of that training.",
     "95 % interval, images":
         "The score interval (Wilson 1927) of the mean accuracy, with the number of test images as its n: where the "
         "accuracy on all images of this kind plausibly lies. On another test set of this size it would differ by more. "
@@ -115,7 +115,7 @@ READING = {  # term: explanation
 }
 
 PROBLEM = (
-    "A latent is a short vector that represents an image. If images of one class lie close together in it, a simple "
+    "A latent is a short vector that represents an image. If the latents of one class lie close together, a simple "
     "classifier needs only a few labels to tell the classes apart. Autoencoders learn such vectors without labels, by "
     "reconstructing the image (Hinton and Salakhutdinov 2006; Vincent et al. 2010). Contrastive methods learn them "
     "without labels, too, by giving two augmented views of an image similar vectors (Chen et al. 2020).")

@@ -25,6 +25,7 @@ def run_section(row: Row) -> dict[str, Any]:
         "lead": lead(row), "commands": repeat_commands(row),
         "encoder_changed": init is not None and has_earlier_recipe(init),
         "recorded": show.plain(shlex.join(["python", *record.run.argv])),
+        "ran": f"{show.plural(record.environment.threads, 'thread')}, {record.environment.precision}",
         "curves": charts.curves(row), "reconstructions": pictures.reconstructions(run.arrays),
         "interpolations": pictures.interpolations(record, run.arrays) if row.default else None,
         "columns": [*pictures.principal_axes(run.arrays),
