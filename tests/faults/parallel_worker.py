@@ -29,7 +29,7 @@ from utils.images.on_device import DeviceData
 STEPS = 50
 SETUP = Setup(torch.device("cpu"), "float32", {"float32": 1.0, "bfloat16": 1.0}, seed=0, quick=True)
 TINY = {"epochs": 6, "batch_size": 32, "widths": (8, 16), "latent_dim": 16, "translate": 1, "crop_scale": 0.6}
-HEADS = {"projection_hidden_dim": 32, "projection_dim": 16}
+HEADS = {"projection_hidden_dim": 32, "projection_dim": 16, "prediction_hidden_dim": 32, "queue_size": 64}
 CASES: dict[str, tuple[str, str, dict]] = {
     "plain": ("1.2.1", "plain", {"decoder_widths": (16, 8, 8)}),
     "denoising": ("1.2.1", "denoising", {"decoder_widths": (16, 8, 8)}),
@@ -38,12 +38,7 @@ CASES: dict[str, tuple[str, str, dict]] = {
                                      "target_components": 16, "feature_hidden_dim": 32}),
     "joint": ("1.2.2", "joint", {"muon_learning_rate": 0.05, "alternating_flip": True, "cutout": 3,
                                  "resize_from": 0.75}),
-    "simclr": ("1.2.3", "simclr", HEADS),
-    "dcl": ("1.2.3", "dcl", HEADS),
-    "vicreg": ("1.2.3", "vicreg", HEADS),
-    "byol": ("1.2.3", "byol", HEADS | {"prediction_hidden_dim": 32}),
-    "moco": ("1.2.3", "moco", HEADS | {"queue_size": 64}),
-    "cmc": ("1.2.3", "cmc", HEADS),
+    **{method: ("1.2.3", method, HEADS) for method in contrastive_methods.METHODS},
     "rotnet": ("rotation", "rotnet", {}),
     "finetune": ("rotation", "rotnet", {"epochs": 1, "finetune": True, "finetune_epochs": 6}),
     "depths": ("1.2.2", "joint", {"encoder": "conv_depths"}),  # its linear latent is not used
