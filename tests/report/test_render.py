@@ -104,7 +104,7 @@ def test_the_explorer_is_in_the_page_only_if_there_is_one(tmp_path: Path) -> Non
 def test_each_equation_is_drawn_once_in_the_page_s_colours(html: str, pdf: bytes) -> None:
     methods = [method._asdict() for method in prose.METHODS.values()]
     drawn = draw_equations(methods)
-    assert len(drawn) == len(methods) == 13
+    assert len(drawn) == len(methods) > 5
     assert draw_equations(methods[:2] + methods[:1]) == {
         method["typst"]: drawn[method["typst"]] for method in methods[:2]}
     for method in methods:
