@@ -107,10 +107,11 @@ def test_a_name_that_the_output_cannot_hold_is_escaped(encoding: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a shell, and limits that count")
-def test_closed_streams_do_not_matter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_does_not_matter(closed: str, tmp_path: Path) -> None:
     command = (f'{sys.executable} -c "import sys{QUICKER}" --task control --dataset digits --method pca --quick '
                f"--precision float32 --results-dir {tmp_path}")
-    result = subprocess.run(["sh", "-c", f"{command} <&- >&- 2>&-"], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=ROOT, capture_output=True, text=True)
     assert (result.returncode, "Traceback" in result.stderr) == (0, False)
     assert read_record(tmp_path / "control_digits_pca_seed0_quick.json").run.status == "quick"
 
