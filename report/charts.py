@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from report import drawing, show
 from report.discussion import by_fraction
 from report.drawing import BLUE, INK, LETTER, MUTED, ORANGE, SMALL, WIDTH, Drawing, errors, save, styled
-from report.findings import leaders, ranking, short_name, uneven, which
+from report.findings import LEVEL, distance, leaders, ranking, short_name, uneven, which
 from report.stats import SIGNIFICANT, Curve, Pair, differing, short_names
 from report.summary import Missing, Row, dataset_name, machines_of, mean_of, row_name, task_name, wilson_interval
 from report.tables import MOST_NAMED
@@ -55,11 +55,13 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
     learned = [row for row in rows if row.task != "control"]
     found = which("The most accurate learned latent is that of", [(dataset, leaders(learned), "")] if learned else [])
-    if best and learned:
-        above = sum(row.accuracy > best.accuracy for row in learned)
-        dashed = ", dashed line" * (best not in edge)
-        found += (f" The best control ({short_name(best)}, {show.percent(best.accuracy)} %{dashed}) is exceeded by "
-                  f"{above or 'none'} of {show.plural(len(learned), 'learned latent')}.")
+    if best:
+        above = sum(row.accuracy > best.accuracy and distance(row, best) != LEVEL for row in learned)
+        by = f" is exceeded by {above or 'none'} of {show.plural(len(learned), 'learned latent')}" if learned else ""
+        dashed = "the dashed line" * (best not in edge)
+        shown = f"{short_name(best)}, {show.percent(best.accuracy)} %"
+        found += (f" The best control ({shown}{', dashed line' if dashed and by else ''}){by or f' is {dashed}'}."
+                  if by or dashed else "")
     marks = [("small circles single seeds", any(len(row.runs) > 1 for row in rows if row not in edge)),
              ("upright ticks references", any(line.reference is not None for line in lines))]
     marked = ", ".join(["lines are Wilson 95 % intervals", *(words for words, drawn in marks if drawn)])
@@ -198,8 +200,12 @@ def label_fractions(dataset: str, found: Sequence[Curve], known: Sequence[str] =
     """
     known = [*known, *(name for name in short_names(found) if name not in known)]
     figure, axes = drawing.narrow(f"{dataset_name(dataset)}: test accuracy (%)", 150, bottom=drawing.foot(len(found)))
+    free = list(range(len(CURVES)))
     for i, (name, curve) in enumerate(zip(short_names(found), found, strict=True)):
-        style, marker, colour = CURVES[known.index(name) % len(CURVES)]
+        own = known.index(name) % len(CURVES)
+        own = own if own in free or not free else free[0]  # two recipes may share a name
+        free = [one for one in free if one != own]
+        style, marker, colour = CURVES[own]
         shift = 1.05 ** (i - (len(found) - 1) / 2)  # next to each other, so that no interval covers another
         shares = [100 * share * shift for share, _ in curve.points]
         axes.plot(shares, errors(row.accuracy for _, row in curve.points), linestyle=style, marker=marker, color=colour,

@@ -14,39 +14,41 @@ from report.findings import (
     best_controls,
     best_with_labels,
     best_without_labels,
-    by_label_fraction,
     differ,
+    discussed,
     distance,
     encoder_of,
     epochs,
     exceeds,
     fewest_labels,
+    fine_tuned_and_scratch,
     is_below,
     names,
     reconstruction_error,
     scratch_and_fine_tuned,
     sharp_and_useful,
     short_name,
-    without_toy,
 )
 from report.summary import Results, Row, dataset_name, grouped, row_name
 
-SIGNIFICANCE = ("A difference is called significant if McNemar's test with Holm's correction finds it for the lowest "
-                "seed that both rows have, and the mean over seeds agrees in direction. The test compares two single "
-                "runs: other seeds of the same methods may give another verdict. Rows without a common seed differ "
-                "significantly only if their 95 % intervals do not overlap.")
+SIGNIFICANCE = (
+    "A difference is called significant if McNemar's test, with Holm's correction over the pairs of a data set or over "
+    "the fractions of its labels, finds it for the lowest seed that both rows have, and the mean over seeds agrees in "
+    "direction. The test compares two single runs: other seeds of the same methods may give another verdict. Rows "
+    "without a common seed differ significantly only if their 95 % intervals do not overlap.")
+FEW = 10  # confused images of a run: of fewer it may be chance which pair is the first
 MAPS = "A map of two dimensions loses much: kNN on the latent itself may rank the latents differently."
 
 
 def discussion(results: Results, pairs: Pairs, curves: Curves) -> list[dict[str, str]]:
     """Paragraphs with a title each, on what the records allow to say, of the data sets of the abstract."""
-    groups, curves = without_toy(results, curves)
+    groups, curves = discussed(results, curves)
     compared = [against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups]
     separated = [clusters(dataset, rows) for dataset, rows in groups]
     mapped = [one for one, words in zip(groups, separated, strict=True) if words]
     alone = [dataset_name(dataset) for dataset, rows in groups if not best_controls(rows)]
     found = {
-        "What was learned": [SIGNIFICANCE if any(compared) else "", *compared,
+        "What was learned": [*compared,
                              *(like_pixels(dataset, rows, pairs[dataset]) for dataset, rows in groups),
                              *(rivals(dataset, rows, pairs[dataset]) for dataset, rows in groups),
                              *(readout(dataset, rows) for dataset, rows in groups),
@@ -59,6 +61,8 @@ def discussion(results: Results, pairs: Pairs, curves: Curves) -> list[dict[str,
         "Whether the classes separate": [*separated, *([evenly_mixed(mapped), MAPS] if mapped else [])],
         "What is confused": [confusions(dataset, rows) for dataset, rows in groups],
     }
+    if "significant" in str(found):
+        found["What was learned"].insert(0, SIGNIFICANCE)
     texts = {title: " ".join(filter(None, sentences)) for title, sentences in found.items()}
     return [{"id": title.lower().replace(" ", "-"), "title": title, "text": text}
             for title, text in texts.items() if text]
@@ -98,13 +102,13 @@ def readout(dataset: str, rows: Sequence[Row]) -> str:
                    for method in ("calibrated", "depths"))
     learned = [row for row in rows if row.task != "control" and row.method != "patches"]
     deep = [row_name(row) for row in learned if encoder_of(row) == "conv_depths"]
-    if not end or not depths or not 0 < len(deep) < len(learned):
+    if not end or not depths or depths.accuracy - end.accuracy < SHOWN or not 0 < len(deep) < len(learned):
         return ""
-    are, others = ("are", "the others are") if len(deep) > 1 else ("is", "the others are")
-    return (f"On {dataset_name(dataset)}, reading an untrained encoder at every depth instead of at its end changes "
+    are, others = "are" if len(deep) > 1 else "is", "others are" if len(learned) - len(deep) > 1 else "other is"
+    return (f"On {dataset_name(dataset)}, reading an untrained encoder at every depth instead of at its end raises "
             f"its accuracy from {show.percent(end.accuracy)} to {show.percent(depths.accuracy)} %. Of the learned "
-            f"latents, {show.listing(deep)} {are} read so and {others} not, so part of the distance between them "
-            "comes from the readout.")
+            f"latents, {show.listing(deep)} {are} read so and the {others} not, so part of the distance between them "
+            "may come from the readout.")
 
 
 def rivals(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
@@ -124,17 +128,19 @@ def rivals(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
 
 def against_references(groups: Groups) -> str:
     """Which references the best control exceeds, so that exceeding them does not show that something was learned."""
-    found = []
+    found, number = list[str](), 0
     for dataset, rows in groups:
         controls = best_controls(rows)
         above = [f"{task} ({show.percent(value)} %)" for (task, name), value in summary.REFERENCE.items()
                  if name == dataset and controls and controls[0].accuracy - value >= SHOWN]
+        number += len(above)
         if above:
             found.append(f"on {dataset_name(dataset)} the best control ({names(controls)}, "
                          f"{show.percent(controls[0].accuracy)} %) exceeds the reference"
                          f"{'s' * (len(above) > 1)} of {show.listing(above)}")
-    return (f"Without a trained encoder, {show.listing(found)}. So exceeding these references does not show that an "
-            "encoder learned anything.") if found else ""
+    these = "these references" if number > 1 else "this reference"
+    return (f"Without a trained encoder, {show.listing(found)}. So exceeding {these} does not show that an encoder "
+            "learned anything.") if found else ""
 
 
 def label_gap(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
@@ -158,18 +164,26 @@ def unlike_encoders(row: Row, other: Row) -> str:
 
 def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
     """With which fractions of the labels fine-tuning a learned encoder beats training from random weights."""
-    both = by_label_fraction(dataset, curves)
+    both = fine_tuned_and_scratch(dataset, curves)
     if not both:
         return ""
     scratch, fine = scratch_and_fine_tuned(fewest_labels(dataset, curves)[1])
-    assert scratch and fine  # or there would be no verdict
+    assert scratch and fine  # or no row would be in both
+    pairs = stats.tested(one[1:] for one in both)
     found = [f"{words} with {show.listing([f'{100 * share:g} %' for share, *_ in points])}"
-             for words, points in grouped(both, lambda one: one[3]).items()]
+             for words, points in grouped(both, lambda one: verdict(one[1], one[2], pairs)).items()]
+    starts = [run.record.run.init for _, row in fine.points for run in row.runs]
+    before = "learned without labels" if all(start and start.labels == 0 for start in starts) else "was trained before"
     recipe = " of another recipe" if " recipe " in fine.name else ""
     chosen = ", with a recipe chosen on test images," if "‡" in fine.points[0][1].mark else ""
-    return (f"On {dataset_name(dataset)}, an encoder{recipe} that learned without labels and was then fine-tuned"
+    return (f"On {dataset_name(dataset)}, an encoder{recipe} that {before} and was then fine-tuned"
             f"{length(fine)}{chosen} is {show.listing(found)} of the labels, compared with one that was trained from "
             f"random weights{length(scratch)}.")
+
+
+def verdict(row: Row, other: Row, pairs: list[stats.Pair]) -> str:
+    return ("significantly more accurate" if exceeds(row, other, pairs) else
+            "significantly less accurate" if exceeds(other, row, pairs) else "not significantly more or less accurate")
 
 
 def length(curve: stats.Curve) -> str:
@@ -218,12 +232,15 @@ def evenly_mixed(groups: Groups) -> str:
         counts = np.array(rows[0].runs[0].record.data.class_counts["test"])
         found.setdefault(f"{100 * float(np.square(counts / counts.sum()).sum()):.3g} %", []).append(
             dataset_name(dataset))
-    each = [value + f" on {show.listing(names)}" * (len(found) > 1) for value, names in found.items()]
+    each = [value + f" on {show.listing(shared)}" * (len(found) > 1) for value, shared in found.items()]
     return f"Classes that are mixed evenly have {show.listing(each)}."
 
 
 def confusions(dataset: str, rows: Sequence[Row]) -> str:
-    """The two classes that most learned latents of a data set confuse most often, and the others' classes."""
+    """The two classes that most learned latents of a data set confuse most often, and those of the others.
+
+    "" where no pair is the first of most of them, and of one latent with few confused images: that may be chance.
+    """
     learned = [row for row in rows if row.task != "control" and row.runs[0].record.confusion]
     found = sorted(grouped(learned, lambda row: most_confused(row)[0]).items(),
                    key=lambda one: -len(one[1]) * bool(one[0]))
@@ -231,15 +248,17 @@ def confusions(dataset: str, rows: Sequence[Row]) -> str:
         return ""
     (pair, same), *others = found
     images = sorted(most_confused(row)[1] for row in same)
+    if 2 * len(same) <= len(learned) or len(same) == 1 and images[0] < FEW:
+        return ""
     some = f"all {len(same)}" if len(same) == len(learned) else f"{len(same)} of {len(learned)}"
     who = (f"{some} learned latents {'confuse' if len(same) > 1 else 'confuses'}" if len(learned) > 1 else
            f"{row_name(learned[0])} confuses")
-    many = f"{images[0]:.3g}" if len(same) == 1 else f"{images[0]:.3g} to {images[-1]:.3g}"
+    ends = list(dict.fromkeys(f"{one:.2g}" if one < FEW else show.count(round(one)) for one in (images[0], images[-1])))
     total = show.count(learned[0].runs[0].record.data.size("test"))
     rest = [f"for {show.listing([row_name(row) for row in confusing])} it is {other or 'no single pair'}"
             for other, confusing in others]
-    return (f"On {dataset_name(dataset)}, {who} {pair} most often, in {many} of {total} test images per run"
-            + (f"; {show.listing(rest)}" if rest else "") + ".")
+    return (f"On {dataset_name(dataset)}, {who} {pair} most often, in {' to '.join(ends)} of {total} test images per "
+            f"run{f'; {show.listing(rest)}' if rest else ''}.")
 
 
 def most_confused(row: Row) -> tuple[str, float]:

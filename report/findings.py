@@ -25,7 +25,7 @@ def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Reje
         return ["There is no record of a complete run yet, so there is nothing to compare. The table gives the "
                 "commands that make them; python _main.py --task 1.2.2 --dataset digits is the quickest, because it "
                 "needs no download.", *left_out(results, rejected)]
-    groups, curves = without_toy(results, curves)
+    groups, curves = discussed(results, curves)
     trade_offs = [f"Of the autoencoders of pixels on {dataset_name(dataset)}, {row_name(pair[0])} reconstructs best, "
                   f"but its latent is less accurate ({show.percent(pair[0].accuracy)} %) than that of "
                   f"{row_name(pair[1])} ({show.percent(pair[1].accuracy)} %)."
@@ -34,10 +34,10 @@ def abstract(results: Results, pairs: Pairs, curves: Curves, rejected: list[Reje
             *left_out(results, rejected)]
 
 
-def without_toy(results: Results, curves: Curves) -> tuple[Groups, Curves]:
-    """Headline rows and label curves by data set, without the toy set where something was learned on another one."""
-    groups = summary.without_toy(by_dataset(results.headline))
-    return groups, {dataset: curves[dataset] for dataset, _ in groups if dataset in curves}
+def discussed(results: Results, curves: Curves) -> tuple[Groups, Curves]:
+    """Headline rows and label curves by data set, without those that are left aside."""
+    return ([one for one in by_dataset(results.headline) if one[0] not in results.aside],
+            {dataset: found for dataset, found in curves.items() if dataset not in results.aside})
 
 
 def ways(results: Results) -> list[str]:
@@ -78,11 +78,12 @@ def coverage(results: Results, pairs: Pairs) -> str:
     worse = [f"{row_name(row)} on {dataset_name(dataset)} by {points(row.over_control or 0)}"
              for dataset, found in by_dataset(results.headline) for row in found
              if any(row is one for one in rows) and is_below(row, best_controls(found), pairs[dataset])]
+    contrast = "but" if over or cheap else "and"
     control = ([f"exceeds {these}{', too' * bool(over)}{',' * bool(over and worse)}"] * bool(cheap)
                + [f"is significantly more accurate than {show.listing(worse)}"] * bool(worse))
     missing = show.listing([f"{gap.task} on {dataset_name(gap.dataset)}" for gap in results.missing])
-    return (text + by + (f", but the best control {show.listing(control)}" if control else "") + "."
-            + (f" Missing: {missing}." if missing else ""))
+    more = f", {contrast} the best control on the same data set {show.listing(control)}" if control else ""
+    return f"{text}{by}{more}.{f' Missing: {missing}.' if missing else ''}"
 
 
 def leaders(rows: Iterable[Row]) -> list[Row]:
@@ -114,13 +115,13 @@ def best_latents(groups: Groups, pairs: Pairs) -> list[str]:
     """Each data set's best latents: learned without labels, next to the best that was not learned, and with labels."""
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
     learned = [pair for pair in free.values() if pair[0]]
-    several = any(ahead for _, ahead in learned) and all(len(best[0].runs) > 2 for best, _ in learned)
+    all_of_three = any(ahead for _, ahead in learned) and all(len(best[0].runs) > 2 for best, _ in learned)
     controls = {dataset: best for dataset, rows in groups if (best := best_controls(rows))}
     said = [
-        which(f"{'Of the rows with three seeds' if several else 'By test accuracy'}, the best latent learned without "
-              "labels is that of", [
+        which(f"{'Of the rows with three seeds' if all_of_three else 'By test accuracy'}, the best latent learned "
+              "without labels is that of", [
             (dataset, best, partly(best) + few_seeds(best)
-             + ", of the rows with three seeds" * bool(ahead and not several)
+             + ", of the rows with three seeds" * bool(ahead and not all_of_three)
              + to_control(best[0], controls.get(dataset, []), pairs[dataset]))
             for dataset, (best, ahead) in free.items() if best], chance(groups)),
         which("The best control, a latent that was not learned, is", [
@@ -204,14 +205,12 @@ def few_labels(curves: Curves) -> list[str]:
         if not scratch or not fine:
             said.append(ranking(dataset, some))
             continue
-        both = by_label_fraction(dataset, some)
-        if not both:
-            continue
-        share, tuned, few, words = both[0]
+        (share, tuned, few), *_ = both = fine_tuned_and_scratch(dataset, some)
+        sure = differ(tuned, few, stats.tested(one[1:] for one in both))
         chosen = " with a recipe chosen on its test images" if "‡" in tuned.mark else ""
         found.setdefault(share, []).append(
             f"{show.percent(tuned.accuracy)} % on {dataset_name(dataset)}{chosen} ({show.percent(few.accuracy)} % from "
-            f"random weights, {'not ' * ('not' in words)}significantly different)")
+            f"random weights, {'' if sure else 'not '}significantly different)")
     return [f"With {100 * share:g} % of the labels, fine-tuning a learned encoder reaches {show.listing(words)}."
             for share, words in found.items()] + said
 
@@ -259,21 +258,11 @@ def is_below(row: Row, controls: Sequence[Row], pairs: list[stats.Pair]) -> bool
     return bool(controls) and all(exceeds(control, row, pairs) for control in controls)
 
 
-def by_label_fraction(dataset: str, curves: Sequence[stats.Curve]) -> list[tuple[float, Row, Row, str]]:
-    """(fraction, fine-tuned row, row from random weights, verdict) where both have a fraction of the labels.
-
-    The verdicts are by McNemar's test with Holm's correction over these fractions.
-    """
+def fine_tuned_and_scratch(dataset: str, curves: Sequence[stats.Curve]) -> list[tuple[float, Row, Row]]:
+    """(fraction, fine-tuned row, row from random weights) where both have a fraction of the labels, by rising ones."""
     scratch, fine = scratch_and_fine_tuned(fewest_labels(dataset, curves)[1])
     others = dict(scratch.points) if scratch and fine else {}
-    both = [(share, row, others[share]) for share, row in (fine.points if fine else []) if share in others]
-    pairs = stats.tested([(row, other) for _, row, other in both])
-    return [(share, row, other, verdict(row, other, pairs)) for share, row, other in both]
-
-
-def verdict(row: Row, other: Row, pairs: list[stats.Pair]) -> str:
-    return ("significantly more accurate" if exceeds(row, other, pairs) else
-            "significantly less accurate" if exceeds(other, row, pairs) else "not significantly more or less accurate")
+    return [(share, row, others[share]) for share, row in (fine.points if fine else []) if share in others]
 
 
 def encoder_of(row: Row) -> str:
@@ -302,7 +291,7 @@ def sharp_and_useful(rows: Sequence[Row]) -> tuple[Row, Row] | None:
 def exceeds(row: Row, control: Row, pairs: list[stats.Pair]) -> bool:
     """Whether a row is better than a control by more than chance.
 
-    Its mean must be higher, and the test on the images of the seed that they share significant; see SIGNIFICANCE.
+    Its mean must be higher, and the test on the images of the seed that they share significant (see discussion.py).
     """
     for pair in pairs:
         if {id(pair.first), id(pair.second)} == {id(row), id(control)}:

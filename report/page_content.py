@@ -5,7 +5,8 @@ The second half is what only the PDF shows: introduction, main table and maps, o
 """
 
 import datetime
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from report import charts, findings, pictures, prose, show, stats, summary, tables
 from report.discussion import discussion
@@ -16,6 +17,7 @@ from report.summary import Results, Row, by_dataset, dataset_name, row_name, tas
 from report.verification import Verdict, verification_sentence, verification_table
 from utils.images.datasets import DATASETS
 
+T = TypeVar("T")
 PREFIX = "paper-"  # of the names of drawings that only the PDF shows
 MOST_DATASETS = 4  # in the PDF's figure of maps
 
@@ -66,7 +68,8 @@ def make_page(results: Results, rejected: list[Rejected], theory: list[dict[str,
     }
     drawings: dict[str, Drawing] = {}
     page = collect(page, drawings)
-    page |= collect(paper_content(results, page), drawings, PREFIX)
+    tested = [name for name, found in pairs.items() if found]
+    page |= collect(paper_content(results, page, tested, list(curves)), drawings, PREFIX)
     return page, drawings
 
 
@@ -139,25 +142,31 @@ def written(results: Results, date: str) -> str:
     return f"{int(day[8:])} {datetime.date.fromisoformat(day):%B} {day[:4]}" if day else ""
 
 
-def paper_content(results: Results, page: dict[str, Any]) -> dict[str, Any]:
-    """What the PDF adds to the page: its own content, and in each task's section the runs that it shows."""
+def paper_content(results: Results, page: dict[str, Any], tested: list[str], labelled: list[str]) -> dict[str, Any]:
+    """What the PDF adds to the page: its own content, and in each task's section the runs that it shows.
+
+    tested, labelled: the data sets with McNemar's tests and with label curves, in the page's order.
+    """
     shown = findings.shown_rows(results)
     tasks = [section | {"shown": [shown_run(row, run) for row in shown for run in section["runs"]
                                   if run["id"] == row.anchor]} for section in page["tasks"]]
-    groups = summary.without_toy(by_dataset(results.headline))
-    best = [row for _, rows in groups for row in findings.best_without_labels(rows)[0]]
-    aside = {row.dataset for row in results.headline} - {dataset for dataset, _ in groups}
-    main = [row for row in results.rows if row.dataset not in aside and any(row is one for one in [*shown, *best])]
-    overview = {name: drawn for (name, _), drawn in zip(results.headline_and_missing, page["overview"], strict=True)}
+    best = [row for _, rows in by_dataset(results.headline) for row in findings.best_without_labels(rows)[0]]
+    main = [row for row in results.rows if any(row is one for one in [*shown, *best])]
+    drawn = [(name, one) for (name, _), one in zip(results.headline_and_missing, page["overview"], strict=True)]
+    curves = list(zip(labelled, page["labels"]["figures"], strict=True))
+
+    def body(found: Iterable[tuple[str, T]]) -> list[T]:
+        return [one for name, one in found if name not in results.aside]
     used = {row.method for row in results.rows}
     return {"tasks": tasks, "paper": {
         "introduction": introduction(results),
         "methods": [method._asdict() for name, method in prose.METHODS.items() if name in used or not used],
         "table": tables.result_table("The main results: each task's default method or else its best row, the best "
-                                     "latent learned without labels, and the best control.", main),
-        "maps": main_maps([row for row in shown if row.dataset not in aside]),
-        "overview": [drawn for name, drawn in overview.items() if name not in aside],
-        "toy": [drawn for name, drawn in overview.items() if name in aside],
+                                     "latent learned without labels, and the best control.",
+                                     body((row.dataset, row) for row in main)),
+        "maps": main_maps(body((row.dataset, row) for row in shown)),
+        "overview": body(drawn), "labels": body(curves), "mcnemar": body(zip(tested, page["mcnemar"], strict=True)),
+        "toy": [one for name, one in [*drawn, *curves] if name in results.aside],
         "recipes": [{"title": title(row), "fields": ", ".join("=".join(line[:2]) for line in recipe_table(
             row.runs[0].record)["rows"]), "hash": row.runs[0].record.recipe.hash}
             for row in results.rows if row.default or any(row is one for one in shown)],
@@ -180,7 +189,7 @@ def introduction(results: Results) -> list[str]:
 def images(results: Results) -> list[str]:
     """One sentence on each data set: its source, classes, sizes and splits."""
     found = []
-    for dataset, rows in by_dataset(results.rows):
+    for dataset, rows in by_dataset(row for row in results.rows if row.dataset not in results.aside):
         data = max((run.record.data for row in rows for run in row.runs), key=lambda data: data.size("train"))
         cited = DATASETS[dataset].cited if dataset in DATASETS else ""
         source = f" ({cited})" if cited else ""

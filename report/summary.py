@@ -21,7 +21,7 @@ from utils.records.schema import Init, Record, recipe_hash
 
 # (task, data set) -> test accuracy to compare with, which is no result of this repository
 REFERENCE = {(task, name): accuracy for name, spec in DATASETS.items() for task, accuracy in spec.references.items()}
-TOY = "digits"  # the data set that comes last; see without_toy()
+TOY = "digits"  # the data set that comes last; see Results.aside
 OTHER_LOAD = 0.2  # threads: with more of other work next to a run, its minutes are not shown
 
 
@@ -146,6 +146,11 @@ class Results:
     def headline(self) -> list[Row]:
         """The default recipes and the controls: what is compared first."""
         return [row for row in self.rows if row.default]
+
+    @property
+    def aside(self) -> set[str]:
+        """What abstract, discussion and paper leave out: the toy set, where something was learned on another one."""
+        return {TOY} if any(row.task != "control" and row.dataset != TOY for row in self.headline) else set()
 
     @property
     def headline_and_missing(self) -> list[tuple[str, list[Row | Missing]]]:
@@ -364,12 +369,6 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list
 def by_dataset(lines: Iterable[Line]) -> list[tuple[str, list[Line]]]:
     """Lines grouped by data set, in their order."""
     return list(grouped(lines, lambda line: line.dataset).items())
-
-
-def without_toy(groups: Sequence[tuple[str, list[Row]]]) -> list[tuple[str, list[Row]]]:
-    """Rows by data set, for abstract and paper: without the toy set, where something was learned on another one."""
-    others = [(dataset, rows) for dataset, rows in groups if dataset != TOY]
-    return others if any(row.task != "control" for _, rows in others for row in rows) else list(groups)
 
 
 def warnings_of(results: Results) -> list[str]:

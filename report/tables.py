@@ -69,9 +69,10 @@ def headline_table(results: Results) -> dict[str, Any]:
         toy = " (embedded toy set, 8x8 pixels)" if dataset == summary.TOY else ""
         lines.append(("", [f"{dataset_name(dataset)}{toy}"]))
         lines += [(row.anchor, headline_row(row)) for row in rows]
+    numbers = [i for i, name in enumerate(HEADLINE_HEAD) if i > 1 and name != "Labels"]
     found = table("Test accuracy of the classifier on the 128-d latent, mean over seeds: every method with its default "
                   "recipe, and the controls.", HEADLINE_HEAD, [cells for _, cells in lines],
-                  right=range(2, len(HEADLINE_HEAD)), heads=2, anchors=[anchor for anchor, _ in lines])
+                  right=numbers, heads=2, anchors=[anchor for anchor, _ in lines])
     return found | {"note": "\n".join(filter(None, [found["note"], processors(results.headline)]))}
 
 
@@ -181,7 +182,7 @@ def balance_tables(results: Results) -> list[dict[str, Any]]:
         for record in (run.record for row in rows for run in row.runs):
             for split, counts in record.data.class_counts.items():
                 share = summary.label_fraction(record) if split == "labelled" else None
-                subset = int(record.recipe.number("subset")) if split != "test" else 0
+                subset = int(record.recipe.number("subset")) if split in ("train", "labelled") else 0
                 heading = SPLITS[split] + (f" ({100 * share:g} %)" if share else "") + (
                     f" (subset {show.count(subset)})" if subset else "")
                 if len(counts) == len(names):
@@ -237,7 +238,8 @@ def readme_table(results: Results) -> str:
     """The headline table in Markdown, from the same strings as the HTML and the PDF."""
     headline, dataset = headline_table(results), ""
     wide = len(headline["head"])
-    lines = [["Data set", *headline["head"]], ["---"] * 4 + ["---:"] * (wide - 3)]
+    lines = [["Data set", *headline["head"]], ["---"] + ["---:" if i in headline["right"] else "---"
+                                                                for i in range(wide)]]
     for row in headline["rows"]:
         if len(row) == 1:
             dataset = row[0]

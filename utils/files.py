@@ -50,16 +50,16 @@ def with_block(path: Path, name: str, block: str) -> bytes:
 
     RunError where it cannot be read or has not one of each, in this order.
     """
-    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    begin, end = f"<!-- {name}:begin -->".encode(), f"<!-- {name}:end -->".encode()
     try:
         before = path.read_bytes()
     except OSError as error:
         raise RunError(f"{path}: cannot be read: {error.strerror}") from None
-    first, last = before.find(begin.strip().encode()), before.find(end.encode())
-    if before.count(begin.strip().encode()) != 1 or before.count(end.encode()) != 1 or first > last:
-        raise RunError(f"{path}: needs one line {begin.strip()} and below it one line {end}; the table goes between "
-                       "them")
-    return before[:first] + (begin + block).encode() + before[last:]
+    first, last = before.find(begin), before.find(end)
+    if before.count(begin) != 1 or before.count(end) != 1 or first > last:
+        raise RunError(f"{path}: needs one line {begin.decode()} and below it one line {end.decode()}; the table goes "
+                       "between them")
+    return before[:first] + begin + f"\n{block}".encode() + before[last:]
 
 
 def flush_folder(folder: Path) -> None:

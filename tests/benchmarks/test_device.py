@@ -76,7 +76,7 @@ def shown_in_the_docs(measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     device.DOCS.write_text("before\n<!-- device:begin -->\nold\n<!-- device:end -->\nafter\n")
     assert exit_code(lambda: device.main(["--show", str(measured)]), "") == 0
     shown = device.DOCS.read_text()
-    assert ": none of 9 lines differ by more than allowed." in shown and "old" not in shown
+    assert ": none of 5 comparisons with the CPU exceed what is allowed." in shown and "old" not in shown
     assert shown.count("\n| ") == 2 + 4 and "| 1.2.3 dcl: speed, float32 | " in shown  # head, rule, and four tasks
     other = measured.with_name("b.json")
     for text in ("[]", "{", '{"machine": {}, "lines": []}'):

@@ -26,6 +26,10 @@ def test_the_purest_maps_are_named_next_to_those_of_control_and_pixels(tmp_path:
     mixed = f"{sum(one**2 for one in counts) / 100:.3g} %"
     assert discussion.evenly_mixed([("mnist", rows), ("cifar10", rows)]) == (
         f"Classes that are mixed evenly have {mixed}.")
+    make_record(tmp_path, "1.2.2", "folder-a", "joint", n=100, classes=["cat", "dog"])
+    two = [row for row in results_of(tmp_path).headline if row.dataset == "folder-a"]
+    assert discussion.evenly_mixed([("mnist", rows), ("folder-a", two)]).startswith(
+        f"Classes that are mixed evenly have {mixed} on MNIST and 5")
     assert discussion.clusters("mnist", [row for row in rows if row.task == "control"]) == ""
 
 
@@ -51,12 +55,14 @@ def test_the_two_classes_confused_most_are_counted_in_both_directions() -> None:
 def test_what_most_latents_confuse_is_said_of_the_data_set() -> None:
     dogs, more, ships, level = (confused((0, 1, 7)), confused((1, 0, 9)), confused((2, 3, 4)), confused())
     ships.label, level.label = "dcl", "byol"
-    assert discussion.confusions("mnist", [ships, dogs, level, more]) == (
-        "On MNIST, 2 of 4 learned latents confuse cat and dog most often, in 7 to 9 of 400 test images per run; for "
-        "1.2.3 dcl it is frog and ship and for 1.2.3 byol it is no single pair.")
-    assert discussion.confusions("mnist", [dogs]) == (
-        "On MNIST, 1.2.3 simclr confuses cat and dog most often, in 7 of 400 test images per run.")
-    assert discussion.confusions("mnist", [level]) == discussion.confusions("mnist", []) == ""
+    many = confused((0, 1, 1212))
+    assert discussion.confusions("mnist", [ships, dogs, level, more, many]) == (
+        "On MNIST, 3 of 5 learned latents confuse cat and dog most often, in 7 to 1,212 of 400 test images per run; "
+        "for 1.2.3 dcl it is frog and ship and for 1.2.3 byol it is no single pair.")
+    assert discussion.confusions("mnist", [many]) == (
+        "On MNIST, 1.2.3 simclr confuses cat and dog most often, in 1,212 of 400 test images per run.")
+    for chance in ([dogs], [many, ships], [level], []):  # few images, no pair of most of them, none
+        assert discussion.confusions("mnist", chance) == ""
 
 
 def test_what_the_readout_is_worth_is_said_where_latents_are_read_differently(tmp_path: Path) -> None:
@@ -67,10 +73,12 @@ def test_what_the_readout_is_worth_is_said_where_latents_are_read_differently(tm
                     epochs=0 if task == "control" else 12)
     rows = results_of(tmp_path).rows
     assert discussion.readout("mnist", rows) == (
-        "On MNIST, reading an untrained encoder at every depth instead of at its end changes its accuracy from 40.00 "
-        "to 70.00 %. Of the learned latents, 1.2.3 simclr (encoder=conv_depths) is read so and the others are not, so "
-        "part of the distance between them comes from the readout.")
+        "On MNIST, reading an untrained encoder at every depth instead of at its end raises its accuracy from 40.00 "
+        "to 70.00 %. Of the learned latents, 1.2.3 simclr (encoder=conv_depths) is read so and the other is not, so "
+        "part of the distance between them may come from the readout.")
     assert discussion.readout("mnist", [row for row in rows if row.method != "plain"]) == ""
+    make_record(tmp_path, "control", "mnist", "depths", accuracy=0.4, n=100, fields={"encoder": "conv_depths"})
+    assert discussion.readout("mnist", results_of(tmp_path).rows) == ""
 
 
 def test_what_fine_tuning_is_worth_is_said_of_each_fraction(tmp_path: Path) -> None:
@@ -89,6 +97,10 @@ def test_what_fine_tuning_is_worth_is_said_of_each_fraction(tmp_path: Path) -> N
         "less accurate with 30 % and significantly less accurate with 50 % of the labels, compared with one that was "
         "trained from random weights for 12 epochs.")
     assert discussion.by_fraction("mnist", [one for one in curves if "fine-tuned" in one.name]) == ""
+    for path in tmp_path.glob("*simclr*.json"):
+        edit(path, "run", "init", "labels", value=1.0)
+    assert "that was trained before and was then" in discussion.by_fraction("mnist", label_curves(
+        results_of(tmp_path).rows))
 
 
 def test_rivals_of_the_best_latent_are_named(tmp_path: Path) -> None:

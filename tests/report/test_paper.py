@@ -180,6 +180,11 @@ def test_references_that_a_control_exceeds_are_named(tmp_path: Path) -> None:
         "Without a trained encoder, on MNIST the best control (PCA of pixels, 98.00 %) exceeds the references of 1.2.1 "
         "(97.35 %) and 1.2.3 (96.84 %). So exceeding these references does not show that an encoder learned anything.")
     assert discussion.against_references([("cifar10", [])]) == ""
+    make_record(tmp_path, "control", "mnist", "pca", accuracy=0.97, n=100, epochs=0)
+    rows = results_of(tmp_path).headline
+    assert discussion.against_references([("mnist", rows)]).endswith(
+        "exceeds the reference of 1.2.3 (96.84 %). So exceeding this reference does not show that an encoder learned "
+        "anything.")
     assert discussion.against_control("mnist", rows, mcnemar_pairs(rows)) == ""
 
 
@@ -233,10 +238,15 @@ def test_the_pdf_is_accessible_with_an_author_and_maps(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_the_toy_set_stands_in_the_appendix_of_a_paper_on_others(tmp_path: Path) -> None:
     make_record(tmp_path, "1.2.2", "digits", "joint", n=60)
+    make_record(tmp_path, "1.2.2", "digits", "joint", n=60, fields={"labels": 0.1})
+    make_record(tmp_path, "control", "digits", "pca", n=60, epochs=0)
     for other in (False, True):
         if other:
             make_record(tmp_path, "1.2.2", "mnist", "joint", n=60)
-        paper = make_page(summarise(load_results(tmp_path)[0]), [])[0]["paper"]
-        datasets = {row[1] for row in paper["table"]["rows"]}
-        assert datasets == ({"MNIST"} if other else {"Digits"})
-        assert (len(paper["overview"]), len(paper["toy"])) == ((2, 1) if other else (3, 0))  # two more are missing
+        page = make_page(summarise(load_results(tmp_path)[0]), [])[0]
+        paper = page["paper"]
+        assert {row[1] for row in paper["table"]["rows"]} == ({"MNIST"} if other else {"Digits"})
+        assert len(page["overview"]) == 3  # with those that are missing
+        assert (len(paper["overview"]), len(paper["toy"])) == ((2, 2) if other else (3, 0))  # 2: with the label curves
+        assert len(paper["labels"]) == len(paper["mcnemar"]) == (0 if other else 1)
+        assert ("Digits" in str(paper["introduction"])) != other

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from report import tables
+from report.load import load_results
 from report.summary import summarise
+from tests.factory import make_record
 from tests.report.pages import (
     CONTROLS,
     ROOT,
@@ -128,6 +130,12 @@ def test_label_fractions_follow_from_the_json(folder: Path, html: str) -> None:
     alt = next(attributes["aria-label"] for tag, attributes in parse(html).tags
                if tag == "svg" and "of the labels" in attributes.get("aria-label", ""))
     assert all(f"{name} {points[0][1]:.2f} % with 1 % of the labels" in alt for name, points in expected.items())
+
+
+def test_a_subset_is_named_where_it_counts(tmp_path: Path) -> None:
+    make_record(tmp_path, "1.2.2", "mnist", "joint", n=60, fields={"subset": 5000})
+    found, = tables.balance_tables(summarise(load_results(tmp_path)[0]))
+    assert found["head"] == ["Class", "Train (subset 5,000)", "Validation", "Test"]
 
 
 def test_class_balance_follows_from_the_json(folder: Path, html: str) -> None:

@@ -152,7 +152,14 @@ def test_effective_recipes_are_those_that_the_committed_records_were_trained_wit
         except UsageError:
             assert expected is None, key
         else:
-            assert {field: as_json(recipe).get(field) for field in expected} == expected, key
+            assert {field: as_json(recipe)[field] for field in expected} == expected, key
+
+
+def test_the_recipe_of_each_committed_record_is_frozen() -> None:
+    found = [json.loads(path.read_text()) for path in (Path(__file__).parents[2] / "results").glob("*.json")]
+    runs = [one["run"] for one in found if "run" in one]
+    assert len(runs) > 20
+    assert {f"{run['task']} {run['dataset']} {run['method']} default" for run in runs} <= EFFECTIVE.keys()
 
 
 def planned(*words: str, dataset: str = "cifar10") -> list[Planned]:
