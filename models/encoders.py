@@ -165,7 +165,7 @@ def calibrate_norms(module: nn.Module, images: Tensor) -> None:
     """Set the norms' statistics to those of these images; in an untrained network they are 0 and 1, regardless of its
     activations.
 
-    They are means over batches of nearly equal size, each with images from everywhere: a folder's come class by class.
+    They are means over batches of nearly equal size, each from the whole set, because a folder is sorted by class.
     """
     batches = -(-len(images) // evaluation_batch(images.shape[1:]))
     update_bn([images[start::batches] for start in range(batches)], module)
@@ -174,7 +174,7 @@ def calibrate_norms(module: nn.Module, images: Tensor) -> None:
 def averaged(maps: Tensor, grid: int | tuple[int, int]) -> Tensor:
     """(B, W, h, w) -> (B, W, grid, grid), the means of cells that may differ in size.
 
-    On MPS they may not (torch 2.14), so there the CPU does it.
+    MPS needs equal cells (torch 2.14), so there the CPU computes the means.
     """
     there = maps.cpu() if maps.device.type == "mps" else maps
     return F.adaptive_avg_pool2d(there, grid).to(maps.device)
@@ -185,8 +185,8 @@ class ConvDepthsEncoder(Encoder):
 
     The latent holds the first principal components, each divided by its standard deviation, of the pooled outputs of
     all blocks: means in the cells of a 3x3 grid (first of several blocks) or of a 2x2 grid (the others), and maxima of
-    the last block.  Each number is standardised and divided by the root of its part's count, so that these parts weigh
-    equally; the last block has two.  No label is used.  Contrastive training makes the last layers discard what
+    the last block.  Each number is standardised and divided by the root of its part's size, so that all parts weigh
+    equally; the last block has two parts.  No label is used.  Contrastive training makes the last layers discard what
     distinguishes two views; earlier ones keep it.
     """
 

@@ -107,8 +107,8 @@ def readout(dataset: str, rows: Sequence[Row]) -> str:
     are, others = "are" if len(deep) > 1 else "is", "others are" if len(learned) - len(deep) > 1 else "other is"
     return (f"On {dataset_name(dataset)}, reading an untrained encoder at every depth instead of at its end raises "
             f"its accuracy from {show.percent(end.accuracy)} to {show.percent(depths.accuracy)} %. Of the learned "
-            f"latents, {show.listing(deep)} {are} read so and the {others} not, so part of the distance between them "
-            "may come from the readout.")
+            f"latents, {show.listing(deep)} {are} read in this way and the {others} not, so part of the difference "
+            "in accuracy may come from the readout.")
 
 
 def rivals(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
@@ -151,7 +151,7 @@ def label_gap(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str
     sure = distance(top[0], best[0]) == LEVEL or differ(top[0], best[0], pairs)
     tested = any({id(pair.first), id(pair.second)} == {id(top[0]), id(best[0])} for pair in pairs)
     chance = "" if sure else f", which is not significant{' (one seed each)' if tested else ''}"
-    return (f"On {dataset_name(dataset)}, training with all labels ({names(top)}) is {distance(top[0], best[0])} the "
+    return (f"On {dataset_name(dataset)}, the best with all labels ({names(top)}) is {distance(top[0], best[0])} the "
             f"best latent learned without any ({names(best)}){chance}.{unlike_encoders(top[0], best[0])}")
 
 
@@ -233,7 +233,7 @@ def evenly_mixed(groups: Groups) -> str:
         found.setdefault(f"{100 * float(np.square(counts / counts.sum()).sum()):.3g} %", []).append(
             dataset_name(dataset))
     each = [value + f" on {show.listing(shared)}" * (len(found) > 1) for value, shared in found.items()]
-    return f"Classes that are mixed evenly have {show.listing(each)}."
+    return f"Evenly mixed classes have an agreement of {show.listing(each)}."
 
 
 def confusions(dataset: str, rows: Sequence[Row]) -> str:

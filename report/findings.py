@@ -12,7 +12,7 @@ Pairs = dict[str, list[stats.Pair]]  # by data set
 Curves = dict[str, list[stats.Curve]]
 LEVEL = "level with"
 SHOWN = 5e-5  # a smaller difference is 0.00 points
-UNBALANCED = 0.1  # above an equal share, or twice that share: a class so large makes guessing no baseline
+UNBALANCED = 0.1  # a class above an equal share by this, or twice that share: then uniform guessing is no baseline
 SCRATCH = "random initialisation, trained end to end"  # the name of a curve (report/stats.py)
 
 

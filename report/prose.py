@@ -49,23 +49,23 @@ READING = {  # term: explanation
         "A single run has none and shows a dash.",
     "Labels, learned dimensions":
         "Which labels shaped the latent, and how many of its dimensions training could change. A hybrid latent joins "
-        "learned dimensions to frozen patch components ('without the patch components' is the same classifier on the "
-        "other dimensions); a control has none that were learned. The labels are those of the training. Recipes were "
+        "learned dimensions to frozen patch components ('without the patch components': the same classifier on the "
+        "learned ones alone); a control has none that were learned. The labels are those of the training. Recipes were "
         "chosen with validation labels even where training used none or few; see Selection for the exceptions.",
     "Fewer labels":
         "The labelled images are repeated up to the number of training images, so that an epoch is equally long for "
         "every fraction of the labels. Unless its row says otherwise, fine-tuning starts from an encoder that was "
-        "trained on all images without labels, so its epochs come on top of those of that training.",
+        "trained on all images without labels, so its epochs are added to that training's.",
     "95 % interval, images":
         "The score interval (Wilson 1927) of the mean accuracy, with the number of test images as its n: where the "
-        "accuracy on all images of this kind plausibly lies. On another test set of this size it would differ by more. "
+        "accuracy on all images of this kind plausibly lies. Accuracies on other test sets of this size vary by more. "
         "The interval does not cover the seeds.",
     "95 % interval, seeds":
         "The t interval (Student 1908) of the mean over seeds, from three seeds on: where the mean over all "
         "seeds plausibly lies. A single further run varies more. With three seeds the interval itself is imprecise.",
     "Over the best control":
-        "Test accuracy minus that of the best control on the same data set, in percentage points: a bar to pass rather "
-        "than an amount learned, because the best control is another encoder. Controls are encoders left at their "
+        "Test accuracy minus that of the best control on the same data set, in percentage points: whether a bar is "
+        "passed, not how much was learned, as the best control is another encoder. Controls are encoders left at their "
         "random weights (as they are; with the statistics of their batch norms set from training images, called "
         "calibrated; or calibrated and read at every depth), the first 128 principal components of the pixels (all "
         "where there are fewer) and of frozen patch features, and cmc without training: a calibrated encoder joined "
@@ -97,8 +97,8 @@ READING = {  # term: explanation
         "The average share of a point's 10 nearest points that are of its own class, on a 2-D map of test images by "
         "t-SNE (van der Maaten and Hinton 2008) or by PCA. The maps of the raw pixels are the baseline.",
     "McNemar's test":
-        "Compares two rows on the same test images (McNemar 1947). If the two are equally good, an image that exactly "
-        "one of them classifies correctly is equally likely to be either's (exact, two-sided). Holm's correction (Holm "
+        "Compares two rows on the same test images (McNemar 1947). If the two are equally good and exactly one of "
+        "them is right about an image, it is equally likely to be either (exact, two-sided). Holm's correction (Holm "
         "1979) covers all pairs of default recipes of the data set. The test compares two trained networks, one seed "
         "each, not the two methods over all seeds.",
     "Selection":

@@ -125,7 +125,7 @@ def gaussian_blur(images: Tensor, generator: Generator, probability: float) -> T
 
     The standard deviation is uniform in [0.1, 2] pixels and the kernel about a tenth of the height wide, an odd number
     of at least 3 (Chen et al. 2020, appendix A); borders are reflected.  Below 40 pixels
-    the kernel has 3, so the deviation is at most 0.8.
+    the kernel is 3 wide, so the deviation is at most 0.8.
     """
     if probability == 0:
         return images

@@ -10,7 +10,7 @@ the encoder's input and in the target: the image after its random shift or flip 
 image from which a crop was taken (augmented), or that image's features (patches).
 
 An encoder that is read at every depth (models/encoders.py, ConvDepthsEncoder) is trained through its own bottleneck.
-The latent is read when that is done, and the decoder is then trained further, to decode it.
+Then the readout that gives the latent is fitted, and the decoder is trained further to decode this latent.
 
 Departures: the noise is not clipped; the masked autoencoder keeps the missing pixels' places (a transformer would drop
 those tokens) and its loss counts all pixels, since the decoder reads only the latent.
@@ -63,7 +63,7 @@ def train(recipe: AutoencodingRecipe, data: DeviceData, setup: Setup) -> Trained
         if recipe.method != "augmented":
             images = augmented(data.images[index], recipe, generator)
             target = to_float(data.images[index]) if on_features else images
-        else:  # the target is mirrored along with the crop, which does not show whether it was
+        else:  # the target is mirrored along with the crop: a crop does not reveal whether it is mirrored
             mirrored = uniform(len(index), 0, 1, generator) < (0.5 if recipe.flip else 0)
             images = augmented(data.images[index], recipe, generator, mirrored)
             target = random_affine(to_float(data.images[index]), generator, flip=mirrored)

@@ -83,8 +83,9 @@ class AutoencodingRecipe(FrozenEncoderRecipe):
                              methods=("masked",))
     mask_patch: int = knob(4, "side of the squares, pixels", least=1, methods=("masked",))
     colour_noise: float = knob(0.4, "largest relative change of brightness, contrast, saturation of the encoder's "
-                               "input; the hue turns by up to a quarter of it, in full turns; a fifth of the inputs "
-                               "become grey; 0: unchanged colours", least=0, most=1, methods=("augmented", "patches"))
+                               "input; the hue turns by up to a quarter of this fraction of a full turn; a fifth "
+                               "of the inputs become grey; 0: unchanged colours", least=0, most=1,
+                               methods=("augmented", "patches"))
     target_filters: int = knob(512, "number of whitened patches; the responses to them are reconstructed",
                                least=1, most=65536, methods=("patches",))
     target_components: int = knob(512, "number of principal components of these responses, each scaled to variance 1",

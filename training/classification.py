@@ -31,8 +31,8 @@ def finetune(encoder: nn.Module, recipe: FrozenEncoderRecipe, data: DeviceData, 
     """Train a learned encoder further, with a new linear classifier and the labelled images (Chen et al. 2020, B.5).
 
     Except for encoder, length and learning rate this is task 1.2.2's default on these data, so that the two can be
-    compared.  Only AdamW is used, since Muon would change the filters equally fast whatever they have learned, and
-    images have their full size, on which the encoder was trained.
+    compared.  Two more differences: only AdamW, since Muon would change the filters equally fast whatever they have
+    learned, and images of full size, on which the encoder was trained.
     """
     joint = ClassificationRecipe(**RECIPES[data.recipe_family, "joint"])
     joint = replace(joint, epochs=recipe.finetune_epochs, learning_rate=recipe.finetune_learning_rate,

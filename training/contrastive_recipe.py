@@ -63,7 +63,7 @@ METHODS = {  # in the order of --help and the report
               "exp(s(q_i, k'_j) \\/ tau))",
         alt="the mean of minus the log of the softmax of the similarity of query and key against the queued keys"),
     "cmc": Method(
-        help="dcl, plus both views against the intact image's frozen patch features, with encoder conv_patches; a "
+        help="dcl, plus a loss between each view and the intact image's frozen patch features; encoder conv_patches; a "
              "hybrid: 80 of its 128 dimensions are such features (after Tian et al. 2020)",
         hybrid=True,
         objective="decoupled contrastive loss of two views plus InfoNCE between views and patch features, at "
@@ -71,8 +71,8 @@ METHODS = {  # in the order of --help and the report
         title="1.2.3 cmc, a hybrid: two views and patch features",
         source="after Tian et al. 2020, eqs. 2 to 4",
         text="The first term is the decoupled loss of two augmented views (1.2.3 dcl). The others pair each view "
-             "with u, a linear map of frozen patch features of the image without augmentation. By a second "
-             "projection z, a view must identify its own image's u among the N of the batch, and u its view. The "
+             "with u, a linear map of frozen patch features of the image without augmentation. Through a second "
+             "projection z, each view must identify its own image's u among the batch's N, and each u its view. The "
              "latent is the encoding of the image together with the strongest components of those features.",
         typst="cal(L) &= cal(L)_(\"DCL\") + 1/2 (cal(L)_1 + cal(L)_2) \\ cal(L)_v &= -1/(2 N) sum_(i=1)^N (log "
               "(exp(s(z_i^v, u_i) \\/ tau)) / (sum_j exp(s(z_i^v, u_j) \\/ tau)) + log (exp(s(z_i^v, u_i) \\/ tau)) "
@@ -95,12 +95,12 @@ class ContrastiveRecipe(FrozenEncoderRecipe):
     projection_dim: int = knob(128, "dimensions of the projection head's output, where views are compared", least=1,
                                most=65536)
     colour_strength: float = knob(0.4, "largest relative change of brightness, contrast and saturation; the hue "
-                                  "turns by at most a quarter of it, in full turns", least=0, most=1)
+                                  "turns by up to a quarter of this fraction of a full turn", least=0, most=1)
     colour_probability: float = knob(0.8, "fraction of the views whose colours change", least=0, most=1)
     grey_probability: float = knob(0.2, "fraction of the views that become grey", least=0, most=1)
     blur_probability: float = knob(0.0, "fraction of the views that are blurred by a Gaussian with a standard "
                                    "deviation of 0.1 to 2 pixels and a kernel of a tenth of the height (Chen et al. "
-                                   "2020, appendix A: not for CIFAR-10); below 40 pixels the kernel has 3, so the "
+                                   "2020, appendix A: not for CIFAR-10); below 40 pixels the kernel is 3 wide, so the "
                                    "deviation is at most 0.8", least=0, most=1)
     invariance_weight: float = knob(25.0, "weight of the views' mean squared distance", least=0, most=1e6,
                                     methods=("vicreg",))
@@ -131,8 +131,8 @@ class ContrastiveRecipe(FrozenEncoderRecipe):
         return round(self.view_scale * side)
 
 
-# CIFAR-10: views of three quarters of the side, which show an object as large as in the whole images that are scored
-# (Touvron et al. 2019, FixRes) and cost less; a crop enlarged to the image's size would show it larger.  MNIST and
+# CIFAR-10: the views' side is three quarters of the image's.  They cost less and show objects as large as in the whole
+# images that are scored (Touvron et al. 2019, FixRes); crops enlarged to full size would show them larger.  MNIST and
 # digits: milder crops than for photographs, since half a digit may look like another digit; rotations instead of flips.
 # dcl and cmc: temperature 0.1, as in the DCL paper; NT-Xent in small batches needs a higher one.  vicreg: its
 # covariance term needs more dimensions than a comparison of cosines.

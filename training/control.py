@@ -2,7 +2,8 @@
 
     python _main.py --task control --dataset mnist
 
-The controls are bars to pass, not amounts learned: each is another encoder.  control_recipe.py describes each one.
+A lead over a control does not measure what was learned: each control is another encoder.  control_recipe.py describes
+each one.
 """
 
 from models.encoders import calibrate_norms

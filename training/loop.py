@@ -128,7 +128,7 @@ class Loop:
         world = distributed.world_size()
         if len(data.train) < 2 * world:
             raise UsageError(f"{len(data.train)} training images are too few for {world} processes; start fewer")
-        # plan.py has checked that the processes can share the recipe's
+        # plan.py has checked that the processes can divide the recipe's batch
         self.batch_size = min(recipe.batch_size, len(data.train) // world * world)  # summed over processes
         self.steps_per_epoch = len(data.train) // self.batch_size  # the last, smaller batch is dropped
         self.steps = recipe.epochs * self.steps_per_epoch
@@ -252,7 +252,7 @@ class Loop:
         losses = torch.stack([loss for loss, _ in self.unread]).tolist()
         rights = [right for _, right in self.unread if right is not None]
         correct, seen = (int(torch.cat(rights).sum()), sum(map(len, rights))) if rights else (0, 0)
-        if distributed.world_size() > 1:  # which also agree on whether a checkpoint is due
+        if distributed.world_size() > 1:  # the processes also agree on whether a checkpoint is due
             due = bool(self.checkpoints and self.checkpoints.due())
             loss_sum, right, processes_due = distributed.total([losses[0], correct, due], self.device)
             losses[0], correct, self.checkpoint_due = loss_sum / distributed.world_size(), int(right), processes_due > 0
@@ -266,7 +266,7 @@ class Loop:
         self._estimate()
 
     def _estimate(self, after: float = ESTIMATE_AFTER) -> None:
-        """Print once, after so many seconds, how long the run takes: at the speed so far, with a rule for the scoring.
+        """Print once, after `after` seconds, the total time: steps at the speed so far, scoring by a rule of thumb.
 
         Other programs slow the scoring down as much as they made the steps wait for the processor.
         """
@@ -291,7 +291,7 @@ class Loop:
         sys.stdout.flush()
 
     def _check_finite(self, loss: float, step: int) -> None:
-        """Diverged, naming the flag to lower, unless it is finite: a decay above the whole weight is one cause."""
+        """Raise Diverged unless the loss is finite, naming the flag to lower: one cause is a decay above the weight."""
         if not math.isfinite(loss):
             decays = self.recipe.learning_rate * self.recipe.weight_decay > 1
             flag = "--learning-rate or --weight-decay" if decays else "--learning-rate"
@@ -309,7 +309,7 @@ class Loop:
         whole = self.data.order_of_epoch(self.data.val)
         batches = -(-len(whole) // min(evaluation_batch(self.data.image_shape), self.batch_size))
         for start in range(batches):
-            index = whole[start::batches]  # a folder comes class by class, but negatives must not
+            index = whole[start::batches]  # a folder is sorted by class, but negatives must be mixed
             if len(index) < 2:  # one image alone has no negatives
                 continue
             self.data.read_ahead(index)
@@ -338,7 +338,7 @@ class Loop:
         self.progress = done.model_copy(update={"epoch": done.epoch + 1, "position": 0, "losses": [], "correct": 0,
                                                 "seen": 0, "history": [*done.history, row]})
         self.order = None
-        if self.checkpoints:  # before printing, which a full disk or a reader that has gone may end
+        if self.checkpoints:  # first save: printing may fail on a full disk or a closed pipe
             self._save(self.checkpoints)
         accuracy = "" if row.val_accuracy is None else f", val accuracy {row.val_accuracy:.4f}"
         if sys.stdout.isatty() or row.epoch % PRINTED_EPOCHS == 0 or row.epoch == self.recipe.epochs:

@@ -11,7 +11,7 @@ METHODS = {
         objective="cross-entropy of four rotations, nats; accuracy is that of the rotation",
         title="rotation: cross-entropy of four rotations",
         source="Gidaris et al. 2018",
-        text="The image is rotated by a random number r of quarter turns R, which a linear head p predicts from the "
+        text="The image is rotated by a random number r of quarter turns R; a linear head p predicts r from the "
              "latent.",
         typst="cal(L) = -1/N sum_(i=1)^N log p_(r_i) (f(R^(r_i) x_i)), quad r_i in {0, 1, 2, 3}",
         alt="the mean of minus the log probability of the true rotation given the rotated image's latent"),

@@ -25,11 +25,11 @@ def test_the_purest_maps_are_named_next_to_those_of_control_and_pixels(tmp_path:
     counts = rows[0].runs[0].record.data.class_counts["test"]
     mixed = f"{sum(one**2 for one in counts) / 100:.3g} %"
     assert discussion.evenly_mixed([("mnist", rows), ("cifar10", rows)]) == (
-        f"Classes that are mixed evenly have {mixed}.")
+        f"Evenly mixed classes have an agreement of {mixed}.")
     make_record(tmp_path, "1.2.2", "folder-a", "joint", n=100, classes=["cat", "dog"])
     two = [row for row in results_of(tmp_path).headline if row.dataset == "folder-a"]
     assert discussion.evenly_mixed([("mnist", rows), ("folder-a", two)]).startswith(
-        f"Classes that are mixed evenly have {mixed} on MNIST and 5")
+        f"Evenly mixed classes have an agreement of {mixed} on MNIST and 5")
     assert discussion.clusters("mnist", [row for row in rows if row.task == "control"]) == ""
 
 
@@ -74,8 +74,8 @@ def test_what_the_readout_is_worth_is_said_where_latents_are_read_differently(tm
     rows = results_of(tmp_path).rows
     assert discussion.readout("mnist", rows) == (
         "On MNIST, reading an untrained encoder at every depth instead of at its end raises its accuracy from 40.00 "
-        "to 70.00 %. Of the learned latents, 1.2.3 simclr (encoder=conv_depths) is read so and the other is not, so "
-        "part of the distance between them may come from the readout.")
+        "to 70.00 %. Of the learned latents, 1.2.3 simclr (encoder=conv_depths) is read in this way and the other is "
+        "not, so part of the difference in accuracy may come from the readout.")
     assert discussion.readout("mnist", [row for row in rows if row.method != "plain"]) == ""
     make_record(tmp_path, "control", "mnist", "depths", accuracy=0.4, n=100, fields={"encoder": "conv_depths"})
     assert discussion.readout("mnist", results_of(tmp_path).rows) == ""
