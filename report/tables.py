@@ -69,10 +69,9 @@ def headline_table(results: Results) -> dict[str, Any]:
         toy = " (embedded toy set, 8x8 pixels)" if dataset == summary.TOY else ""
         lines.append(("", [f"{dataset_name(dataset)}{toy}"]))
         lines += [(row.anchor, headline_row(row)) for row in rows]
-    numbers = [i for i, name in enumerate(HEADLINE_HEAD) if i > 1 and name != "Labels"]
     found = table("Test accuracy of the classifier on the 128-d latent, mean over seeds: every method with its default "
                   "recipe, and the controls.", HEADLINE_HEAD, [cells for _, cells in lines],
-                  right=numbers, heads=2, anchors=[anchor for anchor, _ in lines])
+                  right=range(2, len(HEADLINE_HEAD)), heads=2, anchors=[anchor for anchor, _ in lines])
     return found | {"note": "\n".join(filter(None, [found["note"], processors(results.headline)]))}
 
 
@@ -238,8 +237,7 @@ def readme_table(results: Results) -> str:
     """The headline table in Markdown, from the same strings as the HTML and the PDF."""
     headline, dataset = headline_table(results), ""
     wide = len(headline["head"])
-    lines = [["Data set", *headline["head"]], ["---"] + ["---:" if i in headline["right"] else "---"
-                                                                for i in range(wide)]]
+    lines = [["Data set", *headline["head"]], ["---"] * 3 + ["---:"] * (wide - 2)]
     for row in headline["rows"]:
         if len(row) == 1:
             dataset = row[0]
