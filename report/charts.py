@@ -47,25 +47,24 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
             if len(line.accuracies) > 1:
                 axes.plot(errors(line.accuracies), [y + 0.2] * len(line.accuracies), "o", color=dot_colour(line),
                           markerfacecolor="none", markersize=2.6, markeredgewidth=0.7)
+    dashed = []
     if best and best not in edge:
         axes.axvline(*errors([best.accuracy]), color=MUTED, linewidth=1.2, linestyle="--")
+        dashed = ["the dashed line is the best control"]
     drawing.error_scale(axes, "x")
     axes.set_xlabel("test accuracy (%), logarithmic in the error")
     gaps = [f"{task_name(line.task)} missing" for line in lines if isinstance(line, Missing)]
     alt = [f"{row_name(row)} {show.percent(row.accuracy)} %" for row in rows] + gaps
     learned = [row for row in rows if row.task != "control"]
     found = which("The most accurate learned latent is that of", [(dataset, leaders(learned), "")] if learned else [])
-    if best:
+    if best and learned:
         above = sum(row.accuracy > best.accuracy and distance(row, best) != LEVEL for row in learned)
-        by = f" is exceeded by {above or 'none'} of {show.plural(len(learned), 'learned latent')}" if learned else ""
-        dashed = "the dashed line" * (best not in edge)
-        shown = f"{short_name(best)}, {show.percent(best.accuracy)} %"
-        found += (f" The best control ({shown}{', dashed line' if dashed and by else ''}){by or f' is {dashed}'}."
-                  if by or dashed else "")
+        found += (f" The best control ({short_name(best)}, {show.percent(best.accuracy)} %) is exceeded by "
+                  f"{above or 'none'} of {show.plural(len(learned), 'learned latent')}.")
     marks = [("small circles single seeds", any(len(row.runs) > 1 for row in rows if row not in edge)),
              ("upright ticks references", any(line.reference is not None for line in lines))]
     marked = ", ".join(["lines are Wilson 95 % intervals", *(words for words, drawn in marks if drawn)])
-    notes = reading(marked, *colours(row for row in rows if row not in edge), *off_scale(edge))
+    notes = reading(marked, *colours(row for row in rows if row not in edge), *dashed, *off_scale(edge))
     return Drawing(save(figure), f"Mean test accuracy on {dataset_name(dataset)}: {'; '.join(alt)}.",
                    f"{found} {notes}".lstrip())
 

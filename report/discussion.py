@@ -11,6 +11,7 @@ from report.findings import (
     Curves,
     Groups,
     Pairs,
+    at_common_fractions,
     best_controls,
     best_with_labels,
     best_without_labels,
@@ -21,7 +22,6 @@ from report.findings import (
     epochs,
     exceeds,
     fewest_labels,
-    fine_tuned_and_scratch,
     is_below,
     names,
     reconstruction_error,
@@ -164,7 +164,7 @@ def unlike_encoders(row: Row, other: Row) -> str:
 
 def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
     """With which fractions of the labels fine-tuning a learned encoder beats training from random weights."""
-    both = fine_tuned_and_scratch(dataset, curves)
+    both = at_common_fractions(dataset, curves)
     if not both:
         return ""
     scratch, fine = scratch_and_fine_tuned(fewest_labels(dataset, curves)[1])

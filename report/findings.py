@@ -134,8 +134,8 @@ def best_latents(groups: Groups, pairs: Pairs) -> list[str]:
 
 def to_control(row: Row, controls: Sequence[Row], pairs: list[stats.Pair]) -> str:
     """', 0.43 points above the best unlearned control, PCA of pixels'."""
-    seeds = few_seeds(controls).replace(",", " with") if controls else ""
-    return next_to(row, controls, lambda _: f"the best unlearned control, {names(controls)}{seeds}", pairs)
+    named = f"the best unlearned control, {names(controls)}{few_seeds(controls, ' with ')}"
+    return next_to(row, controls, lambda _: named, pairs)
 
 
 def plain_name(row: Row) -> str:
@@ -169,10 +169,10 @@ def partly(rows: Sequence[Row]) -> str:
     return f", {row.learned} of {row.latent_dim} dimensions learned" if hybrid else ""
 
 
-def few_seeds(rows: Sequence[Row]) -> str:
+def few_seeds(rows: Sequence[Row], before: str = ", ") -> str:
     """', 1 seed'; "" of at least three, and where level rows have unlike numbers."""
     seeds = {len(row.runs) for row in rows}
-    return f", {show.plural(min(seeds), 'seed')}" if seeds in ({1}, {2}) else ""
+    return f"{before}{show.plural(min(seeds), 'seed')}" if seeds in ({1}, {2}) else ""
 
 
 def chance(groups: Groups) -> str:
@@ -205,7 +205,7 @@ def few_labels(curves: Curves) -> list[str]:
         if not scratch or not fine:
             said.append(ranking(dataset, some))
             continue
-        (share, tuned, few), *_ = both = fine_tuned_and_scratch(dataset, some)
+        (share, tuned, few), *_ = both = at_common_fractions(dataset, some)
         sure = differ(tuned, few, stats.tested(one[1:] for one in both))
         chosen = " with a recipe chosen on its test images" if "‡" in tuned.mark else ""
         found.setdefault(share, []).append(
@@ -258,7 +258,7 @@ def is_below(row: Row, controls: Sequence[Row], pairs: list[stats.Pair]) -> bool
     return bool(controls) and all(exceeds(control, row, pairs) for control in controls)
 
 
-def fine_tuned_and_scratch(dataset: str, curves: Sequence[stats.Curve]) -> list[tuple[float, Row, Row]]:
+def at_common_fractions(dataset: str, curves: Sequence[stats.Curve]) -> list[tuple[float, Row, Row]]:
     """(fraction, fine-tuned row, row from random weights) where both have a fraction of the labels, by rising ones."""
     scratch, fine = scratch_and_fine_tuned(fewest_labels(dataset, curves)[1])
     others = dict(scratch.points) if scratch and fine else {}
