@@ -50,7 +50,7 @@ data sets:
 
 defaults of the hyper-parameters:
   "by recipe" means that the default depends on data set, method or encoder.
-  training/*_recipe.py lists them all; --show-recipe prints those of a run.
+  utils/recipe.py and training/*_recipe.py list them, --show-recipe a run's.
 """
 
 
@@ -95,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help="instead of a run, write the latents of --images from this record's encoder to --out")
     parser.add_argument("--images", metavar="folder:PATH", help="for --embed: use all images below this folder")
     parser.add_argument("--out", type=Path, metavar="FILE.npz",
-                        help="for --embed: the output, with latents (N, 128) float32 and files (N,), their paths")
+                        help="for --embed: the output, with latents (N, latent_dim) float32 and files (N,), their paths")
     add_flags(parser, {name: task.recipe for name, task in TASKS.items()}, {
         field for task in TASKS.values() for values in (*task.recipes.values(), *task.encoders.values())
         for field in values})
