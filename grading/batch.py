@@ -15,10 +15,10 @@ from pathlib import Path
 from pydantic import ValidationError
 from tqdm import tqdm
 
-from grading.flags import hidden_gap
+from grading.flags import hidden_gap, one_seed
 from grading.manifest import Assignment, read_assignment
 from grading.output import folder_names, write_grades
-from grading.points import grade, may_earn, one_seed, outcome
+from grading.points import grade, may_earn, outcome
 from grading.score import ABSENT, MANY, Evidence, Scorer, Truth, evidence_of, load_truth
 from grading.submission import Source, find_submissions, is_archive, real, tops
 from report import show

@@ -165,17 +165,14 @@ def set_limits(seconds: float) -> None:
 
     A lower limit that this machine already sets is kept: no process may raise it.
     """
-    def lower(kind: int, most: int) -> None:
-        hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard),) * 2)
-
-    lower(resource.RLIMIT_CPU, max(1, math.ceil(seconds)))
-    lower(resource.RLIMIT_FSIZE, FILE_BYTES)
-    lower(resource.RLIMIT_CORE, 0)
+    limits = {resource.RLIMIT_CPU: max(1, math.ceil(seconds)), resource.RLIMIT_FSIZE: FILE_BYTES,
+              resource.RLIMIT_CORE: 0}
     size = Path("/proc/self/statm")
     if size.exists():  # Linux; elsewhere only the time limit stops a memory bomb
-        now = int(size.read_text().split()[0]) * resource.getpagesize()
-        lower(resource.RLIMIT_AS, now + MEMORY_BYTES)
+        limits[resource.RLIMIT_AS] = MEMORY_BYTES + int(size.read_text().split()[0]) * resource.getpagesize()
+    for kind, most in limits.items():
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard),) * 2)
 
 
 def examine(path: Path, files: dict[str, tuple[str, str]], handed_in: dict[str, Record], images: Images,
@@ -187,7 +184,7 @@ def examine(path: Path, files: dict[str, tuple[str, str]], handed_in: dict[str, 
     record = read_record(path)
     check_known(record, path.name)
     run = record.run
-    report |= {"task": run.task, "dataset": run.dataset, "method": run.method, "seed": run.seed, "status": run.status,
+    report |= {"task": run.task, "dataset": run.dataset, "method": run.method, "seed": run.seed,
                "recipe": record.recipe.hash, "history": losses_digest(record), "epochs": len(record.history)}
     check_trained(record)
     if run in [shipped.run for shipped in shipped_records().values()]:

@@ -53,8 +53,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if args.check and given:
         raise UsageError(f"--check takes no {given[0]}; it gives no points")
     if not args.check and len(given) < len(needed):
-        raise UsageError("the following arguments are required: "
-                         f"{', '.join(name for name in needed if name not in given)} (see --help)")
+        parser.error("the following arguments are required: " + ", ".join(name for name in needed if name not in given))
     return args
 
 

@@ -32,34 +32,29 @@ def find_flags(evidence: dict[str, Evidence]) -> list[tuple[tuple[str, ...], lis
     """
     runs = [(student, run) for student, found in sorted(evidence.items()) for run in found.runs
             if run.correct_verified is not None and run.task != "control"]  # equal controls are no copies
-    files: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-
-    def notice(what: str, group: list[Owned]) -> None:
-        files[tuple(sorted({student for student, _ in group}))][what] |= {run.file for _, run in group}
-
     encoders = same_encoder(runs)
     shared: dict[tuple[str, object], list[Owned]] = defaultdict(list)
     for number, group in enumerate(encoders):
         shared["one encoder, up to an affine map of its latent", number] = group
     for one in runs:
-        if errs(one[1]):
+        if wrong(one[1]) >= ERRORS:
             shared["equal predictions, errors included", one[1].outputs].append(one)
         if one[1].epochs > 1:
             shared["identical loss curves", one[1].history].append(one)
     for name, record in shipped_records().items():  # which students have, too
         if (key := ("identical loss curves", losses_digest(record))) in shared:
             shared[key].append(("this repository's results/", ScoredRun(file=name)))
-    for (what, _), group in shared.items():
-        if len({student for student, _ in group}) > 1:
-            notice(what, group)
+    noticed = [(what, group) for (what, _), group in shared.items() if len({student for student, _ in group}) > 1]
     for group in encoders:
         for name in sorted({student for student, _ in group}):
             own = [one for one in group if one[0] == name]
             if len({run.task for _, run in own}) > 1:
-                notice("one encoder for two tasks", own)
-    for one in runs:
-        if looks_supervised(one[1]):
-            notice("latents clustered by class, as after training with labels, in a task without labels", [one])
+                noticed.append(("one encoder for two tasks", own))
+    noticed += [("latents clustered by class, as after training with labels, in a task without labels", [one])
+                for one in runs if looks_supervised(one[1])]
+    files: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for what, group in noticed:
+        files[tuple(sorted({student for student, _ in group}))][what] |= {run.file for _, run in group}
     return [(students, list(found), sorted(set().union(*found.values()))) for students, found in files.items()]
 
 
@@ -81,23 +76,22 @@ def direction(run: ScoredRun) -> np.ndarray:
     return vector / max(float(np.linalg.norm(vector)), 1e-30)
 
 
-def errs(run: ScoredRun) -> bool:
-    """Whether a run errs often enough for its predictions to be its own."""
-    return (run.n or 0) - (run.correct_verified or 0) >= ERRORS
+def wrong(run: ScoredRun) -> int:
+    """How many test images a verified run gets wrong."""
+    return (run.n or 0) - (run.correct_verified or 0)
 
 
-def alike(run: ScoredRun, other: ScoredRun) -> bool:
-    """Whether two runs have one encoder, or equal predictions including the errors."""
-    return bool(direction(run) @ direction(other) > NEAR) or errs(run) and run.outputs == other.outputs
+def one_seed(run: ScoredRun, other: ScoredRun) -> bool:
+    """Whether two verified runs count as one seed: by their seeds, their encoder, or their predictions with errors."""
+    return run.seed == other.seed or bool(direction(run) @ direction(other) > NEAR) or (
+        wrong(run) >= ERRORS and run.outputs == other.outputs)
 
 
 def looks_supervised(run: ScoredRun) -> bool:
     """Whether the latent of a task without labels is clustered as only training with labels was seen to do."""
-    if run.task == "1.2.2" or run.labelled:
+    if run.task == "1.2.2" or run.labelled or run.clustered is None:
         return False
-    if run.clustered is None or run.n is None or run.correct_verified is None:
-        return False
-    return run.n - run.clustered < CLUSTERED * (run.n - run.correct_verified)
+    return (run.n or 0) - run.clustered < CLUSTERED * wrong(run)
 
 
 def hidden_gap(evidence: dict[str, Evidence]) -> str:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from grading.flags import alike
+from grading.flags import one_seed
 from grading.rubric import Criterion, Override, Rubric, points_for
 from grading.score import Evidence, ScoredRun
 from report import show
@@ -119,11 +119,6 @@ def outcome(run: ScoredRun) -> str:
     if run.reason or run.reconstructions:
         found.append(run.reason or "its reconstructions are verified")
     return "; ".join(found)
-
-
-def one_seed(run: ScoredRun, other: ScoredRun) -> bool:
-    """Whether two runs of one method and recipe count as one where three seeds are asked for."""
-    return run.seed == other.seed or alike(run, other)
 
 
 def judge_artefact(criterion: Criterion, verified: list[ScoredRun]) -> tuple[float, str]:

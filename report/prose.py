@@ -62,7 +62,8 @@ READING = {  # term: explanation
         "The interval does not cover the seeds.",
     "95 % interval, seeds":
         "The t interval (Student 1908) of the mean over seeds, if there are three seeds or more: where the mean "
-        "over all seeds plausibly lies. A single further run varies more. With three seeds the interval itself is imprecise.",
+        "over all seeds plausibly lies. A single further run varies more. With three seeds the interval itself is "
+        "imprecise.",
     "Over the best control":
         "Test accuracy minus that of the best control on the same data set, in percentage points: whether a bar is "
         "passed, not how much was learned, as the best control is another encoder. Controls are encoders left at their "

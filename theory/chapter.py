@@ -13,8 +13,8 @@ An answer is Markdown with blank lines between blocks, of these kinds only; the 
     $ equation in Typst $ followed by the same in words
     ![alternative text](result.py) followed by the caption
     caption of a table, followed by lines of | cells |
-A fraction has four significant digits unless it goes through another filter of report/show.py.  Text from a file is
-never interpreted as Markdown or as several lines.  The sections are plain text, which the report's templates escape.
+A fraction has four significant digits unless it goes through another filter of report/show.py.  The only texts of the
+file are names that its schema fixes, so none is read as Markdown.  The report's templates escape the sections.
 """
 
 import re
@@ -36,7 +36,6 @@ from utils.console import duration_in_words
 from utils.records.schema import RecordError, Strict
 
 COMMAND = "python _theory.py"
-BAR = "\ue000"  # a | in a value; show.plain escapes this character, so that no value contains it
 
 
 def theory_chapter(results_dir: Path, summary: Results) -> list[dict[str, Any]]:
@@ -50,15 +49,12 @@ def theory_chapter(results_dir: Path, summary: Results) -> list[dict[str, Any]]:
         note = (f"The experiment's numbers are left out, because they cannot be trusted: {reason}. {COMMAND} "
                 "writes them again.")
     runs = own_runs(summary)
-    sections: list[dict[str, Any]] = []
-    for name in QUESTIONS:
-        found = getattr(results.experiments, name) if results else None
-        section = answer(name, found, runs)
-        section["figures"] = [Drawing(draw(name, found, runs), *words) for words in section["figures"]]
-        section["paragraphs"] += [] if results else [note]
-        sections.append(section)
+    sections = [answer(name, results and getattr(results.experiments, name), runs) for name in QUESTIONS]
     if results:
         sections[-1]["tables"].append(provenance(results))
+    else:
+        for section in sections:
+            section["paragraphs"].append(note)
     return sections
 
 
@@ -76,34 +72,25 @@ def own_runs(summary: Results) -> list[dict[str, Any]]:
     return runs
 
 
-def shown(value: object) -> object:
-    """What a template prints for a value that went through no filter."""
-    if value is None or isinstance(value, float):
-        return show.significant(value)
-    return show.plain(value).replace("|", BAR) if isinstance(value, str) else value
-
-
 TEMPLATES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined,
-                               trim_blocks=True, lstrip_blocks=True, finalize=shown)
+                               trim_blocks=True, lstrip_blocks=True,
+                               finalize=lambda value: show.significant(value) if isinstance(value, float) else value)
 TEMPLATES.filters |= {"count": show.count, "percent": show.percent}
 
 
 def answer(name: str, found: Strict | None, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The section on a question as a dictionary for the report; figures are (alternative text, caption).
-
-    found: the experiment's result, or None; runs: own_runs.
-    """
+    """A question's section as a dictionary for the report.  found: the experiment's result, or None; runs: own_runs."""
     section: dict[str, Any] = {"id": name.replace("_", "-"), "title": "", "paragraphs": [], "equations": [],
                                "figures": [], "tables": []}
     text = TEMPLATES.get_template(f"{name}/answer.md.j2").render(found=found, runs=runs)
     for block in re.split(r"\n\s*\n", text.strip()):
-        words = " ".join(block.split()).replace(BAR, "|")
+        words = " ".join(block.split())
         if words.startswith("# "):
             section["title"] = words[2:]
         elif match := re.fullmatch(r"\$ (.*) \$ (.*)", words):
             section["equations"].append({"typst": match[1], "alt": match[2]})
         elif match := re.fullmatch(r"!\[(.*?) *\]\(result\.py\) (.*)", words):
-            section["figures"].append(match.groups())
+            section["figures"].append(Drawing(draw(name, found, runs), *match.groups()))
         elif "\n|" in block:
             section["tables"].append(read_table(block.splitlines()))
         else:
@@ -114,7 +101,7 @@ def answer(name: str, found: Strict | None, runs: list[dict[str, Any]]) -> dict[
 def read_table(lines: list[str]) -> dict[str, Any]:
     """A table from the lines of its caption, head, alignment (---: means right) and rows."""
     caption = " ".join(line for line in lines if not line.startswith("|"))
-    head, alignment, *rows = [[cell.strip().replace(BAR, "|") for cell in line[1:].removesuffix("|").split("|")]
+    head, alignment, *rows = [[cell.strip() for cell in line[1:].removesuffix("|").split("|")]
                               for line in lines if line.startswith("|")]
     return table(caption, head, rows, right=[i for i, cell in enumerate(alignment) if cell.endswith(":")])
 

@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Generator, Tensor
 
+from training.augment import rotate_quarters
 from utils.images.datasets import load_dataset
 
 SIDE = 8  # pixels
@@ -38,9 +39,7 @@ def random_view(images: Tensor, generator: Generator) -> Tensor:
 
 def turn(images: Tensor, quarters: Tensor) -> Tensor:
     """Each of (B, 64) images rotated by its number of quarter turns, (B,) integers from 0 to 3."""
-    squares = images.view(-1, SIDE, SIDE)
-    turned = torch.stack([torch.rot90(squares, k, (1, 2)) for k in range(4)])  # (4, B, 8, 8)
-    return turned[quarters, torch.arange(len(images))].flatten(1)
+    return rotate_quarters(images.view(-1, 1, SIDE, SIDE), quarters).flatten(1)
 
 
 def principal_directions(images: np.ndarray) -> np.ndarray:

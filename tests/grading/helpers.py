@@ -39,7 +39,7 @@ def table(out: Path) -> dict[str, dict[str, str]]:
 def scored(correct: int, **values: Any) -> ScoredRun:
     """A run of 1.2.3 on digits with 1,000 test images, `correct` of them claimed and verified."""
     return ScoredRun(**({"file": "a.json", "task": "1.2.3", "dataset": "digits", "method": "simclr",
-                         "status": "complete", "claimed": correct, "n": 1000, "correct_verified": correct} | values))
+                         "claimed": correct, "n": 1000, "correct_verified": correct} | values))
 
 
 def evidence_with(*runs: ScoredRun) -> Evidence:

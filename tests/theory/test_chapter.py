@@ -86,6 +86,7 @@ NOT_IN_WORDS = ("traced", "path", "image", "cosines", "random_cosines", "axis_co
                 "other_seed_axis_cosines", "pixels", "images", "patterns", "first", "directions")
 
 
+@pytest.mark.usefixtures("without_drawing")
 def test_every_number_in_the_words_comes_from_the_file() -> None:
     seen, hidden = 0, []
     for name, raw in json.loads(COMMITTED.read_text())["experiments"].items():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import binom
+from scipy.stats import binom, sem
 from torch import Generator, Tensor
 
 from training.losses import nt_xent
@@ -41,12 +41,11 @@ def gaussian_critic(x: Tensor, y: Tensor, rho: float) -> Tensor:
     return cross / (1 - rho**2) - x.shape[1] / 2 * math.log1p(-rho**2)
 
 
-def sphere_information(concentration: float) -> float:
-    """I in nats of u uniform on the sphere in three dimensions and v von Mises-Fisher around u.
+def sphere_information(k: float) -> float:
+    """I in nats of u uniform on the sphere in three dimensions and v von Mises-Fisher around u, concentration k.
 
     I = k coth k - 1 + log(k / sinh k): E[k u.v] minus the log of the mean of exp(k u.v) over the sphere.
     """
-    k = concentration
     log_sinh = k + math.log(-math.expm1(-2 * k) / 2)
     return k / math.tanh(k) - 1 + math.log(k) - log_sinh
 
@@ -63,26 +62,22 @@ def sphere_pairs(n: int, concentration: float, generator: Generator) -> tuple[Te
     return u, cosine * u + (1 - cosine.square()).clamp(min=0).sqrt() * side
 
 
-def mean_and_error(losses: list[float]) -> tuple[float, float]:
-    """Mean and its standard error over independent batches."""
-    return float(np.mean(losses)), float(np.std(losses, ddof=1) / math.sqrt(len(losses)))
-
-
 def gaussian_row(information: float, n: int, generator: Generator) -> dict[str, Any]:
     """InfoNCE's bound (Oord et al. 2018, eq. 4) for one I and one N."""
     rho, positives = gaussian_correlation(information), torch.arange(n)  # on the diagonal of the critic's scores
     pairs = (gaussian_pairs(n, rho, generator) for _ in range(ANCHORS // n))
-    loss, error = mean_and_error([F.cross_entropy(gaussian_critic(x, y, rho), positives).item() for x, y in pairs])
-    return {"information": information, "n": n, "bound": math.log(n) - loss, "standard_error": error,
-            "ceiling": math.log(n)}
+    losses = [F.cross_entropy(gaussian_critic(x, y, rho), positives).item() for x, y in pairs]
+    return {"information": information, "n": n, "bound": math.log(n) - float(np.mean(losses)),
+            "standard_error": float(sem(losses)), "ceiling": math.log(n)}
 
 
 def sphere_row(concentration: float, n: int, generator: Generator) -> dict[str, Any]:
     """NT-Xent's two bounds for one concentration and one N, through the project's own loss."""
     pairs = (sphere_pairs(n, concentration, generator) for _ in range(ANCHORS // n))
-    loss, error = mean_and_error([nt_xent(u, v, 1 / concentration).item() for u, v in pairs])
+    losses = [nt_xent(u, v, 1 / concentration).item() for u, v in pairs]
+    loss = float(np.mean(losses))
     return {"information": sphere_information(concentration), "temperature": 1 / concentration, "n": n,
-            "bound": math.log(n) - loss, "estimate": math.log(2 * n - 1) - loss, "standard_error": error,
+            "bound": math.log(n) - loss, "estimate": math.log(2 * n - 1) - loss, "standard_error": float(sem(losses)),
             "ceiling": math.log(2 * n - 1)}
 
 
