@@ -18,7 +18,6 @@ from utils.errors import RunError
 from utils.images.datasets import load_dataset
 from utils.images.on_device import DeviceData, Images
 from utils.records.environment import choose_device
-from utils.records.schema import Record
 
 BATCH = 200  # images at once: with 500 each layer's activations are mapped and unmapped again, a fifth of the time
 
@@ -30,17 +29,9 @@ def load_device_data(dataset: str, data_dir: Path) -> DeviceData:
 
 def predict_again(path: Path, data: DeviceData) -> np.ndarray:
     """(N,) classes of the test images by the checkpoint of the record at `path`.  Raises RunError where it has none."""
-    device = data.test_images.device
-    encoder, classifier = load_scorer(path)
-    return predict(classifier.to(device), latents_of(encoder.to(device), data.test_images)).cpu().numpy()
-
-
-def load_scorer(path: Path) -> tuple[nn.Module, nn.Module]:
-    """Encoder and classifier of the record at `path`, on the CPU, from its checkpoint alone.  Raises RunError."""
-    saved = load_saved(path)
-    classifier = build_classifier(saved.record)
-    fill(saved.checkpoint, "classifier", classifier)
-    return saved.encoder, classifier
+    saved, device = load_saved(path), data.test_images.device
+    classifier = load_classifier(saved).to(device)
+    return predict(classifier, latents_of(saved.encoder.to(device), data.test_images)).cpu().numpy()
 
 
 def latents_of(encoder: nn.Module, images: Images) -> Tensor:
@@ -49,12 +40,15 @@ def latents_of(encoder: nn.Module, images: Images) -> Tensor:
     return torch.cat([encode(encoder, part) for part in images.split(BATCH)])
 
 
-def build_classifier(record: Record) -> nn.Module:
-    """The classifier that the task is scored with, with the shapes of its checkpoint."""
-    latent_dim, classes = int(record.recipe.number("latent_dim")), len(record.data.classes)
-    if record.run.task == "1.2.2" or record.recipe.fields.get("finetune"):
-        return LinearHead(latent_dim, classes)
-    return Standardised(MLPClassifier(latent_dim, CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), latent_dim)
+def load_classifier(saved: Saved) -> nn.Module:
+    """The classifier that the record's task is scored with, on the CPU, from its checkpoint.  Raises RunError."""
+    recipe, classes = saved.record.recipe, len(saved.record.data.classes)
+    latent_dim = int(recipe.number("latent_dim"))
+    classifier: nn.Module = LinearHead(latent_dim, classes)
+    if saved.record.run.task != "1.2.2" and not recipe.fields.get("finetune"):
+        classifier = Standardised(MLPClassifier(latent_dim, CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), latent_dim)
+    fill(saved.checkpoint, "classifier", classifier)
+    return classifier
 
 
 def load_decoder(saved: Saved) -> ConvDecoder | MLPDecoder:

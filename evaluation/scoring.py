@@ -21,8 +21,6 @@ from utils.records.schema import HEADLINE, Confusion, Metric
 QUICK_CLASSIFIER_EPOCHS = 5
 LOWER = "try a lower --learning-rate"
 
-View = Callable[[Tensor, Generator], Tensor]  # (B, H, W, C) uint8 images -> (B, C, H, W) in [0, 1]
-
 
 class NotFinite(RunError):
     """Weights or latents are not finite, so they cannot be scored."""
@@ -49,8 +47,8 @@ class Scores:
     flops: float
 
 
-def score(trained: dict[str, nn.Module], data: DeviceData, view: View, seed: int, precision: str,
-          quick: bool) -> Scores:
+def score(trained: dict[str, nn.Module], data: DeviceData, view: Callable[[Tensor, Generator], Tensor], seed: int,
+          precision: str, quick: bool) -> Scores:
     """Every score of a latent.  Prints its progress, since it takes a few minutes on real data.
 
     trained: the modules by name, among them "encoder"; view: one augmented view of a batch, for geometry_metrics();

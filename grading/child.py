@@ -30,7 +30,7 @@ from evaluation import rescore
 from evaluation.figure_arrays import to_uint8
 from evaluation.scores import predict
 from grading.score import LONGEST, SKETCH, STARTED, losses_digest, shipped_records
-from models.saved import Saved, fill, load_saved
+from models.saved import Saved, load_saved
 from report.load import check_known
 from training.tasks import TASKS
 from utils.command_line import is_out_of_memory
@@ -200,8 +200,7 @@ def examine(path: Path, files: dict[str, tuple[str, str]], handed_in: dict[str, 
                "labelled": labels_used and run.task != "1.2.2"}
     saved = load_saved(path)
     check_norms_moved(saved)
-    classifier = rescore.build_classifier(record)
-    fill(saved.checkpoint, "classifier", classifier)
+    classifier = rescore.load_classifier(saved)
     latents = {name: rescore.latents_of(saved.encoder, stack) for name, stack in images.items()
                if name.split("/")[0] == run.dataset}
     predicted = {name: predict(classifier, z) for name, z in latents.items()}

@@ -291,8 +291,7 @@ def hidden_layers(inputs: int, widths: Sequence[int]) -> nn.Sequential:
 class MLPEncoder(Encoder):
     """Fully connected: flatten, one GELU layer per width, linear latent.  pooling is ignored."""
 
-    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int,
-                 pooling: str = "flatten") -> None:
+    def __init__(self, image_shape: ImageShape, widths: tuple[int, ...], latent_dim: int, pooling: str) -> None:
         super().__init__()
         pixels = math.prod(image_shape)
         self.normalise = Normalise(image_shape[0])

@@ -17,7 +17,7 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from evaluation.rescore import latents_of, load_decoder, load_scorer
+from evaluation.rescore import latents_of, load_classifier, load_decoder
 from models.saved import load_encoder, load_saved
 from playground.export import Store, classifier_layers, decoder_layers, encoder_layers
 from report import show
@@ -108,10 +108,11 @@ def build_page(runs: list[Loaded], folder: Path, data: Dataset) -> bytes:
 def model(run: Loaded, folder: Path, store: Store, images: Tensor, labels: Tensor, test: Tensor,
           shown: np.ndarray) -> dict[str, Any]:
     """What page.js needs of one run.  images, test: (N, H, W, C) uint8; shown: places of the latter on the map."""
-    encoder, classifier = load_scorer(folder / run.name)
+    saved = load_saved(folder / run.name)
+    encoder, classifier = saved.encoder, load_classifier(saved)
     z = latents_of(encoder, images)
     has_decoder = isinstance(run.record.recipe.fields.get("decoder_widths"), list)
-    decoder = decoder_layers(load_decoder(load_saved(folder / run.name)), store) if has_decoder else None
+    decoder = decoder_layers(load_decoder(saved), store) if has_decoder else None
     return {"title": task_name(run.record.run.task), "encoder": encoder_layers(encoder, store),
             "classifier": classifier_layers(classifier, store), "decoder": decoder,
             "axes": axes(z, store) if decoder else None, "distance": class_distance(z, labels),

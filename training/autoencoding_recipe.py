@@ -73,8 +73,7 @@ class AutoencodingRecipe(FrozenEncoderRecipe):
     pooling: str = knob("flatten", "how the last feature map becomes a vector; a maximum or mean loses positions, "
                         "which a decoder needs", choices=("max", "mean", "flatten"))
     decoder_widths: tuple[int, ...] = knob((128, 64, 32), "channels of the decoder's three resolutions (conv), or "
-                                           "units of its hidden layers (mlp)", least=1,
-                                           most=65536)
+                                           "units of its hidden layers (mlp)", least=1, most=65536)
     loss: str = knob("l1", "error of the pixels: mean absolute (l1) or mean squared (mse)", choices=("l1", "mse"),
                      methods=("plain", "denoising", "masked", "augmented"))
     noise_std: float = knob(0.3, "standard deviation of the Gaussian noise, as a fraction of the pixel range", above=0,

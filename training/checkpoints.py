@@ -92,11 +92,6 @@ class Checkpoints:
     stopped_by: int = signal.SIGINT
     written: float = field(default_factory=time.monotonic)
 
-    def next_stage(self) -> None:
-        """Count the training that starts now: 1, then 2 for the one that follows it in the same run."""
-        self.stage += 1
-        self.written = time.monotonic()
-
     def due(self) -> bool:
         """Whether it is time for a checkpoint, by the first process's clock, or the run was asked to stop."""
         return self.stop or (distributed.is_first() and time.monotonic() - self.written >= self.every)

@@ -1,13 +1,14 @@
 """The contrastive methods: each one's heads, its loss, and its update after a step.
 
-A method is one class here, with the attributes and methods of TwoViews, and one entry in METHODS; its texts, its
-equation and its hyper-parameters are in contrastive_recipe.py.
+A method is a class here, with the attributes and methods of TwoViews, and an entry in METHODS, or only a loss in
+COMPARISONS; its texts, its equation and its hyper-parameters are in contrastive_recipe.py.
 
 Departures from the papers: projection heads have two layers in every method (VICReg's has three, of 8192); the momentum
 is 0.99 because training is short, and BYOL's momentum does not increase.
 """
 
 import copy
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -44,33 +45,14 @@ class TwoViews:
     def loss(self, view0: Tensor, view1: Tensor, index: Tensor) -> Tensor:
         """Mean loss over the whole batch, across all processes.  Views: (B, C, H, W) each; index: (B,), of images."""
         z0, z1 = self.head(self.encoder(torch.cat([view0, view1]))).chunk(2)  # (B, projection_dim) each
-        return self.compare(distributed.gather(z0), distributed.gather(z1))
-
-    def compare(self, z0: Tensor, z1: Tensor) -> Tensor:
-        """The loss of two (B, projection_dim) projections."""
-        raise TypeError("a two-view method defines compare()")
+        return COMPARISONS[self.recipe.method](self.recipe, distributed.gather(z0), distributed.gather(z1))
 
 
-class SimCLR(TwoViews):
-    """NT-Xent (Chen et al. 2020)."""
-
-    def compare(self, z0: Tensor, z1: Tensor) -> Tensor:
-        return nt_xent(z0, z1, self.recipe.temperature)
-
-
-class DCL(TwoViews):
-    """NT-Xent without the positive pair in the denominator (Yeh et al. 2022)."""
-
-    def compare(self, z0: Tensor, z1: Tensor) -> Tensor:
-        return dcl(z0, z1, self.recipe.temperature)
-
-
-class VICReg(TwoViews):
-    """Variance, invariance and covariance (Bardes et al. 2022)."""
-
-    def compare(self, z0: Tensor, z1: Tensor) -> Tensor:
-        r = self.recipe
-        return vicreg(z0, z1, r.invariance_weight, r.variance_weight, r.covariance_weight)
+# the loss of two (B, projection_dim) projections, for the methods that differ in nothing else
+COMPARISONS: dict[str, Callable[[ContrastiveRecipe, Tensor, Tensor], Tensor]] = {
+    "simclr": lambda r, z0, z1: nt_xent(z0, z1, r.temperature),
+    "dcl": lambda r, z0, z1: dcl(z0, z1, r.temperature),
+    "vicreg": lambda r, z0, z1: vicreg(z0, z1, r.invariance_weight, r.variance_weight, r.covariance_weight)}
 
 
 class MomentumEncoder:
@@ -115,13 +97,11 @@ class WithTarget(TwoViews):
     batch_statistics: ClassVar[bool]
 
     def start(self, loop: Loop) -> None:
-        """The target network."""
         self.target = MomentumEncoder(nn.Sequential(self.encoder, self.head), loop.optimiser,
                                       self.recipe.target_momentum, self.batch_statistics)
         loop.keep("target", self.target.tensors())
 
     def after_step(self) -> None:
-        """The target follows."""
         self.target.follow()
 
 
@@ -151,7 +131,6 @@ class MoCo(WithTarget):
     batch_statistics = False
 
     def start(self, loop: Loop) -> None:
-        """The key encoder and the queue."""
         super().start(loop)
         self.queue = torch.randn(self.recipe.queue_size, self.recipe.projection_dim, generator=loop.generator,
                                  device=loop.device)
@@ -185,7 +164,6 @@ class CMC(TwoViews):
         self.heads = {"pair_head": self.head, "view_head": self.view_head, "feature_head": self.feature_head}
 
     def start(self, loop: Loop) -> None:
-        """The targets in the compute precision."""
         self.targets = self.targets.to(loop.dtype)
 
     def loss(self, view0: Tensor, view1: Tensor, index: Tensor) -> Tensor:
@@ -199,4 +177,4 @@ class CMC(TwoViews):
         return dcl(z0, z1, temperature) + with_features
 
 
-METHODS: dict[str, type] = {"simclr": SimCLR, "dcl": DCL, "vicreg": VICReg, "byol": BYOL, "moco": MoCo, "cmc": CMC}
+METHODS: dict[str, type] = dict.fromkeys(COMPARISONS, TwoViews) | {"byol": BYOL, "moco": MoCo, "cmc": CMC}

@@ -122,8 +122,7 @@ class Loop:
         exact = [weight.detach().clone() for weight in self.network.parameters()]
         cast(self.network, self.dtype)
         self.optimiser = MasterOptimiser(self.network, recipe.learning_rate, recipe.weight_decay,
-                                         recipe.muon_learning_rate)
-        self.optimiser.start_from(exact)
+                                         recipe.muon_learning_rate, exact)
         distributed.share_norms(self.network)
         world = distributed.world_size()
         if len(data.train) < 2 * world:
@@ -148,7 +147,8 @@ class Loop:
         self.averaged = cache(lambda function: distributed.averaged(self.network, function, self.some_unused))
         self.replayed: Replayed | None = None
         if self.checkpoints:
-            self.checkpoints.next_stage()
+            self.checkpoints.stage += 1  # 1, then 2 for the training that follows in the same run
+            self.checkpoints.written = time.monotonic()
 
     def count_flops(self, loss_function: LossFunction, share: float = 1.0, once: float = 0.0,
                     first: float = 1.0) -> None:

@@ -12,18 +12,7 @@ from training.tasks import TASKS, Task, flattened, source_file
 from utils.command_line import Arguments, processes
 from utils.errors import UsageError
 from utils.images.datasets import check_subset, image_shape, recipe_family, short_name
-from utils.recipe import (
-    ENCODER_FIELDS,
-    ENCODER_WIDTHS,
-    LatentRecipe,
-    Recipe,
-    as_json,
-    check_divides,
-    check_fits,
-    check_methods_have,
-    flag_of,
-    flag_values,
-)
+from utils.recipe import ENCODER_FIELDS, ENCODER_WIDTHS, LatentRecipe, Recipe, as_json, check_fits, flag_of, flag_values
 from utils.records.schema import Record, RecordError, checkpoint_file, read_record, recipe_hash
 
 
@@ -55,6 +44,23 @@ def choose_tasks(name: str) -> dict[str, Task]:
         hint = f"did you mean {words[close[0]]}? " if close else ""
         raise UsageError(f"--task {name}: no such task; {hint}choose from {', '.join(TASKS)}, all")
     return {name: TASKS[name]}
+
+
+def check_divides(batch_size: int, count: int, name: str = "--batch-size") -> None:
+    """UsageError unless batches of this size divide evenly over `count` processes, with at least two images each."""
+    if count > 1 and (batch_size % count or batch_size < 2 * count):
+        remedy = (f"give a multiple of {count}, at least {2 * count}" if name == "--batch-size" else
+                  "use another number of processes")
+        raise UsageError(f"{name} {batch_size}: is shared by {count} processes, so {remedy}")
+
+
+def check_methods_have(recipe: type[LatentRecipe], methods: list[str], given: set[str]) -> None:
+    """UsageError for a flag that none of the methods uses."""
+    for f in dataclasses.fields(recipe):
+        having = f.metadata["methods"]
+        if f.name in given and having and not set(methods) & set(having):
+            raise UsageError(f"{flag_of(f.name)} does not apply to method {', '.join(methods)}, only to "
+                             f"{', '.join(having)}")
 
 
 def check_flags_fit(arguments: Arguments, tasks: dict[str, Task]) -> None:

@@ -243,26 +243,9 @@ def check_value(f: "dataclasses.Field[Any]", value: Any) -> None:
                 raise UsageError(f"{name} {number}: must be {words} {allowed[bound]}")
 
 
-def check_divides(batch_size: int, processes: int, name: str = "--batch-size") -> None:
-    """UsageError unless batches of this size divide evenly over the processes, with at least two images each."""
-    if processes > 1 and (batch_size % processes or batch_size < 2 * processes):
-        remedy = (f"give a multiple of {processes}, at least {2 * processes}" if name == "--batch-size" else
-                  "use another number of processes")
-        raise UsageError(f"{name} {batch_size}: is shared by {processes} processes, so {remedy}")
-
-
 def flag_of(name: str) -> str:
     """`batch_size` -> `--batch-size`."""
     return "--" + name.replace("_", "-")
-
-
-def check_methods_have(recipe: type[LatentRecipe], methods: list[str], given: set[str]) -> None:
-    """UsageError for a flag that none of the methods uses."""
-    for f in fields(recipe):
-        having = f.metadata["methods"]
-        if f.name in given and having and not set(methods) & set(having):
-            raise UsageError(f"{flag_of(f.name)} does not apply to method {', '.join(methods)}, only to "
-                             f"{', '.join(having)}")
 
 
 def add_flags(parser: argparse.ArgumentParser, recipes: dict[str, type[LatentRecipe]], varying: set[str]) -> None:

@@ -119,7 +119,7 @@ def test_blocks_start_as_the_identity() -> None:
 
 
 def test_encoder_normalises_with_the_statistics_of_its_data() -> None:
-    encoder = MLPEncoder((3, 32, 32), (8,), 4)
+    encoder = MLPEncoder((3, 32, 32), (8,), 4, "flatten")
     x = images(64) * 0.3 + 0.2
     encoder.fit_to_data(x)
     out = encoder.normalise(x)

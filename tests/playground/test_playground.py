@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 import _report_evaluation
-from evaluation.rescore import load_scorer
+from evaluation.rescore import load_classifier
 from models.decoders import build_decoder
 from models.encoders import build_encoder
-from models.saved import fill, load_encoder
+from models.saved import fill, load_encoder, load_saved
 from playground import build, export
 from report.load import load_results
 from tests.browser import Tab
@@ -87,11 +87,11 @@ def test_the_browser_gives_pythons_latents_and_classes(tab: Tab, honest: Path, d
     images = np.concatenate([data.test_images[:120], data.train_images[:60]])
     noise = np.random.default_rng(0).integers(0, 256, (20, *images.shape[1:]), np.uint8)
     for i, name in enumerate(HONEST.values()):
-        encoder, classifier = load_scorer(honest / f"{name}.json")
+        saved = load_saved(honest / f"{name}.json")
         x = floats(np.concatenate([images, noise]))
         with torch.no_grad():
-            z = encoder(x)
-            expected = classifier.eval()(z).argmax(1)
+            z = saved.encoder(x)
+            expected = load_classifier(saved).eval()(z).argmax(1)
         pixels = json.dumps((255 * x).flatten(1).round().int().tolist())
         answers = tab.run(f"{pixels}.map((x) => answer(models[{i}], Float32Array.from(x, (value) => value / 255)))"
                           ".map(({z, label}) => [[...z].map((value) => Math.round(1e5 * value)), label])")

@@ -10,20 +10,11 @@ import pytest
 import _main
 from training import contrastive_methods, contrastive_recipe
 from training.control_recipe import OWN_ENCODER
-from training.plan import Planned, described, plan
+from training.plan import Planned, check_divides, check_methods_have, described, plan
 from training.tasks import TASKS
 from utils.errors import UsageError
 from utils.images.datasets import DATASETS
-from utils.recipe import (
-    FIXED_ENCODERS,
-    LatentRecipe,
-    Recipe,
-    add_flags,
-    as_json,
-    check_divides,
-    check_methods_have,
-    flag_values,
-)
+from utils.recipe import FIXED_ENCODERS, LatentRecipe, Recipe, add_flags, as_json, flag_values
 
 
 def parser() -> argparse.ArgumentParser:

@@ -150,7 +150,7 @@ def test_linear_autoencoder_with_squared_loss_finds_the_subspace_of_pca() -> Non
     mix = torch.linalg.qr(torch.randn(8, 8, generator=generator))[0]
     x = (torch.randn(2000, 8, generator=generator) * scales) @ mix
     x -= x.mean(0)
-    encoder, decoder = MLPEncoder((8, 1, 1), (), 3), nn.Linear(3, 8)
+    encoder, decoder = MLPEncoder((8, 1, 1), (), 3, "flatten"), nn.Linear(3, 8)
     optimiser = MasterOptimiser(nn.Sequential(encoder, decoder), 2e-2, 0.0)
     for step in range(800):
         optimiser.scale_learning_rate(schedule(step, 800, 0.1))

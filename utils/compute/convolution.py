@@ -85,12 +85,10 @@ class _SmallMapConvolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        to_input = to_weight = None
+        to_input = None
         if ctx.needs_input_grad[0]:  # the transpose of a convolution is one with the filters rotated by 180 degrees
             to_input = convolution(gradient, weight.flip(2, 3).transpose(0, 1))
-        if ctx.needs_input_grad[1]:
-            to_weight = filter_gradient(x, gradient)
-        return to_input, to_weight
+        return to_input, filter_gradient(x, gradient)
 
 
 def convolution(x: Tensor, weight: Tensor) -> Tensor:

@@ -22,16 +22,18 @@ class MasterOptimiser:
     each.  A norm follows these, so their length has no effect on the network; it is reset to the root of the
     number of filters after each step, which is that of an orthogonal matrix with no more rows than columns, and the
     rate is a step's relative change (Jordan 2024, cifar10-airbench).
+    exact: the weights before they were rounded to bfloat16, from which the float32 copies start.
     """
 
-    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float,
-                 muon_learning_rate: float = 0.0) -> None:
+    def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float, muon_learning_rate: float = 0.0,
+                 exact: list[Tensor] | None = None) -> None:
         filters = {id(layer.weight) for layer in network.modules()
                    if isinstance(layer, nn.Conv2d) and layer.bias is None and muon_learning_rate}
         self.learning_rate, self.muon_learning_rate = learning_rate, muon_learning_rate
         self.weights = list(network.parameters())
         # leaves with the weights' memory layout; where weights are not bfloat16, the weights themselves
-        self.masters = [p.detach().float().requires_grad_() if p.dtype == torch.bfloat16 else p for p in self.weights]
+        self.masters = [before.detach().float().requires_grad_() if p.dtype == torch.bfloat16 else p
+                        for p, before in zip(self.weights, exact or self.weights, strict=True)]
         pairs = list(zip(self.weights, self.masters, strict=True))
         self.copies = [(weight, master) for weight, master in pairs if master is not weight]
         self.filters = [(weight, master, torch.zeros_like(master)) for weight, master in pairs if id(weight) in filters]
@@ -43,12 +45,6 @@ class MasterOptimiser:
                                         {"params": [m for m in others if m.ndim <= 1], "weight_decay": 0.0}],
                                        lr=self.scale * learning_rate, betas=BETAS, fused=self.on_gpu or None,
                                        capturable=self.on_gpu)
-
-    @torch.no_grad()
-    def start_from(self, exact: list[Tensor]) -> None:
-        """Set the float32 copies to these weights, which the network has only rounded."""
-        for master, weight in zip(self.masters, exact, strict=True):
-            master.copy_(weight)
 
     def masters_of(self, module: nn.Module) -> list[Tensor]:
         """The float32 copies of a part of the network's parameters, in the order of module.parameters()."""

@@ -66,7 +66,8 @@ class WinogradConvolution(torch.autograd.Function):
                 kept.append(inputs)
         if differentiable:
             ctx.save_for_backward(filters, *kept)
-        return cropped(outputs, height, width)
+        whole = outputs.view(images, m * down, m * across, len(weight))
+        return whole[:, :height, :width].contiguous().permute(0, 3, 1, 2)  # channels last
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -161,10 +162,3 @@ def overlap(first: int, length: int, side: int) -> tuple[slice, slice]:
     """The places 0 to side - 1 of a map that a tile starting at `first` covers, and their places within the tile."""
     covered = slice(max(first, 0), min(first + length, side))
     return covered, slice(covered.start - first, covered.stop - first)
-
-
-def cropped(tiles: Tensor, height: int, width: int) -> Tensor:
-    """(B, rows, m, columns, m, K) -> (B, K, height, width), channels last."""
-    images, rows, m, columns, _, filters = tiles.shape
-    whole = tiles.view(images, m * rows, m * columns, filters)
-    return whole[:, :height, :width].contiguous().permute(0, 3, 1, 2)
