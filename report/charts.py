@@ -1,6 +1,5 @@
 """Figures of numbers as SVG, each with alternative text that gives its findings in numbers."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import attrgetter, itemgetter
 from statistics import fmean, median
@@ -43,9 +42,11 @@ def overview(dataset: str, lines: Sequence[Row | Missing]) -> Drawing:
         if line in edge:
             axes.plot([0.01], [y], "<", transform=axes.get_yaxis_transform(), color=MUTED, markersize=5)
         elif isinstance(line, Row):
-            interval_dot(axes, line, y, dot_colour(line))
+            colour = dot_colour(line)
+            axes.plot(errors([line.low, line.high]), [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
+            axes.plot(errors([line.accuracy]), [y], "o", color=colour, markersize=5)
             if len(line.accuracies) > 1:
-                axes.plot(errors(line.accuracies), [y + 0.2] * len(line.accuracies), "o", color=dot_colour(line),
+                axes.plot(errors(line.accuracies), [y + 0.2] * len(line.accuracies), "o", color=colour,
                           markerfacecolor="none", markersize=2.6, markeredgewidth=0.7)
     dashed = []
     if best and best not in edge:
@@ -87,12 +88,6 @@ def off_scale(rows: Sequence[Row]) -> list[str]:
     """What to say of far_controls(), if there are any."""
     named = [f"{row_name(row)} ({show.percent(row.accuracy)} %)" for row in rows]
     return [f"below the scale: {show.listing(named)}"] if named else []
-
-
-def interval_dot(axes: Axes, row: Row, y: float, colour: str = BLUE) -> None:
-    """A row's accuracy as a dot, with its interval from left to right."""
-    axes.plot(errors([row.low, row.high]), [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
-    axes.plot(errors([row.accuracy]), [y], "o", color=colour, markersize=5)
 
 
 @styled
@@ -171,7 +166,7 @@ def methods(dataset: str, rows: Sequence[Row]) -> Drawing:
     figure, axes = drawing.rows_of_labels(dataset_name(dataset), [row.label for row in drawn], values, pitch=24,
                                           bottom=drawing.foot(1))
     for y, row in enumerate(drawn):
-        interval_dot(axes, row, y - 0.1)
+        axes.plot(errors([row.low, row.high]), [y - 0.1] * 2, color=BLUE, linewidth=1.6, solid_capstyle="butt")
         for name, (marker, colour, field) in SCORES.items():
             filled = colour if name == "classifier" else "none"
             axes.plot(errors([getattr(row, field)]), [y + 0.1 if filled == "none" else y - 0.1], marker, color=colour,
@@ -354,9 +349,9 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     figure, axes = drawing.narrow(dataset_name(dataset), 18 * len(names), bottom=drawing.foot(len(best)),
                                   left=12 + LETTER * 8.5 * max(map(len, labels)))
     least = 50 / min(images for images in rows[0].runs[0].record.data.class_counts["test"] if images)  # half an image
-    for _, found in spans:
-        axes.plot(errors((found[name][0] for name in names), least), range(len(names)), "o", color=MUTED,
-                  markersize=2.5, alpha=0.6)
+    means = np.array([[found[name][0] for name in names] for _, found in spans])  # (rows, classes)
+    for line in means:
+        axes.plot(errors(line, least), range(len(names)), "o", color=MUTED, markersize=2.5, alpha=0.6)
     for i, (row, found) in enumerate(best):
         _, marker, colour = CURVES[i % len(CURVES)]
         places = np.arange(len(names)) + 0.6 * ((i + 0.5) / len(best) - 0.5)
@@ -371,11 +366,10 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     axes.set_xlabel("test accuracy of the class (%)")
     axes.grid(axis="x")
     drawing.legend_below(figure, axes)
-    lowest = [(min(found[name][0] for name in names), found) for _, found in spans]
-    hardest = Counter(alone[0] for low, found in lowest
-                      if len(alone := [name for name in names if found[name][0] == low]) == 1)
-    times = max(hardest.values(), default=0)
-    first = [show.plain(name) for name in names if hardest[name] == times > 0]
+    lowest = means == means.min(1, keepdims=True)
+    hardest = lowest[lowest.sum(1) == 1].sum(0)  # (classes,): rows for which this class alone is the hardest
+    times = hardest.max()
+    first = [show.plain(name) for name, number in zip(names, hardest, strict=True) if number == times > 0]
     compared = show.plural(len(spans), "method")
     text = f"{dataset_name(dataset)}: " + (
         f"class {first[0]} is the hardest for {times} of {compared}." if len(first) == 1 else
@@ -383,7 +377,7 @@ def classes(dataset: str, rows: Sequence[Row]) -> Drawing | None:
     notes = [f"classes are sorted by their mean over methods, from {show.plain(names[0])} to {show.plain(names[-1])}",
              "lines are Wilson 95 % intervals of the best row of each task (of those with three seeds, if there are "
              "any), small dots all rows", *off_scale(edge)]
-    if any(found[name][0] == 1 for _, found in spans for name in names):
+    if (means == 1).any():
         notes.append("an accuracy of 100 % is at the right end")
     return Drawing(save(figure), text, f"{text} {reading(*notes)}")
 

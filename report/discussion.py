@@ -1,34 +1,12 @@
 """The discussion of page and PDF, in sentences that are true of any records."""
 
 from collections.abc import Sequence
+from itertools import starmap
 
 import numpy as np
 
-from report import show, stats, summary
-from report.findings import (
-    LEVEL,
-    SHOWN,
-    Curves,
-    Groups,
-    Pairs,
-    at_common_fractions,
-    best_controls,
-    best_with_labels,
-    best_without_labels,
-    differ,
-    discussed,
-    distance,
-    encoder_of,
-    epochs,
-    exceeds,
-    fewest_labels,
-    is_below,
-    names,
-    reconstruction_error,
-    scratch_and_fine_tuned,
-    sharp_and_useful,
-    short_name,
-)
+from report import findings, show, stats, summary
+from report.findings import SHOWN, Curves, Groups, Pairs, best_controls, best_without_labels, differ, exceeds, names
 from report.summary import Results, Row, dataset_name, grouped, row_name
 
 SIGNIFICANCE = (
@@ -42,24 +20,21 @@ MAPS = "A map of two dimensions loses much: kNN on the latent itself may rank th
 
 def discussion(results: Results, pairs: Pairs, curves: Curves) -> list[dict[str, str]]:
     """Paragraphs with a title each, on what the records allow to say, of the data sets of the abstract."""
-    groups, curves = discussed(results, curves)
-    compared = [against_control(dataset, rows, pairs[dataset]) for dataset, rows in groups]
-    separated = [clusters(dataset, rows) for dataset, rows in groups]
+    groups, curves = findings.discussed(results, curves)
+    tested = [(dataset, rows, pairs[dataset]) for dataset, rows in groups]
+    separated = list(starmap(clusters, groups))
     mapped = [one for one, words in zip(groups, separated, strict=True) if words]
     alone = [dataset_name(dataset) for dataset, rows in groups if not best_controls(rows)]
     found = {
-        "What was learned": [*compared,
-                             *(like_pixels(dataset, rows, pairs[dataset]) for dataset, rows in groups),
-                             *(rivals(dataset, rows, pairs[dataset]) for dataset, rows in groups),
-                             *(readout(dataset, rows) for dataset, rows in groups),
+        "What was learned": [*starmap(against_control, tested), *starmap(like_pixels, tested),
+                             *starmap(rivals, tested), *starmap(readout, groups),
                              f"On {show.listing(alone)} there is no control, so the records do not show how much of "
                              "the accuracy was learned." if alone else ""],
         "What the references show": [against_references(groups)],
-        "What labels are worth": [*(label_gap(dataset, rows, pairs[dataset]) for dataset, rows in groups),
-                                  *(by_fraction(*one) for one in curves.items())],
-        "Reconstruction and separation": [reconstruction(dataset, rows) for dataset, rows in groups],
+        "What labels are worth": [*starmap(label_gap, tested), *starmap(by_fraction, curves.items())],
+        "Reconstruction and separation": [*starmap(reconstruction, groups)],
         "Whether the classes separate": [*separated, *([evenly_mixed(mapped), MAPS] if mapped else [])],
-        "What is confused": [confusions(dataset, rows) for dataset, rows in groups],
+        "What is confused": [*starmap(confusions, groups)],
     }
     if "significant" in str(found):
         found["What was learned"].insert(0, SIGNIFICANCE)
@@ -74,7 +49,7 @@ def against_control(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) 
     if not controls or not learned:
         return ""
     over = [row_name(row) for row in learned if all(exceeds(row, control, pairs) for control in controls)]
-    below = [row_name(row) for row in learned if is_below(row, controls, pairs)]
+    below = [row_name(row) for row in learned if findings.is_below(row, controls, pairs)]
     like = [name for name in map(row_name, learned) if name not in over + below]
     who = f"the learned latent, {row_name(learned[0])}, is{'' if over else ' not'}" if len(learned) == 1 else (
         f"{len(over) or 'none'} of {len(learned)} learned latents {'are' if len(over) > 1 else 'is'}")
@@ -101,7 +76,7 @@ def readout(dataset: str, rows: Sequence[Row]) -> str:
     end, depths = (next((row for row in rows if (row.task, row.method) == ("control", method)), None)
                    for method in ("calibrated", "depths"))
     learned = [row for row in rows if row.task != "control" and row.method != "patches"]
-    deep = [row_name(row) for row in learned if encoder_of(row) == "conv_depths"]
+    deep = [row_name(row) for row in learned if findings.encoder_of(row) == "conv_depths"]
     if not end or not depths or depths.accuracy - end.accuracy < SHOWN or not 0 < len(deep) < len(learned):
         return ""
     are, others = "are" if len(deep) > 1 else "is", "others are" if len(learned) - len(deep) > 1 else "other is"
@@ -145,29 +120,26 @@ def against_references(groups: Groups) -> str:
 
 def label_gap(dataset: str, rows: Sequence[Row], pairs: list[stats.Pair]) -> str:
     """How far the best latent with labels is from the best one without, and whether that is significant."""
-    (best, _), top = best_without_labels(rows), best_with_labels(rows)
+    (best, _), top = best_without_labels(rows), findings.best_with_labels(rows)
     if not best or not top:
         return ""
-    sure = distance(top[0], best[0]) == LEVEL or differ(top[0], best[0], pairs)
+    apart = findings.distance(top[0], best[0])
+    sure = apart == findings.LEVEL or differ(top[0], best[0], pairs)
     tested = any({id(pair.first), id(pair.second)} == {id(top[0]), id(best[0])} for pair in pairs)
     chance = "" if sure else f", which is not significant{' (one seed each)' if tested else ''}"
-    return (f"On {dataset_name(dataset)}, the best with all labels ({names(top)}) is {distance(top[0], best[0])} the "
-            f"best latent learned without any ({names(best)}){chance}.{unlike_encoders(top[0], best[0])}")
-
-
-def unlike_encoders(row: Row, other: Row) -> str:
-    """' The encoders differ in size, too: 4.65 million parameters with labels, 2.00 without.'; "" of equal ones."""
-    sizes = [f"{one.runs[0].record.derived.parameters.get('encoder', 0) / 1e6:.2f}" for one in (row, other)]
-    return "" if sizes[0] == sizes[1] else (
+    sizes = [f"{one.runs[0].record.derived.parameters.get('encoder', 0) / 1e6:.2f}" for one in (top[0], best[0])]
+    unlike = "" if sizes[0] == sizes[1] else (
         f" The encoders differ in size, too: {sizes[0]} million parameters with labels, {sizes[1]} without.")
+    return (f"On {dataset_name(dataset)}, the best with all labels ({names(top)}) is {apart} the best latent learned "
+            f"without any ({names(best)}){chance}.{unlike}")
 
 
 def by_fraction(dataset: str, curves: Sequence[stats.Curve]) -> str:
     """With which fractions of the labels fine-tuning a learned encoder beats training from random weights."""
-    both = at_common_fractions(dataset, curves)
+    both = findings.at_common_fractions(dataset, curves)
     if not both:
         return ""
-    scratch, fine = scratch_and_fine_tuned(fewest_labels(dataset, curves)[1])
+    scratch, fine = findings.scratch_and_fine_tuned(findings.fewest_labels(dataset, curves)[1])
     assert scratch and fine  # or no row would be in both
     pairs = stats.tested(one[1:] for one in both)
     found = [f"{words} with {show.listing([f'{100 * share:g} %' for share, *_ in points])}"
@@ -188,18 +160,18 @@ def verdict(row: Row, other: Row, pairs: list[stats.Pair]) -> str:
 
 def length(curve: stats.Curve) -> str:
     """' for 4 epochs', where that is how long each point of a curve was trained with labels."""
-    lengths = {epochs(row) for _, row in curve.points}
+    lengths = {findings.epochs(row) for _, row in curve.points}
     return f" for {lengths.pop()}" if len(lengths) == 1 else ""
 
 
 def reconstruction(dataset: str, rows: Sequence[Row]) -> str:
     """The autoencoder that reconstructs best and the one with the best latent, where these differ."""
-    pair = sharp_and_useful(rows)
+    pair = findings.sharp_and_useful(rows)
     if not pair:
         return ""
-    words = [f"{row_name(row)} has a mean absolute error of {show.significant(reconstruction_error(row))} and an "
-             f"accuracy of {show.percent(row.accuracy)} %" for row in pair]
-    unlike = ", with another encoder" if encoder_of(pair[0]) != encoder_of(pair[1]) else ""
+    words = [f"{row_name(row)} has a mean absolute error of {show.significant(findings.reconstruction_error(row))} and "
+             f"an accuracy of {show.percent(row.accuracy)} %" for row in pair]
+    unlike = ", with another encoder" if findings.encoder_of(pair[0]) != findings.encoder_of(pair[1]) else ""
     return (f"Of the autoencoders of pixels on {dataset_name(dataset)}, the one that reconstructs best does not have "
             f"the best latent: {', but '.join(words)}{unlike}.")
 
@@ -217,7 +189,7 @@ def clusters(dataset: str, rows: Sequence[Row]) -> str:
              ("the best control", lambda row: any(row is one for one in best_controls(rows)))]
     best = [(max((pair for pair in found if of(pair[1])), default=None, key=lambda pair: pair[0]), kind)
             for kind, of in kinds]
-    words = [f"{show.percent(one[0])} % for {short_name(one[1])} ({kind})".replace(") (", ", ")
+    words = [f"{show.percent(one[0])} % for {findings.short_name(one[1])} ({kind})".replace(") (", ", ")
              for one, kind in best if one]
     below = [row_name(row) for purity, row in found if row.task != "control" and purity <= pixels[0]]
     return (f"On t-SNE maps of {dataset_name(dataset)}, the agreement of a point's neighbours with its class, mean "

@@ -201,9 +201,8 @@ def foot(lines: int) -> float:
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int = 1) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    for text in figure.legend(handles, labels, loc="lower left", ncols=columns, borderaxespad=0.2, fontsize=8,
-                              handletextpad=0.4, columnspacing=1.2, labelspacing=0.3).get_texts():
+    for text in figure.legend(*axes.get_legend_handles_labels(), loc="lower left", ncols=columns, borderaxespad=0.2,
+                              fontsize=8, handletextpad=0.4, columnspacing=1.2, labelspacing=0.3).get_texts():
         text.set_parse_math(False)
 
 

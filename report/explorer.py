@@ -90,8 +90,12 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
     record = shown[0][1].record
     small = max(record.data.image_shape[1:]) <= MOST_PIXELS
     images = next((run.arrays["map_images"] for _, run in shown if small and "map_images" in run.arrays), None)
-    facts = _facts(shown[0][1], images is not None)
-    facts["item"] = _with_own_ids(json_item(_map(name, shown, facts["images"]), target=ID(f"{name}-map")), name)
+    index, names = shown[0][1].arrays["map_index"], class_names(record, 40)
+    facts: dict[str, Any] = {  # what templates/explorer.js needs along with the models of Bokeh
+        "count": len(index), "images": images is not None, "columns": COLUMNS, "lines": -(-len(index) // COLUMNS),
+        "classes": names, "colours": [class_colour(i, len(names)) for i in range(len(names))],
+        "legend": len(names) <= MOST_NAMED, "right": MUTED, "wrong": ORANGE,
+        "item": _with_own_ids(json_item(_map(name, shown, images is not None), target=ID(f"{name}-map")), name)}
     # a custom property of the whole page, so that the tooltips at its end inherit it
     sheet = Markup("") if images is None else Markup(
         "<style>:root {{ --{0}: url({1}); --{0}-size: {2}% {3}%; }}\n"
@@ -118,14 +122,6 @@ def _fragment(name: str, heading: str, group: list[Titled]) -> Markup:
             about=f"{show.count(facts['count'])} of {show.count(record.data.size('test'))} test images, each a point. "
                   f"Point at one to see it. Click it, or enter its number, to see its nearest neighbours in the "
                   f"latent. Click a point to zoom with the wheel.{left_out}")
-
-
-def _facts(run: Loaded, images: bool) -> dict[str, Any]:
-    """What templates/explorer.js needs along with the models of Bokeh.  images: whether there are thumbnails."""
-    count, classes = len(run.arrays["map_index"]), len(run.record.data.classes)
-    return {"count": count, "images": images, "columns": COLUMNS, "lines": -(-count // COLUMNS),
-            "classes": class_names(run.record, 40), "colours": [class_colour(i, classes) for i in range(classes)],
-            "legend": classes <= MOST_NAMED, "right": MUTED, "wrong": ORANGE}
 
 
 def _columns(group: list[Titled]) -> Iterator[tuple[str, np.ndarray]]:

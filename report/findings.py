@@ -1,6 +1,6 @@
 """What was found, in sentences that are true of any records: the abstract of page and PDF; how rows are compared."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from report import prose, show, stats, summary
 from report.load import Rejected
@@ -56,8 +56,7 @@ def aim(results: Results) -> str:
 
 
 def coverage(results: Results, pairs: Pairs) -> str:
-    """How the results that the coursework asks for compare with their references and the best control; what is
-    missing."""
+    """How the results that the coursework asks for compare with references and the best control; what is missing."""
     rows, asked = asked_rows(results), f"{len(summary.REFERENCE)} results that the coursework asks for"
     if not rows:
         tasks = show.listing(sorted({task for task, _ in summary.REFERENCE}))
@@ -116,38 +115,30 @@ def best_latents(groups: Groups, pairs: Pairs) -> list[str]:
     free = {dataset: best_without_labels(rows) for dataset, rows in groups}
     learned = [pair for pair in free.values() if pair[0]]
     all_of_three = any(ahead for _, ahead in learned) and all(len(best[0].runs) > 2 for best, _ in learned)
-    controls = {dataset: best for dataset, rows in groups if (best := best_controls(rows))}
+    controls = {dataset: best_controls(rows) for dataset, rows in groups}
+    unlearned = {dataset: f"the best unlearned control, {names(best)}{few_seeds(best, ' with ')}"
+                 for dataset, best in controls.items()}
     said = [
         which(f"{'Of the rows with three seeds' if all_of_three else 'By test accuracy'}, the best latent learned "
               "without labels is that of", [
             (dataset, best, partly(best) + few_seeds(best)
              + ", of the rows with three seeds" * bool(ahead and not all_of_three)
-             + to_control(best[0], controls.get(dataset, []), pairs[dataset]))
+             + next_to(best[0], controls[dataset], pairs[dataset], unlearned[dataset]))
             for dataset, (best, ahead) in free.items() if best], chance(groups)),
         which("The best control, a latent that was not learned, is", [
-            (dataset, best, few_seeds(best)) for dataset, best in controls.items() if not free[dataset][0]]),
+            (dataset, best, few_seeds(best)) for dataset, best in controls.items() if best and not free[dataset][0]]),
         which("With all labels, the best is", [
-            (dataset, best, few_seeds(best) + next_to(best[0], free[dataset][0], plain_name, pairs[dataset]))
+            (dataset, best, few_seeds(best) + next_to(best[0], free[dataset][0], pairs[dataset],
+                                                      names(free[dataset][0][:1]).removesuffix(" (hybrid)")))
             for dataset, rows in groups if (best := best_with_labels(rows))])]
     return [sentence for sentence in said if sentence]
 
 
-def to_control(row: Row, controls: Sequence[Row], pairs: list[stats.Pair]) -> str:
-    """', 0.43 points above the best unlearned control, PCA of pixels'."""
-    named = f"the best unlearned control, {names(controls)}{few_seeds(controls, ' with ')}"
-    return next_to(row, controls, lambda _: named, pairs)
-
-
-def plain_name(row: Row) -> str:
-    """'1.2.3 cmc', for brackets: without its own."""
-    return row_name(row).removesuffix(" (hybrid)")
-
-
-def next_to(row: Row, others: Sequence[Row], name: Callable[[Row], str], pairs: list[stats.Pair]) -> str:
-    """', 0.45 points above 1.2.3 simclr': a row next to others that are level with each other; "" without any."""
+def next_to(row: Row, others: Sequence[Row], pairs: list[stats.Pair], name: str) -> str:
+    """', 0.45 points above 1.2.3 simclr': a row next to others, called `name`, that are level; "" without any."""
     if not others:
         return ""
-    apart = f", {distance(row, others[0])} {name(others[0])}"
+    apart = f", {distance(row, others[0])} {name}"
     sure = distance(row, others[0]) == LEVEL or differ(row, others[0], pairs)
     return apart if sure else f"{apart}, not significant"
 

@@ -167,9 +167,10 @@ def paper_content(results: Results, page: dict[str, Any], tested: list[str], lab
         "maps": main_maps(body((row.dataset, row) for row in shown)),
         "overview": body(drawn), "labels": body(curves), "mcnemar": body(zip(tested, page["mcnemar"], strict=True)),
         "toy": [one for name, one in [*drawn, *curves] if name in results.aside],
-        "recipes": [{"title": title(row), "fields": ", ".join("=".join(line[:2]) for line in recipe_table(
-            row.runs[0].record)["rows"]), "hash": row.runs[0].record.recipe.hash}
-            for row in results.rows if row.default or any(row is one for one in shown)],
+        "recipes": [{"title": f"{dataset_name(row.dataset)}, {row_name(row)}, seed {row.runs[0].record.run.seed}",
+                     "fields": ", ".join("=".join(line[:2]) for line in recipe_table(row.runs[0].record)["rows"]),
+                     "hash": row.runs[0].record.recipe.hash}
+                    for row in results.rows if row.default or any(row is one for one in shown)],
         "renamed": [],
     }}
 
@@ -201,11 +202,6 @@ def images(results: Results) -> list[str]:
     return found
 
 
-def title(row: Row) -> str:
-    """'MNIST, 1.2.3 simclr, seed 0'."""
-    return f"{dataset_name(row.dataset)}, {row_name(row)}, seed {row.runs[0].record.run.seed}"
-
-
 def main_maps(rows: list[Row]) -> list[dict[str, Any]]:
     """For each data set one line of t-SNE maps: of the pixels, and of the latents of up to three rows."""
     groups = by_dataset(row for row in rows if row.task != "control")[:MOST_DATASETS]
@@ -216,7 +212,7 @@ def shown_run(row: Row, page: dict[str, Any]) -> dict[str, Any]:
     """One page of the appendix: the run of the row's lowest seed.  page: what the HTML shows of it."""
     run, record = row.runs[0], row.runs[0].record
     return page | {
-        "id": f"{PREFIX}{row.anchor}", "title": title(row),
+        "id": f"{PREFIX}{row.anchor}",
         "columns": [*filter(None, [page["curves"]]), *page["columns"]],
         "maps": [drawing for _, drawing in pictures.maps(record, run.arrays, named_on_map=False)],
         "classes": show.count(len(record.data.classes))}

@@ -258,23 +258,19 @@ def interpolations(record: Record, arrays: Arrays) -> Drawing | None:
     ratios = {kind: f", step ratio {show.significant(metric.value)}" if metric else "" for kind in ("within", "between")
               for metric in [record.metrics.get(f"test/interpolation_step_{kind}")]}
     names, labels = class_names(record, 9), arrays["test_labels"]
-    rows: list[Sequence[np.ndarray | None]] = []
-    titles: list[str] = []  # of each row: of a group, or of a pair
+    lines: list[tuple[str, list[np.ndarray]]] = []  # title and images of each row; that of a group has only a title
     for title, kind, strips in (("within a class", "within", range(pairs // 2)),
                                 ("between classes", "between", range(pairs // 2, pairs))):
-        for pair in strips[:MOST_STRIPS // 2]:
-            if pair == strips[0]:
-                rows.append([])
-                titles.append(title + ratios[kind])
-            rows.append(list(images[pair]))
-            start, end = (names[labels[i]] for i in index[pair])
-            titles.append(f"{start} \N{RIGHTWARDS ARROW} {end}")
-    drawn, left = grid(rows, cell=40.0), 92.0
-    words = [word(title, 0, i * drawn.down + drawn.down / 2 + 2, 9) if len(row) else
+        shown = strips[:MOST_STRIPS // 2]
+        lines += [(title + ratios[kind], [])] * bool(shown)
+        lines += [(" \N{RIGHTWARDS ARROW} ".join(names[labels[i]] for i in index[pair]), list(images[pair]))
+                  for pair in shown]
+    drawn, left = grid([row for _, row in lines], cell=40.0), 92.0
+    words = [word(title, 0, i * drawn.down + drawn.down / 2 + 2, 9) if row else
              word(title, 0, i * drawn.down + drawn.down * 0.75, 10.5, **BOLD)
-             for i, (title, row) in enumerate(zip(titles, rows, strict=True))]
+             for i, (title, row) in enumerate(lines)]
     data = svg(max(left + drawn.width, 330), drawn.height, drawn, words, left)
-    count = show.plural(sum(map(bool, rows)), "path")
+    count = show.plural(sum(bool(row) for _, row in lines), "path")
     return Drawing(data, f"{count} in the latent, decoded in {steps} even steps. "
                    f"{'; '.join(kind + ratio for kind, ratio in ratios.items())}.",
                    f"Straight lines in the latent from one test image to another, decoded at {steps} even steps. "

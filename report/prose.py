@@ -79,9 +79,8 @@ READING = {  # term: explanation
         "further, for the latent that is read.",
     "Reference, difference":
         "The accuracy given as the task's reference, and test accuracy minus reference in percentage points (like all "
-        "differences, of means before rounding). The "
-        "references are published results of coursework of this kind: one run each, without seeds or intervals, "
-        "scored by an unknown protocol.",
+        "differences, of means before rounding). The references are published results of coursework of this kind: one "
+        "run each, without seeds or intervals, scored by an unknown protocol.",
     "Linear, kNN":
         "Two more scores of the same 128-d latent, means over seeds: a linear classifier, and the vote of the 20 "
         "nearest training latents by cosine similarity.",

@@ -85,15 +85,14 @@ def confusion(record: Record) -> dict[str, Any]:
     """
     assert record.confusion is not None, "every complete record has a confusion matrix"
     names, counts = [show.plain(name) for name in record.data.classes], record.confusion.counts
-    total, correct = sum(map(sum, counts)), sum(row[i] for i, row in enumerate(counts))
     errors = {(i, j): number for i, row in enumerate(counts) for j, number in enumerate(row) if i != j and number}
     most = max(errors.values(), default=0)
     rows = [{"name": name, "short": short, "cells": [{"text": str(number), "share": f"{number / max(1, sum(row)):.2f}",
                                                       "error": f"{errors[i, j] / most:.2f}" if (i, j) in errors else ""}
                                                      for j, number in enumerate(row)]}
             for i, (name, short, row) in enumerate(zip(names, show.distinct(names, 16), counts, strict=True))]
-    return {"caption": f"Confusion matrix, true class down and predicted class across: {show.count(correct)} of "
-                       f"{show.count(total)} test images are on the diagonal.{confused(errors, names)}",
+    return {"caption": f"Confusion matrix, true class down and predicted class across: {show.correct(record.headline)} "
+                       f"test images are on the diagonal.{confused(errors, names)}",
             "names": show.distinct(names, 8), "rows": rows}
 
 
@@ -182,11 +181,8 @@ def provenance(run: Loaded) -> dict[str, Any]:
         "steps": show.count(record.derived.steps),
         "training FLOPs (counted)": show.flops(record.derived.training_flops),
         "evaluation FLOPs (counted)": show.flops(record.derived.evaluation_flops),
-    }
-    if init is not None:
-        facts["encoder from"] = (f"{init.record} ({init.task} {init.method}, seed {init.seed}, recipe "
-                                 f"{init.recipe_hash}), checkpoint SHA-256 {init.sha256}")
-    facts |= {
+        **({"encoder from": f"{init.record} ({init.task} {init.method}, seed {init.seed}, recipe {init.recipe_hash}), "
+                            f"checkpoint SHA-256 {init.sha256}"} if init else {}),
         "device": f"{machine.device}, {show.plural(machine.threads, 'thread')}, {machine.precision}",
         "processor": machine.cpu + (f" ({', '.join(machine.cpu_flags)})" if machine.cpu_flags else ""),
         "convolution speed, measured": ", ".join(speeds) or "not measured",
@@ -198,8 +194,7 @@ def provenance(run: Loaded) -> dict[str, Any]:
         "source": data.source,
         **{f"SHA-256 of {name.replace('_', ' ')}": digest for name, digest in sorted(data.sha256.items())},
         "record": f"{run.name}, SHA-256 {run.sha256}",
+        **{kind: f"{one.name}, SHA-256 {one.sha256}" for kind, one in sorted(record.artifacts.items())},
     }
-    for kind, artifact in sorted(record.artifacts.items()):
-        facts[kind] = f"{artifact.name}, SHA-256 {artifact.sha256}"
     return table("Provenance.", ["What", "Value"], [[what, show.plain(value)] for what, value in facts.items()],
                  code=[1])

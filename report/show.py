@@ -49,10 +49,8 @@ def points(difference: float | None) -> str:
     return NOTHING if difference is None else signed(100 * difference, 2)
 
 
-def signed(value: float | None, digits: int = 4) -> str:
+def signed(value: float, digits: int) -> str:
     """A difference with its sign: '+0.0013'."""
-    if value is None:
-        return NOTHING
     size = f"{abs(value):.{digits}f}"
     return size if float(size) == 0 else ("+" if value > 0 else MINUS) + size
 

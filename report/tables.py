@@ -94,23 +94,18 @@ def headline_row(line: Row | Missing) -> list[str]:
     if isinstance(line, Missing):
         return [task_name(line.task), f"missing: python _main.py --task {line.task} --dataset {line.dataset} "
                                       f"(reference {show.percent(line.reference)} %)"]
-    scores, others = cells(line)
-    return [task_name(line.task), line.method_and_recipe, *scores, seeds_interval(line), show.points(line.over_control),
-            line.labels, show.count(line.learned), show.percent(line.reference), show.points(line.difference), *others]
-
-
-def cells(row: Row) -> tuple[list[str], list[str]]:
-    """A row's accuracy with SD and interval, and its other scores, minutes and seeds."""
-    return ([show.percent(row.accuracy), spread(row), show.interval(row.low, row.high)],
-            [show.percent(row.linear), show.percent(row.knn), minutes(row),
-             ", ".join(str(run.record.run.seed) for run in row.runs)])
+    return [task_name(line.task), line.method_and_recipe, show.percent(line.accuracy), spread(line),
+            show.interval(line.low, line.high), seeds_interval(line), show.points(line.over_control), line.labels,
+            show.count(line.learned), show.percent(line.reference), show.points(line.difference),
+            show.percent(line.linear), show.percent(line.knn), minutes(line),
+            ", ".join(str(run.record.run.seed) for run in line.runs)]
 
 
 def variations_table(rows: list[Row]) -> dict[str, Any] | None:
     """The rows that the headline table leaves out, with what was changed; None where there are none."""
     head = ["Data set", "Task", "Method", "Changes", *HEADLINE_HEAD[2:5], *HEADLINE_HEAD[11:]]
     lines = [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
-              *(cell for part in cells(row) for cell in part)] for row in rows]
+              *headline_row(row)[2:5], *headline_row(row)[11:]] for row in rows]
     return table("Variations: other encoders, fewer labels or images, an encoder from another run, any changed recipe. "
                  "They are not in the table of default recipes.", head, lines, right=range(4, 11), heads=4,
                  anchors=[row.anchor for row in rows]) if rows else None

@@ -119,7 +119,7 @@ def test_the_trade_off_is_that_of_autoencoders_of_pixels(tmp_path: Path, monkeyp
         "%) than that of 1.2.1 masked (80.00 %).")
     for encoder, said in (("conv", "."), ("conv_depths", ", with another encoder.")):
         encoders = {"masked": encoder}
-        monkeypatch.setattr(discussion, "encoder_of", lambda row, of=encoders: of.get(row.method, "conv"))
+        monkeypatch.setattr(findings, "encoder_of", lambda row, of=encoders: of.get(row.method, "conv"))
         assert discussion.reconstruction("mnist", results.headline).endswith(
             "1.2.1 plain has a mean absolute error of 0.01000 and an accuracy of 50.00 %, but 1.2.1 masked has a mean "
             f"absolute error of 0.02000 and an accuracy of 80.00 %{said}")
