@@ -5,7 +5,7 @@ script, which training/tasks.py names, such as training/contrastive.py with cont
 training/loop.py (its steps) -> evaluation/scoring.py, scores.py (its scores) -> utils/records/schema.py (the record).
 """
 
-from utils.command_line import Parser, exit_code, leave, prepare_imports, processes, raise_on_interrupt
+from utils.command_line import Parser, add_run_flags, exit_code, leave, prepare_imports, processes, raise_on_interrupt
 
 if __name__ == "__main__":
     prepare_imports()  # during the other imports
@@ -71,13 +71,9 @@ def build_parser() -> argparse.ArgumentParser:
                              "--encoder, --widths, --pooling and --latent-dim")
     parser.add_argument("--seed", type=int, nargs="+", default=[0], metavar="N",
                         help="one run per seed; seeds weights, shuffling and augmentation (default 0)")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
-                        help="auto: CUDA, else MPS, else the CPU")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"),
-                        help="number format of the training; auto: measure at the start which is faster")
+    add_run_flags(parser)
     parser.add_argument("--cuda-graph", action=argparse.BooleanOptionalAction, default=True,
                         help="on CUDA, launch all kernels of a training step at once, as a captured graph (default)")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
     parser.add_argument("--results-dir", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     parser.add_argument("--quick", action="store_true",
                         help="train one epoch on a few images, to check that everything works; the report keeps "
@@ -129,8 +125,7 @@ def main(argv: list[str]) -> None:
     for name in datasets if processes() == 1 else ():  # under torchrun the processes load them in turn, in run_all()
         fetch(name, arguments.data_dir, arguments.image_size)
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
-    count = sum(map(len, plans.values()))
-    print(f"loading PyTorch and {', '.join(plans)} for {count} run{'s' * (count > 1)}", flush=True)
+    print(f"loading PyTorch and {', '.join(plans)} for {len(names)} run{'s' * (len(names) > 1)}", flush=True)
     from training.run import run_all  # imports torch, which --help and errors need not wait for
 
     raise_on_interrupt()

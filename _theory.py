@@ -6,8 +6,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from utils.command_line import Parser, exit_code
-from utils.errors import RunError, UsageError
+from utils.command_line import Parser, check_output, exit_code
 
 EXAMPLES = """examples:
   python _theory.py                        all experiments, half a minute on one core, to results/theory.json
@@ -25,10 +24,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("results/theory.json"), metavar="FILE",
                         help="where the numbers go (default: results/theory.json)")
     args = parser.parse_args(argv)
-    if args.out.suffix != ".json" or args.out.exists() and not args.out.is_file():
-        raise UsageError(f"--out {args.out}: must be a file whose name ends in .json")
-    if not args.out.parent.is_dir():
-        raise UsageError(f"--out {args.out}: there is no folder {args.out.parent}")
+    check_output(args.out, "--out", (".json",))
     return args
 
 
@@ -40,7 +36,7 @@ def main(argv: list[str]) -> None:
     import torch
 
     from theory.results import QUESTIONS, TheoryResults
-    from utils.files import write_bytes
+    from utils.files import write_file
     from utils.records.environment import describe
     from utils.records.schema import utc_now
 
@@ -57,10 +53,7 @@ def main(argv: list[str]) -> None:
         "schema": 3, "seed": SEED, "started": started, "seconds": seconds,
         "environment": describe(torch.device("cpu"), "float32", {}).model_dump(),
         "libraries": {"scikit-learn": sklearn.__version__, "scipy": scipy.__version__}, "experiments": measured})
-    try:  # through a link, not over it
-        write_bytes(args.out.resolve(), results.model_dump_json(by_alias=True, indent=1).encode())
-    except OSError as error:
-        raise RunError(f"{args.out}: cannot be written: {error.strerror}") from None
+    write_file(args.out, results.model_dump_json(by_alias=True, indent=1).encode())
     print(f"written: {args.out}")
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from training.classification_recipe import ClassificationRecipe
 from training.tasks import TASKS
-from utils.errors import UsageError
 from utils.files import write_bytes
 from utils.recipe import Recipe
 
@@ -73,15 +72,6 @@ def spread(timings: list[Timed]) -> dict[str, Any]:
 # The command line
 
 
-def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Data folder, device and number format, as in _main.py."""
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
-                        help="auto takes CUDA, else MPS, else the CPU")
-    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"),
-                        help="number format of this project's training; auto measures which is faster")
-
-
 def add_json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE.json",
                         help="also write all measurements; an existing file is replaced")
@@ -95,18 +85,6 @@ def whole(least: int) -> Callable[[str], int]:
             raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number of at least {least}")
         return number
     return parse
-
-
-def check_output(path: Path | None, flag: str, suffixes: tuple[str, ...]) -> None:
-    """UsageError, before anything is measured, unless a file of this name can be written."""
-    if path is None:
-        return
-    if path.suffix not in suffixes:
-        raise UsageError(f"{flag} {path}: must end in {' or '.join(suffixes)}")
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{flag} {path}: not a regular file")
-    if not path.parent.is_dir():
-        raise UsageError(f"{flag} {path}: no folder {path.parent}")
 
 
 # Output

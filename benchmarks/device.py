@@ -32,8 +32,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, wherever this is called from
 
-from benchmarks.common import add_json_flag, add_run_flags, check_output, print_table, write_json
-from utils.command_line import Parser, exit_code
+from benchmarks.common import add_json_flag, print_table, write_json
+from utils.command_line import Parser, add_run_flags, check_output, exit_code
 from utils.errors import RunError, UsageError
 from utils.files import with_block, write_bytes
 

@@ -26,8 +26,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, wherever this is called from
 
-from benchmarks.common import add_json_flag, check_output, print_table, whole, write_json
-from utils.command_line import Parser, exit_code
+from benchmarks.common import add_json_flag, print_table, whole, write_json
+from utils.command_line import Parser, check_output, exit_code
 from utils.errors import RunError
 
 EXAMPLES = """examples:

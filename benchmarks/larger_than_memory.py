@@ -35,7 +35,6 @@ from benchmarks.common import (
     Contestant,
     Timed,
     add_json_flag,
-    check_output,
     even_recipe,
     print_table,
     round_robin,
@@ -44,7 +43,7 @@ from benchmarks.common import (
     write_json,
 )
 from training.tasks import TASKS
-from utils.command_line import Parser, exit_code
+from utils.command_line import Parser, check_output, exit_code
 from utils.errors import RunError, UsageError
 from utils.images.chunks import CHUNK_IMAGES, JOURNAL, workers
 from utils.images.datasets import check_dataset

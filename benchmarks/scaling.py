@@ -38,9 +38,9 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, wherever this is called from
 
 # No torch in this process: on Linux a child's ru_maxrss starts at its parent's.
-from benchmarks.common import add_json_flag, check_output, even_recipe, print_table, whole, write_json
+from benchmarks.common import add_json_flag, even_recipe, print_table, whole, write_json
 from training.tasks import TASKS
-from utils.command_line import Parser, exit_code
+from utils.command_line import Parser, check_output, exit_code
 from utils.errors import RunError, UsageError
 from utils.files import write_atomically, write_bytes
 

@@ -39,8 +39,6 @@ from benchmarks.common import (
     Contestant,
     Timed,
     add_json_flag,
-    add_run_flags,
-    check_output,
     even_recipe,
     print_table,
     round_robin,
@@ -49,7 +47,7 @@ from benchmarks.common import (
     write_json,
 )
 from training.tasks import TASKS
-from utils.command_line import Parser, exit_code
+from utils.command_line import Parser, add_run_flags, check_output, exit_code
 from utils.errors import RunError, UsageError
 from utils.recipe import Recipe, as_json
 
@@ -57,7 +55,6 @@ if TYPE_CHECKING:  # torch is imported only to time something, so that --help an
     from benchmarks.contestants import Conventional
     from training.loop import Setup
     from utils.images.on_device import DeviceData
-    from utils.recipe import Recipe
 
 EXAMPLES = """examples:
   python benchmarks/throughput.py --json throughput.json   both tasks, about twenty minutes on two cores

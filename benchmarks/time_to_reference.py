@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the project, wherever this is called from
 
-from benchmarks.common import add_json_flag, add_run_flags, check_output, print_table, whole, write_json
+from benchmarks.common import add_json_flag, print_table, whole, write_json
 from report.summary import REFERENCE
 from training.tasks import TASKS
-from utils.command_line import Parser, exit_code
+from utils.command_line import Parser, add_run_flags, check_output, exit_code
 from utils.errors import UsageError
 from utils.recipe import Recipe
 

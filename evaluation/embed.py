@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils.console import say
+from utils.console import plural, say
 from utils.errors import RunError, UsageError, reason
 from utils.files import write_atomically
 from utils.images.folder_layout import find_files
@@ -41,14 +41,14 @@ def embed_folder(record: Path, folder: Path, out: Path, device: "torch.device") 
     from evaluation.scores import encode
     from models.saved import load_saved
     from utils.images.chunks import raise_if_passing
-    from utils.images.decoding import fitted_image, in_numbers, remarks_in_words
+    from utils.images.decoding import fitted_image, remarks_in_words
 
     found = find_files(folder)
     files, left_out = found.images, found.left_out_in_words() or "nothing"
     saved = load_saved(record)
     encoder = saved.encoder.to(device)
     channels, height, width = saved.record.data.image_shape
-    say(f"{folder.name}: {in_numbers(len(files))}; left out: {left_out}")
+    say(f"{folder.name}: {plural(len(files), 'image')}; left out: {left_out}")
     latents: list[np.ndarray] = []
     names: list[str] = []
     remarks: list[tuple[str, str]] = []

@@ -23,10 +23,11 @@ from playground.export import Store, classifier_layers, decoder_layers, encoder_
 from report import show
 from report.drawing import PALETTE
 from report.load import Loaded, Rejected, load_results
-from report.render import TEMPLATES, write_file
+from report.render import TEMPLATES
 from report.summary import dataset_name, task_name, with_status
 from training.tasks import TASKS
 from utils.errors import RunError
+from utils.files import write_file
 from utils.images.datasets import Dataset, load_dataset
 
 FOLDER = Path(__file__).parent

@@ -28,7 +28,7 @@ from report.summary import Results, dataset_name, row_name, summarise
 from report.tables import readme_table
 from report.verification import Verdict
 from utils.errors import RunError
-from utils.files import with_block, write_bytes
+from utils.files import with_block, write_file
 
 REFERENCES = TEMPLATES / "references.bib"
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"  # with DejaVu Sans, which draws what Typst's own fonts lack
@@ -183,16 +183,6 @@ def write_report(results_dir: Path, html: Path, pdf: Path,
     write_file(pdf, pdf_bytes)
     broken = sum(verdict.verified is not None and not verdict.stands for _, verdict in verdicts or [])
     return len(loaded), rejected, page["verdict"][0] if results.rows else "", broken
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write atomically.  RunError in one line where that fails."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise RunError(f"{path}: cannot be written: it is not a regular file")
-    try:
-        write_bytes(path.resolve(), data)  # through a link, not over it
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def write_readme(results_dir: Path, readme: Path) -> tuple[int, list[Rejected]]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from utils.console import plural as plural
 from utils.records.schema import Metric
 
 MINUS = "\N{MINUS SIGN}"
@@ -99,11 +100,6 @@ def timestamp(utc: str) -> str:
 def listing(names: list[str]) -> str:
     """'a', 'a and b' or 'a, b and c'."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def plural(number: int, noun: str) -> str:
-    """(1, 'run') -> '1 run'; (2, 'run') -> '2 runs'."""
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def probability(p: float) -> str:

@@ -42,19 +42,16 @@ def processes() -> int:
 
 
 def name_missing_package(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """sys.excepthook: one line for a package that is not installed or does not fit into memory, a traceback for
-    everything else.
-    """
+    """sys.excepthook: one line for a package that is not installed or does not fit into memory, else a traceback."""
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if isinstance(error, ImportError | MemoryError) and is_out_of_memory(error):
         report_end(NOT_LOADED.format(reason(error)))
-        return
-    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if not package or (ROOT / package).exists():
+    elif not package or (ROOT / package).exists():
         sys.__excepthook__(kind, error, trace)
-        return
-    activate = "source .venv/bin/activate" if os.name == "posix" else r".venv\Scripts\activate"
-    report_end(f"error: {sys.executable} has no package {package}; activate the environment ({activate}), or: "
-               "python -m pip install -r requirements.txt")
+    else:
+        activate = "source .venv/bin/activate" if os.name == "posix" else r".venv\Scripts\activate"
+        report_end(f"error: {sys.executable} has no package {package}; activate the environment ({activate}), or: "
+                   "python -m pip install -r requirements.txt")
 
 
 def prepare_imports() -> None:
@@ -96,9 +93,7 @@ def flag_path(text: str) -> Path:
 
 
 class StoreOnce(argparse._StoreAction):
-    """argparse's default action, except that some flags may not be repeated, since the last would replace the others:
-    those of many values, and those that name what a command works on.
-    """
+    """Refuses to repeat flags of many values, or of what a command works on: the last would replace the others."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Arguments, values: Any,
                  option_string: str | None = None) -> None:
@@ -111,9 +106,7 @@ class StoreOnce(argparse._StoreAction):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with examples before everything else, exact flags only, --version, no empty path, and UsageError in
-    place of the long usage.
-    """
+    """argparse with examples first, exact flags only, --version, no empty path, UsageError in place of usage."""
 
     def __init__(self, examples: str, **options: Any) -> None:
         width = min(MOST_COLUMNS, shutil.get_terminal_size().columns - 2)
@@ -202,3 +195,22 @@ def _exit_code(work: Callable[[], None], on_interrupt: str) -> int:
         report_end(NOT_LOADED.format(reason(error)) if isinstance(error, ImportError) else f"error: {TOO_LARGE}")
         return 1
     return 0
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Data folder, device and number format."""
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="default: data")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
+                        help="auto: CUDA, else MPS, else the CPU")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"),
+                        help="number format of the training; auto: measure at the start which is faster")
+
+
+def check_output(path: Path | None, flag: str, suffixes: tuple[str, ...]) -> None:
+    """UsageError, before anything is computed, unless a file of this name can be written."""
+    if path is None:
+        return
+    if path.suffix not in suffixes or path.exists() and not path.is_file():
+        raise UsageError(f"{flag} {path}: must be a file whose name ends in {' or '.join(suffixes)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"{flag} {path}: there is no folder {path.parent}")

@@ -1,4 +1,4 @@
-"""What a command prints: lines on stderr, and durations."""
+"""What a command prints: lines on stderr, numbers with their noun, and durations."""
 
 import os
 import select
@@ -20,6 +20,11 @@ def discard_output_without_reader() -> bool:
             os.dup2(os.open(os.devnull, os.O_WRONLY), number)
             closed = True
     return closed
+
+
+def plural(number: int, noun: str) -> str:
+    """(1, 'run') -> '1 run'; (2000, 'run') -> '2,000 runs'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration_in_words(seconds: float) -> str:

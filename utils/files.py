@@ -26,23 +26,31 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any], owner: str =
     leaves one that remove_temporary() finds.  owner: the stem of the record that the file belongs to, if not path's.
     """
     temporary = path.with_name(f".{owner or path.name}.{secrets.token_hex(4)}.tmp")
-    with temporary.open("xb") as file:  # not tempfile's functions, whose files ignore the umask
-        try:
+    try:
+        with temporary.open("xb") as file:  # not tempfile's functions, whose files ignore the umask
             write(file)
             file.flush()
             os.fsync(file.fileno())
-            file.close()  # Windows renames only closed files
-            os.replace(temporary, path)
-            flush_folder(path.parent)
-        except BaseException:
-            file.close()
-            temporary.unlink(missing_ok=True)
-            raise
+        os.replace(temporary, path)  # once it is closed: Windows renames only closed files
+        flush_folder(path.parent)
+    except BaseException:  # on a full disk closing fails, too
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file atomically.  Raises OSError."""
     write_atomically(path, lambda file: file.write(data))
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write atomically.  RunError in one line where that fails."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise RunError(f"{path}: cannot be written: it is not a regular file")
+    try:
+        write_bytes(path.resolve(), data)  # through a link, not over it
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def with_block(path: Path, name: str, block: str) -> bytes:

@@ -25,6 +25,19 @@ def test_an_interrupted_write_keeps_the_old_bytes_and_leaves_nothing_behind(tmp_
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_a_disk_that_is_full_when_little_is_flushed_leaves_nothing_behind(tmp_path: Path) -> None:
+    def fill(file: IO[bytes]) -> None:
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, file.fileno())
+        os.close(full)
+        file.write(b"fits into the buffer")  # so that flushing fails, and closing again
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "file", fill)
+    assert not [*tmp_path.iterdir()]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="no umask")
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
 def test_files_have_the_permissions_that_the_umask_leaves(umask: int, tmp_path: Path) -> None:

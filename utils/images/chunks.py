@@ -140,8 +140,7 @@ def decode_all(title: str, files: list[Path], side: int, folder: Path) -> list[N
                disable=None) as bar, (folder / JOURNAL).open("a") as journal,
           _pool(min(workers(), -(-notes.count(None) // CHUNK_IMAGES))) as pool):
         def start(first: int, count: int) -> ProcessFuture[str]:
-            return pool.schedule(decode_chunk, (first, files[first:first + count], side, folder),
-                                 timeout=IMAGE_SECONDS)
+            return pool.schedule(decode_chunk, (first, files[first:first + count], side, folder), timeout=IMAGE_SECONDS)
 
         def finish(line: str) -> None:
             nonlocal said

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from utils.console import plural
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -55,16 +57,12 @@ def remarks_in_words(remarks: Iterable[tuple[str, str]]) -> list[str]:
     names: dict[str, list[str]] = {}
     for name, remark in remarks:
         names.setdefault(remark, []).append(name)
-    lines = [f"{remark}: {in_numbers(len(found))}, the first {found[0]!a}" for remark, found in sorted(names.items())]
+    lines = [f"{remark}: {plural(len(found), 'image')}, the first {found[0]!a}"
+             for remark, found in sorted(names.items())]
     if sum(remark.startswith("16-bit") for remark in names) > 1:
         lines.append("16-bit images are scaled differently, so that equal values differ in brightness; save them with "
                      "8 bits to scale them alike")
     return lines
-
-
-def in_numbers(count: int, noun: str = "image") -> str:
-    """'1 image', '1,234 images'."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _with_8_bits(image: "Image.Image") -> "tuple[Image.Image, tuple[str, ...]]":

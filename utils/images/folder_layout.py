@@ -11,8 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from utils.console import plural
 from utils.errors import UsageError
-from utils.images.decoding import SUFFIXES, in_numbers
+from utils.images.decoding import SUFFIXES
 from utils.images.splits import TEST_FRACTION, VALIDATION_FRACTION
 
 Listed = tuple[str, int, Path]  # an image file: split ("" if the folder names none), label, file
@@ -47,7 +48,8 @@ class Files:
 
     def in_words(self) -> str:
         """'3 images, 1 .zip', or ""."""
-        return ", ".join(filter(None, [in_numbers(len(self.images)) * bool(self.images), self.left_out_in_words()]))
+        count = len(self.images)
+        return ", ".join(filter(None, [plural(count, "image") * bool(count), self.left_out_in_words()]))
 
     def why_few(self) -> str:
         """'; not read there: 90 .heic', or ""."""
@@ -87,13 +89,11 @@ def find_files(folder: Path, below: bool = True) -> Files:
                 found.left_out["linked folders"] += 1
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
-            if is_litter(name):
-                if suffix == ".icloud":
-                    found.left_out[EVICTED] += 1
-                continue
-            if suffix in SUFFIXES:
+            if is_litter(name) and suffix == ".icloud":
+                found.left_out[EVICTED] += 1
+            elif suffix in SUFFIXES and not is_litter(name):
                 found.images.append(Path(place, name))
-            else:
+            elif not is_litter(name):
                 found.left_out[suffix if suffix[1:].isalnum() and len(suffix) < 12 else "other files"] += 1
     found.images = sorted(set(found.images))
     stems = {file.with_suffix("") for file in found.images}
@@ -116,12 +116,9 @@ def read_layout(path: Path) -> Layout:
     inner = _check_nesting(next(iter(trees.values())))
     classes = tuple(next(iter(trees.values())).folders)
     found = {(split, label): tree.folders[name] for split, tree in trees.items() for label, name in enumerate(classes)}
-    unread = Files(path)
-    for files in found.values():
-        unread.left_out.update(files.left_out)
-    if unread.left_out:
-        left_out.append(f"{unread.left_out_in_words()} in class folders (no suffix that is read; links are not "
-                        "followed)")
+    unread = Files(path, left_out=sum((files.left_out for files in found.values()), Counter[str]()))
+    if words := unread.left_out_in_words():
+        left_out.append(f"{words} in class folders (no suffix that is read; links are not followed)")
     images = [(split, label, file) for (split, label), files in found.items() for file in files.images]
     counts = Counter(label for _, label, _ in images)
     return Layout(classes, images, {key: files.why_few() for key, files in found.items()},
@@ -186,11 +183,9 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
     left_out = [f"{words} outside the class folders" for words in [loose.in_words()] if words]
     names = {folder.name.lower() for folder in folders}
     for_test = EVALUATION if names & VALIDATION and not names & TEST else set()  # training, validation, evaluation
-    for folder in folders:
-        name, split = folder.name, SPLITS.get(folder.name.lower())
-        if split is None:
-            continue
-        split = "test" if name.lower() in for_test else split
+    for folder in [one for one in folders if one.name.lower() in SPLITS]:
+        name = folder.name
+        split = "test" if name.lower() in for_test else SPLITS[name.lower()]
         if not (tree := _tree(folder)).count():
             left_out.append(f"{name}/ (no images)")
         elif split in named:
@@ -214,25 +209,21 @@ def _find_splits(path: Path) -> tuple[dict[str, _Tree], list[str]]:
         return {"": _Tree(path, loose, dict(sorted(others.items())))}, left_out
     _check_splits(path, named, full)
     classes = {name.lower() for name in named["train"].folders}
-    splits = {}
-    for split in ("train", "val", "test"):
-        if split not in named:
-            continue
-        tree = named[split]
+    splits: dict[str, _Tree] = {split: named[split] for split in ("train", "val", "test") if split in named}
+    for split, tree in list(splits.items()):
         labelled = tree.labelled()
         if not labelled or (len(labelled) == 1 and labelled[0].lower() not in classes):  # test/*, or test/unknown/*
             left_out.append(_unlabelled(tree))
-            continue
-        splits[split] = tree
-        if words := tree.loose.in_words():
+            del splits[split]
+        elif words := tree.loose.in_words():
             left_out.append(f"{words} in {tree.path.name}/ outside its class folders")
-    left_out += [f"{in_numbers(len(others[name].images))} in {name!a}, which is no split" for name in full]
+    left_out += [f"{plural(len(others[name].images), 'image')} in {name!a}, which is no split" for name in full]
     return splits, left_out
 
 
 def _unlabelled(tree: _Tree) -> str:
     rename = " (read as a split; rename it if it is a class)" * (tree.path.name.lower() in AMBIGUOUS)
-    return f"{in_numbers(tree.count())} in {tree.path.name}/, which has no class folders{rename}"
+    return f"{plural(tree.count(), 'image')} in {tree.path.name}/, which has no class folders{rename}"
 
 
 def _check_splits(path: Path, named: dict[str, _Tree], others: list[str]) -> None:
@@ -300,7 +291,7 @@ def _check_classes(path: Path, trees: dict[str, _Tree], left_out: list[str]) -> 
             name.encode()
         except UnicodeEncodeError:
             raise UsageError(f"{path}: the folder name {name!r} is not UTF-8 text; rename it") from None
-    inner, count = first, in_numbers(len(first.folders), "class folder")
+    inner, count = first, plural(len(first.folders), "class folder")
     while len(inner.labelled()) == 1:
         inner = _tree(inner.folders[inner.labelled()[0]].folder)
     deeper = inner is not first and len(inner.labelled()) > 1  # images/CLASS, next to folders without images

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from utils.console import say
+from utils.console import plural, say
 from utils.errors import RunError, UsageError, reason
-from utils.images.decoding import DECODING, in_numbers, remarks_in_words
+from utils.images.decoding import DECODING, remarks_in_words
 from utils.images.folder_layout import Layout, Listed, is_litter, read_layout
 from utils.images.splits import PARTS, SPLIT_SEED, TEST_FRACTION, Arrays, digests, scratch, stratified_split
 
@@ -72,7 +72,7 @@ def _check_counts(path: Path, layout: Layout, images: list[Listed], note: str = 
         least = 1 if split in ("val", "test") else training
         if counts[split, label] < least:
             where = f" in {split}" if split else ""
-            has = in_numbers(counts[split, label], "readable image")
+            has = plural(counts[split, label], "readable image")
             raise UsageError(f"{path}: class {layout.classes[label]!r} has {has}{where}, but at least {least} are "
                              f"needed{why}{note and '; '}{note}")
 
@@ -92,11 +92,9 @@ def listing_digest(path: Path, layout: Layout, side: int) -> str:
     rows: list[list[str | int]] = []
     for split, label, file in layout.images:
         rows.append([split, label, file.relative_to(path).as_posix()])
-        try:
+        with suppress(OSError):  # a dead link
             status = file.stat()
             rows[-1] += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode]
-        except OSError:  # a dead link
-            pass
     return hashlib.sha256(json.dumps([DECODING, str(path), side, rows]).encode()).hexdigest()
 
 
@@ -237,7 +235,7 @@ def suspicions(arrays: Arrays, validation: int, classes: tuple[str, ...]) -> lis
     pairs, number = np.unique(np.stack([mark, label.astype(np.uint64)]), axis=1, return_counts=True)
     pictures, classes_of = np.unique(pairs[0], return_counts=True)  # pairs: (2, P), pictures and a class that has each
     if several := int(number[np.isin(pairs[0], pictures[classes_of > 1])].sum()):
-        lines.append(f"{in_numbers(several)} are equal to an image of another class")
+        lines.append(f"{plural(several, 'image')} are equal to an image of another class")
     copies = np.repeat(pairs[1].astype(int), number - 1)  # (C,), their classes
     for what, counts in (("copies of another image of the class", np.bincount(copies, minlength=len(classes))),
                          ("of one colour", np.bincount(label[one_colour], minlength=len(classes))),

@@ -21,12 +21,11 @@ def choose_device(name: str) -> torch.device:
 
     On CUDA, float32 is then computed in float32, not in TF32 (10 bits), and by algorithms that repeat their results.
     """
-    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device in present if present[device])
-    if not present[name]:
-        here = ", ".join(device for device, is_there in present.items() if is_there)
-        raise UsageError(f"--device {name}: not available on this machine, which has: {here}")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = [device for device, is_there in available.items() if is_there]
+    name = present[0] if name == "auto" else name
+    if name not in present:
+        raise UsageError(f"--device {name}: not available on this machine, which has: {', '.join(present)}")
     if name == "cuda":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
