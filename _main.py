@@ -19,6 +19,7 @@ from evaluation.embed import check_embedding, embed_folder
 from training import long_recipes
 from training.plan import check_flags_fit, choose_tasks, described, plan, read_init
 from training.tasks import TASKS, tasks_in_words
+from utils.console import plural
 from utils.errors import RunError, UsageError
 from utils.images.datasets import DATASETS, FOLDER, check_dataset, check_folder, fetch, folder_path
 from utils.recipe import add_flags
@@ -125,7 +126,7 @@ def main(argv: list[str]) -> None:
     for name in datasets if processes() == 1 else ():  # under torchrun the processes load them in turn, in run_all()
         fetch(name, arguments.data_dir, arguments.image_size)
     words = [word.encode("utf-8", "backslashreplace").decode()[:1000] for word in ["_main.py", *argv]]
-    print(f"loading PyTorch and {', '.join(plans)} for {len(names)} run{'s' * (len(names) > 1)}", flush=True)
+    print(f"loading PyTorch and {', '.join(plans)} for {plural(len(names), 'run')}", flush=True)
     from training.run import run_all  # imports torch, which --help and errors need not wait for
 
     raise_on_interrupt()

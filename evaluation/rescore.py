@@ -44,8 +44,10 @@ def load_classifier(saved: Saved) -> nn.Module:
     """The classifier that the record's task is scored with, on the CPU, from its checkpoint.  Raises RunError."""
     recipe, classes = saved.record.recipe, len(saved.record.data.classes)
     latent_dim = int(recipe.number("latent_dim"))
-    classifier: nn.Module = LinearHead(latent_dim, classes)
-    if saved.record.run.task != "1.2.2" and not recipe.fields.get("finetune"):
+    classifier: nn.Module
+    if saved.record.run.task == "1.2.2" or recipe.fields.get("finetune"):
+        classifier = LinearHead(latent_dim, classes)
+    else:
         classifier = Standardised(MLPClassifier(latent_dim, CLASSIFIER_HIDDEN, classes, CLASSIFIER_DROPOUT), latent_dim)
     fill(saved.checkpoint, "classifier", classifier)
     return classifier

@@ -297,7 +297,7 @@ def evidence_of(sources: Sequence[Source], truth: Truth, scorer: Scorer, known: 
             missing = f"scoring {ended or 'gave no result for it'}"
             runs = [count_correct(taken.files[file][1], read_child_report(out / file, missing), truth)
                     for file in records]
-            if not trouble and not any(run.task for run in runs):
+            if not trouble and not any(run.recipe for run in runs):
                 trouble = f"contains no valid record ({runs[0].file}: {runs[0].reason})"
         return Evidence(digest=digest, refused=taken.refused, trouble=trouble, runs=runs,
                         ended=f"scoring {ended}" if ended else "")
@@ -320,6 +320,8 @@ def read_child_report(path: Path, missing: str) -> ChildReport:
 def count_correct(file: str, report: ChildReport, truth: Truth) -> ScoredRun:
     """The claims with correct predictions counted against the parent's labels.  file: the record's name."""
     run = ScoredRun(**report.model_dump(exclude={"predictions"}), file=file)
+    if not report.predictions:
+        return run
     outputs, counts = hashlib.sha256(), dict[str, int | str]()
     for name, correct, n in ((report.dataset, "correct_verified", "n"),
                              (f"{report.dataset}/holdout", "correct_holdout", "holdout_n")):
@@ -327,6 +329,6 @@ def count_correct(file: str, report: ChildReport, truth: Truth) -> ScoredRun:
         if labels is not None and len(predicted) == len(labels):
             counts |= {correct: int((predicted == labels).sum()), n: len(labels)}
             outputs.update(predicted.tobytes())
-    if report.predictions and "correct_verified" not in counts:
-        counts = {"reason": "the number of its predictions is not that of the test images"}
+    if "correct_verified" not in counts:
+        return run.model_copy(update={"reason": "the number of its predictions is not that of the test images"})
     return run.model_copy(update=counts | {"outputs": outputs.hexdigest()})

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from utils.console import plural as plural
+from utils.console import plural as plural  # templates and rooms take all words from here
 from utils.records.schema import Metric
 
 MINUS = "\N{MINUS SIGN}"

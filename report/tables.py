@@ -103,9 +103,12 @@ def headline_row(line: Row | Missing) -> list[str]:
 
 def variations_table(rows: list[Row]) -> dict[str, Any] | None:
     """The rows that the headline table leaves out, with what was changed; None where there are none."""
-    head = ["Data set", "Task", "Method", "Changes", *HEADLINE_HEAD[2:5], *HEADLINE_HEAD[11:]]
+    def own(cells: list[str]) -> list[str]:  # without what compares a row with a control or a reference
+        return cells[2:5] + cells[11:]
+
+    head = ["Data set", "Task", "Method", "Changes", *own(HEADLINE_HEAD)]
     lines = [[dataset_name(row.dataset), task_name(row.task), method_name(row.task, row.method), row.recipe,
-              *headline_row(row)[2:5], *headline_row(row)[11:]] for row in rows]
+              *own(headline_row(row))] for row in rows]
     return table("Variations: other encoders, fewer labels or images, an encoder from another run, any changed recipe. "
                  "They are not in the table of default recipes.", head, lines, right=range(4, 11), heads=4,
                  anchors=[row.anchor for row in rows]) if rows else None

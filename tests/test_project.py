@@ -12,8 +12,10 @@ import subprocess
 import tokenize
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import yaml
 
@@ -23,6 +25,7 @@ from grading import command
 from tests import browser
 from tests.conftest import UNIX_ONLY
 from training.tasks import TASKS
+from utils.images import datasets
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [path for path in sorted(ROOT.rglob("*.py"))
@@ -88,6 +91,16 @@ def test_the_readme_shows_commands_of_both_scripts_and_both_targets() -> None:
     assert {"report", "test"} <= set(targets)
     for target in targets:
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+def test_the_notebook_example_runs_as_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    noise = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), np.uint8)
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, folder: Mock(test_images=noise))
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["z"].shape == (100, 128) and np.isfinite(names["z"]).all() and names["z"].std() > 0
 
 
 # ------------------------------------------------------------------------------------------------ names of files
@@ -262,6 +275,13 @@ def test_no_file_is_too_long_to_read() -> None:
     assert {name: count for name, count in lines.items() if name.endswith(".py") and count > 600} == {}
     assert lines["README.md"] <= 150
     assert lines["CONTRIBUTING.md"] < 40
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "NOTES.md"],
+                         ids=lambda path: path.name)
+def test_lines_of_documents_fit_into_an_editor(path: Path) -> None:
+    text = re.sub(r"```.*?```|<!-- (\w+):begin.*?\1:end -->", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert not [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
 
 
 def test_every_entry_of_the_ledger_fits_in_three_lines() -> None:

@@ -13,8 +13,9 @@ An answer is Markdown with blank lines between blocks, of these kinds only; the 
     $ equation in Typst $ followed by the same in words
     ![alternative text](result.py) followed by the caption
     caption of a table, followed by lines of | cells |
-A fraction has four significant digits unless it goes through another filter of report/show.py.  The only texts of the
-file are names that its schema fixes, so none is read as Markdown.  The report's templates escape the sections.
+A fraction has four significant digits unless it goes through another filter of report/show.py.  The only texts that a
+template prints are names which the schema fixes, so none is read as Markdown; runs' names of data sets are for figures
+alone.  The report's templates escape the sections.
 """
 
 import re

@@ -203,14 +203,16 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"),
                         help="auto: CUDA, else MPS, else the CPU")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"),
-                        help="number format of the training; auto: measure at the start which is faster")
+                        help="number format of this project's training; auto: measure which is faster")
 
 
 def check_output(path: Path | None, flag: str, suffixes: tuple[str, ...]) -> None:
     """UsageError, before anything is computed, unless a file of this name can be written."""
     if path is None:
         return
-    if path.suffix not in suffixes or path.exists() and not path.is_file():
+    if path.suffix not in suffixes:
         raise UsageError(f"{flag} {path}: must be a file whose name ends in {' or '.join(suffixes)}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{flag} {path}: is not a regular file")
     if not path.parent.is_dir():
         raise UsageError(f"{flag} {path}: there is no folder {path.parent}")

@@ -22,7 +22,7 @@ class MasterOptimiser:
     each.  A norm follows these, so their length has no effect on the network; it is reset to the root of the
     number of filters after each step, which is that of an orthogonal matrix with no more rows than columns, and the
     rate is a step's relative change (Jordan 2024, cifar10-airbench).
-    exact: the weights before they were rounded to bfloat16, from which the float32 copies start.
+    exact: the weights before they were rounded to bfloat16; in float32, they become the copies.
     """
 
     def __init__(self, network: nn.Module, learning_rate: float, weight_decay: float, muon_learning_rate: float = 0.0,

@@ -89,11 +89,13 @@ def find_files(folder: Path, below: bool = True) -> Files:
                 found.left_out["linked folders"] += 1
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
-            if is_litter(name) and suffix == ".icloud":
-                found.left_out[EVICTED] += 1
-            elif suffix in SUFFIXES and not is_litter(name):
+            if is_litter(name):
+                if suffix == ".icloud":
+                    found.left_out[EVICTED] += 1
+                continue
+            if suffix in SUFFIXES:
                 found.images.append(Path(place, name))
-            elif not is_litter(name):
+            else:
                 found.left_out[suffix if suffix[1:].isalnum() and len(suffix) < 12 else "other files"] += 1
     found.images = sorted(set(found.images))
     stems = {file.with_suffix("") for file in found.images}

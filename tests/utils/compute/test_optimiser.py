@@ -116,7 +116,7 @@ def test_restored_weights_are_the_masters_in_their_own_shapes(dtype) -> None:
 def test_copies_start_from_the_weights_before_rounding() -> None:
     net = convolutions()
     exact = [p.detach().clone() for p in net.parameters()]
-    optimiser = MasterOptimiser(cast(net, torch.bfloat16), 1e-2, 0.0, exact=exact)
+    optimiser = MasterOptimiser(cast(net, torch.bfloat16), 1e-2, 0.0, exact=[p.clone() for p in exact])
     assert not all(torch.equal(p.float(), before) for p, before in zip(net.parameters(), exact, strict=True))
     optimiser.restore_float32()
     assert all(torch.equal(p, before) for p, before in zip(net.parameters(), exact, strict=True))
