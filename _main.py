@@ -51,7 +51,8 @@ data sets:
 
 defaults of the hyper-parameters:
   "by recipe" means that the default depends on data set, method or encoder.
-  utils/recipe.py and training/*_recipe.py list them, --show-recipe a run's.
+  utils/recipe.py has the shared ones, training/*_recipe.py those of each task;
+  --show-recipe prints those of a run.
 """
 
 
@@ -92,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help="instead of a run, write the latents of --images from this record's encoder to --out")
     parser.add_argument("--images", metavar="folder:PATH", help="for --embed: use all images below this folder")
     parser.add_argument("--out", type=Path, metavar="FILE.npz",
-                        help="for --embed: the output: latents (N, latent_dim) float32, and files (N,), their paths")
+                        help="for --embed: the output; latents (N, latent_dim) float32, and files (N,), their paths")
     add_flags(parser, {name: task.recipe for name, task in TASKS.items()}, {
         field for task in TASKS.values() for values in (*task.recipes.values(), *task.encoders.values())
         for field in values})
